@@ -1,0 +1,204 @@
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of the crate's fallible calls.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, what was being done, and whether trying again can help.
+///
+/// [`kind`](Error::kind) is for programs, `Display` for people. The cause, where there is one, is
+/// [`source`](StdError::source) and is not repeated in the message.
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    faults: Vec<Fault>,
+    retriable: bool,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The class of an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting is missing, malformed or contradicts another; [`Error::faults`] lists each.
+    Config,
+    /// A field of what was to be published or subscribed is not allowed; [`Error::faults`] lists each.
+    Validation,
+    /// A payload could not be written as JSON.
+    Encode,
+    /// A record's value is not an event envelope.
+    Decode,
+    /// The event is larger than the effective `message.max.bytes`.
+    TooLarge,
+    /// The publish buffer is full (`try_publish` only).
+    BufferFull,
+    /// The time given for the operation passed. A publish that timed out while a request was in
+    /// flight may still have been stored.
+    Timeout,
+    /// The client, the stream or the subscription has been shut down.
+    Closed,
+    /// The topic or the partition does not exist and may not be created.
+    UnknownTopic,
+    /// The broker does not allow this principal to do this.
+    Unauthorized,
+    /// The broker refused the credential or the certificate.
+    Authentication,
+    /// No broker could be reached.
+    Unreachable,
+    /// The broker refused the request for another reason.
+    Broker,
+    /// The Kafka client instance cannot go on and was replaced.
+    Fatal,
+    /// A handler returned an error or panicked.
+    Handler,
+    /// This stream does not offer the operation.
+    Unsupported,
+}
+
+impl ErrorKind {
+    /// The kind as one stable lower-case word, as the command line prints it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Validation => "validation",
+            Self::Encode => "encode",
+            Self::Decode => "decode",
+            Self::TooLarge => "too_large",
+            Self::BufferFull => "buffer_full",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::UnknownTopic => "unknown_topic",
+            Self::Unauthorized => "unauthorized",
+            Self::Authentication => "authentication",
+            Self::Unreachable => "unreachable",
+            Self::Broker => "broker",
+            Self::Fatal => "fatal",
+            Self::Handler => "handler",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// One field or setting that is not allowed: which, what it held, and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The field or the setting, spelled as its method or key.
+    pub field: String,
+    /// The refused value; empty when it is missing, a placeholder when it is secret.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl Fault {
+    pub(crate) fn new(
+        field: impl Into<String>,
+        value: impl Into<String>,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            value: value.into(),
+            allowed: allowed.into(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.value.is_empty() {
+            write!(f, "{}: {}", self.field, self.allowed)
+        } else {
+            write!(f, "{} {:?}: {}", self.field, self.value, self.allowed)
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                kind,
+                message: message.into(),
+                faults: Vec::new(),
+                retriable: matches!(
+                    kind,
+                    ErrorKind::BufferFull | ErrorKind::Timeout | ErrorKind::Unreachable
+                ),
+                source: None,
+            }),
+        }
+    }
+
+    /// An error that lists every bad field at once.
+    pub(crate) fn from_faults(kind: ErrorKind, doing: &str, faults: Vec<Fault>) -> Self {
+        let mut error = Self::new(kind, doing);
+        error.inner.faults = faults;
+        error
+    }
+
+    pub(crate) fn with_source(
+        mut self,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn with_retriable(mut self, retriable: bool) -> Self {
+        self.inner.retriable = retriable;
+        self
+    }
+
+    /// The class of this error.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Every bad field or setting, for [`ErrorKind::Config`] and [`ErrorKind::Validation`]; empty otherwise.
+    pub fn faults(&self) -> &[Fault] {
+        &self.inner.faults
+    }
+
+    /// Whether the same call may succeed later without a change of input or configuration.
+    pub fn is_retriable(&self) -> bool {
+        self.inner.retriable
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)?;
+        for (i, fault) in self.inner.faults.iter().enumerate() {
+            f.write_str(if i == 0 { ": " } else { "; " })?;
+            fmt::Display::fmt(fault, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("Error");
+        s.field("kind", &self.inner.kind)
+            .field("message", &self.inner.message);
+        if !self.inner.faults.is_empty() {
+            s.field("faults", &self.inner.faults);
+        }
+        if let Some(source) = &self.inner.source {
+            s.field("source", source);
+        }
+        s.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|s| s as _)
+    }
+}

@@ -1,0 +1,1 @@
+//! Real Kafka for tests and benches.
