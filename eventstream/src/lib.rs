@@ -3,3 +3,9 @@
 mod error;
 
 pub use error::{Error, ErrorKind, Fault};
+
+mod event;
+mod name;
+
+pub use event::{Event, Payload, SpanContext};
+pub use name::{EventName, GroupId, Topic};

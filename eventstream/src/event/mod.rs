@@ -1,0 +1,296 @@
+//! The envelope: decoded from a record, encoded for one, and the small formats inside it.
+
+mod audit;
+mod decode;
+mod encode;
+mod fields;
+mod payload;
+mod scan;
+mod short_text;
+mod span_context;
+#[cfg(test)]
+mod tests;
+mod text;
+mod timestamp;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+pub(crate) use audit::AuditEnvelope;
+pub(crate) use encode::Envelope;
+pub use payload::Payload;
+pub(crate) use short_text::new_id;
+pub use span_context::SpanContext;
+pub(crate) use timestamp::{format_seconds, now, unix_nanos};
+
+use crate::name::Topic;
+use fields::{Fields, Span};
+
+/// One event, as it stands in a record. Immutable and cheap to clone: the fields are stretches of the record's text.
+///
+/// A field that the record does not have reads as empty, 0 or false. What the record says about itself (`key`, `offset`
+/// and `partition` in the text) is ignored; [`key`](Self::key), [`offset`](Self::offset) and
+/// [`partition`](Self::partition) are the broker's word and only consumed events have them.
+///
+/// Decoding is as lenient as the Go SDK's: unknown keys and null are passed over, keys match in any case, of two equal
+/// keys the last wins (whole, also for the payload's object), and halves of surrogate pairs and bytes that are not UTF-8
+/// read as U+FFFD. A field of the wrong type makes the record undecodable.
+///
+/// ```
+/// use eventstream::Event;
+///
+/// let event = Event::decode(r#"{"id":"1","name":"userLoggedIn","payload":{"platformId":"steam"}}"#)?;
+/// assert_eq!(event.name(), "userLoggedIn");
+/// assert_eq!(event.user_id(), "");
+/// let platform: String = event.payload().get("platformId").expect("it is there").decode()?;
+/// assert_eq!(platform, "steam");
+/// # Ok::<(), eventstream::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Event {
+    /// The record's bytes. Every span of `fields` outside the arena stands in UTF-8 text.
+    body: Arc<[u8]>,
+    /// The envelope as it came.
+    wire: Span,
+    /// The envelope as text: the same, unless that was not UTF-8.
+    text: Span,
+    /// The strings that had escapes.
+    arena: Option<Arc<str>>,
+    fields: Fields,
+    topic: Option<Topic>,
+    record: Option<Record>,
+}
+
+/// Where the broker keeps a consumed event.
+#[derive(Clone, Copy)]
+struct Record {
+    partition: i32,
+    offset: i64,
+    key: Option<Span>,
+}
+
+/// The accessors of the fields that are text.
+macro_rules! text_fields {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(&self) -> &str {
+                self.str_at(self.fields.$name)
+            }
+        )*
+    };
+}
+
+/// The accessors of the fields that are integers.
+macro_rules! integer_fields {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(&self) -> i64 {
+                self.fields.$name
+            }
+        )*
+    };
+}
+
+impl Event {
+    text_fields! {
+        /// The event's id, by default a version 4 UUID of 32 hex digits without hyphens.
+        id;
+        /// The event's name, such as `userLoggedIn`.
+        name;
+        /// The namespace that the event belongs to.
+        namespace;
+        /// The parent of the namespace.
+        parent_namespace;
+        /// The union namespace.
+        union_namespace;
+        /// The namespace that the event originates from.
+        source_namespace;
+        /// The OAuth client that caused the event.
+        client_id;
+        /// The trace id of the request that caused the event.
+        trace_id;
+        /// The Jaeger span context as text; it parses into a [`SpanContext`].
+        span_context;
+        /// The user who caused the event: often an operator, with the player in the payload.
+        user_id;
+        /// The session in which the event was caused.
+        session_id;
+        /// The service that published the event.
+        service;
+        /// The namespace that the event is about.
+        target_namespace;
+        /// When the event was published, as written: RFC 3339 with 0 to 9 fraction digits. [`time`](Self::time) reads it.
+        timestamp;
+    }
+
+    integer_fields! {
+        /// When the event was published, in nanoseconds since the Unix epoch; 0 from publishers that do not write it.
+        timestamp_unix_nano;
+        /// The version of the event's schema; 1 by default at the publisher.
+        version;
+        /// The event id of the older, numeric scheme.
+        event_id;
+        /// The event type of the older, numeric scheme.
+        event_type;
+        /// The event level of the older, numeric scheme.
+        event_level;
+    }
+
+    /// Decodes one envelope from JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the bytes are not one JSON object, a field has the wrong
+    /// type, or the nesting is deeper than 10,000. The message names the field, the reason and the offset in bytes.
+    pub fn decode(json: impl AsRef<[u8]>) -> Result<Self, crate::Error> {
+        let json = json.as_ref();
+        Self::decode_shared(&Arc::from(json), 0..json.len())
+    }
+
+    /// Decodes the envelope that stands in `body` at `value`, without copying.
+    pub(crate) fn decode_shared(
+        body: &Arc<[u8]>,
+        value: Range<usize>,
+    ) -> Result<Self, crate::Error> {
+        decode::decode(body, value)
+    }
+
+    /// Says where the broker keeps this event; `key` is a stretch of the body that was decoded.
+    pub(crate) fn set_record(&mut self, partition: i32, offset: i64, key: Option<Range<usize>>) {
+        self.record = Some(Record {
+            partition,
+            offset,
+            key: key.map(|key| Span::new(key.start, key.end)),
+        });
+    }
+
+    /// Overrides the envelope's topic by the subscription's, without prefix.
+    pub(crate) fn set_topic(&mut self, topic: Topic) {
+        self.topic = Some(topic);
+    }
+
+    /// The topic without prefix: the subscription's for a consumed event, else what the envelope says.
+    pub fn topic(&self) -> &str {
+        match &self.topic {
+            Some(topic) => topic.as_str(),
+            None => self.str_at(self.fields.topic),
+        }
+    }
+
+    /// When the event was published: `timestampUnixNano` where present, else the parsed [`timestamp`](Self::timestamp).
+    /// Nothing when neither is readable.
+    pub fn time(&self) -> Option<SystemTime> {
+        match self.fields.timestamp_unix_nano {
+            0 => timestamp::parse_rfc3339(self.timestamp()),
+            nanos => Some(timestamp::from_unix_nanos(nanos)),
+        }
+    }
+
+    /// Whether the event holds private data.
+    pub fn privacy(&self) -> bool {
+        self.fields.privacy
+    }
+
+    /// The OAuth clients of the event. Parsed at each call.
+    pub fn client_ids(&self) -> Vec<Cow<'_, str>> {
+        payload::strings(self.str_at(self.fields.client_ids))
+    }
+
+    /// The users that the event is about. Parsed at each call.
+    pub fn target_user_ids(&self) -> Vec<Cow<'_, str>> {
+        payload::strings(self.str_at(self.fields.target_user_ids))
+    }
+
+    /// The additional fields, a JSON object; empty when absent.
+    pub fn additional_fields(&self) -> Payload<'_> {
+        Payload::new(self.str_at(self.fields.additional_fields))
+    }
+
+    /// The payload, a JSON object; empty when absent.
+    pub fn payload(&self) -> Payload<'_> {
+        Payload::new(self.str_at(self.fields.payload))
+    }
+
+    /// The partition that a consumed event stands in.
+    pub fn partition(&self) -> Option<i32> {
+        self.record.map(|record| record.partition)
+    }
+
+    /// The offset of a consumed event in its partition.
+    pub fn offset(&self) -> Option<i64> {
+        self.record.map(|record| record.offset)
+    }
+
+    /// The record's key as text; nothing when there is none or it is not UTF-8, and then
+    /// [`key_bytes`](Self::key_bytes) tells which.
+    pub fn key(&self) -> Option<&str> {
+        self.key_bytes()
+            .and_then(|key| std::str::from_utf8(key).ok())
+    }
+
+    /// The record's key.
+    pub fn key_bytes(&self) -> Option<&[u8]> {
+        self.body.get(self.record?.key?.range())
+    }
+
+    /// The envelope as it stands in the record.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.body[self.wire.range()]
+    }
+
+    /// The envelope as it stands in the record, with bytes that are not UTF-8 as U+FFFD.
+    pub fn json(&self) -> &str {
+        self.str_at(self.text)
+    }
+
+    /// The envelope written anew: known fields only, in the wire's order, with `topic`, and `Partition`, `Offset` and
+    /// `Key` as the Go SDK writes a consumed event.
+    pub fn to_json(&self) -> String {
+        encode::event_to_json(self)
+    }
+
+    fn str_at(&self, span: Span) -> &str {
+        let text = if span.is_in_arena() {
+            self.arena
+                .as_deref()
+                .and_then(|arena| arena.get(span.range()))
+        } else {
+            // Checked again rather than trusted: a field costs nanoseconds and the crate no unsafe code here.
+            self.body
+                .get(span.range())
+                .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        };
+        text.unwrap_or_default()
+    }
+}
+
+/// Writes what [`Event::to_json`] gives. For JSON formats: lists and objects are passed on as raw JSON.
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(self.to_json())
+            .map_err(serde::ser::Error::custom)?
+            .serialize(serializer)
+    }
+}
+
+/// Prints which event it is and its size; its contents may be private.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
+            .field("offset", &self.offset())
+            .field("bytes", &self.as_bytes().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,189 @@
+//! JSON that is kept as text and read when asked for.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::scan::{Flaw, Scanner, Text};
+use super::text::{mend_surrogates, unescape};
+use crate::error::{Error, ErrorKind};
+
+/// What an absent object reads as: the wire cannot tell the two apart, since an empty one is not written.
+const EMPTY: &str = "{}";
+
+/// JSON inside an event, kept as text: nothing is parsed before it is asked for, and numbers keep every digit.
+///
+/// It borrows from its [`Event`](crate::Event) and is free to copy. To keep it longer, keep a clone of the event, which is
+/// cheap. An absent payload reads as `{}`: the two are the same on this wire.
+///
+/// ```
+/// use eventstream::Event;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Login {
+///     user: u64,
+/// }
+///
+/// let event = Event::decode(r#"{"payload":{"user":18446744073709551615,"tags":["a"]}}"#)?;
+/// let login: Login = event.payload().decode()?;
+/// assert_eq!(login.user, u64::MAX);
+/// let tags = event.payload().get("tags").expect("it is there");
+/// assert_eq!(tags.as_str(), r#"["a"]"#);
+/// # Ok::<(), eventstream::Error>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Payload<'a> {
+    /// Checked JSON.
+    text: &'a str,
+}
+
+impl<'a> Payload<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
+            text: if text.is_empty() { EMPTY } else { text },
+        }
+    }
+
+    /// Parses the JSON into `T`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`] when the JSON does not fit `T`, or is nested deeper than 127 levels.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_str(self.text)
+            .or_else(|error| match mend_surrogates(self.text) {
+                Some(mended) => serde_json::from_str(&mended),
+                None => Err(error),
+            })
+            .map_err(|error| {
+                Error::new(ErrorKind::Decode, "cannot decode the payload").with_source(error)
+            })
+    }
+
+    /// The member `key` of a JSON object, one level down; nothing when there is none or this is not an object. Of equal
+    /// keys the last wins.
+    ///
+    /// It scans the text at each call and builds nothing. For many members [`decode`](Self::decode) into a struct.
+    pub fn get(&self, key: &str) -> Option<Payload<'a>> {
+        member(self.text, key).ok().flatten()
+    }
+
+    /// Parses the JSON into a tree. Integers of 64 bits stay exact.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`] when a number is beyond the range of a double, or the nesting is deeper than 127 levels.
+    pub fn to_value(&self) -> Result<Value, Error> {
+        self.decode()
+    }
+
+    /// The JSON text as it stands in the record.
+    pub fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// The JSON text as it stands in the record; another name for [`as_str`](Self::as_str).
+    pub fn json(&self) -> &'a str {
+        self.text
+    }
+
+    /// Whether this is an object without members, or absent.
+    pub fn is_empty(&self) -> bool {
+        is_empty_container(self.text) && self.text.starts_with('{')
+    }
+}
+
+/// Passes the JSON on as it is. For JSON formats.
+impl Serialize for Payload<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(self.text).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+/// The JSON text.
+impl fmt::Display for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text)
+    }
+}
+
+/// Prints the size only; the contents may be private.
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.text.len())
+    }
+}
+
+/// Whether JSON text is `{}` or `[]`, with whatever whitespace, or nothing at all.
+pub(super) fn is_empty_container(json: &str) -> bool {
+    let json = json.trim_matches([' ', '\n', '\r', '\t']);
+    let Some(inside) = json.get(1..json.len().saturating_sub(1)) else {
+        return true;
+    };
+    json.starts_with(['{', '[']) && inside.bytes().all(|b| b.is_ascii_whitespace())
+}
+
+fn member<'a>(text: &'a str, wanted: &str) -> Result<Option<Payload<'a>>, Flaw> {
+    let mut scan = Scanner::new(text.as_bytes(), 0);
+    let mut found = None;
+    if scan.peek() != b'{' {
+        return Ok(None);
+    }
+    scan.bump();
+    scan.whitespace();
+    while scan.peek() == b'"' {
+        let key = scan.key()?;
+        scan.whitespace();
+        let start = scan.pos();
+        scan.skip_value(1)?;
+        if meaning(text, key) == wanted {
+            found = Some(Payload {
+                text: &text[start..scan.pos()],
+            });
+        }
+        scan.whitespace();
+        if scan.peek() == b',' {
+            scan.bump();
+            scan.whitespace();
+        }
+    }
+    Ok(found)
+}
+
+/// The elements of a checked array of strings and nulls; null reads as empty, as in Go.
+pub(super) fn strings(array: &str) -> Vec<Cow<'_, str>> {
+    let mut strings = Vec::new();
+    let mut scan = Scanner::new(array.as_bytes(), 0);
+    // The scanner has been over this text before; should it disagree with itself, what was read so far stands.
+    while !scan.at_end() {
+        match scan.peek() {
+            b'"' => match scan.string() {
+                Ok(content) => strings.push(meaning(array, content)),
+                Err(_) => break,
+            },
+            b'n' => {
+                strings.push(Cow::Borrowed(""));
+                if scan.literal("null").is_err() {
+                    break;
+                }
+            }
+            _ => scan.bump(),
+        }
+    }
+    strings
+}
+
+fn meaning(text: &str, content: Text) -> Cow<'_, str> {
+    let raw = &text[content.start..content.end];
+    if !content.escaped {
+        return Cow::Borrowed(raw);
+    }
+    let mut unescaped = String::with_capacity(raw.len());
+    unescape(raw, &mut unescaped);
+    Cow::Owned(unescaped)
+}

@@ -1,0 +1,313 @@
+//! A scanner of JSON text that builds nothing: it checks the grammar and tells where values start and end.
+//!
+//! It is the one pass over a consumed record. What it accepts is RFC 8259 with one leniency, Go's: a `\u` escape may
+//! name half of a surrogate pair.
+
+/// The deepest nesting that is accepted, the same as in Go's decoder.
+const MAX_DEPTH: usize = 10_000;
+
+/// Why the text is refused, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flaw {
+    /// Offset in bytes into the scanned slice.
+    pub(super) at: usize,
+    pub(super) what: &'static str,
+    /// What stood there instead, when that says more.
+    pub(super) found: Option<&'static str>,
+}
+
+/// A string's content, between its quotes.
+#[derive(Clone, Copy)]
+pub(super) struct Text {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Whether the content holds `\` escapes and so is not its own meaning.
+    pub(super) escaped: bool,
+}
+
+/// A position in UTF-8 text.
+pub(super) struct Scanner<'a> {
+    bytes: &'a [u8],
+    pos: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(bytes: &'a [u8], pos: usize) -> Self {
+        Self { bytes, pos }
+    }
+
+    pub(super) fn pos(&self) -> usize {
+        self.pos
+    }
+
+    /// The byte at the position, or 0 at the end: no JSON token starts with NUL.
+    pub(super) fn peek(&self) -> u8 {
+        self.bytes.get(self.pos).copied().unwrap_or(0)
+    }
+
+    /// Steps over the byte that [`peek`](Self::peek) showed.
+    pub(super) fn bump(&mut self) {
+        self.pos += 1;
+    }
+
+    pub(super) fn whitespace(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
+            self.pos += 1;
+        }
+    }
+
+    /// Whether only whitespace is left.
+    pub(super) fn at_end(&mut self) -> bool {
+        self.whitespace();
+        self.pos >= self.bytes.len()
+    }
+
+    #[cold]
+    pub(super) fn flaw(&self, what: &'static str) -> Flaw {
+        let at_end = self.pos >= self.bytes.len();
+        Flaw {
+            at: self.pos.min(self.bytes.len()),
+            what: if at_end { "the text ends early" } else { what },
+            found: None,
+        }
+    }
+
+    /// The flaw of a value of the wrong type.
+    #[cold]
+    pub(super) fn wrong_type(&self, expected: &'static str) -> Flaw {
+        let found = match self.peek() {
+            b'"' => "a string",
+            b'{' => "an object",
+            b'[' => "an array",
+            b't' | b'f' => "a boolean",
+            b'n' => "null",
+            b'-' | b'0'..=b'9' => "a number",
+            _ => return self.flaw("a value was expected"),
+        };
+        Flaw {
+            found: Some(found),
+            ..self.flaw(expected)
+        }
+    }
+
+    /// A string; the position is at its opening quote.
+    pub(super) fn string(&mut self) -> Result<Text, Flaw> {
+        self.pos += 1;
+        let start = self.pos;
+        let mut escaped = false;
+        loop {
+            self.pos += plain_len(&self.bytes[self.pos..]);
+            match self.peek() {
+                b'"' => break,
+                b'\\' => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                _ => return Err(self.flaw("a control character stands in a string")),
+            }
+        }
+        let end = self.pos;
+        self.pos += 1;
+        Ok(Text {
+            start,
+            end,
+            escaped,
+        })
+    }
+
+    fn escape(&mut self) -> Result<(), Flaw> {
+        self.pos += 1;
+        match self.peek() {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.pos += 1,
+            b'u' => {
+                self.pos += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_ascii_hexdigit() {
+                        return Err(self.flaw("a \\u escape needs four hex digits"));
+                    }
+                    self.pos += 1;
+                }
+            }
+            _ => return Err(self.flaw("an unknown escape stands in a string")),
+        }
+        Ok(())
+    }
+
+    /// An object's key and the colon after it.
+    pub(super) fn key(&mut self) -> Result<Text, Flaw> {
+        if self.peek() != b'"' {
+            return Err(self.flaw("a key was expected"));
+        }
+        let key = self.string()?;
+        self.whitespace();
+        if self.peek() != b':' {
+            return Err(self.flaw("a colon was expected after the key"));
+        }
+        self.pos += 1;
+        Ok(key)
+    }
+
+    pub(super) fn literal(&mut self, word: &'static str) -> Result<(), Flaw> {
+        if !self.bytes[self.pos..].starts_with(word.as_bytes()) {
+            return Err(self.flaw("a value was expected"));
+        }
+        self.pos += word.len();
+        Ok(())
+    }
+
+    /// A number; true when it is written as an integer.
+    pub(super) fn number(&mut self) -> Result<bool, Flaw> {
+        if self.peek() == b'-' {
+            self.pos += 1;
+        }
+        if self.peek() == b'0' {
+            self.pos += 1;
+        } else {
+            self.digits()?;
+        }
+        let mut integer = true;
+        if self.peek() == b'.' {
+            integer = false;
+            self.pos += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), b'e' | b'E') {
+            integer = false;
+            self.pos += 1;
+            if matches!(self.peek(), b'+' | b'-') {
+                self.pos += 1;
+            }
+            self.digits()?;
+        }
+        Ok(integer)
+    }
+
+    fn digits(&mut self) -> Result<(), Flaw> {
+        let start = self.pos;
+        while self.peek().is_ascii_digit() {
+            self.pos += 1;
+        }
+        if self.pos == start {
+            return Err(self.flaw("a digit was expected"));
+        }
+        Ok(())
+    }
+
+    /// Any value; `depth` containers are open around it.
+    pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), Flaw> {
+        // A loop and not a recursion: the depth is the sender's choice and the stack is ours.
+        let mut open = Nest::default();
+        loop {
+            self.whitespace();
+            match self.peek() {
+                b'"' => {
+                    self.string()?;
+                }
+                bracket @ (b'{' | b'[') => {
+                    if depth + open.depth >= MAX_DEPTH {
+                        return Err(self.flaw("the nesting is deeper than 10000"));
+                    }
+                    let object = bracket == b'{';
+                    self.pos += 1;
+                    self.whitespace();
+                    if self.peek() == if object { b'}' } else { b']' } {
+                        self.pos += 1;
+                    } else {
+                        open.push(object);
+                        if object {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                }
+                b'-' | b'0'..=b'9' => {
+                    self.number()?;
+                }
+                b't' => self.literal("true")?,
+                b'f' => self.literal("false")?,
+                b'n' => self.literal("null")?,
+                _ => return Err(self.flaw("a value was expected")),
+            }
+            // A value has ended, and with it maybe the containers around it.
+            loop {
+                if open.depth == 0 {
+                    return Ok(());
+                }
+                self.whitespace();
+                match (self.peek(), open.in_object) {
+                    (b',', true) => {
+                        self.pos += 1;
+                        self.whitespace();
+                        self.key()?;
+                        break;
+                    }
+                    (b',', false) => {
+                        self.pos += 1;
+                        break;
+                    }
+                    (b'}', true) | (b']', false) => {
+                        self.pos += 1;
+                        open.pop();
+                    }
+                    (_, true) => return Err(self.flaw("a comma or } was expected")),
+                    (_, false) => return Err(self.flaw("a comma or ] was expected")),
+                }
+            }
+        }
+    }
+}
+
+/// Which of the open containers are objects: a stack of bits, on the heap only past 64 levels.
+#[derive(Default)]
+struct Nest {
+    depth: usize,
+    /// Whether the innermost container is an object.
+    in_object: bool,
+    /// The containers around the innermost one, the latest in the lowest bit.
+    outer: u64,
+    spilled: Vec<u64>,
+}
+
+impl Nest {
+    fn push(&mut self, object: bool) {
+        if self.depth > 0 && self.depth % 64 == 0 {
+            self.spilled.push(self.outer);
+        }
+        self.outer = self.outer << 1 | u64::from(self.in_object);
+        self.in_object = object;
+        self.depth += 1;
+    }
+
+    fn pop(&mut self) {
+        self.in_object = self.outer & 1 == 1;
+        self.outer >>= 1;
+        self.depth -= 1;
+        if self.depth > 0 && self.depth % 64 == 0 {
+            self.outer = self.spilled.pop().unwrap_or(0);
+        }
+    }
+}
+
+/// How many bytes from the front need no attention inside a string: no quote, no backslash, no control character.
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Eight bytes at a time. A borrow can flag a byte wrongly only above one that is flagged rightly, and only the
+    // lowest is asked for.
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = word ^ LOW * b'"' as u64;
+        let backslash = word ^ LOW * b'\\' as u64;
+        let flagged = (quote.wrapping_sub(LOW) & !quote
+            | backslash.wrapping_sub(LOW) & !backslash
+            | word.wrapping_sub(LOW * 0x20) & !word)
+            & HIGH;
+        if flagged != 0 {
+            return i * 8 + flagged.trailing_zeros() as usize / 8;
+        }
+    }
+    let done = bytes.len() - rest.len();
+    let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
+    done + rest.iter().take_while(|b| plain(b)).count()
+}

@@ -1,0 +1,60 @@
+//! Text of a fixed length that lives on the stack.
+
+use std::fmt;
+use std::ops::Deref;
+
+use uuid::Uuid;
+
+/// ASCII text of `N` bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShortText<const N: usize>([u8; N]);
+
+impl<const N: usize> ShortText<N> {
+    pub(super) fn from_ascii(bytes: [u8; N]) -> Self {
+        debug_assert!(bytes.is_ascii());
+        Self(bytes)
+    }
+
+    pub(super) fn to_ascii(self) -> [u8; N] {
+        self.0
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        // Never the default: every constructor is given ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> Deref for ShortText<N> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl<const N: usize> fmt::Debug for ShortText<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// A fresh version 4 UUID as 32 lower-case hex digits without hyphens.
+pub(crate) fn new_id() -> ShortText<32> {
+    let mut digits = [0; 32];
+    Uuid::new_v4().simple().encode_lower(&mut digits);
+    ShortText::from_ascii(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::is_uuid4_without_hyphens;
+
+    #[test]
+    fn fresh_ids_pass_strict_validation_and_differ() {
+        let (a, b) = (new_id(), new_id());
+        assert!(is_uuid4_without_hyphens(&a), "{a:?}");
+        assert_ne!(a, b);
+    }
+}

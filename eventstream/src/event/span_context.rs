@@ -1,0 +1,258 @@
+//! The Jaeger span context that an envelope carries as text.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Fault};
+
+const SAMPLED: u8 = 1;
+
+/// Where an event stands in a distributed trace, as in an envelope's `spanContext`.
+///
+/// The text is Jaeger's `{trace}:{span}:{parent}:{flags}` in hex. Reading takes shorter and upper-case digits as well;
+/// flags are one or two hex digits. [`to_traceparent`](Self::to_traceparent) gives the W3C form.
+///
+/// ```
+/// use eventstream::SpanContext;
+///
+/// let context: SpanContext = "00f067aa0ba902b7:00f067aa0ba902b7:0000000000000000:1".parse()?;
+/// assert!(context.is_sampled());
+/// assert_eq!(
+///     context.to_traceparent(),
+///     "00-000000000000000000f067aa0ba902b7-00f067aa0ba902b7-01"
+/// );
+/// # Ok::<(), eventstream::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SpanContext {
+    /// The trace, shared by all its spans.
+    pub trace_id: u128,
+    /// The span that published the event.
+    pub span_id: u64,
+    /// The parent of that span; 0 for a root.
+    pub parent_id: u64,
+    /// Bit 1: sampled; 2: debug; 8: firehose.
+    pub flags: u8,
+}
+
+impl SpanContext {
+    /// Whether neither the trace nor the span is 0: only then can a span be its child.
+    pub fn is_valid(&self) -> bool {
+        self.trace_id != 0 && self.span_id != 0
+    }
+
+    /// Whether the publisher recorded its span.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// The W3C `traceparent` header of this span. Parent, debug and firehose have no place in it.
+    pub fn to_traceparent(&self) -> String {
+        let Self {
+            trace_id, span_id, ..
+        } = self;
+        format!(
+            "00-{trace_id:032x}-{span_id:016x}-{:02x}",
+            self.flags & SAMPLED
+        )
+    }
+
+    /// Reads a W3C `traceparent` header. The parent is 0: the header does not tell it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Validation`] when the text is not a valid `traceparent`, or the trace or the span is 0.
+    ///
+    /// ```
+    /// use eventstream::SpanContext;
+    ///
+    /// let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// let context = SpanContext::from_traceparent(header)?;
+    /// assert_eq!(context.span_id, 0xb7ad_6b71_6920_3331);
+    /// # Ok::<(), eventstream::Error>(())
+    /// ```
+    pub fn from_traceparent(header: &str) -> Result<Self, Error> {
+        let malformed = || {
+            refuse(
+                "traceparent",
+                header,
+                "version-trace-span-flags in lower-case hex, ids not 0",
+            )
+        };
+        let lower = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-');
+        let parts = header.as_bytes();
+        // A later version may append fields after another hyphen; version ff is forbidden.
+        let version = header.get(..2).ok_or_else(malformed)?;
+        let known = header.get(..55).ok_or_else(malformed)?;
+        let tail_ok = match parts.get(55) {
+            None => true,
+            Some(b'-') => version != "00",
+            Some(_) => false,
+        };
+        let hyphens = [2, 35, 52].iter().all(|&at| parts[at] == b'-');
+        if version == "ff" || !tail_ok || !hyphens || !known.bytes().all(lower) {
+            return Err(malformed());
+        }
+        let hex = |range| known.get(range).filter(|part| is_hex(part, 32));
+        hex(0..2).ok_or_else(malformed)?;
+        let trace = hex(3..35).ok_or_else(malformed)?;
+        let span = hex(36..52).ok_or_else(malformed)?;
+        let flags = hex(53..55).ok_or_else(malformed)?;
+        let context = Self {
+            trace_id: u128::from_str_radix(trace, 16).map_err(|_| malformed())?,
+            span_id: u64::from_str_radix(span, 16).map_err(|_| malformed())?,
+            parent_id: 0,
+            flags: u8::from_str_radix(flags, 16).map_err(|_| malformed())? & SAMPLED,
+        };
+        if context.is_valid() {
+            Ok(context)
+        } else {
+            Err(malformed())
+        }
+    }
+}
+
+/// Reads `{trace}:{span}:{parent}:{flags}`: 1 to 32, 1 to 16, 1 to 16 and 1 to 2 hex digits. Ids of 0 are read; see
+/// [`SpanContext::is_valid`].
+impl FromStr for SpanContext {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        read(text).ok_or_else(|| {
+            refuse(
+                "span_context",
+                text,
+                "{trace}:{span}:{parent}:{flags} in hex",
+            )
+        })
+    }
+}
+
+fn read(text: &str) -> Option<SpanContext> {
+    let mut parts = text.split(':');
+    let mut part = |max| parts.next().filter(|part| is_hex(part, max));
+    let (trace, span, parent, flags) = (part(32)?, part(16)?, part(16)?, part(2)?);
+    if parts.next().is_some() {
+        return None;
+    }
+    Some(SpanContext {
+        trace_id: u128::from_str_radix(trace, 16).ok()?,
+        span_id: u64::from_str_radix(span, 16).ok()?,
+        parent_id: u64::from_str_radix(parent, 16).ok()?,
+        flags: u8::from_str_radix(flags, 16).ok()?,
+    })
+}
+
+/// `from_str_radix` alone would take a sign.
+fn is_hex(part: &str, max: usize) -> bool {
+    (1..=max).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cold]
+fn refuse(field: &str, value: &str, allowed: &str) -> Error {
+    let shown: String = value.chars().take(100).collect();
+    Error::from_faults(
+        ErrorKind::Validation,
+        "invalid span context",
+        vec![Fault::new(field, shown, allowed)],
+    )
+}
+
+/// As Jaeger's client writes it: a trace of 64 bits as 16 digits, else 32; flags without padding.
+impl fmt::Display for SpanContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = if self.trace_id >> 64 == 0 { 16 } else { 32 };
+        write!(
+            f,
+            "{:0width$x}:{:016x}:{:016x}:{:x}",
+            self.trace_id, self.span_id, self.parent_id, self.flags
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_jaeger_writes() {
+        let context: SpanContext = "1:A:0:b".parse().unwrap();
+        assert_eq!((context.trace_id, context.span_id), (1, 10));
+        assert_eq!((context.parent_id, context.flags), (0, 11));
+        let long: SpanContext = "0af7651916cd43dd8448eb211c80319c:2:1:10".parse().unwrap();
+        assert_eq!(long.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
+        assert_eq!(long.flags, 16);
+    }
+
+    #[test]
+    fn refuses_what_jaeger_refuses() {
+        let too_long = "1".repeat(33) + ":1:1:1";
+        for bad in [
+            "",
+            "string",
+            "1:2:3",
+            "1:2:3:4:5",
+            ":2:3:1",
+            "1::3:1",
+            "1:2::1",
+            "1:2:3:",
+            "0x1:2:3:1",
+            "+1:2:3:1",
+            "1:-2:3:1",
+            "1_0:2:3:1",
+            "g:2:3:1",
+            "1:2:3:123",
+            &too_long,
+            "1:11111111111111111:3:1",
+            "é:2:3:1",
+            " 1:2:3:1",
+        ] {
+            assert!(bad.parse::<SpanContext>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_malformed_traceparent() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let good = format!("00-{trace}-b7ad6b7169203331-01");
+        assert!(SpanContext::from_traceparent(&good).is_ok());
+        let later = format!("01-{trace}-b7ad6b7169203331-01-more");
+        assert!(SpanContext::from_traceparent(&later).is_ok());
+        for bad in [
+            String::new(),
+            good.to_uppercase(),
+            good.clone() + "-x",
+            good.clone() + "0",
+            good.replacen("00", "ff", 1),
+            good.replace(trace, &"0".repeat(32)),
+            good.replace("b7ad6b7169203331", &"0".repeat(16)),
+            good.replace('b', "é"),
+            good.replacen('-', "0", 1),
+            good.replacen("00-", "---", 1),
+        ] {
+            assert!(SpanContext::from_traceparent(&bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trips(trace_id: u128, span_id: u64, parent_id: u64, flags: u8) {
+            let context = SpanContext { trace_id, span_id, parent_id, flags };
+            prop_assert_eq!(context.to_string().parse::<SpanContext>().unwrap(), context);
+            if context.is_valid() {
+                let w3c = SpanContext::from_traceparent(&context.to_traceparent()).unwrap();
+                prop_assert_eq!((w3c.trace_id, w3c.span_id), (trace_id, span_id));
+                prop_assert_eq!(w3c.is_sampled(), context.is_sampled());
+            }
+        }
+
+        #[test]
+        fn never_panics(text in "\\PC*", hexish in "[0-9a-f:-]{0,70}") {
+            for text in [text, hexish] {
+                let _ = text.parse::<SpanContext>();
+                let _ = SpanContext::from_traceparent(&text);
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Names checked once, at construction: topics, event names and consumer groups.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Fault, Result};
+
+/// Kafka's own limit for a topic name, in bytes.
+const TOPIC_MAX: usize = 249;
+/// The README's limit for an event name, in bytes.
+const EVENT_NAME_MAX: usize = 256;
+/// Kafka sets no limit for a group id; its offsets topic keeps the id in every key, so a bound is wise.
+const GROUP_MAX: usize = 249;
+/// How much of a refused value an error repeats, in characters.
+const SHOWN: usize = 80;
+
+/// One checked name: the type, its constructor and the conversions that every name offers.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $check:path, $doing:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks `name` and keeps it.
+            ///
+            /// # Errors
+            ///
+            /// [`ErrorKind::Validation`] when the name is empty, too long or holds what is not allowed.
+            pub fn new(name: impl AsRef<str>) -> Result<Self, Error> {
+                let name = name.as_ref();
+                match $check(name) {
+                    None => Ok(Self(Arc::from(name))),
+                    Some(fault) => Err(Error::from_faults(
+                        ErrorKind::Validation,
+                        $doing,
+                        vec![fault],
+                    )),
+                }
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(name: &str) -> Result<Self, Error> {
+                Self::new(name)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = Error;
+
+            fn try_from(name: &str) -> Result<Self, Error> {
+                Self::new(name)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+
+            fn try_from(name: String) -> Result<Self, Error> {
+                Self::new(name)
+            }
+        }
+    };
+}
+
+name! {
+    /// A topic without the client's prefix: runs of ASCII letters and digits joined by single `'`, `_`, `.` or `-`, at
+    /// most 249 bytes. Cheap to clone.
+    ///
+    /// ```
+    /// use eventstream::Topic;
+    ///
+    /// let topic = Topic::new("userAccount")?;
+    /// assert_eq!(topic.as_str(), "userAccount");
+    /// assert!(Topic::new("user account").is_err());
+    /// # Ok::<(), eventstream::Error>(())
+    /// ```
+    Topic, check_topic, "invalid topic"
+}
+
+name! {
+    /// The name of an event: runs of ASCII letters and digits joined by single `'`, `_`, `.` or `-`, at most 256 bytes.
+    /// Cheap to clone.
+    ///
+    /// ```
+    /// use eventstream::EventName;
+    ///
+    /// let name: EventName = "userLoggedIn".parse()?;
+    /// assert_eq!(name.to_string(), "userLoggedIn");
+    /// assert!(EventName::new("-userLoggedIn").is_err());
+    /// # Ok::<(), eventstream::Error>(())
+    /// ```
+    EventName, check_event_name, "invalid event name"
+}
+
+name! {
+    /// A consumer group without the client's prefix: 1 to 249 bytes of text without control characters. Cheap to clone.
+    ///
+    /// ```
+    /// use eventstream::GroupId;
+    ///
+    /// assert_eq!(GroupId::new("billing service")?.as_str(), "billing service");
+    /// assert!(GroupId::new("").is_err());
+    /// # Ok::<(), eventstream::Error>(())
+    /// ```
+    GroupId, check_group_id, "invalid group id"
+}
+
+/// What is wrong with `topic`, if anything. Allocates only then.
+pub(crate) fn check_topic(topic: &str) -> Option<Fault> {
+    if topic.len() <= TOPIC_MAX && is_joined_runs(topic.as_bytes()) {
+        return None;
+    }
+    Some(joined_runs_fault("topic", topic, TOPIC_MAX))
+}
+
+/// What is wrong with `name` as an event name, if anything. Allocates only then.
+pub(crate) fn check_event_name(name: &str) -> Option<Fault> {
+    if name.len() <= EVENT_NAME_MAX && is_joined_runs(name.as_bytes()) {
+        return None;
+    }
+    Some(joined_runs_fault("event_name", name, EVENT_NAME_MAX))
+}
+
+fn check_group_id(group: &str) -> Option<Fault> {
+    let printable = !group.chars().any(char::is_control);
+    if !group.is_empty() && group.len() <= GROUP_MAX && printable {
+        return None;
+    }
+    let allowed = format!("1 to {GROUP_MAX} bytes without control characters");
+    Some(Fault::new("group_id", shown(group), allowed))
+}
+
+/// Whether `id` is a version 4 UUID of 32 lower-case hex digits without hyphens, as strict validation wants ids.
+pub(crate) fn is_uuid4_without_hyphens(id: &str) -> bool {
+    let id = id.as_bytes();
+    id.len() == 32
+        && id.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        && id[12] == b'4'
+        && matches!(id[16], b'8' | b'9' | b'a' | b'b')
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Refused,
+    Joint,
+    Run,
+}
+
+/// The class of every byte, so that the check of each publish is one load and one compare per byte.
+const CLASS: [Class; 256] = {
+    let mut table = [Class::Refused; 256];
+    let mut b = 0;
+    while b < 128 {
+        if (b as u8).is_ascii_alphanumeric() {
+            table[b] = Class::Run;
+        }
+        b += 1;
+    }
+    table[b'\'' as usize] = Class::Joint;
+    table[b'_' as usize] = Class::Joint;
+    table[b'.' as usize] = Class::Joint;
+    table[b'-' as usize] = Class::Joint;
+    table
+};
+
+/// The language `[A-Za-z0-9]+(['_.-][A-Za-z0-9]+)*`.
+fn is_joined_runs(name: &[u8]) -> bool {
+    let mut before = Class::Joint;
+    for &b in name {
+        let class = CLASS[usize::from(b)];
+        // A joint must follow a run; whatever is refused ends the check.
+        if class == Class::Refused || (class == Class::Joint && before == Class::Joint) {
+            return false;
+        }
+        before = class;
+    }
+    before == Class::Run
+}
+
+#[cold]
+fn joined_runs_fault(field: &str, value: &str, max: usize) -> Fault {
+    let allowed =
+        format!("runs of A-Z a-z 0-9 joined by single ' _ . or -, 1 to {max} bytes in all");
+    Fault::new(field, shown(value), allowed)
+}
+
+fn shown(value: &str) -> String {
+    match value.char_indices().nth(SHOWN) {
+        None => value.to_owned(),
+        Some((end, _)) => format!("{}...", &value[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn accepts_the_language_of_the_wire() {
+        for good in [
+            "a",
+            "0",
+            "a.b",
+            "a'b",
+            "a-b_c.d",
+            "c82fd812-4499-42d2-bd74-806e32bda386",
+        ] {
+            assert!(check_topic(good).is_none(), "{good}");
+            assert!(check_event_name(good).is_none(), "{good}");
+        }
+        for bad in [
+            "", "-a", "a-", "a..b", "a.-b", "a b", "a$", "#", "a,b", "é", "aé", "a\n",
+        ] {
+            assert!(check_topic(bad).is_some(), "{bad:?}");
+            assert!(check_event_name(bad).is_some(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_the_length() {
+        assert!(Topic::new("a".repeat(249)).is_ok());
+        assert!(Topic::new("a".repeat(250)).is_err());
+        assert!(EventName::new("a".repeat(256)).is_ok());
+        assert!(EventName::new("a".repeat(257)).is_err());
+        assert!(GroupId::new("a".repeat(249)).is_ok());
+        assert!(GroupId::new("a".repeat(250)).is_err());
+    }
+
+    #[test]
+    fn a_refused_name_is_a_validation_error_that_names_the_field() {
+        let error = Topic::new("a b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Validation);
+        assert_eq!(error.faults()[0].field, "topic");
+        assert_eq!(error.faults()[0].value, "a b");
+        let long = EventName::new("é".repeat(300)).unwrap_err();
+        assert!(long.to_string().len() < 400, "{long}");
+    }
+
+    #[test]
+    fn a_group_id_may_hold_any_printable_text() {
+        assert!(GroupId::new("a group, of Ünïcode").is_ok());
+        assert!(GroupId::new("").is_err());
+        assert!(GroupId::new("a\nb").is_err());
+    }
+
+    #[test]
+    fn knows_a_version_4_uuid_without_hyphens() {
+        for (id, good) in [
+            ("c82fd812449942d2bd74806e32bda386", true),
+            ("00000000000040008000000000000000", true),
+            ("C82FD812449942D2BD74806E32BDA386", false),
+            ("c82fd812449952d2bd74806e32bda386", false),
+            ("c82fd812449942d2cd74806e32bda386", false),
+            ("c82fd812-4499-42d2-bd74-806e32bda386", false),
+            ("c82fd812449942d2bd74806e32bda38", false),
+            ("c82fd812449942d2bd74806e32bda386\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_uuid4_without_hyphens(id), good, "{id:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_grammar_read_differently(name in "[a-zA-Z0-9'_.é -]{0,12}") {
+            let by_split = name
+                .split(['\'', '_', '.', '-'])
+                .all(|run| !run.is_empty() && run.bytes().all(|b| b.is_ascii_alphanumeric()));
+            prop_assert_eq!(check_topic(&name).is_none(), by_split);
+        }
+    }
+}
