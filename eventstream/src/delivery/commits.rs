@@ -1,0 +1,127 @@
+use super::config::CommitMode;
+use super::events::Ticket;
+
+/// Which commit is due, and which are on their way.
+pub(super) struct Commits {
+    mode: CommitMode,
+    /// The highest offset handed to the driver, and the highest confirmed.
+    sent: Option<i64>,
+    confirmed: Option<i64>,
+    /// The one commit on its way, in the modes that wait for the answer; with the record that it
+    /// releases, at most once.
+    outstanding: Option<(i64, Option<Ticket>)>,
+    /// Waiting to try a failed commit again.
+    backing_off: bool,
+    failures: u32,
+}
+
+/// What an answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It belongs to no commit that matters.
+    Ignored,
+    /// Confirmed; the record that waited for it may run.
+    Confirmed(Option<Ticket>),
+    /// Failed for this many times in a row: try again after a wait.
+    Failed {
+        failures: u32,
+        released: Option<Ticket>,
+    },
+}
+
+impl Commits {
+    pub(super) fn new(mode: CommitMode) -> Self {
+        Self {
+            mode,
+            sent: None,
+            confirmed: None,
+            outstanding: None,
+            backing_off: false,
+            failures: 0,
+        }
+    }
+
+    pub(super) fn mode(&self) -> CommitMode {
+        self.mode
+    }
+
+    /// Whether a commit may be handed out now.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outstanding.is_none() && !self.backing_off
+    }
+
+    /// Whether all that is done is committed.
+    pub(super) fn is_settled(&self, watermark: Option<i64>) -> bool {
+        watermark <= self.confirmed
+    }
+
+    /// The commit that the watermark calls for.
+    pub(super) fn due(&mut self, watermark: Option<i64>) -> Option<i64> {
+        let up_to = watermark?;
+        match self.mode {
+            CommitMode::Auto => None,
+            CommitMode::AsyncEach => {
+                if self.backing_off || self.sent >= Some(up_to) {
+                    return None;
+                }
+                self.sent = Some(up_to);
+                Some(up_to)
+            }
+            CommitMode::AfterEach | CommitMode::BeforeProcessing => {
+                if !self.is_idle() || self.confirmed >= Some(up_to) {
+                    return None;
+                }
+                Some(self.send(up_to, None))
+            }
+        }
+    }
+
+    /// Hands out the commit that releases `record`.
+    pub(super) fn send(&mut self, up_to: i64, record: Option<Ticket>) -> i64 {
+        self.outstanding = Some((up_to, record));
+        self.sent = self.sent.max(Some(up_to));
+        up_to
+    }
+
+    pub(super) fn answered(&mut self, up_to: i64, ok: bool) -> Answer {
+        let released = match self.mode {
+            CommitMode::Auto => return Answer::Ignored,
+            CommitMode::AsyncEach if self.sent < Some(up_to) => return Answer::Ignored,
+            CommitMode::AsyncEach => None,
+            CommitMode::AfterEach | CommitMode::BeforeProcessing => match self.outstanding {
+                Some((sent, record)) if sent == up_to => record,
+                _ => return Answer::Ignored,
+            },
+        };
+        self.outstanding = None;
+        if ok {
+            self.failures = 0;
+            self.confirmed = self.confirmed.max(Some(up_to));
+            return Answer::Confirmed(released);
+        }
+        // Asynchronous: a later commit that is on its way covers this one.
+        if self.mode == CommitMode::AsyncEach && (self.backing_off || self.sent > Some(up_to)) {
+            return Answer::Ignored;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.backing_off = true;
+        Answer::Failed {
+            failures: self.failures,
+            released,
+        }
+    }
+
+    /// The wait after a failed commit is over.
+    pub(super) fn wake(&mut self) {
+        self.backing_off = false;
+        // Nothing was sent during the wait, so the latest watermark goes out next.
+        if self.mode == CommitMode::AsyncEach {
+            self.sent = self.confirmed;
+        }
+    }
+
+    /// The record whose release was on its way.
+    pub(super) fn take_releasing(&mut self) -> Option<Ticket> {
+        self.outstanding.take().and_then(|(_, record)| record)
+    }
+}

@@ -1,0 +1,157 @@
+use std::sync::Arc;
+
+use super::time::Time;
+
+/// One route of the group: a handler and its options. The driver gives the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RouteId(pub(crate) u32);
+
+/// The local number of a record. Offsets may have gaps, tickets have none, so that finding a
+/// record is an index and not a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(u64);
+
+impl Ticket {
+    /// The first ticket of an assignment. 2^48 records are a million a second for nine years.
+    pub(super) fn first(incarnation: u16) -> Self {
+        Self(u64::from(incarnation) << 48)
+    }
+
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    pub(super) fn plus(self, count: usize) -> Self {
+        Self(self.0.wrapping_add(count as u64))
+    }
+
+    /// How many tickets lie between `base` and this one; huge for one before `base`.
+    pub(super) fn distance(self, base: Self) -> usize {
+        usize::try_from(self.0.wrapping_sub(base.0)).unwrap_or(usize::MAX)
+    }
+}
+
+/// Which routes a record goes to.
+#[derive(Clone, Debug)]
+pub(crate) enum Plan {
+    /// One route: the normal case, without an allocation.
+    One(RouteId),
+    /// Several different routes. Shared, so that the driver makes the list once for a name.
+    Many(Arc<[RouteId]>),
+    /// No route asked for it.
+    Unmatched,
+    /// It is not an event.
+    Undecodable,
+}
+
+/// What the machine is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Input<R> {
+    /// A record was read. Offsets rise; one that does not is a record read twice and is ignored.
+    Record {
+        offset: i64,
+        /// A hash of the key; `None`: no key, which has no order.
+        key: Option<u64>,
+        /// What it counts against the byte marks.
+        size: usize,
+        body: R,
+        plan: Plan,
+    },
+    /// A handler ended: once for each [`Action::Run`].
+    Outcome {
+        ticket: Ticket,
+        route: RouteId,
+        result: Outcome,
+    },
+    /// A dead letter was acknowledged, or its write failed: once for each [`Action::DeadLetter`].
+    DeadLettered {
+        ticket: Ticket,
+        route: Option<RouteId>,
+        stored: bool,
+        now: Time,
+    },
+    /// A commit was confirmed or failed: once for each [`Action::Commit`].
+    Committed { up_to: i64, ok: bool, now: Time },
+    /// The time asked for by [`poll_timeout`](super::Partition::poll_timeout) has come.
+    Tick(Time),
+    /// The partition is being taken away: dispatching stops at once, handlers that run may finish,
+    /// [`Action::Drained`] follows the last of them. Records that did not run are read again by
+    /// the next owner.
+    Revoke,
+    /// The subscription or the client stops: as [`Input::Revoke`].
+    Drain,
+    /// The partition has been taken away: everything is forgotten, nothing may be committed.
+    /// Also what the driver says when a drain took too long.
+    Lost,
+}
+
+/// How a handler ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Handled,
+    /// It returned an error or panicked. The time starts the backoff; success needs no clock.
+    Failed {
+        now: Time,
+    },
+    /// It asked for a dead letter: no retry can help.
+    Rejected,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(crate) enum Action<R> {
+    /// Start the handler.
+    Run {
+        ticket: Ticket,
+        route: RouteId,
+        attempt: u32,
+        offset: i64,
+        body: R,
+    },
+    /// Write a dead letter and answer with [`Input::DeadLettered`]. Comes again if that failed.
+    DeadLetter(Failure<R>),
+    /// Commit, and answer with [`Input::Committed`].
+    Commit { up_to: i64 },
+    /// Stop reading this partition: its buffer is full.
+    Pause,
+    /// Read on.
+    Resume,
+    /// Tell the user: this record was passed over, as the policy says. It is done.
+    Skipped(Failure<R>),
+    /// Stop the subscription of this route; where there is no route, all of the group. The record
+    /// stays undone (but see [`CommitMode::BeforeProcessing`](super::CommitMode)).
+    StopSubscription(Failure<R>),
+    /// Leave the group and join again. The record stays undone.
+    Rejoin(Failure<R>),
+    /// A closed route has run all that was queued for it, and is gone.
+    RouteDrained { route: RouteId },
+    /// Cancel the handler: its partition is lost.
+    Cancel { ticket: Ticket, route: RouteId },
+    /// Nothing is in flight after a revoke or drain; the watermark is final.
+    Drained,
+}
+
+/// A record that was not handled, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure<R> {
+    pub(crate) ticket: Ticket,
+    /// `None`: the record never came to a route.
+    pub(crate) route: Option<RouteId>,
+    pub(crate) reason: Reason,
+    /// How often a handler was started with it.
+    pub(crate) attempts: u32,
+    pub(crate) offset: i64,
+    pub(crate) body: R,
+}
+
+/// Why a record was not handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reason {
+    Undecodable,
+    Unmatched,
+    Exhausted,
+    Rejected,
+    /// At most once only: the offset was (or may have been) committed, then the partition was
+    /// taken away before a handler ran. Nobody will read it again.
+    Revoked,
+}

@@ -1,0 +1,212 @@
+use std::collections::{HashMap, VecDeque};
+
+use super::events::Ticket;
+use super::policy::Ordering;
+
+/// What must keep its order inside one route: the partition or a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum LaneKey {
+    Whole,
+    Key(u64),
+    /// A record without a key: it waits for nobody.
+    Alone(Ticket),
+}
+
+/// The queues of one route. Only the head of a lane is ever at work, so attempts and state belong
+/// to the lane and not to each record.
+pub(super) struct Lanes {
+    limit: usize,
+    running: usize,
+    store: Store,
+    /// Lanes whose head may start, longest ready first.
+    ready: VecDeque<LaneKey>,
+}
+
+enum Store {
+    Whole(Lane),
+    /// Lanes are removed when empty, so memory follows the buffered records, not the keys seen.
+    Keyed(HashMap<LaneKey, Lane>),
+}
+
+struct Lane {
+    state: State,
+    head: Ticket,
+    rest: VecDeque<Ticket>,
+    attempts: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Empty,
+    Ready,
+    Running,
+    /// For the next attempt.
+    Waiting,
+    /// For the acknowledgement of its dead letter, or for good where the subscription stops.
+    Held,
+}
+
+impl Lanes {
+    pub(super) fn new(ordering: Ordering) -> Self {
+        let (limit, store) = match ordering {
+            Ordering::PerPartition | Ordering::Serial => (1, Store::Whole(Lane::empty())),
+            Ordering::PerKey(limit) => (limit.max(1), Store::Keyed(HashMap::new())),
+        };
+        Self {
+            limit,
+            running: 0,
+            store,
+            ready: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.store, Store::Whole(_))
+    }
+
+    pub(super) fn key_of(&self, ticket: Ticket, key: Option<u64>) -> LaneKey {
+        match (&self.store, key) {
+            (Store::Whole(_), _) => LaneKey::Whole,
+            (Store::Keyed(_), Some(key)) => LaneKey::Key(key),
+            (Store::Keyed(_), None) => LaneKey::Alone(ticket),
+        }
+    }
+
+    pub(super) fn push(&mut self, key: LaneKey, ticket: Ticket) {
+        let lane = match &mut self.store {
+            Store::Whole(lane) => lane,
+            Store::Keyed(lanes) => lanes.entry(key).or_insert_with(Lane::empty),
+        };
+        if lane.state == State::Empty {
+            lane.head = ticket;
+            lane.state = State::Ready;
+            self.ready.push_back(key);
+        } else {
+            lane.rest.push_back(ticket);
+        }
+    }
+
+    /// The record that [`start`](Self::start) would start.
+    pub(super) fn next(&self) -> Option<Ticket> {
+        if self.running >= self.limit {
+            return None;
+        }
+        let key = *self.ready.front()?;
+        self.lane(key).map(|lane| lane.head)
+    }
+
+    /// Starts the next attempt of the lane that has been ready longest: its record and the number
+    /// of the attempt.
+    pub(super) fn start(&mut self) -> Option<(Ticket, u32)> {
+        if self.running >= self.limit {
+            return None;
+        }
+        let key = self.ready.pop_front()?;
+        self.running += 1;
+        let lane = self.lane_mut(key).expect("a ready lane exists");
+        lane.state = State::Running;
+        lane.attempts = lane.attempts.saturating_add(1);
+        Some((lane.head, lane.attempts))
+    }
+
+    /// Ends the attempt of `ticket` and holds its lane; how many attempts there were. `None` if it
+    /// is not running.
+    pub(super) fn stop(&mut self, key: LaneKey, ticket: Ticket) -> Option<u32> {
+        let lane = self.lane_mut(key)?;
+        if lane.state != State::Running || lane.head != ticket {
+            return None;
+        }
+        lane.state = State::Held;
+        let attempts = lane.attempts;
+        self.running -= 1;
+        Some(attempts)
+    }
+
+    /// A held lane waits for its next attempt.
+    pub(super) fn wait(&mut self, key: LaneKey) {
+        if let Some(lane) = self.lane_mut(key) {
+            lane.state = State::Waiting;
+        }
+    }
+
+    /// The wait is over.
+    pub(super) fn wake(&mut self, key: LaneKey) {
+        if let Some(lane) = self.lane_mut(key)
+            && lane.state == State::Waiting
+        {
+            lane.state = State::Ready;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// The head of a lane is done; the next one moves up.
+    pub(super) fn finish(&mut self, key: LaneKey) {
+        let Some(lane) = self.lane_mut(key) else {
+            return;
+        };
+        lane.attempts = 0;
+        if let Some(head) = lane.rest.pop_front() {
+            lane.head = head;
+            lane.state = State::Ready;
+            self.ready.push_back(key);
+            return;
+        }
+        lane.state = State::Empty;
+        if let Store::Keyed(lanes) = &mut self.store {
+            lanes.remove(&key);
+        }
+    }
+
+    /// Whether a record of this lane would start at once.
+    pub(super) fn is_free(&self, key: LaneKey) -> bool {
+        self.running + self.ready.len() < self.limit
+            && self.lane(key).is_none_or(|lane| lane.state == State::Empty)
+    }
+
+    /// Takes out the heads that wait for their turn; each must be finished.
+    pub(super) fn take_ready(&mut self) -> Vec<Ticket> {
+        let keys: Vec<_> = self.ready.drain(..).collect();
+        keys.into_iter()
+            .filter_map(|key| self.lane(key))
+            .map(|lane| lane.head)
+            .collect()
+    }
+
+    pub(super) fn running(&self) -> Vec<Ticket> {
+        let heads = |lane: &Lane| (lane.state == State::Running).then_some(lane.head);
+        match &self.store {
+            Store::Whole(lane) => heads(lane).into_iter().collect(),
+            Store::Keyed(lanes) => {
+                let mut running: Vec<_> = lanes.values().filter_map(heads).collect();
+                // The map's order differs from run to run; a simulation must repeat itself.
+                running.sort_unstable();
+                running
+            }
+        }
+    }
+
+    fn lane(&self, key: LaneKey) -> Option<&Lane> {
+        match &self.store {
+            Store::Whole(lane) => Some(lane),
+            Store::Keyed(lanes) => lanes.get(&key),
+        }
+    }
+
+    fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
+        match &mut self.store {
+            Store::Whole(lane) => Some(lane),
+            Store::Keyed(lanes) => lanes.get_mut(&key),
+        }
+    }
+}
+
+impl Lane {
+    fn empty() -> Self {
+        Self {
+            state: State::Empty,
+            head: Ticket::first(0),
+            rest: VecDeque::new(),
+            attempts: 0,
+        }
+    }
+}

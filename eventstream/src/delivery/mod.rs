@@ -1,0 +1,44 @@
+//! What happens to the records of one consumed partition, decided without IO.
+//!
+//! [`Partition`] is a state machine: records, outcomes, acknowledgements, rebalances and the time
+//! go in through [`Partition::handle`]; what is to be done comes out of [`Partition::poll`]; the
+//! next moment it wants to hear of is [`Partition::poll_timeout`]. It knows no runtime, no client
+//! library, no clock and no thread, so that it can be simulated by the million and read in one go.
+//!
+//! | file | what |
+//! |---|---|
+//! | `partition` | the machine: inputs to state |
+//! | `dispatch` | the machine: state to actions |
+//! | `events` | the inputs and the actions |
+//! | `window` | the records not yet done, and the watermark |
+//! | `route`, `lanes` | what one route runs next: order, concurrency, attempts |
+//! | `letters` | dead letters that wait for their acknowledgement |
+//! | `commits` | when to commit, and what a failed commit means |
+//! | `policy`, `backoff` | what a user may choose |
+//! | `flood` | the guard against dead letters by the thousand |
+
+mod backoff;
+mod commits;
+mod config;
+mod dispatch;
+mod events;
+mod flood;
+mod lanes;
+mod letters;
+mod partition;
+mod policy;
+mod route;
+mod time;
+mod window;
+
+#[cfg(test)]
+mod simulation;
+
+pub use backoff::Backoff;
+pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
+
+pub(crate) use config::{CommitMode, Marks, PartitionConfig, RouteOptions};
+pub(crate) use events::{Action, Failure, Input, Outcome, Plan, Reason, RouteId, Ticket};
+pub(crate) use flood::{FloodGuard, FloodOptions};
+pub(crate) use partition::Partition;
+pub(crate) use time::Time;

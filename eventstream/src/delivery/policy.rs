@@ -1,0 +1,150 @@
+use std::num::NonZeroU32;
+
+use super::backoff::Backoff;
+
+/// Which records of a subscription may be handled at the same time, and which wait for each other.
+///
+/// Order is kept over retries too: a record that fails is tried again before what comes after it
+/// in its partition or key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ordering {
+    /// Partitions in parallel, one record at a time inside each. A failing record holds back its
+    /// partition and no other. The default: it is the order Kafka gives, and needs no keys.
+    #[default]
+    PerPartition,
+    /// Keys in parallel, up to this many at once in each partition, one record at a time inside a
+    /// key. A failing record holds back its key and no other; while it waits for its next attempt
+    /// it takes up none of the places. Records without a key have no order. 0 counts as 1.
+    PerKey(usize),
+    /// One record at a time over all partitions of the subscription in this process.
+    Serial,
+}
+
+/// What to do when a handler fails: returns an error or panics.
+///
+/// ```
+/// use eventstream::{Exhausted, Retry};
+///
+/// let retry = Retry::attempts(5).then(Exhausted::DeadLetter);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Retry {
+    /// Try again from memory, without leaving the group. Other partitions (and keys, with
+    /// [`Ordering::PerKey`]) go on meanwhile.
+    InPlace {
+        /// The wait between attempts.
+        backoff: Backoff,
+        /// How many attempts, the first included; `None`: until it succeeds.
+        max_attempts: Option<NonZeroU32>,
+        /// What happens when the last attempt has failed.
+        then: Exhausted,
+    },
+    /// Leave the group and join again, so that another member may get the record: what the Go SDK
+    /// does. Each failure costs the group a rebalance.
+    Rejoin,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::forever()
+    }
+}
+
+impl Retry {
+    /// In place until it succeeds. The default, because it is the one choice that neither loses a
+    /// record nor breaks its order; its price is that a record that can never succeed holds back
+    /// its partition or key until someone acts.
+    pub fn forever() -> Self {
+        Self::InPlace {
+            backoff: Backoff::default(),
+            max_attempts: None,
+            then: Exhausted::default(),
+        }
+    }
+
+    /// In place, at most this many attempts, the first included; then [`Exhausted::DeadLetter`],
+    /// unless [`then`](Self::then) says otherwise. 0 counts as 1.
+    pub fn attempts(max: u32) -> Self {
+        Self::InPlace {
+            backoff: Backoff::default(),
+            max_attempts: Some(NonZeroU32::new(max).unwrap_or(NonZeroU32::MIN)),
+            then: Exhausted::default(),
+        }
+    }
+
+    /// What happens when the last attempt has failed. Without effect where there is no last one.
+    #[must_use]
+    pub fn then(mut self, exhausted: Exhausted) -> Self {
+        if let Self::InPlace { then, .. } = &mut self {
+            *then = exhausted;
+        }
+        self
+    }
+
+    /// The wait between attempts. Without effect on [`Retry::Rejoin`].
+    #[must_use]
+    pub fn backoff(mut self, chosen: Backoff) -> Self {
+        if let Self::InPlace { backoff, .. } = &mut self {
+            *backoff = chosen;
+        }
+        self
+    }
+
+    /// The policy where the offset is committed before processing: what has been committed is
+    /// not run again, so the first attempt is the last.
+    pub(super) fn at_most_once(self) -> Self {
+        let then = match self {
+            Self::InPlace {
+                max_attempts: Some(_),
+                then,
+                ..
+            } => then,
+            Self::InPlace {
+                max_attempts: None, ..
+            }
+            | Self::Rejoin => Exhausted::Skip,
+        };
+        Self::attempts(1).then(then)
+    }
+}
+
+/// What happens to a record whose last attempt has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Exhausted {
+    /// It is written to the dead letter topic; its offset moves once that write is acknowledged.
+    /// What comes after it in its partition or key waits until then.
+    #[default]
+    DeadLetter,
+    /// It is passed over, and `on_error` is told.
+    Skip,
+    /// The subscription stops. The record is not acknowledged, nor is anything after it.
+    Stop,
+}
+
+/// What happens to a record that no handler of the group asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnUnmatched {
+    /// It is acknowledged and counted. The default: a topic carries many event names, and a group
+    /// that wants few of them is the normal case.
+    #[default]
+    Acknowledge,
+    /// It is written to the dead letter topic.
+    DeadLetter,
+}
+
+/// What happens to a record that is not an event envelope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnUndecodable {
+    /// It is passed over, and `on_error` is told.
+    #[default]
+    Skip,
+    /// It is written to the dead letter topic; its offset moves once that write is acknowledged.
+    DeadLetter,
+    /// The subscription stops. The record is not acknowledged, nor is anything after it.
+    Stop,
+}

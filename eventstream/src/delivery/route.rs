@@ -1,0 +1,65 @@
+use super::config::RouteOptions;
+use super::events::RouteId;
+use super::lanes::Lanes;
+use super::policy::{Exhausted, Retry};
+
+/// One route in one partition.
+pub(super) struct Route {
+    pub(super) id: RouteId,
+    pub(super) retry: Retry,
+    pub(super) lanes: Lanes,
+    /// Records of the window that this route has not done.
+    pub(super) owed: usize,
+    pub(super) paused: bool,
+    /// Takes no new records; gone when it owes none.
+    pub(super) closing: bool,
+    /// Its subscription must stop or rejoin: nothing starts any more.
+    pub(super) halted: bool,
+    /// Is in the machine's list of routes that may have something to start.
+    pub(super) listed: bool,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Again,
+    DeadLetter,
+    Skip,
+    Stop,
+    Rejoin,
+}
+
+impl Route {
+    pub(super) fn new(id: RouteId, options: RouteOptions) -> Self {
+        Self {
+            id,
+            retry: options.retry,
+            lanes: Lanes::new(options.ordering),
+            owed: 0,
+            paused: false,
+            closing: false,
+            halted: false,
+            listed: false,
+        }
+    }
+
+    pub(super) fn may_start(&self) -> bool {
+        !self.paused && !self.halted
+    }
+
+    pub(super) fn after_failure(&self, attempts: u32) -> Next {
+        match self.retry {
+            Retry::Rejoin => Next::Rejoin,
+            Retry::InPlace {
+                max_attempts, then, ..
+            } => match max_attempts {
+                Some(max) if attempts >= max.get() => match then {
+                    Exhausted::DeadLetter => Next::DeadLetter,
+                    Exhausted::Skip => Next::Skip,
+                    Exhausted::Stop => Next::Stop,
+                },
+                _ => Next::Again,
+            },
+        }
+    }
+}

@@ -1,0 +1,155 @@
+use std::collections::VecDeque;
+
+use super::events::{Plan, Ticket};
+
+/// The records from the first that is not done to the last that was read, and the watermark.
+pub(super) struct Window<R> {
+    /// The ticket of the front slot.
+    base: Ticket,
+    slots: VecDeque<Slot<R>>,
+    /// Counts of records that are not done.
+    records: usize,
+    bytes: usize,
+    watermark: Option<i64>,
+    last: Option<i64>,
+}
+
+pub(super) struct Slot<R> {
+    pub(super) offset: i64,
+    pub(super) key: Option<u64>,
+    pub(super) plan: Plan,
+    /// At most once: the offset was committed and the record given to its routes.
+    pub(super) released: bool,
+    size: usize,
+    /// Deliveries that are not done; the record is done at 0.
+    pending: u32,
+    /// Given back when the record is done, though an earlier one may keep the slot.
+    body: Option<R>,
+}
+
+impl<R: Clone> Slot<R> {
+    pub(super) fn body(&self) -> R {
+        self.body
+            .clone()
+            .expect("a record keeps its body until it is done")
+    }
+}
+
+/// What a new slot is made from.
+pub(super) struct Arrival<R> {
+    pub(super) offset: i64,
+    pub(super) key: Option<u64>,
+    pub(super) size: usize,
+    pub(super) body: R,
+    pub(super) plan: Plan,
+    pub(super) deliveries: u32,
+}
+
+impl<R> Window<R> {
+    pub(super) fn new(base: Ticket) -> Self {
+        Self {
+            base,
+            slots: VecDeque::new(),
+            records: 0,
+            bytes: 0,
+            watermark: None,
+            last: None,
+        }
+    }
+
+    pub(super) fn has_seen(&self, offset: i64) -> bool {
+        self.last.is_some_and(|last| offset <= last)
+    }
+
+    pub(super) fn push(&mut self, arrival: Arrival<R>) -> Ticket {
+        let ticket = self.end();
+        self.last = Some(arrival.offset);
+        self.records += 1;
+        self.bytes += arrival.size;
+        self.slots.push_back(Slot {
+            offset: arrival.offset,
+            key: arrival.key,
+            plan: arrival.plan,
+            released: false,
+            size: arrival.size,
+            pending: arrival.deliveries,
+            body: Some(arrival.body),
+        });
+        ticket
+    }
+
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&Slot<R>> {
+        self.slots.get(ticket.distance(self.base))
+    }
+
+    pub(super) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Slot<R>> {
+        self.slots.get_mut(ticket.distance(self.base))
+    }
+
+    /// One delivery of the record is done. With the last of them the record is, and the watermark
+    /// moves over every record at the front that is.
+    pub(super) fn finish_one(&mut self, ticket: Ticket) {
+        let Some(slot) = self.slots.get_mut(ticket.distance(self.base)) else {
+            return;
+        };
+        slot.pending = slot.pending.saturating_sub(1);
+        if slot.pending > 0 {
+            return;
+        }
+        slot.body = None;
+        self.records -= 1;
+        self.bytes -= slot.size;
+        while let Some(front) = self.slots.front() {
+            if front.pending > 0 {
+                break;
+            }
+            let up_to = front.offset + 1;
+            self.slots.pop_front();
+            self.base = self.base.next();
+            self.raise(up_to);
+        }
+    }
+
+    /// The watermark never goes back.
+    pub(super) fn raise(&mut self, up_to: i64) {
+        self.watermark = self.watermark.max(Some(up_to));
+    }
+
+    pub(super) fn is_done(&self, ticket: Ticket) -> bool {
+        self.get(ticket).is_none_or(|slot| slot.pending == 0)
+    }
+
+    /// Whether every earlier record is done.
+    pub(super) fn is_front(&self, ticket: Ticket) -> bool {
+        ticket == self.base
+    }
+
+    /// The ticket of the next record to arrive.
+    pub(super) fn end(&self) -> Ticket {
+        self.base.plus(self.slots.len())
+    }
+
+    /// Forgets the records. Tickets given out so far stay unknown for good.
+    pub(super) fn clear(&mut self) {
+        self.base = self.end();
+        self.slots = VecDeque::new();
+        self.records = 0;
+        self.bytes = 0;
+    }
+
+    pub(super) fn watermark(&self) -> Option<i64> {
+        self.watermark
+    }
+
+    pub(super) fn records(&self) -> usize {
+        self.records
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn span(&self) -> usize {
+        self.slots.len()
+    }
+}
