@@ -1,5 +1,6 @@
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of the crate's fallible calls.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -7,9 +8,11 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, what was being done, and whether trying again can help.
 ///
 /// [`kind`](Error::kind) is for programs, `Display` for people. The cause, where there is one, is
-/// [`source`](StdError::source) and is not repeated in the message.
+/// [`source`](StdError::source) and is not repeated in the message. Clones share one allocation:
+/// the same failure reaches a receipt and an error callback.
+#[derive(Clone)]
 pub struct Error {
-    inner: Box<Inner>,
+    inner: Arc<Inner>,
 }
 
 struct Inner {
@@ -122,7 +125,7 @@ impl fmt::Display for Fault {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
-            inner: Box::new(Inner {
+            inner: Arc::new(Inner {
                 kind,
                 message: message.into(),
                 faults: Vec::new(),
@@ -138,20 +141,24 @@ impl Error {
     /// An error that lists every bad field at once.
     pub(crate) fn from_faults(kind: ErrorKind, doing: &str, faults: Vec<Fault>) -> Self {
         let mut error = Self::new(kind, doing);
-        error.inner.faults = faults;
+        error.edit().faults = faults;
         error
+    }
+
+    fn edit(&mut self) -> &mut Inner {
+        Arc::get_mut(&mut self.inner).expect("an error is shared only once it is complete")
     }
 
     pub(crate) fn with_source(
         mut self,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        self.inner.source = Some(source.into());
+        self.edit().source = Some(source.into());
         self
     }
 
     pub(crate) fn with_retriable(mut self, retriable: bool) -> Self {
-        self.inner.retriable = retriable;
+        self.edit().retriable = retriable;
         self
     }
 

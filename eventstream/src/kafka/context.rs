@@ -1,0 +1,127 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::config::LogMode;
+use crate::error::{Error, ErrorKind};
+
+/// What every librdkafka client of one [`Client`](crate::Client) shares: where its log goes, and
+/// what it last said of the brokers.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    client: Arc<str>,
+    log_mode: LogMode,
+    state: Mutex<Connection>,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    last_error: Option<Error>,
+    refused: Option<Error>,
+    accepted: bool,
+}
+
+impl Reporter {
+    pub(crate) fn new(client: Arc<str>, log_mode: LogMode) -> Self {
+        Self {
+            client,
+            log_mode,
+            state: Mutex::default(),
+        }
+    }
+
+    /// A line of librdkafka's log, as a `tracing` event of this client.
+    pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        use RDKafkaLogLevel as L;
+        let client = &*self.client;
+        let wanted = match level {
+            L::Emerg | L::Alert | L::Critical | L::Error => LogMode::Error,
+            L::Warning | L::Notice => LogMode::Warn,
+            L::Info => LogMode::Info,
+            L::Debug => LogMode::Debug,
+        };
+        if self.log_mode < wanted {
+            return;
+        }
+        match wanted {
+            LogMode::Error => tracing::error!(client, facility, "{message}"),
+            LogMode::Warn => tracing::warn!(client, facility, "{message}"),
+            LogMode::Info => tracing::info!(client, facility, "{message}"),
+            _ => tracing::debug!(client, facility, "{message}"),
+        }
+    }
+
+    /// An error of the client as a whole: a broker that cannot be reached, a refused credential.
+    pub(crate) fn error(&self, error: KafkaError, reason: &str) -> Error {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let error = describe(code, reason);
+        let mut state = self.state.lock();
+        if error.kind() == ErrorKind::Authentication && !state.accepted {
+            state.refused = Some(error.clone());
+        }
+        state.last_error = Some(error.clone());
+        drop(state);
+        if self.log_mode >= LogMode::Warn {
+            tracing::warn!(client = &*self.client, "{error}");
+        }
+        error
+    }
+
+    /// A broker answered a request: the credential is good, the network was up.
+    pub(crate) fn accepted(&self) {
+        let mut state = self.state.lock();
+        state.accepted = true;
+        state.last_error = None;
+        state.refused = None;
+    }
+
+    /// Why the brokers do not let this client in, where they said so and never did.
+    pub(crate) fn refused(&self) -> Option<Error> {
+        self.state.lock().refused.clone()
+    }
+
+    /// The last error since a broker answered.
+    pub(crate) fn last_error(&self) -> Option<Error> {
+        self.state.lock().last_error.clone()
+    }
+}
+
+/// Names the cause and the remedy where librdkafka's text is known to hide them.
+fn describe(code: Code, reason: &str) -> Error {
+    let lower = reason.to_lowercase();
+    let remedy = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
+    let (kind, hint) = if remedy(&["sasl authentication error", "invalid credentials", "authentication failed"]) {
+        (
+            ErrorKind::Authentication,
+            "check the SASL mechanism, user name and password",
+        )
+    } else if remedy(&["certificate verify failed", "unable to get local issuer", "self-signed", "self signed"]) {
+        (
+            ErrorKind::Authentication,
+            "the broker's certificate is not signed by a trusted authority: name its CA (`ca_file`)",
+        )
+    } else if remedy(&["certificate_expired", "certificate expired", "certificate has expired"]) {
+        (ErrorKind::Authentication, "a certificate has expired: renew it")
+    } else if remedy(&["certificate_required", "bad certificate", "bad_certificate", "certificate required", "certificate_unknown", "handshake failure"]) {
+        (
+            ErrorKind::Authentication,
+            "the broker wants a client certificate that it trusts: set `cert_file` and `key_file`",
+        )
+    } else if remedy(&["wrong version number", "plaintext", "ssl handshake failed: disconnected", "connecting to a plaintext"]) {
+        (
+            ErrorKind::Authentication,
+            "this port does not speak TLS: use the TLS port, or switch TLS off",
+        )
+    } else if remedy(&["disconnected while requesting apiversion", "might be caused by incorrect security.protocol", "connection closed: tls"]) {
+        (
+            ErrorKind::Authentication,
+            "this port seems to want TLS or SASL: check `security.protocol`",
+        )
+    } else {
+        let (kind, retriable) = super::error::classify(code);
+        return Error::new(kind, format!("kafka: {}", reason.trim())).with_retriable(retriable);
+    };
+    Error::new(kind, format!("kafka: {}; {hint}", reason.trim())).with_retriable(false)
+}

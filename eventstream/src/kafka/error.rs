@@ -1,0 +1,62 @@
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::error::{Error, ErrorKind};
+
+/// The class of a librdkafka or broker error, and whether trying again can help.
+pub(crate) fn classify(code: Code) -> (ErrorKind, bool) {
+    use ErrorKind as K;
+    match code {
+        Code::MessageTimedOut | Code::OperationTimedOut | Code::TimedOutQueue
+        | Code::RequestTimedOut => (K::Timeout, true),
+        Code::PurgeQueue | Code::PurgeInflight => (K::Closed, true),
+        Code::QueueFull => (K::BufferFull, true),
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            (K::TooLarge, false)
+        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+            (K::UnknownTopic, false)
+        }
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => (K::Unauthorized, false),
+        Code::Authentication | Code::SSL | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState => (K::Authentication, false),
+        Code::BrokerTransportFailure
+        | Code::AllBrokersDown
+        | Code::Resolve
+        | Code::NetworkException
+        | Code::BrokerNotAvailable
+        | Code::WaitingForCoordinator
+        | Code::CoordinatorNotAvailable => (K::Unreachable, true),
+        Code::Fatal | Code::Fenced | Code::OutOfOrderSequenceNumber
+        | Code::InvalidProducerEpoch | Code::UnknownProducerId => (K::Fatal, true),
+        Code::InvalidTopic => (K::Validation, false),
+        Code::NotEnoughReplicas
+        | Code::NotEnoughReplicasAfterAppend
+        | Code::LeaderNotAvailable
+        | Code::NotLeaderForPartition
+        | Code::ISRInsufficient => (K::Broker, true),
+        _ => (K::Broker, false),
+    }
+}
+
+/// An error of the crate from a librdkafka one: what was being done, and the cause as source.
+pub(crate) fn from_code(doing: impl Into<String>, code: Code) -> Error {
+    let (kind, retriable) = classify(code);
+    Error::new(kind, doing)
+        .with_retriable(retriable)
+        .with_source(KafkaError::Global(code))
+}
+
+pub(crate) fn from_kafka(doing: impl Into<String>, error: KafkaError) -> Error {
+    let (kind, retriable) = match &error {
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => (ErrorKind::Config, false),
+        other => other
+            .rdkafka_error_code()
+            .map_or((ErrorKind::Broker, false), classify),
+    };
+    Error::new(kind, doing)
+        .with_retriable(retriable)
+        .with_source(error)
+}

@@ -1,0 +1,366 @@
+//! The calls of librdkafka that its Rust binding does not offer, or offers at a price that shows
+//! in a profile: topic handles, delivery reports in batches, a poll that can be woken.
+//!
+//! Every `unsafe` of the producer is here. The rules that make it sound are librdkafka's own: a
+//! handle may be used from any thread; topic and queue handles must be gone before the client.
+
+use std::ffi::{CStr, CString, c_void};
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::OwnedHeaders;
+use rdkafka_sys as sys;
+use rdkafka_sys::RDKafkaErrorCode;
+
+use crate::receipt::SlotRef;
+
+/// A librdkafka producer with its main queue.
+pub(crate) struct NativeProducer<C: ClientContext> {
+    client: Client<C>,
+}
+
+/// What a delivery report says of one event.
+pub(crate) struct Report<'a> {
+    pub(crate) error: Option<RDKafkaErrorCode>,
+    /// librdkafka's own text, where the error has one.
+    pub(crate) maybe_stored: bool,
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) slot: SlotRef,
+}
+
+impl Report<'_> {
+    pub(crate) fn size(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+    }
+}
+
+impl<C: ClientContext> NativeProducer<C> {
+    pub(crate) fn new(config: &ClientConfig, context: C) -> KafkaResult<Self> {
+        let native = config.create_native_config()?;
+        // SAFETY: the configuration is alive; librdkafka copies the mask.
+        unsafe {
+            sys::rd_kafka_conf_set_events(
+                native.ptr(),
+                sys::RD_KAFKA_EVENT_DR
+                    | sys::RD_KAFKA_EVENT_ERROR
+                    | sys::RD_KAFKA_EVENT_STATS
+                    | sys::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH,
+            );
+        }
+        let client = Client::new(
+            config,
+            native,
+            sys::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+            context,
+        )?;
+        Ok(Self { client })
+    }
+
+    pub(crate) fn client(&self) -> &Client<C> {
+        &self.client
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> KafkaResult<TopicHandle> {
+        let name = CString::new(name)?;
+        // SAFETY: client and name are alive; without a configuration the client's default is taken.
+        let handle =
+            unsafe { sys::rd_kafka_topic_new(self.client.native_ptr(), name.as_ptr(), ptr::null_mut()) };
+        if handle.is_null() {
+            // SAFETY: reads the calling thread's last error.
+            let code = unsafe { sys::rd_kafka_last_error() };
+            return Err(KafkaError::MessageProduction(code.into()));
+        }
+        Ok(TopicHandle(handle))
+    }
+
+    /// Hands one event to librdkafka, which copies it. On an error the slot comes back.
+    pub(crate) fn produce(
+        &self,
+        topic: &TopicHandle,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        slot: SlotRef,
+    ) -> Result<(), (RDKafkaErrorCode, SlotRef)> {
+        let (key_ptr, key_len) = parts(key);
+        let (value_ptr, value_len) = parts(value);
+        let opaque = slot.into_raw();
+        // SAFETY: pointers and lengths belong together; with F_COPY nothing is kept of them. The
+        // opaque comes back once: in the delivery report, or here on an error.
+        unsafe {
+            let failed = sys::rd_kafka_produce(
+                topic.0,
+                sys::RD_KAFKA_PARTITION_UA,
+                sys::RD_KAFKA_MSG_F_COPY,
+                value_ptr.cast_mut(),
+                value_len,
+                key_ptr,
+                key_len,
+                ptr::with_exposed_provenance_mut(opaque),
+            ) != 0;
+            if failed {
+                let code = sys::rd_kafka_last_error();
+                return Err((code.into(), SlotRef::from_raw(opaque)));
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`produce`](Self::produce), with headers and a timestamp.
+    pub(crate) fn produce_with(
+        &self,
+        topic: &TopicHandle,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: OwnedHeaders,
+        timestamp_ms: Option<i64>,
+        slot: SlotRef,
+    ) -> Result<(), (RDKafkaErrorCode, SlotRef)> {
+        let (key_ptr, key_len) = parts(key);
+        let (value_ptr, value_len) = parts(value);
+        let opaque = slot.into_raw();
+        // SAFETY: as in `produce`. librdkafka takes the headers only when it accepts the event.
+        unsafe {
+            let code = sys::rd_kafka_producev(
+                self.client.native_ptr(),
+                sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT,
+                topic.0,
+                sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS,
+                sys::RD_KAFKA_MSG_F_COPY,
+                sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE,
+                value_ptr,
+                value_len,
+                sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY,
+                key_ptr,
+                key_len,
+                sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE,
+                ptr::with_exposed_provenance_mut::<c_void>(opaque),
+                sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP,
+                timestamp_ms.unwrap_or(0),
+                sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS,
+                headers.ptr(),
+                sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END,
+            );
+            if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err((code.into(), SlotRef::from_raw(opaque)));
+            }
+        }
+        std::mem::forget(headers);
+        Ok(())
+    }
+
+    /// Fails everything that is queued or in flight; the reports follow.
+    pub(crate) fn purge(&self) {
+        // SAFETY: the client is alive; both flags are valid.
+        unsafe {
+            sys::rd_kafka_purge(
+                self.client.native_ptr(),
+                sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT,
+            );
+        }
+    }
+
+    /// Events without a delivery report.
+    pub(crate) fn outstanding(&self) -> usize {
+        // SAFETY: the client is alive.
+        let count = unsafe { sys::rd_kafka_outq_len(self.client.native_ptr()) };
+        usize::try_from(count).unwrap_or(0)
+    }
+
+    /// The reason of the fatal error that ended this client, if one did.
+    pub(crate) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let mut text = [0; 512];
+        // SAFETY: the buffer is as long as said, and terminated by librdkafka.
+        unsafe {
+            let code =
+                sys::rd_kafka_fatal_error(self.client.native_ptr(), text.as_mut_ptr(), text.len());
+            (code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| {
+                let text = CStr::from_ptr(text.as_ptr()).to_string_lossy();
+                (code.into(), text.into_owned())
+            })
+        }
+    }
+
+    /// Injects a fatal error, as librdkafka's own tests do.
+    #[cfg(test)]
+    pub(crate) fn inject_fatal(&self) {
+        // SAFETY: the client is alive, the text is static.
+        unsafe {
+            sys::rd_kafka_test_fatal_error(
+                self.client.native_ptr(),
+                sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                c"injected".as_ptr(),
+            );
+        }
+    }
+}
+
+fn parts(bytes: Option<&[u8]>) -> (*const c_void, usize) {
+    bytes.map_or((ptr::null(), 0), |b| (b.as_ptr().cast(), b.len()))
+}
+
+/// A topic of one client. Must be dropped before it.
+pub(crate) struct TopicHandle(*mut sys::rd_kafka_topic_t);
+
+// SAFETY: topic handles may be used from any thread.
+unsafe impl Send for TopicHandle {}
+// SAFETY: as above.
+unsafe impl Sync for TopicHandle {}
+
+impl Drop for TopicHandle {
+    fn drop(&mut self) {
+        // SAFETY: the handle is owned, and its client alive (see `TopicHandle`).
+        unsafe { sys::rd_kafka_topic_destroy(self.0) }
+    }
+}
+
+/// A client's queue of events. Must be dropped before the client.
+pub(crate) struct Queue(*mut sys::rd_kafka_queue_t);
+
+// SAFETY: queues may be used from any thread.
+unsafe impl Send for Queue {}
+// SAFETY: as above.
+unsafe impl Sync for Queue {}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the reference is owned.
+        unsafe { sys::rd_kafka_queue_destroy(self.0) }
+    }
+}
+
+impl Queue {
+    pub(crate) fn main<C: ClientContext>(client: &Client<C>) -> Self {
+        // SAFETY: the client is alive; its main queue always exists.
+        Self(unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) })
+    }
+
+    /// The queue that a consumer is polled from, once `poll_set_consumer` has been called.
+    pub(crate) fn consumer<C: ClientContext>(client: &Client<C>) -> Option<Self> {
+        // SAFETY: the client is alive; a null pointer says that it is no group consumer.
+        let queue = unsafe { sys::rd_kafka_queue_get_consumer(client.native_ptr()) };
+        (!queue.is_null()).then_some(Self(queue))
+    }
+
+    /// Makes a poll that blocks on this queue, or the next one, return at once.
+    pub(crate) fn wake(&self) {
+        // SAFETY: the reference is owned.
+        unsafe { sys::rd_kafka_queue_yield(self.0) }
+    }
+
+    /// Waits for one event of a producer and hands it to `sink` or to the client's context.
+    pub(crate) fn serve<C: ClientContext>(
+        &self,
+        client: &Client<C>,
+        timeout: Duration,
+        sink: &mut dyn FnMut(Report<'_>),
+    ) {
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the queue is alive; the event is owned by this scope and destroyed once.
+        unsafe {
+            let event = sys::rd_kafka_queue_poll(self.0, millis);
+            if event.is_null() {
+                return;
+            }
+            let context: &Arc<C> = client.context();
+            match sys::rd_kafka_event_type(event) {
+                sys::RD_KAFKA_EVENT_DR => reports(event, sink),
+                sys::RD_KAFKA_EVENT_ERROR => {
+                    let code = sys::rd_kafka_event_error(event);
+                    let text = text(sys::rd_kafka_event_error_string(event));
+                    context.error(KafkaError::Global(code.into()), text.trim());
+                }
+                sys::RD_KAFKA_EVENT_LOG => log(event, context),
+                sys::RD_KAFKA_EVENT_STATS => {
+                    let json = sys::rd_kafka_event_stats(event);
+                    if !json.is_null() {
+                        context.stats_raw(CStr::from_ptr(json).to_bytes());
+                    }
+                }
+                _ => {}
+            }
+            sys::rd_kafka_event_destroy(event);
+        }
+    }
+}
+
+/// # Safety
+///
+/// `event` must be a live delivery report event.
+unsafe fn reports(event: *mut sys::rd_kafka_event_t, sink: &mut dyn FnMut(Report<'_>)) {
+    // SAFETY: messages and what they point to live as long as the event. Each message's opaque is
+    // the word that `produce` gave, and comes back in this report only.
+    unsafe {
+        loop {
+            let message = sys::rd_kafka_event_message_next(event);
+            if message.is_null() {
+                return;
+            }
+            let m = &*message;
+            let failed = m.err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+            let status = || sys::rd_kafka_message_status(message);
+            sink(Report {
+                error: failed.then(|| m.err.into()),
+                maybe_stored: failed
+                    && status()
+                        != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED,
+                topic: if failed {
+                    CStr::from_ptr(sys::rd_kafka_topic_name(m.rkt)).to_str().unwrap_or("")
+                } else {
+                    ""
+                },
+                partition: m.partition,
+                offset: m.offset,
+                timestamp_ms: sys::rd_kafka_message_timestamp(message, ptr::null_mut()),
+                key: slice(m.key, m.key_len),
+                value: slice(m.payload, m.len),
+                slot: SlotRef::from_raw(m._private.expose_provenance()),
+            });
+        }
+    }
+}
+
+/// # Safety
+///
+/// `data` must be null or point to `len` bytes that outlive the result.
+unsafe fn slice<'a>(data: *const c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: by contract.
+    (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data.cast(), len) })
+}
+
+/// # Safety
+///
+/// `event` must be a live log event.
+unsafe fn log<C: ClientContext>(event: *mut sys::rd_kafka_event_t, context: &Arc<C>) {
+    let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
+    // SAFETY: the strings live as long as the event.
+    unsafe {
+        if sys::rd_kafka_event_log(event, &mut facility, &mut message, &mut level) == 0 {
+            context.log(
+                rdkafka::config::RDKafkaLogLevel::from_int(level),
+                text(facility).trim(),
+                text(message).trim(),
+            );
+        }
+    }
+}
+
+/// # Safety
+///
+/// `s` must be null or a terminated string that outlives the result.
+unsafe fn text<'a>(s: *const std::ffi::c_char) -> std::borrow::Cow<'a, str> {
+    if s.is_null() {
+        return "".into();
+    }
+    // SAFETY: by contract.
+    unsafe { CStr::from_ptr(s) }.to_string_lossy()
+}

@@ -1,0 +1,331 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::event::ShortText;
+use crate::name::Topic;
+
+/// Where an event is stored, as the broker acknowledged it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivery {
+    topic: Topic,
+    stored: Stored,
+}
+
+/// The part of a [`Delivery`] that the broker decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) timestamp_ms: i64,
+}
+
+impl Delivery {
+    /// The topic as it was given to [`Publish`](crate::Publish), without the client's prefix.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// The partition. On `stdout` and `none` always 0.
+    pub fn partition(&self) -> i32 {
+        self.stored.partition
+    }
+
+    /// The offset in the partition. On `stdout` and `none` the count of events before this one.
+    /// -1 where the broker gives none (`acks` 0).
+    pub fn offset(&self) -> i64 {
+        self.stored.offset
+    }
+
+    /// The record's timestamp, in milliseconds since the Unix epoch.
+    pub fn timestamp_millis(&self) -> i64 {
+        self.stored.timestamp_ms
+    }
+
+    /// The record's timestamp; the epoch for one before it.
+    pub fn timestamp(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+            + Duration::from_millis(u64::try_from(self.stored.timestamp_ms).unwrap_or(0))
+    }
+}
+
+/// The id of an accepted event: generated ones live inline, chosen ones on the heap.
+#[derive(Clone, Debug)]
+pub(crate) enum EventId {
+    Generated(ShortText<32>),
+    Chosen(Box<str>),
+}
+
+impl EventId {
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Generated(id) => id.as_str(),
+            Self::Chosen(id) => id,
+        }
+    }
+}
+
+/// The acknowledgement that an accepted event will have: awaited, it says where the event is
+/// stored, or why it is not.
+///
+/// Dropping a receipt cancels nothing: the event is delivered all the same, and a failure still
+/// reaches the client's `on_error` callback.
+#[must_use = "the event is accepted, not yet stored: await the receipt, or drop it to rely on `on_error`"]
+pub struct Receipt {
+    slot: SlotRef,
+    topic: Topic,
+    id: EventId,
+}
+
+impl Receipt {
+    pub(crate) fn new(slot: SlotRef, topic: Topic, id: EventId) -> Self {
+        Self { slot, topic, id }
+    }
+
+    /// A receipt of a stream that stores at once.
+    pub(crate) fn ready(topic: Topic, id: EventId, stored: Stored) -> Self {
+        let slot = Slots::default().take(0);
+        slot.complete(Ok(stored));
+        Self { slot, topic, id }
+    }
+
+    /// The event's id: the given one, or the one that was generated.
+    pub fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    /// The topic as it was given, without the client's prefix.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Whether the outcome is known, so that awaiting returns at once.
+    pub fn is_done(&self) -> bool {
+        matches!(*self.slot.state().lock(), State::Done(_))
+    }
+
+    /// Blocks the calling thread until the outcome is known. For threads outside an async runtime.
+    ///
+    /// # Errors
+    ///
+    /// As awaiting the receipt.
+    pub fn wait(self) -> Result<Delivery> {
+        block_on(self)
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<Delivery>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.slot.state().lock();
+        match &*state {
+            State::Done(outcome) => Poll::Ready(outcome.clone().map(|stored| Delivery {
+                topic: self.topic.clone(),
+                stored,
+            })),
+            State::Waiting(waker) if waker.will_wake(cx.waker()) => Poll::Pending,
+            State::Pending | State::Waiting(_) => {
+                *state = State::Waiting(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("topic", &self.topic)
+            .field("id", &self.id())
+            .field("done", &self.is_done())
+            .finish()
+    }
+}
+
+/// Runs a future on the calling thread, which parks while it is pending.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Pending,
+    Waiting(Waker),
+    Done(Result<Stored>),
+}
+
+/// How many outcomes share one allocation. An allocation for each would cost more than all the
+/// rest of a receipt; the index has to fit the low bits of a pointer (see [`SlotRef::into_raw`]).
+const CHUNK: usize = 256;
+
+/// The outcomes of a run of events, with the flush epoch they belong to.
+#[repr(align(256))]
+struct Chunk {
+    states: [Mutex<State>; CHUNK],
+    epoch: u64,
+}
+
+/// Hands out slots for outcomes, many from one allocation. Slots are not used twice: a chunk is
+/// freed when the last receipt and the last delivery report of its events are gone.
+#[derive(Default)]
+pub(crate) struct Slots {
+    current: Option<Arc<Chunk>>,
+    next: usize,
+}
+
+impl Slots {
+    pub(crate) fn take(&mut self, epoch: u64) -> SlotRef {
+        let chunk = match &self.current {
+            Some(chunk) if self.next < CHUNK && chunk.epoch == epoch => Arc::clone(chunk),
+            _ => {
+                let chunk = Arc::new(Chunk {
+                    states: [const { Mutex::new(State::Pending) }; CHUNK],
+                    epoch,
+                });
+                self.next = 0;
+                self.current = Some(Arc::clone(&chunk));
+                chunk
+            }
+        };
+        let index = self.next;
+        self.next += 1;
+        SlotRef { chunk, index }
+    }
+}
+
+/// One event's outcome, shared by its receipt and its delivery report.
+#[derive(Clone)]
+pub(crate) struct SlotRef {
+    chunk: Arc<Chunk>,
+    index: usize,
+}
+
+impl SlotRef {
+    fn state(&self) -> &Mutex<State> {
+        &self.chunk.states[self.index]
+    }
+
+    /// The flush epoch in which the event was accepted.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.chunk.epoch
+    }
+
+    /// Sets the outcome and wakes who waits for it; `false` where it already has one.
+    pub(crate) fn complete(&self, outcome: Result<Stored>) -> bool {
+        let mut state = self.state().lock();
+        if matches!(*state, State::Done(_)) {
+            return false;
+        }
+        let before = std::mem::replace(&mut *state, State::Done(outcome));
+        drop(state);
+        if let State::Waiting(waker) = before {
+            waker.wake();
+        }
+        true
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(*self.state().lock(), State::Done(_))
+    }
+
+    /// The reference as one word, for the opaque of a librdkafka message.
+    pub(crate) fn into_raw(self) -> usize {
+        Arc::into_raw(self.chunk).expose_provenance() | self.index
+    }
+
+    /// The reverse of [`into_raw`](Self::into_raw).
+    ///
+    /// # Safety
+    ///
+    /// `raw` must come from `into_raw`, and be given back once only.
+    pub(crate) unsafe fn from_raw(raw: usize) -> Self {
+        let index = raw & (CHUNK - 1);
+        let chunk = std::ptr::with_exposed_provenance::<Chunk>(raw & !(CHUNK - 1));
+        // SAFETY: the address is the one `Arc::into_raw` gave, whose low bits are zero because of
+        // the alignment of `Chunk`; the caller gives it back once.
+        let chunk = unsafe { Arc::from_raw(chunk) };
+        Self { chunk, index }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn stored(offset: i64) -> Stored {
+        Stored {
+            partition: 1,
+            offset,
+            timestamp_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_slot_keeps_its_first_outcome() {
+        let slot = Slots::default().take(0);
+        assert!(slot.complete(Ok(stored(7))));
+        assert!(!slot.complete(Err(Error::new(ErrorKind::Timeout, "late"))));
+        let topic = Topic::new("t").expect("valid");
+        let id = EventId::Chosen("x".into());
+        let delivery = Receipt::new(slot, topic, id).wait().expect("stored");
+        assert_eq!((delivery.partition(), delivery.offset()), (1, 7));
+    }
+
+    #[test]
+    fn slots_survive_the_round_trip_through_a_word() {
+        let mut slots = Slots::default();
+        let refs: Vec<_> = (0..1000).map(|_| slots.take(3)).collect();
+        for (i, slot) in refs.iter().enumerate() {
+            let raw = slot.clone().into_raw();
+            // SAFETY: given back once.
+            let back = unsafe { SlotRef::from_raw(raw) };
+            assert_eq!(back.epoch(), 3);
+            assert!(back.complete(Ok(stored(i as i64))));
+        }
+        assert!(refs.iter().all(SlotRef::is_done));
+    }
+
+    #[test]
+    fn a_new_epoch_starts_a_new_chunk() {
+        let mut slots = Slots::default();
+        assert_eq!(slots.take(1).epoch(), 1);
+        assert_eq!(slots.take(2).epoch(), 2);
+    }
+
+    #[test]
+    fn wait_is_woken_by_another_thread() {
+        let slot = Slots::default().take(0);
+        let receipt = Receipt::new(
+            slot.clone(),
+            Topic::new("t").expect("valid"),
+            EventId::Chosen("x".into()),
+        );
+        let waiter = std::thread::spawn(move || receipt.wait());
+        slot.complete(Ok(stored(1)));
+        assert_eq!(waiter.join().expect("no panic").expect("stored").offset(), 1);
+    }
+}

@@ -1,0 +1,74 @@
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::event::Event;
+
+/// An accepted event that was not stored, or whose storing was not confirmed, and why.
+///
+/// Given to the `on_error` callback and returned by `shutdown`, so that it can be kept elsewhere
+/// or published again.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Undelivered {
+    topic: String,
+    key: Option<Vec<u8>>,
+    value: Vec<u8>,
+    error: Error,
+}
+
+impl Undelivered {
+    pub(crate) fn new(
+        topic: impl Into<String>,
+        key: Option<Vec<u8>>,
+        value: Vec<u8>,
+        error: Error,
+    ) -> Self {
+        Self {
+            topic: topic.into(),
+            key,
+            value,
+            error,
+        }
+    }
+
+    /// The topic as it was given, without the client's prefix.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The record's key.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+
+    /// The record's value: the envelope, or the audit log, as JSON.
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// The event.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) for an audit log, which is no event envelope.
+    pub fn event(&self) -> Result<Event> {
+        Event::decode(&self.value)
+    }
+
+    /// Why it was not stored. After [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) and
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) the broker may have it all the same, when a
+    /// request was under way; the message says so.
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+}
+
+impl fmt::Debug for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Undelivered")
+            .field("topic", &self.topic)
+            .field("bytes", &self.value.len())
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
