@@ -26,6 +26,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use self::admission::{Admission, Refused};
 use self::delivery::{Counters, DeliveryContext};
 use self::timed::Timed;
+use super::EmbeddedBroker;
 use super::context::Reporter;
 use super::error::from_code;
 use super::native::{NativeProducer, Queue, TopicHandle};
@@ -65,6 +66,8 @@ pub(crate) struct ProducerOptions {
     pub(crate) message_max_bytes: usize,
     pub(crate) on_error: Option<OnError>,
     pub(crate) reporter: Arc<Reporter>,
+    /// The broker inside the process, which must outlive the delivery thread.
+    pub(crate) keep_alive: Option<EmbeddedBroker>,
 }
 
 /// The handle: dropping it lets the delivery thread finish what was accepted, then end.

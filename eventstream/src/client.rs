@@ -1,0 +1,487 @@
+use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::AuditLog;
+use crate::config::{BrokerConfig, broker_faults};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::kafka::{EmbeddedBroker, Kafka, KafkaOptions};
+use crate::local::{Blackhole, Stdout};
+use crate::metadata::Metadata;
+use crate::name::Topic;
+use crate::publish::Publish;
+use crate::receipt::{Delivery, Receipt};
+use crate::stats::{ReaderStats, WriterStats};
+use crate::stream::Stream;
+use crate::subscribe::Subscribe;
+use crate::subscription::{Health, Subscription};
+use crate::undelivered::Undelivered;
+
+const AUDIT_TOPIC_VAR: &str = "APP_EVENT_STREAM_AUDIT_LOG_TOPIC";
+const AUDIT_ENABLED_VAR: &str = "APP_EVENT_STREAM_AUDIT_LOG_ENABLED";
+const DEFAULT_AUDIT_TOPIC: &str = "auditLog";
+
+/// Publishes and consumes events on one stream. Cheap to clone; clones share everything.
+///
+/// The first event of a service, and its reading back, on the broker inside the process:
+///
+/// ```
+/// use eventstream::{BrokerConfig, Client, Publish, Stream};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), eventstream::Error> {
+/// let client = Client::new("dev", Stream::Embedded, [""; 0], BrokerConfig::new())?;
+/// let receipt = client.publish(Publish::new("player", "levelUp").payload(&[("level", 7)].into_iter().collect::<std::collections::BTreeMap<_, _>>())).await?;
+/// let delivery = receipt.await?;
+/// assert_eq!(delivery.offset(), 0);
+/// # client.shutdown(std::time::Duration::from_secs(5)).await;
+/// # Ok(()) }
+/// ```
+///
+/// Call [`shutdown`](Self::shutdown) before the process ends. A client that is dropped without it
+/// delivers what it accepted in the background as long as the process lives, and says so in a
+/// warning when there is something left.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    stream: Stream,
+    backend: Backend,
+    audit_topic: Topic,
+    audit_enabled: bool,
+}
+
+enum Backend {
+    Kafka(Box<Kafka>),
+    Stdout(Stdout),
+    None(Blackhole),
+}
+
+/// Everything a [`Client`] can be made with.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ClientBuilder {
+    prefix: String,
+    stream: Stream,
+    brokers: Vec<String>,
+    config: BrokerConfig,
+    name: Option<String>,
+    on_error: Option<Arc<dyn Fn(Undelivered) + Send + Sync>>,
+    writer: Option<Box<dyn Write + Send>>,
+    embedded: Option<EmbeddedBroker>,
+    audit_topic: Option<String>,
+    audit_enabled: Option<bool>,
+}
+
+impl Client {
+    /// A client whose topics and groups all get `prefix` and a dot (nothing when it is empty) in
+    /// front. Checks everything and connects in the background: a broker that is not there yet is
+    /// not an error here.
+    ///
+    /// On `embedded` an empty list of brokers starts a broker that lives as long as the client.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`], with every fault of the configuration, the brokers, the prefix and the
+    /// audit log's environment variables.
+    pub fn new<B: Into<String>>(
+        prefix: impl Into<String>,
+        stream: Stream,
+        brokers: impl IntoIterator<Item = B>,
+        config: BrokerConfig,
+    ) -> Result<Self> {
+        Self::builder(stream)
+            .prefix(prefix)
+            .brokers(brokers)
+            .config(config)
+            .build()
+    }
+
+    /// A client with more than [`new`](Self::new) takes.
+    pub fn builder(stream: Stream) -> ClientBuilder {
+        ClientBuilder {
+            prefix: String::new(),
+            stream,
+            brokers: Vec::new(),
+            config: BrokerConfig::new(),
+            name: None,
+            on_error: None,
+            writer: None,
+            embedded: None,
+            audit_topic: None,
+            audit_enabled: None,
+        }
+    }
+
+    /// Publishes an event. Returns once it is accepted into the bounded buffer, waiting for room
+    /// where it is full; the receipt, awaited, says where the broker stored it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Validation`] with every bad field, [`ErrorKind::TooLarge`],
+    /// [`ErrorKind::Timeout`] when the buffer stayed full for the whole publish timeout,
+    /// [`ErrorKind::Closed`] after a shutdown. The event is then not accepted.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped while it waits for room, nothing is published. It has no effect later.
+    pub async fn publish(&self, event: Publish) -> Result<Receipt> {
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.publish(&event).await,
+            Backend::Stdout(stdout) => stdout.publish(&event),
+            Backend::None(none) => Ok(none.publish(&event)),
+        }
+    }
+
+    /// As [`publish`](Self::publish), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// As `publish`; [`ErrorKind::BufferFull`] when there is no room, or others wait for it.
+    pub fn try_publish(&self, event: &Publish) -> Result<Receipt> {
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.try_publish(event),
+            Backend::Stdout(stdout) => stdout.publish(event),
+            Backend::None(none) => Ok(none.publish(event)),
+        }
+    }
+
+    /// Publishes an event and waits until it is stored: `publish` and its receipt in one.
+    ///
+    /// # Errors
+    ///
+    /// As `publish` and as the receipt.
+    pub async fn publish_sync(&self, event: Publish) -> Result<Delivery> {
+        self.publish(event).await?.await
+    }
+
+    /// Publishes an audit log to the audit log topic. `None` when audit logs are disabled; the log
+    /// is checked all the same.
+    ///
+    /// # Errors
+    ///
+    /// As `publish`.
+    pub async fn publish_audit_log(&self, log: AuditLog) -> Result<Option<Receipt>> {
+        if !self.inner.audit_enabled {
+            return log.validate().map(|()| None);
+        }
+        let topic = &self.inner.audit_topic;
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.publish_audit_log(topic, &log).await,
+            Backend::Stdout(stdout) => stdout.publish_audit_log(topic, &log),
+            Backend::None(none) => Ok(none.publish_audit_log(topic)),
+        }
+        .map(Some)
+    }
+
+    /// Registers a subscription. Its group's consumer starts `registration_settle` after the last
+    /// registration for that group. Must be called inside a tokio runtime, on whose workers the
+    /// handlers then run.
+    ///
+    /// On `stdout` and `none` the subscription is checked and never gets an event.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Validation`] with every bad field, or naming the options in which this
+    /// registration contradicts an earlier one of its group; [`ErrorKind::Closed`] after a shutdown.
+    pub async fn register(&self, subscribe: Subscribe) -> Result<Subscription> {
+        let checked = subscribe.check()?;
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.register(checked).await,
+            Backend::Stdout(_) | Backend::None(_) => Ok(Subscription::idle(&checked)),
+        }
+    }
+
+    /// What the cluster says of itself and of one topic (given without the prefix). Never creates
+    /// a topic. `stdout` and `none` answer with nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unreachable`] or [`ErrorKind::Authentication`] when no broker answers in time.
+    /// What is wrong with the topic itself stands in its entry.
+    pub async fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata> {
+        self.group_metadata(topic, None, timeout).await
+    }
+
+    /// As [`metadata`](Self::metadata), with the committed offsets of a group (given without the
+    /// prefix).
+    ///
+    /// # Errors
+    ///
+    /// As `metadata`.
+    pub async fn group_metadata(
+        &self,
+        topic: Option<&str>,
+        group: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Metadata> {
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.metadata(topic, group, timeout).await,
+            Backend::Stdout(_) | Backend::None(_) => Ok(Metadata {
+                brokers: Vec::new(),
+                topics: Vec::new(),
+            }),
+        }
+    }
+
+    /// Counts of the publishing side.
+    pub fn writer_stats(&self) -> WriterStats {
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.writer_stats(),
+            Backend::Stdout(stdout) => stdout.stats(),
+            Backend::None(none) => none.stats(),
+        }
+    }
+
+    /// Counts of the subscriptions.
+    pub fn reader_stats(&self) -> ReaderStats {
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.reader_stats(),
+            Backend::Stdout(_) | Backend::None(_) => ReaderStats::default(),
+        }
+    }
+
+    /// Whether the client can do its work, and if not, why: for a readiness probe.
+    pub fn health(&self) -> Health {
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.health(),
+            Backend::Stdout(_) | Backend::None(_) => Health::default(),
+        }
+    }
+
+    /// Waits until every event accepted before this call has its outcome. `false` when the deadline
+    /// came first; nothing is lost by that.
+    pub async fn flush(&self, deadline: Duration) -> bool {
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.flush(deadline).await,
+            Backend::Stdout(_) | Backend::None(_) => true,
+        }
+    }
+
+    /// Ends the client in order: subscriptions stop, their running handlers finish and offsets are
+    /// committed; publishing is refused, and what was accepted is delivered. What is not delivered
+    /// at the deadline fails and is returned: receipts and `on_error` are told as well. Affects all
+    /// clones; a second call returns at once with nothing.
+    pub async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.shutdown(deadline).await,
+            Backend::Stdout(_) | Backend::None(_) => Vec::new(),
+        }
+    }
+
+    /// The broker inside the process, on the `embedded` stream.
+    pub fn embedded_broker(&self) -> Option<&EmbeddedBroker> {
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => kafka.embedded_broker(),
+            Backend::Stdout(_) | Backend::None(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("stream", &self.inner.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientBuilder {
+    /// What stands, with a dot, in front of every topic and group on the broker. Default: nothing.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The brokers to ask first, each `host:port`.
+    pub fn brokers<B: Into<String>>(mut self, brokers: impl IntoIterator<Item = B>) -> Self {
+        self.brokers = brokers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The configuration.
+    pub fn config(mut self, config: BrokerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The client's name in logs. Default: the configuration's `client_id`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Called with every event that failed after it was accepted, once, receipt or not: the
+    /// README's ErrorCallback. On the delivery thread: must not block, which would hold up all
+    /// receipts.
+    pub fn on_error(mut self, callback: impl Fn(Undelivered) + Send + Sync + 'static) -> Self {
+        self.on_error = Some(Arc::new(callback));
+        self
+    }
+
+    /// Where the `stdout` stream writes. Default: standard output.
+    pub fn writer(mut self, writer: impl Write + Send + 'static) -> Self {
+        self.writer = Some(Box::new(writer));
+        self
+    }
+
+    /// The broker of the `embedded` stream, to be shared by several clients.
+    pub fn embedded(mut self, broker: &EmbeddedBroker) -> Self {
+        self.embedded = Some(broker.clone());
+        self
+    }
+
+    /// The topic of audit logs. Default: `APP_EVENT_STREAM_AUDIT_LOG_TOPIC`, else `auditLog`.
+    pub fn audit_log_topic(mut self, topic: impl Into<String>) -> Self {
+        self.audit_topic = Some(topic.into());
+        self
+    }
+
+    /// Whether audit logs are published. Default: `APP_EVENT_STREAM_AUDIT_LOG_ENABLED`, else true.
+    pub fn audit_log_enabled(mut self, enabled: bool) -> Self {
+        self.audit_enabled = Some(enabled);
+        self
+    }
+
+    /// Checks everything and makes the client.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::new`].
+    pub fn build(self) -> Result<Client> {
+        let mut faults = self.config.faults();
+        faults.extend(prefix_fault(&self.prefix));
+        if self.stream == Stream::Kafka {
+            faults.extend(broker_faults(&self.brokers));
+        }
+        let audit_topic = self
+            .audit_topic
+            .or_else(|| variable(AUDIT_TOPIC_VAR))
+            .unwrap_or_else(|| DEFAULT_AUDIT_TOPIC.to_owned());
+        let audit_topic = match Topic::new(&audit_topic) {
+            Ok(topic) => Some(topic),
+            Err(_) => {
+                faults.push(Fault::new(AUDIT_TOPIC_VAR, audit_topic, "must be a topic name"));
+                None
+            }
+        };
+        let audit_enabled = match self.audit_enabled {
+            Some(enabled) => Ok(enabled),
+            None => audit_flag(variable(AUDIT_ENABLED_VAR).as_deref()),
+        };
+        let (audit_topic, audit_enabled) = match (audit_topic, audit_enabled) {
+            (Some(topic), Ok(enabled)) if faults.is_empty() => (topic, enabled),
+            (_, enabled) => {
+                faults.extend(enabled.err());
+                return Err(Error::from_faults(ErrorKind::Config, "make a client", faults));
+            }
+        };
+        let strict = self.config.strict_validation;
+        let backend = match self.stream {
+            Stream::Kafka | Stream::Embedded => Backend::Kafka(Box::new(Kafka::start(KafkaOptions {
+                prefix: self.prefix.into(),
+                name: self.name.unwrap_or_else(|| self.config.client_id.clone()).into(),
+                embedded: match self.embedded {
+                    Some(broker) => Some(broker),
+                    None if self.stream == Stream::Embedded && self.brokers.is_empty() => {
+                        Some(EmbeddedBroker::start()?)
+                    }
+                    None => None,
+                },
+                is_embedded: self.stream == Stream::Embedded,
+                brokers: self.brokers,
+                config: self.config,
+                on_error: self.on_error,
+            })?)),
+            Stream::Stdout => Backend::Stdout(Stdout::new(
+                self.writer.unwrap_or_else(|| Box::new(std::io::stdout())),
+                strict,
+                self.config.effective_message_max_bytes(),
+            )),
+            Stream::None => Backend::None(Blackhole::default()),
+        };
+        Ok(Client {
+            inner: Arc::new(Inner {
+                stream: self.stream,
+                backend,
+                audit_topic,
+                audit_enabled,
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("prefix", &self.prefix)
+            .field("stream", &self.stream)
+            .field("brokers", &self.brokers)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An environment variable; empty counts as not set, as in the Go SDK.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The words of Go's `strconv.ParseBool`.
+fn audit_flag(word: Option<&str>) -> Result<bool, Fault> {
+    match word {
+        None | Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(false),
+        Some(other) => Err(Fault::new(
+            AUDIT_ENABLED_VAR,
+            other,
+            "must be one of 1, t, T, TRUE, true, True, 0, f, F, FALSE, false, False",
+        )),
+    }
+}
+
+/// Kafka's own rule for topic names, which every prefixed name has to follow.
+fn prefix_fault(prefix: &str) -> Option<Fault> {
+    let fits = prefix.len() <= 200
+        && prefix
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    (!fits).then(|| {
+        Fault::new(
+            "prefix",
+            prefix,
+            "must have at most 200 ASCII letters, digits, dots, underscores and hyphens",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_flag_takes_the_words_of_go() {
+        for word in ["1", "t", "T", "TRUE", "true", "True"] {
+            assert_eq!(audit_flag(Some(word)), Ok(true));
+        }
+        for word in ["0", "f", "F", "FALSE", "false", "False"] {
+            assert_eq!(audit_flag(Some(word)), Ok(false));
+        }
+        assert_eq!(audit_flag(None), Ok(true));
+        for word in ["yes", "on", " true", "TrUe"] {
+            assert!(audit_flag(Some(word)).is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_client_is_listed_at_once() {
+        let error = Client::builder(Stream::Kafka)
+            .prefix("a b")
+            .audit_log_topic("no topic")
+            .build()
+            .expect_err("refused");
+        let fields: Vec<_> = error.faults().iter().map(|f| f.field.as_str()).collect();
+        assert_eq!(fields, ["prefix", "brokers", AUDIT_TOPIC_VAR]);
+    }
+}

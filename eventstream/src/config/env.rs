@@ -1,0 +1,142 @@
+//! Options from the environment.
+
+use std::collections::BTreeMap;
+
+use super::broker::BrokerConfig;
+use super::near::distance;
+use super::properties;
+use super::security::Security;
+use super::value::Value;
+use crate::error::{Error, ErrorKind, Fault, Result};
+
+const PREFIX: &str = "EVENTSTREAM_";
+const BASE_CONFIG: &str = "BASE_CONFIG_";
+
+/// Variables that the command-line tool reads for itself.
+const OTHERS: &[&str] = &["STREAM", "BROKERS", "PREFIX", "CONFIG"];
+
+impl BrokerConfig {
+    /// Reads the process's environment: the options' names in upper case after `EVENTSTREAM_`.
+    /// `EVENTSTREAM_DIAL_TIMEOUT=10s`, `EVENTSTREAM_SASL_PASSWORD=...`,
+    /// `EVENTSTREAM_SASL_PASSWORD_FILE=/run/secrets/kafka`, and librdkafka's properties as
+    /// `EVENTSTREAM_BASE_CONFIG_FETCH_MIN_BYTES=1000`. An empty variable counts as unset.
+    ///
+    /// A variable whose name is nearly an option's is taken for a misspelling and refused. Others
+    /// are passed over: beside a Kubernetes service called `eventstream` every container has an
+    /// `EVENTSTREAM_SERVICE_HOST`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] lists every misspelt variable and every value that does not fit.
+    pub fn from_env() -> Result<Self> {
+        Self::new().apply_env()
+    }
+
+    /// Reads `vars` as [`from_env`](BrokerConfig::from_env) reads the environment.
+    ///
+    /// ```
+    /// use eventstream::{BrokerConfig, LogMode};
+    ///
+    /// let vars = [("EVENTSTREAM_LOG_MODE".to_owned(), "warn".to_owned())];
+    /// let config = BrokerConfig::from_vars(vars)?;
+    /// assert_eq!(config, BrokerConfig::new().log_mode(LogMode::Warn));
+    /// # Ok::<(), eventstream::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `from_env`.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        Self::new().apply_vars(vars)
+    }
+
+    /// The environment over this configuration, for instance over a file's.
+    ///
+    /// # Errors
+    /// Those of [`from_env`](BrokerConfig::from_env).
+    pub fn apply_env(self) -> Result<Self> {
+        let mut vars = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name
+                .into_string()
+                .ok()
+                .filter(|name| name.starts_with(PREFIX))
+            else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => vars.push((name, value)),
+                Err(_) => return Err(refused(vec![Fault::new(name, "", "text in UTF-8")])),
+            }
+        }
+        self.apply_vars(vars)
+    }
+
+    /// `vars` over this configuration.
+    ///
+    /// # Errors
+    /// Those of [`from_env`](BrokerConfig::from_env).
+    pub fn apply_vars(mut self, vars: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let mut faults = Vec::new();
+        // In the order of their names, so that it does not matter in which they come.
+        for (variable, value) in vars.into_iter().collect::<BTreeMap<_, _>>() {
+            let Some(name) = variable.strip_prefix(PREFIX) else {
+                continue;
+            };
+            if value.is_empty() || OTHERS.contains(&name) {
+                continue;
+            }
+            faults.extend(self.apply_var(name, value).map(|fault| Fault {
+                field: variable.clone(),
+                ..fault
+            }));
+        }
+        if faults.is_empty() {
+            Ok(self)
+        } else {
+            Err(refused(faults))
+        }
+    }
+
+    fn apply_var(&mut self, name: &str, value: String) -> Option<Fault> {
+        if let Some(property) = name.strip_prefix(BASE_CONFIG) {
+            self.base_config.insert(property_name(property), value);
+            return None;
+        }
+        let key = name.to_ascii_lowercase();
+        let value = Value::Text(value);
+        if self.set(&key, &value).is_some() {
+            self.apply(&key, &value)
+        } else if Security::NAMES.contains(&key.as_str()) || key == "sasl_password_file" {
+            self.security.apply(&key, &value)
+        } else {
+            misspelt(name).map(|meant| {
+                Fault::new(name, "", format!("unknown variable; did you mean {meant}?"))
+            })
+        }
+    }
+}
+
+fn refused(faults: Vec<Fault>) -> Error {
+    let doing = "reading the configuration from the environment";
+    Error::from_faults(ErrorKind::Config, doing, faults)
+}
+
+/// `FETCH_MIN_BYTES` to `fetch.min.bytes`.
+fn property_name(variable: &str) -> String {
+    properties::names()
+        .find(|name| name.replace('.', "_").eq_ignore_ascii_case(variable))
+        .map_or_else(
+            || variable.to_ascii_lowercase().replace('_', "."),
+            str::to_owned,
+        )
+}
+
+/// The variable that a name is one or two letters away from.
+fn misspelt(name: &str) -> Option<String> {
+    let options = BrokerConfig::NAMES.iter().chain(Security::NAMES);
+    options
+        .copied()
+        .chain(OTHERS.iter().copied())
+        .map(|option| option.to_ascii_uppercase())
+        .find(|option| distance(name, option) <= (option.len() / 4).min(2))
+        .map(|option| format!("{PREFIX}{option}"))
+}

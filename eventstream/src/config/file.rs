@@ -1,0 +1,193 @@
+//! Options from TOML and from whatever else serde reads.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::broker::BrokerConfig;
+use super::near::did_you_mean;
+use super::security::Security;
+use super::value::Value;
+use crate::error::{Error, ErrorKind, Fault, Result};
+
+type Table = BTreeMap<String, Value>;
+
+const DOING: &str = "reading the configuration";
+
+impl BrokerConfig {
+    /// Reads TOML: the builder's names as keys, the options of [`Security`] in the table
+    /// `[security]`, librdkafka's properties in the table `[base_config]`, quoted or not.
+    ///
+    /// `sasl_password_file` in `[security]` names a file that holds the password.
+    ///
+    /// ```
+    /// let config = eventstream::BrokerConfig::from_toml(r#"
+    ///     publish_timeout = "30s"
+    ///
+    ///     [security]
+    ///     sasl_mechanism = "scram-sha-512"
+    ///     sasl_username = "alice"
+    ///     sasl_password = "her password"
+    /// "#)?;
+    /// config.validate()?;
+    /// # Ok::<(), eventstream::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when it is not TOML, with the line, or lists every unknown key, with
+    /// the nearest one, and every value that does not fit. What contradicts is left to
+    /// [`validate`](BrokerConfig::validate).
+    pub fn from_toml(text: &str) -> Result<Self> {
+        Self::new().apply_toml(text)
+    }
+
+    /// Reads a TOML file as [`from_toml`](BrokerConfig::from_toml) does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the file cannot be read, and those of `from_toml`.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let message = format!("{DOING} from {}", path.display());
+            Error::new(ErrorKind::Config, message).with_source(error)
+        })?;
+        Self::from_toml(&text)
+    }
+
+    fn apply_toml(self, text: &str) -> Result<Self> {
+        let table: Table = toml::from_str(text).map_err(|error| {
+            // The error's own text quotes the line, which may hold a password.
+            let line = error.span().map_or(0, |span| {
+                text.as_bytes()[..span.start.min(text.len())]
+                    .iter()
+                    .filter(|byte| **byte == b'\n')
+                    .count()
+            });
+            let message = format!("{DOING}: line {}: {}", line + 1, error.message());
+            Error::new(ErrorKind::Config, message)
+        })?;
+        let mut config = self;
+        let faults = config.apply_table(table);
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(Error::from_faults(ErrorKind::Config, DOING, faults))
+        }
+    }
+
+    fn apply_table(&mut self, table: Table) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (key, value) in table {
+            match (key.as_str(), value) {
+                ("security", Value::Table(table)) => {
+                    for (key, value) in table {
+                        faults.extend(self.security.apply(&key, &value));
+                    }
+                }
+                ("base_config", Value::Table(table)) => {
+                    flatten(String::new(), table, &mut |key, value| {
+                        self.base_config.insert(key, value)
+                    });
+                }
+                ("security" | "base_config", value) => {
+                    faults.push(Fault::new(key, value.shown(), "a table"));
+                }
+                (key, value) => faults.extend(self.apply(key, &value)),
+            }
+        }
+        faults
+    }
+
+    /// Sets one option by its name.
+    pub(crate) fn apply(&mut self, key: &str, value: &Value) -> Option<Fault> {
+        match self.set(key, value) {
+            Some(Ok(())) => None,
+            Some(Err(allowed)) => Some(Fault::new(key, value.shown(), allowed)),
+            None => Some(Fault::new(key, "", unknown_option(key))),
+        }
+    }
+}
+
+/// Nested tables, as unquoted keys with dots make them, back to keys with dots.
+fn flatten(prefix: String, table: Table, insert: &mut impl FnMut(String, String)) {
+    for (key, value) in table {
+        let key = if prefix.is_empty() {
+            key
+        } else {
+            format!("{prefix}.{key}")
+        };
+        match value.scalar() {
+            Some(scalar) => insert(key, scalar),
+            None => {
+                if let Value::Table(table) = value {
+                    flatten(key, table, insert);
+                }
+            }
+        }
+    }
+}
+
+fn unknown_option(key: &str) -> String {
+    if ["prefix", "stream", "brokers"].contains(&key) {
+        return "not an option of the brokers' configuration but an argument of Client::new"
+            .to_owned();
+    }
+    if Security::NAMES.contains(&key) {
+        return "unknown option; it belongs into the table [security]".to_owned();
+    }
+    let names = BrokerConfig::NAMES.iter().copied().chain(["base_config"]);
+    format!("unknown option{}", did_you_mean(key, names))
+}
+
+impl Security {
+    /// Sets one option by its name.
+    pub(crate) fn apply(&mut self, key: &str, value: &Value) -> Option<Fault> {
+        if key == "sasl_password_file" {
+            return self.read_password(&value.shown());
+        }
+        match self.set(key, value) {
+            Some(Ok(())) => None,
+            Some(Err(allowed)) if Self::SECRET.contains(&key) => Some(Fault::new(key, "", allowed)),
+            Some(Err(allowed)) => Some(Fault::new(key, value.shown(), allowed)),
+            None => {
+                let names = Self::NAMES.iter().copied().chain(["sasl_password_file"]);
+                let allowed = format!("unknown option of security{}", did_you_mean(key, names));
+                Some(Fault::new(key, "", allowed))
+            }
+        }
+    }
+
+    fn read_password(&mut self, path: &str) -> Option<Fault> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                self.sasl_password = text.trim_end_matches(['\r', '\n']).into();
+                None
+            }
+            Err(error) => {
+                let allowed = format!("a file that can be read ({error})");
+                Some(Fault::new("sasl_password_file", path, allowed))
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BrokerConfig {
+    /// Reads the same keys and tables as [`BrokerConfig::from_toml`], so that a program's own
+    /// configuration can contain this one.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let table = Table::deserialize(deserializer)?;
+        let mut config = Self::default();
+        let faults = config.apply_table(table);
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(D::Error::custom(Error::from_faults(
+                ErrorKind::Config,
+                DOING,
+                faults,
+            )))
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What a client is told about its brokers, and the properties of librdkafka that follow from it.
+//!
+//! `broker` and `security` define the options, once: method, default and key. `env` and `file` read
+//! them, `validate` finds every fault, `settings` makes librdkafka's properties of them with the
+//! help of `properties`, the table of what librdkafka knows. Nothing here calls librdkafka.
+
+mod base;
+mod broker;
+mod choice;
+mod env;
+mod file;
+mod near;
+mod options;
+mod properties;
+mod secret;
+mod security;
+mod settings;
+mod validate;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use broker::BrokerConfig;
+pub use choice::{Acks, Assignment, Compression, LogMode, Partitioner, SaslMechanism};
+pub use secret::Secret;
+pub use security::Security;
+pub(crate) use settings::Settings;
+pub(crate) use validate::broker_faults;

@@ -1,0 +1,182 @@
+use std::path::PathBuf;
+
+use super::choice::SaslMechanism;
+use super::options::options;
+use super::secret::Secret;
+
+options! {
+    /// How the connection is secured: who the client is (SASL, a certificate) and what it trusts.
+    ///
+    /// The parts combine: SASL with an own CA, a client certificate with SASL. Whatever is given
+    /// implies TLS; only [`sasl_without_tls`](Security::sasl_without_tls) sends credentials over
+    /// plain text, and has to be said. Without a CA the system's certificates are trusted.
+    ///
+    /// ```
+    /// use eventstream::{SaslMechanism, Security};
+    ///
+    /// let security = Security::sasl(SaslMechanism::ScramSha512, "alice", "her password")
+    ///     .ca_pem("-----BEGIN CERTIFICATE-----\n...");
+    /// ```
+    ///
+    /// What contradicts (a certificate without its key, two CAs, credentials over plain text) is
+    /// found by [`BrokerConfig::validate`](crate::BrokerConfig::validate).
+    pub struct Security {
+        /// The Go SDK's word for the authentication: `SASL-SCRAM` stands for SCRAM-SHA-512 over TLS.
+        /// Any other word is a fault that names this one. Default: empty, no word.
+        authentication_type(impl Into<String>): String = String::new();
+        /// The SASL mechanism. Default: none, the client does not authenticate with SASL.
+        sasl_mechanism(impl Into<Option<SaslMechanism>>): Option<SaslMechanism> = None;
+        /// The SASL user name. Default: empty.
+        sasl_username(impl Into<String>): String = String::new();
+        /// The SASL password. Default: empty.
+        sasl_password(impl Into<Secret>): Secret = Secret::default();
+        /// Sends SASL credentials over plain text. For a network that nobody else reads: PLAIN then
+        /// shows the password, SCRAM the events. Default: false.
+        sasl_without_tls(bool): bool = false;
+        /// TLS, when nothing else here implies it. `false` beside an option that needs TLS is a
+        /// fault. Default: on when another option implies it.
+        tls(impl Into<Option<bool>>): Option<bool> = None;
+        /// A file with the CA certificates (PEM) to trust instead of the system's, or a directory of
+        /// them with OpenSSL's hashed names. Default: empty, the system's.
+        ca_file(impl Into<PathBuf>): PathBuf = PathBuf::new();
+        /// The CA certificates to trust, as PEM text. Default: empty, the system's.
+        ca_pem(impl Into<String>): String = String::new();
+        /// A file with the client's certificate (PEM, with its chain), for mutual TLS. Default: empty.
+        cert_file(impl Into<PathBuf>): PathBuf = PathBuf::new();
+        /// The client's certificate as PEM text. Default: empty.
+        cert_pem(impl Into<String>): String = String::new();
+        /// A file with the private key (PEM) of the client's certificate. Default: empty.
+        key_file(impl Into<PathBuf>): PathBuf = PathBuf::new();
+        /// The private key of the client's certificate as PEM text. Default: empty.
+        key_pem(impl Into<Secret>): Secret = Secret::default();
+        /// The passphrase of an encrypted private key. Default: empty, the key is not encrypted.
+        key_password(impl Into<Secret>): Secret = Secret::default();
+    }
+}
+
+/// What a secured connection needs of the other options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Plaintext,
+    Ssl,
+    SaslPlaintext,
+    SaslSsl,
+}
+
+impl Protocol {
+    pub(crate) fn new(sasl: bool, tls: bool) -> Self {
+        match (sasl, tls) {
+            (false, false) => Self::Plaintext,
+            (false, true) => Self::Ssl,
+            (true, false) => Self::SaslPlaintext,
+            (true, true) => Self::SaslSsl,
+        }
+    }
+
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        [
+            Self::Plaintext,
+            Self::Ssl,
+            Self::SaslPlaintext,
+            Self::SaslSsl,
+        ]
+        .into_iter()
+        .find(|protocol| protocol.as_str().eq_ignore_ascii_case(word.trim()))
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Ssl => "ssl",
+            Self::SaslPlaintext => "sasl_plaintext",
+            Self::SaslSsl => "sasl_ssl",
+        }
+    }
+
+    pub(crate) fn tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    pub(crate) fn sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+impl Security {
+    /// Options that are secret: their values are in no fault.
+    pub(crate) const SECRET: &[&str] = &["sasl_password", "key_pem", "key_password"];
+
+    /// Plain text, nobody authenticated: the default.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// SASL over TLS.
+    pub fn sasl(
+        mechanism: SaslMechanism,
+        username: impl Into<String>,
+        password: impl Into<Secret>,
+    ) -> Self {
+        Self::default()
+            .sasl_mechanism(mechanism)
+            .sasl_username(username)
+            .sasl_password(password)
+    }
+
+    /// The mechanism of `sasl_mechanism`, or the one that `authentication_type` stands for.
+    pub(crate) fn mechanism(&self) -> Option<SaslMechanism> {
+        self.sasl_mechanism.or_else(|| {
+            (self.authentication_type == "SASL-SCRAM").then_some(SaslMechanism::ScramSha512)
+        })
+    }
+
+    /// The options given that only mean something with TLS.
+    pub(crate) fn tls_options(&self) -> Vec<&'static str> {
+        [
+            ("ca_file", !self.ca_file.as_os_str().is_empty()),
+            ("ca_pem", !self.ca_pem.is_empty()),
+            ("cert_file", !self.cert_file.as_os_str().is_empty()),
+            ("cert_pem", !self.cert_pem.is_empty()),
+            ("key_file", !self.key_file.as_os_str().is_empty()),
+            ("key_pem", !self.key_pem.is_empty()),
+            ("key_password", !self.key_password.is_empty()),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// What these options ask for, before `base_config`.
+    pub(crate) fn protocol(&self) -> Protocol {
+        let sasl = self.mechanism().is_some();
+        let tls = self.tls.unwrap_or(false)
+            || !self.tls_options().is_empty()
+            || (sasl && !self.sasl_without_tls);
+        Protocol::new(sasl, tls)
+    }
+
+    /// The properties of librdkafka that these options stand for with this `security.protocol`.
+    pub(crate) fn properties(&self, protocol: Protocol) -> Vec<(&'static str, String)> {
+        let mechanism = self.mechanism().map_or("", SaslMechanism::as_str);
+        let sasl = [
+            ("sasl.mechanism", mechanism.to_owned()),
+            ("sasl.username", self.sasl_username.clone()),
+            ("sasl.password", self.sasl_password.expose().to_owned()),
+        ];
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let tls = [
+            ("ssl.ca.location", path(&self.ca_file)),
+            ("ssl.ca.pem", self.ca_pem.clone()),
+            ("ssl.certificate.location", path(&self.cert_file)),
+            ("ssl.certificate.pem", self.cert_pem.clone()),
+            ("ssl.key.location", path(&self.key_file)),
+            ("ssl.key.pem", self.key_pem.expose().to_owned()),
+            ("ssl.key.password", self.key_password.expose().to_owned()),
+        ];
+        let sasl = sasl.into_iter().filter(|_| protocol.sasl());
+        let tls = tls.into_iter().filter(|_| protocol.tls());
+        sasl.chain(tls)
+            .filter(|(_, value)| !value.is_empty())
+            .collect()
+    }
+}

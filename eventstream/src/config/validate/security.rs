@@ -1,0 +1,228 @@
+//! Faults of [`Security`], alone and with the properties in `base_config`.
+
+use std::path::Path;
+
+use crate::config::broker::BrokerConfig;
+use crate::config::choice::SaslMechanism;
+use crate::config::security::{Protocol, Security};
+use crate::error::Fault;
+
+pub(super) fn check(config: &BrokerConfig, faults: &mut Vec<Fault>) {
+    let security = &config.security;
+    check_mechanism(security, faults);
+    check_credentials(config, faults);
+    check_tls(config, faults);
+    check_certificates(config, faults);
+    check_files(security, faults);
+    check_base(config, faults);
+}
+
+fn check_mechanism(security: &Security, faults: &mut Vec<Fault>) {
+    let word = security.authentication_type.as_str();
+    match (word, security.sasl_mechanism) {
+        ("", Some(SaslMechanism::OauthBearer)) => {
+            let allowed = format!("not in this build; {}", SaslMechanism::ALLOWED);
+            faults.push(Fault::new("sasl_mechanism", "oauthbearer", allowed));
+        }
+        ("" | "SASL-SCRAM", None | Some(SaslMechanism::ScramSha512)) | ("", _) => {}
+        ("SASL-SCRAM", Some(other)) => {
+            let allowed = "SASL-SCRAM is scram-sha-512: give authentication_type or this, not both";
+            faults.push(Fault::new("sasl_mechanism", other.as_str(), allowed));
+        }
+        _ => {
+            let allowed = "SASL-SCRAM, or nothing; sasl_mechanism offers others";
+            faults.push(Fault::new("authentication_type", word, allowed));
+        }
+    }
+}
+
+fn check_credentials(config: &BrokerConfig, faults: &mut Vec<Fault>) {
+    let security = &config.security;
+    let mechanism = has_mechanism(config);
+    let username =
+        !security.sasl_username.is_empty() || config.base_config.get("sasl.username").is_some();
+    let password =
+        !security.sasl_password.is_empty() || config.base_config.get("sasl.password").is_some();
+    if mechanism {
+        for (name, given) in [("sasl_username", username), ("sasl_password", password)] {
+            if !given {
+                faults.push(Fault::new(name, "", "needed by the SASL mechanism"));
+            }
+        }
+    } else if !security.sasl_username.is_empty()
+        || !security.sasl_password.is_empty()
+        || security.sasl_without_tls
+    {
+        // An unknown authentication type has been told already.
+        if security.authentication_type.is_empty() {
+            let allowed = format!(
+                "needed by the other SASL options: {}",
+                SaslMechanism::ALLOWED
+            );
+            faults.push(Fault::new("sasl_mechanism", "", allowed));
+        }
+    }
+}
+
+fn has_mechanism(config: &BrokerConfig) -> bool {
+    config.security.mechanism().is_some() || config.base_config.get("sasl.mechanism").is_some()
+}
+
+fn check_tls(config: &BrokerConfig, faults: &mut Vec<Fault>) {
+    let security = &config.security;
+    let mut needs_tls = security.tls_options();
+    if security.sasl_without_tls {
+        if security.tls == Some(true) {
+            needs_tls.insert(0, "tls");
+        }
+        if !needs_tls.is_empty() {
+            let allowed = format!("not together with {}", needs_tls.join(", "));
+            faults.push(Fault::new("sasl_without_tls", "true", allowed));
+        }
+    } else if security.tls == Some(false) {
+        if !needs_tls.is_empty() {
+            let allowed = format!("not together with {}", needs_tls.join(", "));
+            faults.push(Fault::new("tls", "false", allowed));
+        } else if security.mechanism().is_some() && config.protocol() != Protocol::SaslPlaintext {
+            let allowed = "credentials over plain text need sasl_without_tls";
+            faults.push(Fault::new("tls", "false", allowed));
+        }
+    }
+}
+
+fn check_certificates(config: &BrokerConfig, faults: &mut Vec<Fault>) {
+    let security = &config.security;
+    let options = security.tls_options();
+    let base = |names: &[&str]| {
+        names
+            .iter()
+            .any(|name| config.base_config.get(name).is_some())
+    };
+    for (file, pem) in [
+        ("ca_file", "ca_pem"),
+        ("cert_file", "cert_pem"),
+        ("key_file", "key_pem"),
+    ] {
+        if options.contains(&file) && options.contains(&pem) {
+            faults.push(Fault::new(pem, "", format!("not together with {file}")));
+        }
+    }
+    let cert_option = options.iter().find(|name| name.starts_with("cert_"));
+    let key_option = options
+        .iter()
+        .find(|name| ["key_file", "key_pem"].contains(name));
+    let cert = cert_option.is_some() || base(&["ssl.certificate.location", "ssl.certificate.pem"]);
+    let key = key_option.is_some() || base(&["ssl.key.location", "ssl.key.pem"]);
+    if let (Some(name), false) = (cert_option, key) {
+        faults.push(Fault::new(
+            *name,
+            "",
+            "a certificate needs its key: key_file or key_pem",
+        ));
+    }
+    if let (Some(name), false) = (key_option, cert) {
+        faults.push(Fault::new(
+            *name,
+            "",
+            "a key needs its certificate: cert_file or cert_pem",
+        ));
+    }
+    if options.contains(&"key_password") && !key {
+        faults.push(Fault::new("key_password", "", "needs key_file or key_pem"));
+    }
+    let same = [
+        ("ca_file", "ssl.ca.pem"),
+        ("ca_pem", "ssl.ca.location"),
+        ("cert_file", "ssl.certificate.pem"),
+        ("cert_pem", "ssl.certificate.location"),
+        ("key_file", "ssl.key.pem"),
+        ("key_pem", "ssl.key.location"),
+    ];
+    for (option, property) in same {
+        if options.contains(&option) && base(&[property]) {
+            let field = format!("base_config.{property}");
+            faults.push(Fault::new(field, "", format!("not together with {option}")));
+        }
+    }
+    if base(&["ssl.keystore.location"]) && !base(&["ssl.keystore.password"]) {
+        faults.push(Fault::new(
+            "base_config.ssl.keystore.location",
+            "",
+            "needs ssl.keystore.password",
+        ));
+    }
+}
+
+fn check_files(security: &Security, faults: &mut Vec<Fault>) {
+    let files: [(&str, &Path); 3] = [
+        ("ca_file", &security.ca_file),
+        ("cert_file", &security.cert_file),
+        ("key_file", &security.key_file),
+    ];
+    for (name, path) in files {
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        let shown = path.display().to_string();
+        if path.to_str().is_none() {
+            faults.push(Fault::new(name, shown, "a path in UTF-8"));
+        } else if path.is_dir() && name != "ca_file" {
+            faults.push(Fault::new(name, shown, "a file, not a directory"));
+        } else if let Err(error) = std::fs::File::open(path) {
+            faults.push(Fault::new(
+                name,
+                shown,
+                format!("a file that can be read ({error})"),
+            ));
+        }
+    }
+    let texts = [
+        ("ca_pem", security.ca_pem.as_str()),
+        ("cert_pem", security.cert_pem.as_str()),
+        ("key_pem", security.key_pem.expose()),
+    ];
+    for (name, text) in texts {
+        if !text.is_empty() && !text.contains("-----BEGIN ") {
+            faults.push(Fault::new(
+                name,
+                "",
+                "PEM text, with its line -----BEGIN ...-----",
+            ));
+        }
+    }
+}
+
+/// `security.protocol` and what it silently switches off or leaves without effect.
+fn check_base(config: &BrokerConfig, faults: &mut Vec<Fault>) {
+    let security = &config.security;
+    let protocol = config.protocol();
+    if let Some(word) = config.base_config.get("security.protocol") {
+        let mut fault = |allowed: &str| {
+            faults.push(Fault::new("base_config.security.protocol", word, allowed));
+        };
+        let tls_options = security.tls_options();
+        if security.mechanism().is_some() && !protocol.sasl() {
+            fault("one of sasl_ssl, sasl_plaintext, or the SASL options are without effect");
+        }
+        if (security.tls == Some(true) || !tls_options.is_empty()) && !protocol.tls() {
+            fault("one of ssl, sasl_ssl, or the TLS options are without effect");
+        }
+        if (security.tls == Some(false) || security.sasl_without_tls) && protocol.tls() {
+            fault("one of plaintext, sasl_plaintext, as tls or sasl_without_tls says");
+        }
+        if protocol.sasl() && !has_mechanism(config) {
+            fault("needs a SASL mechanism and its credentials");
+        }
+    }
+    for (key, _) in config.base_config.iter() {
+        let without = if key.starts_with("sasl.") && !protocol.sasl() {
+            "SASL"
+        } else if key.starts_with("ssl.") && !protocol.tls() {
+            "TLS"
+        } else {
+            continue;
+        };
+        let allowed = format!("without effect: security uses no {without}");
+        faults.push(Fault::new(format!("base_config.{key}"), "", allowed));
+    }
+}

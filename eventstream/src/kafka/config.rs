@@ -1,0 +1,62 @@
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+use super::error::from_kafka;
+use crate::config::{BrokerConfig, LogMode};
+use crate::error::Result;
+
+/// The properties of each kind of librdkafka client, accepted by librdkafka.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientConfigs {
+    pub(crate) producer: ClientConfig,
+    pub(crate) consumer: ClientConfig,
+    pub(crate) admin: ClientConfig,
+}
+
+/// What makes the embedded broker pleasant: its fetches wait all of `fetch.wait.max.ms`, and its
+/// rebalances nearly all of the session timeout.
+const EMBEDDED: &[(&str, &str)] = &[
+    ("fetch.wait.max.ms", "5"),
+    ("session.timeout.ms", "6000"),
+    ("heartbeat.interval.ms", "500"),
+];
+
+impl ClientConfigs {
+    pub(crate) fn new(config: &BrokerConfig, brokers: &[String], embedded: bool) -> Result<Self> {
+        let settings = config.settings(brokers);
+        let level = level(config.log_mode);
+        let mut consumer = client_config(settings.consumer, level)?;
+        if embedded {
+            for (key, value) in EMBEDDED {
+                // The KIP-848 protocol has its timeouts at the broker: then they are not set here.
+                if *key == "fetch.wait.max.ms" || consumer.get(key).is_some() {
+                    consumer.set(*key, *value);
+                }
+            }
+        }
+        Ok(Self {
+            producer: client_config(settings.producer, level)?,
+            consumer,
+            admin: client_config(settings.admin, level)?,
+        })
+    }
+}
+
+fn client_config(properties: Vec<(String, String)>, level: RDKafkaLogLevel) -> Result<ClientConfig> {
+    let mut config: ClientConfig = properties.into_iter().collect();
+    config.set_log_level(level);
+    config
+        .create_native_config()
+        .map_err(|e| from_kafka("make a client: librdkafka refuses a property", e))?;
+    Ok(config)
+}
+
+fn level(mode: LogMode) -> RDKafkaLogLevel {
+    match mode {
+        // The errors of a connection come as events, so nothing is missed.
+        LogMode::Off => RDKafkaLogLevel::Emerg,
+        LogMode::Error => RDKafkaLogLevel::Error,
+        LogMode::Warn => RDKafkaLogLevel::Warning,
+        LogMode::Info => RDKafkaLogLevel::Info,
+        LogMode::Debug => RDKafkaLogLevel::Debug,
+    }
+}

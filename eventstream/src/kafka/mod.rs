@@ -1,0 +1,259 @@
+//! The one place that knows librdkafka.
+
+mod config;
+mod consumer;
+mod context;
+mod embedded;
+mod error;
+mod inspect;
+mod native;
+mod producer;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::config::ClientConfigs;
+use self::consumer::Consumers;
+use self::context::Reporter;
+use self::producer::{OnError, Outgoing, Producer, ProducerOptions};
+use crate::audit::AuditLog;
+use crate::config::BrokerConfig;
+use crate::error::{ErrorKind, Result};
+use crate::metadata::Metadata;
+use crate::name::Topic;
+use crate::publish::Publish;
+use crate::receipt::{EventId, Receipt};
+use crate::stats::{ReaderStats, WriterStats};
+use crate::subscribe::CheckedSubscribe;
+use crate::subscription::{Health, Subscription};
+use crate::undelivered::Undelivered;
+
+pub(crate) use self::consumer::RegisteredRoutes;
+pub use self::embedded::EmbeddedBroker;
+
+/// A topic or a group as the broker knows it. An empty prefix leaves a topic as it is.
+fn prefixed(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}.{name}")
+    }
+}
+
+/// What the `kafka` and `embedded` streams are made with. The configuration has been validated.
+pub(crate) struct KafkaOptions {
+    pub(crate) prefix: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) brokers: Vec<String>,
+    pub(crate) embedded: Option<EmbeddedBroker>,
+    pub(crate) is_embedded: bool,
+    pub(crate) config: BrokerConfig,
+    pub(crate) on_error: Option<OnError>,
+}
+
+/// The `kafka` and `embedded` streams.
+pub(crate) struct Kafka {
+    producer: Arc<Producer>,
+    consumers: Consumers,
+    configs: Arc<ClientConfigs>,
+    prefix: Arc<str>,
+    strict: bool,
+    reporter: Arc<Reporter>,
+    /// Last: it outlives the clients above.
+    embedded: Option<EmbeddedBroker>,
+}
+
+thread_local! {
+    /// Where envelopes are written. librdkafka copies them, so one buffer serves a thread.
+    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Kafka {
+    pub(crate) fn start(options: KafkaOptions) -> Result<Self> {
+        let KafkaOptions {
+            prefix,
+            name,
+            mut brokers,
+            embedded,
+            is_embedded,
+            config,
+            on_error,
+        } = options;
+        if let Some(broker) = &embedded {
+            brokers = broker.address().split(',').map(str::to_owned).collect();
+        }
+        let reporter = Arc::new(Reporter::new(Arc::clone(&name), config.log_mode));
+        let configs = Arc::new(ClientConfigs::new(&config, &brokers, is_embedded)?);
+        let producer = Arc::new(Producer::start(ProducerOptions {
+            name: Arc::clone(&name),
+            prefix: Arc::clone(&prefix),
+            config: configs.producer.clone(),
+            buffer_events: config.buffer_events,
+            buffer_bytes: config.buffer_bytes,
+            publish_timeout: config.effective_publish_timeout(),
+            message_max_bytes: config.effective_message_max_bytes(),
+            on_error,
+            reporter: Arc::clone(&reporter),
+            keep_alive: embedded.clone(),
+        })?);
+        let strict = config.strict_validation;
+        let consumers = Consumers::new(
+            name,
+            Arc::clone(&prefix),
+            config,
+            Arc::clone(&configs),
+            Arc::clone(&producer),
+            Arc::clone(&reporter),
+            embedded.clone(),
+        );
+        Ok(Self {
+            producer,
+            consumers,
+            configs,
+            prefix,
+            strict,
+            reporter,
+            embedded,
+        })
+    }
+
+    pub(crate) async fn publish(&self, event: &Publish) -> Result<Receipt> {
+        event.validate(self.strict)?;
+        let id = event.assign_id();
+        let now = encoded(
+            |out| event.encode(id.as_str(), out),
+            |value| self.attempt(event, &id, value),
+        );
+        match now {
+            Ok(receipt) => receipt,
+            // No room: the bytes have to be kept while it waits, so it gets its own copy.
+            Err(value) => {
+                let outgoing = outgoing(event, &id, &value);
+                self.producer
+                    .publish(event.topic_name(), outgoing, id.clone())
+                    .await
+            }
+        }
+    }
+
+    /// Publishes at once, or gives back the bytes where there is no room.
+    fn attempt(&self, event: &Publish, id: &EventId, value: &[u8]) -> Result<Result<Receipt>, Vec<u8>> {
+        let outgoing = outgoing(event, id, value);
+        match self
+            .producer
+            .try_publish(event.topic_name(), outgoing, id.clone())
+        {
+            Err(e) if e.kind() == ErrorKind::BufferFull => Err(value.to_vec()),
+            receipt => Ok(receipt),
+        }
+    }
+
+    pub(crate) fn try_publish(&self, event: &Publish) -> Result<Receipt> {
+        event.validate(self.strict)?;
+        let id = event.assign_id();
+        encoded(
+            |out| event.encode(id.as_str(), out),
+            |value| {
+                let outgoing = outgoing(event, &id, value);
+                self.producer
+                    .try_publish(event.topic_name(), outgoing, id.clone())
+            },
+        )
+    }
+
+    pub(crate) async fn publish_audit_log(&self, topic: &Topic, log: &AuditLog) -> Result<Receipt> {
+        log.validate()?;
+        let mut value = Vec::new();
+        let id = log.encode_now(&mut value);
+        let outgoing = Outgoing {
+            key: Some(log.record_key().as_bytes()),
+            value: Some(&value),
+            ..Outgoing::default()
+        };
+        self.producer.publish(topic.as_str(), outgoing, id).await
+    }
+
+    pub(crate) async fn register(&self, subscribe: CheckedSubscribe) -> Result<Subscription> {
+        self.consumers.register(subscribe)
+    }
+
+    pub(crate) async fn metadata(
+        &self,
+        topic: Option<&str>,
+        group: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Metadata> {
+        let topic = topic.map(|topic| prefixed(&self.prefix, topic));
+        let group = group.map(|group| format!("{}.{group}", self.prefix));
+        let configs = Arc::clone(&self.configs);
+        let reporter = Arc::clone(&self.reporter);
+        // librdkafka's metadata calls block.
+        tokio::task::spawn_blocking(move || {
+            inspect::metadata(&configs, &reporter, topic.as_deref(), group.as_deref(), timeout)
+        })
+        .await
+        .map_err(|e| {
+            crate::error::Error::new(ErrorKind::Closed, "metadata: the runtime is shutting down")
+                .with_source(e)
+        })?
+    }
+
+    pub(crate) fn writer_stats(&self) -> WriterStats {
+        self.producer.stats()
+    }
+
+    pub(crate) fn reader_stats(&self) -> ReaderStats {
+        self.consumers.stats()
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let mut health = self.consumers.health();
+        health.problems.extend(self.reporter.last_error());
+        health
+    }
+
+    pub(crate) async fn flush(&self, deadline: Duration) -> bool {
+        self.producer.flush(deadline).await
+    }
+
+    pub(crate) async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
+        let until = tokio::time::Instant::now() + deadline;
+        // Consumers first: their handlers may publish, and their dead letters go through the producer.
+        self.consumers.shutdown(deadline).await;
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        self.producer.shutdown(left).await
+    }
+
+    pub(crate) fn embedded_broker(&self) -> Option<&EmbeddedBroker> {
+        self.embedded.as_ref()
+    }
+}
+
+fn outgoing<'a>(event: &'a Publish, id: &'a EventId, value: &'a [u8]) -> Outgoing<'a> {
+    Outgoing {
+        key: Some(event.key_or(id).as_bytes()),
+        value: Some(value),
+        headers: event.headers(),
+        timestamp_ms: None,
+        timeout: event.own_timeout(),
+    }
+}
+
+/// Writes into the thread's buffer and gives it to `send`.
+fn encoded<T>(write: impl FnOnce(&mut Vec<u8>), send: impl FnOnce(&[u8]) -> T) -> T {
+    /// A buffer that one large event has grown is not kept.
+    const KEPT: usize = 64 * 1024;
+    ENCODED.with(|buffer| {
+        // Taken, not borrowed: an `on_error` callback that publishes runs on a thread of its own,
+        // but a serialiser could publish too.
+        let mut out = buffer.take();
+        out.clear();
+        write(&mut out);
+        let sent = send(&out);
+        if out.capacity() <= KEPT {
+            buffer.replace(out);
+        }
+        sent
+    })
+}

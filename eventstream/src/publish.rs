@@ -1,0 +1,497 @@
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::event::{self, Envelope};
+use crate::name;
+use crate::receipt::EventId;
+
+/// One event to publish: the README's publish parameters of the Go SDK as a builder.
+///
+/// Topic and event name are needed and stand in the constructor; everything else is optional and
+/// is checked when the event is published, with every bad field listed at once. Text is copied
+/// into one buffer, so a builder costs one allocation however many fields it has.
+///
+/// ```
+/// # #[derive(serde::Serialize)] struct LoggedIn { platform: &'static str }
+/// use eventstream::Publish;
+///
+/// let event = Publish::new("userAuthentication", "userLoggedIn")
+///     .namespace("accelbyte")
+///     .user_id("48bf8a020b584f31bc605bf65d3300ed")
+///     .payload(&LoggedIn { platform: "steam" });
+/// ```
+#[derive(Clone)]
+#[must_use = "an event does nothing until it is given to `Client::publish`"]
+pub struct Publish {
+    /// The text of all fields, one after the other.
+    text: String,
+    fields: [Span; FIELDS],
+    numbers: Numbers,
+    timestamp: Stamp,
+    timeout: Option<Duration>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
+    faults: Vec<Fault>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Numbers {
+    version: i64,
+    event_id: i64,
+    event_type: i64,
+    event_level: i64,
+    privacy: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Stamp {
+    Now,
+    At(SystemTime),
+    /// As it stood on the wire: the text is a field, the nanoseconds are here.
+    Given(i64),
+}
+
+/// The text fields, as positions in `fields`.
+#[derive(Clone, Copy)]
+enum Field {
+    Topic,
+    Name,
+    Id,
+    Key,
+    Namespace,
+    ParentNamespace,
+    UnionNamespace,
+    SourceNamespace,
+    TargetNamespace,
+    ClientId,
+    TraceId,
+    SpanContext,
+    UserId,
+    SessionId,
+    Service,
+    Timestamp,
+    ClientIds,
+    TargetUserIds,
+    AdditionalFields,
+    Payload,
+}
+
+const FIELDS: usize = 20;
+
+/// Room for a usual event, so that the buffer does not grow.
+const USUAL: usize = 1024;
+
+impl Publish {
+    /// An event for a topic (without the client's prefix), by name. Both are one or more runs of
+    /// ASCII letters and digits joined by single `'`, `_`, `.` or `-`.
+    pub fn new(topic: impl AsRef<str>, event_name: impl AsRef<str>) -> Self {
+        let mut publish = Self {
+            text: String::with_capacity(USUAL),
+            fields: [Span::default(); FIELDS],
+            numbers: Numbers {
+                version: 1,
+                event_id: 0,
+                event_type: 0,
+                event_level: 0,
+                privacy: false,
+            },
+            timestamp: Stamp::Now,
+            timeout: None,
+            headers: Vec::new(),
+            faults: Vec::new(),
+        };
+        publish.put(Field::Topic, topic.as_ref());
+        publish.put(Field::Name, event_name.as_ref());
+        publish
+    }
+
+    fn put(&mut self, field: Field, value: &str) {
+        let start = self.text.len();
+        self.text.push_str(value);
+        self.span(field, start);
+    }
+
+    fn span(&mut self, field: Field, start: usize) {
+        match (u32::try_from(start), u32::try_from(self.text.len())) {
+            (Ok(start), Ok(end)) => self.fields[field as usize] = Span { start, end },
+            _ => self.faults.push(Fault::new(
+                "payload",
+                "",
+                "all fields together have at most 4 GiB",
+            )),
+        }
+    }
+
+    fn get(&self, field: Field) -> &str {
+        let Span { start, end } = self.fields[field as usize];
+        &self.text[start as usize..end as usize]
+    }
+
+    /// The event's id. Default: a new UUID v4 without hyphens.
+    pub fn id(mut self, id: impl AsRef<str>) -> Self {
+        self.put(Field::Id, id.as_ref());
+        self
+    }
+
+    /// The record's key: events of one key go to one partition and stay in order there. Default:
+    /// the event's id.
+    pub fn key(mut self, key: impl AsRef<str>) -> Self {
+        self.put(Field::Key, key.as_ref());
+        self
+    }
+
+    /// The namespace.
+    pub fn namespace(mut self, namespace: impl AsRef<str>) -> Self {
+        self.put(Field::Namespace, namespace.as_ref());
+        self
+    }
+
+    /// The publisher's namespace.
+    pub fn parent_namespace(mut self, namespace: impl AsRef<str>) -> Self {
+        self.put(Field::ParentNamespace, namespace.as_ref());
+        self
+    }
+
+    /// The union namespace.
+    pub fn union_namespace(mut self, namespace: impl AsRef<str>) -> Self {
+        self.put(Field::UnionNamespace, namespace.as_ref());
+        self
+    }
+
+    /// The namespace the event comes from.
+    pub fn source_namespace(mut self, namespace: impl AsRef<str>) -> Self {
+        self.put(Field::SourceNamespace, namespace.as_ref());
+        self
+    }
+
+    /// The namespace the event is about.
+    pub fn target_namespace(mut self, namespace: impl AsRef<str>) -> Self {
+        self.put(Field::TargetNamespace, namespace.as_ref());
+        self
+    }
+
+    /// The client's id; a UUID v4 without hyphens under strict validation.
+    pub fn client_id(mut self, id: impl AsRef<str>) -> Self {
+        self.put(Field::ClientId, id.as_ref());
+        self
+    }
+
+    /// The trace id; a UUID v4 without hyphens under strict validation.
+    pub fn trace_id(mut self, id: impl AsRef<str>) -> Self {
+        self.put(Field::TraceId, id.as_ref());
+        self
+    }
+
+    /// The Jaeger span context, as text; see [`SpanContext`](crate::SpanContext). Never refused.
+    pub fn span_context(mut self, context: impl AsRef<str>) -> Self {
+        self.put(Field::SpanContext, context.as_ref());
+        self
+    }
+
+    /// The user's id; a UUID v4 without hyphens under strict validation.
+    pub fn user_id(mut self, id: impl AsRef<str>) -> Self {
+        self.put(Field::UserId, id.as_ref());
+        self
+    }
+
+    /// The session's id; a UUID v4 without hyphens under strict validation.
+    pub fn session_id(mut self, id: impl AsRef<str>) -> Self {
+        self.put(Field::SessionId, id.as_ref());
+        self
+    }
+
+    /// The version of the event's schema. Default 1; 0 is not written.
+    pub fn version(mut self, version: i64) -> Self {
+        self.numbers.version = version;
+        self
+    }
+
+    /// The numeric event id.
+    pub fn event_id(mut self, id: i64) -> Self {
+        self.numbers.event_id = id;
+        self
+    }
+
+    /// The numeric event type.
+    pub fn event_type(mut self, event_type: i64) -> Self {
+        self.numbers.event_type = event_type;
+        self
+    }
+
+    /// The numeric event level.
+    pub fn event_level(mut self, level: i64) -> Self {
+        self.numbers.event_level = level;
+        self
+    }
+
+    /// The name of the publishing service.
+    pub fn service_name(mut self, name: impl AsRef<str>) -> Self {
+        self.put(Field::Service, name.as_ref());
+        self
+    }
+
+    /// The ids of the clients involved.
+    pub fn client_ids<I: IntoIterator<Item: AsRef<str>>>(mut self, ids: I) -> Self {
+        self.list(Field::ClientIds, ids);
+        self
+    }
+
+    /// The ids of the users the event is about.
+    pub fn target_user_ids<I: IntoIterator<Item: AsRef<str>>>(mut self, ids: I) -> Self {
+        self.list(Field::TargetUserIds, ids);
+        self
+    }
+
+    fn list<I: IntoIterator<Item: AsRef<str>>>(&mut self, field: Field, ids: I) {
+        let start = self.text.len();
+        for id in ids {
+            self.text.push(if self.text.len() == start { '[' } else { ',' });
+            self.json(field, id.as_ref());
+        }
+        if self.text.len() > start {
+            self.text.push(']');
+        }
+        self.span(field, start);
+    }
+
+    /// Whether the event concerns private data.
+    pub fn privacy(mut self, privacy: bool) -> Self {
+        self.numbers.privacy = privacy;
+        self
+    }
+
+    /// Further fields: anything that serialises to a JSON object.
+    pub fn additional_fields<T: Serialize + ?Sized>(mut self, fields: &T) -> Self {
+        self.object(Field::AdditionalFields, fields);
+        self
+    }
+
+    /// The payload: anything that serialises to a JSON object. It is serialised here, once.
+    pub fn payload<T: Serialize + ?Sized>(mut self, payload: &T) -> Self {
+        self.object(Field::Payload, payload);
+        self
+    }
+
+    fn object<T: Serialize + ?Sized>(&mut self, field: Field, value: &T) {
+        let start = self.text.len();
+        self.json(field, value);
+        match self.text.as_bytes().get(start) {
+            Some(b'{') => {}
+            // A `None`, or what failed and is a fault already.
+            Some(b'n') | None => self.text.truncate(start),
+            Some(_) => {
+                let shown: String = self.text[start..].chars().take(40).collect();
+                self.faults
+                    .push(Fault::new(field.name(), shown, "must be a JSON object"));
+                self.text.truncate(start);
+            }
+        }
+        self.span(field, start);
+    }
+
+    fn json<T: Serialize + ?Sized>(&mut self, field: Field, value: &T) {
+        let start = self.text.len();
+        let mut bytes = std::mem::take(&mut self.text).into_bytes();
+        if let Err(error) = serde_json::to_writer(&mut bytes, value) {
+            bytes.truncate(start);
+            self.faults.push(Fault::new(
+                field.name(),
+                "",
+                format!("cannot be written as JSON: {error}"),
+            ));
+        }
+        self.text = String::from_utf8(bytes).expect("serde_json writes UTF-8");
+    }
+
+    /// The event's time. Default: the moment it is published. For backfills.
+    pub fn timestamp(mut self, time: SystemTime) -> Self {
+        self.timestamp = Stamp::At(time);
+        self
+    }
+
+    /// The event's time as it stood on another envelope, for copies: the `timestamp` text (RFC 3339)
+    /// and `timestampUnixNano` (0 where it had none), both kept as they are.
+    pub fn timestamp_text(mut self, timestamp: impl AsRef<str>, unix_nano: i64) -> Self {
+        self.put(Field::Timestamp, timestamp.as_ref());
+        self.timestamp = Stamp::Given(unix_nano);
+        self
+    }
+
+    /// How long this event may take, from the call to the broker's acknowledgement. Default, and
+    /// upper bound: the client's `publish_timeout`.
+    ///
+    /// An event that timed out here may still be stored: librdkafka cannot take back a single one.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// A header of the Kafka record. May be given many times, also with one name.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.into(), Some(value.into())));
+        self
+    }
+
+    pub(crate) fn topic_name(&self) -> &str {
+        self.get(Field::Topic)
+    }
+
+    pub(crate) fn headers(&self) -> &[(String, Option<Vec<u8>>)] {
+        &self.headers
+    }
+
+    pub(crate) fn own_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// The id the event will have.
+    pub(crate) fn assign_id(&self) -> EventId {
+        match self.get(Field::Id) {
+            "" => EventId::Generated(event::new_id()),
+            id => EventId::Chosen(id.into()),
+        }
+    }
+
+    /// The key the record will have.
+    pub(crate) fn key_or<'a>(&'a self, id: &'a EventId) -> &'a str {
+        match self.get(Field::Key) {
+            "" => id.as_str(),
+            key => key,
+        }
+    }
+
+    /// Checks every field and lists all that are not allowed.
+    pub(crate) fn validate(&self, strict: bool) -> Result<()> {
+        let mut faults = Vec::new();
+        faults.extend(name::check_topic(self.get(Field::Topic)));
+        faults.extend(name::check_event_name(self.get(Field::Name)));
+        if strict {
+            for field in [Field::UserId, Field::ClientId, Field::SessionId, Field::TraceId] {
+                let value = self.get(field);
+                if !value.is_empty() && !name::is_uuid4_without_hyphens(value) {
+                    faults.push(Fault::new(
+                        field.name(),
+                        value,
+                        "must be a UUID v4 as 32 lower-case hex digits without hyphens \
+                         (strict validation)",
+                    ));
+                }
+            }
+        }
+        match self.timestamp {
+            Stamp::Given(_) => {
+                let text = self.get(Field::Timestamp);
+                if event::parse_rfc3339(text).is_none() {
+                    faults.push(Fault::new("timestamp", text, "must be an RFC 3339 time"));
+                }
+            }
+            Stamp::At(time) if event::format_seconds(time).is_none() => {
+                faults.push(Fault::new(
+                    "timestamp",
+                    format!("{time:?}"),
+                    "must lie in the years 0000 to 9999",
+                ));
+            }
+            Stamp::Now | Stamp::At(_) => {}
+        }
+        if faults.is_empty() && self.faults.is_empty() {
+            return Ok(());
+        }
+        faults.extend(self.faults.iter().cloned());
+        Err(Error::from_faults(
+            ErrorKind::Validation,
+            "publish",
+            faults,
+        ))
+    }
+
+    /// Appends the envelope's JSON.
+    pub(crate) fn encode(&self, id: &str, out: &mut Vec<u8>) {
+        let stamp;
+        let (timestamp, timestamp_unix_nano) = match self.timestamp {
+            Stamp::Now => {
+                let (text, nanos) = event::now();
+                stamp = text;
+                (stamp.as_str(), nanos)
+            }
+            Stamp::At(time) => {
+                stamp = event::format_seconds(time).unwrap_or_else(|| event::now().0);
+                (stamp.as_str(), event::unix_nanos(time).unwrap_or(0))
+            }
+            Stamp::Given(nanos) => (self.get(Field::Timestamp), nanos),
+        };
+        Envelope {
+            id,
+            name: self.get(Field::Name),
+            namespace: self.get(Field::Namespace),
+            parent_namespace: self.get(Field::ParentNamespace),
+            union_namespace: self.get(Field::UnionNamespace),
+            client_id: self.get(Field::ClientId),
+            trace_id: self.get(Field::TraceId),
+            span_context: self.get(Field::SpanContext),
+            user_id: self.get(Field::UserId),
+            session_id: self.get(Field::SessionId),
+            timestamp,
+            timestamp_unix_nano,
+            version: self.numbers.version,
+            event_id: self.numbers.event_id,
+            event_type: self.numbers.event_type,
+            event_level: self.numbers.event_level,
+            service: self.get(Field::Service),
+            client_ids: self.get(Field::ClientIds),
+            target_user_ids: self.get(Field::TargetUserIds),
+            target_namespace: self.get(Field::TargetNamespace),
+            privacy: self.numbers.privacy,
+            topic: "",
+            source_namespace: self.get(Field::SourceNamespace),
+            additional_fields: self.get(Field::AdditionalFields),
+            payload: self.get(Field::Payload),
+        }
+        .write(out);
+    }
+}
+
+impl Field {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Topic => "topic",
+            Self::Name => "event_name",
+            Self::Id => "id",
+            Self::Key => "key",
+            Self::Namespace => "namespace",
+            Self::ParentNamespace => "parent_namespace",
+            Self::UnionNamespace => "union_namespace",
+            Self::SourceNamespace => "source_namespace",
+            Self::TargetNamespace => "target_namespace",
+            Self::ClientId => "client_id",
+            Self::TraceId => "trace_id",
+            Self::SpanContext => "span_context",
+            Self::UserId => "user_id",
+            Self::SessionId => "session_id",
+            Self::Service => "service_name",
+            Self::Timestamp => "timestamp",
+            Self::ClientIds => "client_ids",
+            Self::TargetUserIds => "target_user_ids",
+            Self::AdditionalFields => "additional_fields",
+            Self::Payload => "payload",
+        }
+    }
+}
+
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names only: fields and payload are user data.
+        f.debug_struct("Publish")
+            .field("topic", &self.get(Field::Topic))
+            .field("event_name", &self.get(Field::Name))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,375 @@
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::delivery::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::event::Event;
+use crate::handler::{BoxError, Context, Handler, RawRecord};
+use crate::name::{self, EventName, GroupId, Topic};
+
+/// Where a group starts in a partition for which it has no committed offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartOffset {
+    /// After the last record: only what comes from now on. The README's -1 and the default. The
+    /// position is committed at once, so that nothing that comes later is missed. A partition that
+    /// is added to the topic while the group runs is read from its head all the same.
+    #[default]
+    Tail,
+    /// At the first record that the broker still has. The README's -2.
+    Head,
+    /// At this offset, in every partition; where it is out of range, at the head.
+    At(i64),
+    /// At the first record with this timestamp or a later one; where there is none, at the tail.
+    Time(SystemTime),
+}
+
+impl From<SystemTime> for StartOffset {
+    fn from(time: SystemTime) -> Self {
+        Self::Time(time)
+    }
+}
+
+/// The README's numbers: -1 tail, -2 head, from 0 an offset. Other negative numbers are refused
+/// when the subscription is registered.
+impl From<i64> for StartOffset {
+    fn from(offset: i64) -> Self {
+        match offset {
+            -1 => Self::Tail,
+            -2 => Self::Head,
+            n => Self::At(n),
+        }
+    }
+}
+
+/// When dead letters come too fast, something other than the records is broken: the subscription
+/// then pauses instead of draining a topic into its dead letters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DeadLetterLimit {
+    /// How many of the latest records are looked at.
+    pub window: usize,
+    /// The share of them, from 0 to 1, that pauses the subscription.
+    pub ratio: f64,
+}
+
+impl DeadLetterLimit {
+    /// A limit of `ratio` (0 to 1) dead letters among the last `window` records.
+    pub fn new(window: usize, ratio: f64) -> Self {
+        Self { window, ratio }
+    }
+}
+
+/// What went wrong in a subscription, outside its handlers' own results.
+pub(crate) type OnSubscriptionError = Arc<dyn Fn(Error) + Send + Sync>;
+
+/// A subscription to be registered: the README's subscribe parameters of the Go SDK as a builder.
+///
+/// ```
+/// use eventstream::{Context, Event, Subscribe};
+///
+/// let subscribe = Subscribe::new("userAuthentication")
+///     .group_id("inventory")
+///     .on("userLoggedIn", |_ctx: Context, event: Event| async move {
+///         println!("{} logged in", event.user_id());
+///         Ok::<_, std::io::Error>(())
+///     });
+/// ```
+#[derive(Clone)]
+#[must_use = "a subscription does nothing until it is given to `Client::register`"]
+pub struct Subscribe {
+    pub(crate) topic: String,
+    pub(crate) group_id: String,
+    pub(crate) group_instance_id: String,
+    pub(crate) event_name: String,
+    /// Handlers by event name; an empty name matches all.
+    pub(crate) handlers: Vec<(String, Handler)>,
+    pub(crate) offset: StartOffset,
+    pub(crate) context: Option<CancellationToken>,
+    pub(crate) ordering: Ordering,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) send_error_dlq: bool,
+    pub(crate) on_undecodable: Option<OnUndecodable>,
+    pub(crate) on_unmatched: OnUnmatched,
+    pub(crate) async_commit: bool,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) dead_letter_limit: Option<DeadLetterLimit>,
+    pub(crate) on_error: Option<OnSubscriptionError>,
+}
+
+impl Subscribe {
+    /// A subscription of a topic, given without the client's prefix. It needs at least one handler.
+    pub fn new(topic: impl Into<String>) -> Self {
+        Self {
+            topic: topic.into(),
+            group_id: String::new(),
+            group_instance_id: String::new(),
+            event_name: String::new(),
+            handlers: Vec::new(),
+            offset: StartOffset::default(),
+            context: None,
+            ordering: Ordering::default(),
+            retry: None,
+            send_error_dlq: false,
+            on_undecodable: None,
+            on_unmatched: OnUnmatched::default(),
+            async_commit: false,
+            drain_timeout: Duration::from_secs(20),
+            dead_letter_limit: None,
+            on_error: None,
+        }
+    }
+
+    /// A handler for the events of one name. Several names in one registration share everything
+    /// else that is set here.
+    pub fn on<F, Fut, E>(mut self, event_name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Context, Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.handlers
+            .push((event_name.into(), Handler::event(handler)));
+        self
+    }
+
+    /// As [`on`](Self::on), for the undecoded record.
+    pub fn on_raw<F, Fut, E>(mut self, event_name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Context, RawRecord) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.handlers
+            .push((event_name.into(), Handler::raw(handler)));
+        self
+    }
+
+    /// The event name that [`callback`](Self::callback) and [`callback_raw`](Self::callback_raw)
+    /// are for. Default: all.
+    pub fn event_name(mut self, event_name: impl Into<String>) -> Self {
+        self.event_name = event_name.into();
+        self
+    }
+
+    /// A handler for the events of [`event_name`](Self::event_name), or for all.
+    pub fn callback<F, Fut, E>(mut self, handler: F) -> Self
+    where
+        F: Fn(Context, Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.handlers.push((String::new(), Handler::event(handler)));
+        self
+    }
+
+    /// A handler for the undecoded records of [`event_name`](Self::event_name), or for all: then
+    /// also for those that are no event envelope.
+    pub fn callback_raw<F, Fut, E>(mut self, handler: F) -> Self
+    where
+        F: Fn(Context, RawRecord) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.handlers.push((String::new(), Handler::raw(handler)));
+        self
+    }
+
+    /// The group whose members share the topic's partitions. On the wire it is `prefix.group`.
+    /// Default: a generated one, so that this subscription sees every event.
+    pub fn group_id(mut self, group: impl Into<String>) -> Self {
+        self.group_id = group.into();
+        self
+    }
+
+    /// A name for this member that outlives it: a restart within the session timeout then costs no
+    /// rebalance. Must differ between the members of a group.
+    pub fn group_instance_id(mut self, instance: impl Into<String>) -> Self {
+        self.group_instance_id = instance.into();
+        self
+    }
+
+    /// Where the group starts in a partition without a committed offset. Default: the tail.
+    pub fn offset(mut self, offset: impl Into<StartOffset>) -> Self {
+        self.offset = offset.into();
+        self
+    }
+
+    /// A token whose cancellation stops this subscription, as `stop` does.
+    pub fn context(mut self, context: CancellationToken) -> Self {
+        self.context = Some(context);
+        self
+    }
+
+    /// What may be handled at the same time. Default: partitions in parallel, in order inside.
+    pub fn ordering(mut self, ordering: Ordering) -> Self {
+        self.ordering = ordering;
+        self
+    }
+
+    /// What happens when a handler fails. Default: it is called again until it succeeds; with
+    /// [`send_error_dlq`](Self::send_error_dlq) at most ten times (50 s of growing waits), then the
+    /// record is dead-lettered.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Sends what cannot be decoded, and what failed its last attempt, to the dead letter topic:
+    /// the topic's name with the configured suffix.
+    pub fn send_error_dlq(mut self, send: bool) -> Self {
+        self.send_error_dlq = send;
+        self
+    }
+
+    /// What happens to a record that is no event envelope. Default: passed over, told to
+    /// `on_error`, logged and counted; with `send_error_dlq` dead-lettered.
+    pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
+        self.on_undecodable = Some(policy);
+        self
+    }
+
+    /// What happens to a record that no handler of the group asked for.
+    pub fn on_unmatched(mut self, policy: OnUnmatched) -> Self {
+        self.on_unmatched = policy;
+        self
+    }
+
+    /// Commits after each event without waiting for it, instead of each `auto_commit_interval`.
+    pub fn async_commit_message(mut self, commit: bool) -> Self {
+        self.async_commit = commit;
+        self
+    }
+
+    /// How long handlers that run may take to finish when a rebalance takes their partition away.
+    /// Default 20 s. All members of the group wait for it; below `max_poll_interval`.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// Pauses the subscription when dead letters come too fast. Default: no limit.
+    pub fn dead_letter_limit(mut self, limit: DeadLetterLimit) -> Self {
+        self.dead_letter_limit = Some(limit);
+        self
+    }
+
+    /// Called with what goes wrong outside the handlers' results: records passed over, dead letters
+    /// that cannot be written, errors of the consumer. On a worker of the runtime: must not block.
+    pub fn on_error(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
+        self.on_error = Some(Arc::new(callback));
+        self
+    }
+
+    /// Checks every field, lists all that are not allowed, and gives what later code trusts.
+    pub(crate) fn check(self) -> Result<CheckedSubscribe> {
+        let mut faults = Vec::new();
+        let mut keep = |fault: Option<Fault>| faults.extend(fault);
+        keep(name::check_topic(&self.topic));
+        if !self.event_name.is_empty() {
+            keep(name::check_event_name(&self.event_name));
+        }
+        for (event_name, _) in self.handlers.iter().filter(|(name, _)| !name.is_empty()) {
+            keep(name::check_event_name(event_name));
+        }
+        keep(self.handlers.is_empty().then(|| {
+            Fault::new("callback", "", "at least one handler is required: `on`, `callback`, `on_raw` or `callback_raw`")
+        }));
+        if let StartOffset::At(n) = self.offset
+            && n < 0
+        {
+            keep(Some(Fault::new(
+                "offset",
+                n.to_string(),
+                "must be -1 (tail), -2 (head), or an offset from 0",
+            )));
+        }
+        if let Some(limit) = self.dead_letter_limit
+            && (limit.window == 0 || !(limit.ratio > 0.0 && limit.ratio <= 1.0))
+        {
+            keep(Some(Fault::new(
+                "dead_letter_limit",
+                format!("{limit:?}"),
+                "window must be at least 1 and ratio above 0 and at most 1",
+            )));
+        }
+        let group = if self.group_id.is_empty() {
+            GroupId::new(crate::event::new_id().as_str())
+        } else {
+            GroupId::new(&self.group_id)
+        };
+        match (&group, Topic::new(&self.topic)) {
+            (Ok(group), Ok(topic)) if faults.is_empty() => Ok(CheckedSubscribe {
+                topic,
+                group: group.clone(),
+                options: self,
+            }),
+            _ => {
+                faults.extend(group.err().iter().flat_map(|e| e.faults().to_vec()));
+                Err(Error::from_faults(ErrorKind::Validation, "register", faults))
+            }
+        }
+    }
+
+    pub(crate) fn effective_retry(&self) -> Retry {
+        self.retry.unwrap_or(if self.send_error_dlq {
+            Retry::attempts(10).then(Exhausted::DeadLetter)
+        } else {
+            Retry::forever()
+        })
+    }
+
+    pub(crate) fn effective_on_undecodable(&self) -> OnUndecodable {
+        self.on_undecodable.unwrap_or(if self.send_error_dlq {
+            OnUndecodable::DeadLetter
+        } else {
+            OnUndecodable::Skip
+        })
+    }
+}
+
+/// A subscription whose names have been checked.
+pub(crate) struct CheckedSubscribe {
+    pub(crate) topic: Topic,
+    pub(crate) group: GroupId,
+    pub(crate) options: Subscribe,
+}
+
+impl CheckedSubscribe {
+    /// Each handler with the name it is for; `None` matches all.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (Option<EventName>, Handler)> + '_ {
+        self.options.handlers.iter().map(|(name, handler)| {
+            let name = if name.is_empty() {
+                &self.options.event_name
+            } else {
+                name
+            };
+            (EventName::new(name).ok(), handler.clone())
+        })
+    }
+
+    /// The README's slug: topic, event name and group, joined by `$`.
+    pub(crate) fn slug(&self) -> String {
+        let names: Vec<_> = self
+            .routes()
+            .map(|(name, _)| name.map_or(String::new(), |n| n.as_str().to_owned()))
+            .collect();
+        format!("{}${}${}", self.topic, names.join(","), self.group)
+    }
+}
+
+impl fmt::Debug for Subscribe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe")
+            .field("topic", &self.topic)
+            .field("group_id", &self.group_id)
+            .field("handlers", &self.handlers.len())
+            .field("offset", &self.offset)
+            .field("ordering", &self.ordering)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+use std::fmt;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::kafka::RegisteredRoutes;
+use crate::subscribe::CheckedSubscribe;
+
+/// A registered subscription. Dropping it stops it in the background, without waiting; keep it, or
+/// call [`detach`](Self::detach) to let it live as long as its client.
+#[must_use = "dropping a subscription stops it: keep it, or call `detach`"]
+pub struct Subscription {
+    slug: String,
+    /// `None` on streams that never deliver.
+    routes: Option<RegisteredRoutes>,
+    stop_on_drop: bool,
+}
+
+impl Subscription {
+    pub(crate) fn new(slug: String, routes: RegisteredRoutes) -> Self {
+        Self {
+            slug,
+            routes: Some(routes),
+            stop_on_drop: true,
+        }
+    }
+
+    pub(crate) fn idle(checked: &CheckedSubscribe) -> Self {
+        Self {
+            slug: checked.slug(),
+            routes: None,
+            stop_on_drop: false,
+        }
+    }
+
+    /// The README's slug: topic, event name and group, joined by `$`.
+    pub fn slug(&self) -> &str {
+        &self.slug
+    }
+
+    /// Stops taking records, waits for the handlers that run, commits, and leaves the group when
+    /// this was its last subscription here. `false` when handlers still ran at the deadline: they
+    /// are cancelled (see [`Context::cancellation`](crate::Context::cancellation)), and their
+    /// records are read again.
+    ///
+    /// Where other subscriptions of the group go on, what is already queued for this one is handled
+    /// first; records of its names that come later count as unmatched.
+    pub async fn stop(mut self, deadline: Duration) -> bool {
+        self.stop_on_drop = false;
+        match self.routes.take() {
+            Some(routes) => routes.stop(deadline).await,
+            None => true,
+        }
+    }
+
+    /// Starts no more handlers until [`resume`](Self::resume). The place in the group is kept.
+    pub fn pause(&self) {
+        if let Some(routes) = &self.routes {
+            routes.pause();
+        }
+    }
+
+    /// Goes on after [`pause`](Self::pause), or after a dead letter limit has paused it.
+    pub fn resume(&self) {
+        if let Some(routes) = &self.routes {
+            routes.resume();
+        }
+    }
+
+    /// Whether records flow, and if not, why.
+    pub fn health(&self) -> Health {
+        self.routes
+            .as_ref()
+            .map_or_else(Health::default, RegisteredRoutes::health)
+    }
+
+    /// Cancelled when the subscription has ended: stopped, its context cancelled, its client shut
+    /// down, or its retry policy said so.
+    pub fn ended(&self) -> CancellationToken {
+        self.routes.as_ref().map_or_else(
+            CancellationToken::new,
+            RegisteredRoutes::ended,
+        )
+    }
+
+    /// Lets the subscription live as long as its client, without a handle.
+    pub fn detach(mut self) {
+        self.stop_on_drop = false;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if self.stop_on_drop
+            && let Some(routes) = &self.routes
+        {
+            routes.stop_in_background();
+        }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("slug", &self.slug)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether something can do its work, with the reasons where it cannot.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Health {
+    /// What stands in the way; empty when nothing does.
+    pub problems: Vec<Error>,
+    /// Whether the group has given this member at least one partition since it joined; true where
+    /// there is no group.
+    pub assigned: bool,
+}
+
+impl Health {
+    /// Whether nothing stands in the way.
+    pub fn is_healthy(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
