@@ -270,7 +270,7 @@ struct Nest {
 
 impl Nest {
     fn push(&mut self, object: bool) {
-        if self.depth > 0 && self.depth % 64 == 0 {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
             self.spilled.push(self.outer);
         }
         self.outer = self.outer << 1 | u64::from(self.in_object);
@@ -282,7 +282,7 @@ impl Nest {
         self.in_object = self.outer & 1 == 1;
         self.outer >>= 1;
         self.depth -= 1;
-        if self.depth > 0 && self.depth % 64 == 0 {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
             self.outer = self.spilled.pop().unwrap_or(0);
         }
     }
@@ -291,17 +291,20 @@ impl Nest {
 /// How many bytes from the front need no attention inside a string: no quote, no backslash, no control character.
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const LOW: u64 = 0x0101_0101_0101_0101;
+    const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
+    const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
+    const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
     const HIGH: u64 = 0x8080_8080_8080_8080;
     // Eight bytes at a time. A borrow can flag a byte wrongly only above one that is flagged rightly, and only the
     // lowest is asked for.
     let (words, rest) = bytes.as_chunks::<8>();
     for (i, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let quote = word ^ LOW * b'"' as u64;
-        let backslash = word ^ LOW * b'\\' as u64;
+        let quote = word ^ QUOTES;
+        let backslash = word ^ BACKSLASHES;
         let flagged = (quote.wrapping_sub(LOW) & !quote
             | backslash.wrapping_sub(LOW) & !backslash
-            | word.wrapping_sub(LOW * 0x20) & !word)
+            | word.wrapping_sub(SPACES) & !word)
             & HIGH;
         if flagged != 0 {
             return i * 8 + flagged.trailing_zeros() as usize / 8;

@@ -25,9 +25,8 @@ fn event(json: impl AsRef<[u8]>) -> Event {
 /// What the decoder says against `json`.
 fn refusal(json: impl AsRef<[u8]>) -> String {
     let json = json.as_ref();
-    let error = match Event::decode(json) {
-        Ok(_) => panic!("decoded: {:.200}", String::from_utf8_lossy(json)),
-        Err(error) => error,
+    let Err(error) = Event::decode(json) else {
+        panic!("decoded: {:.200}", String::from_utf8_lossy(json));
     };
     assert_eq!(error.kind(), crate::ErrorKind::Decode);
     error.to_string()

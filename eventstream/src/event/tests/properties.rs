@@ -28,7 +28,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 40, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::hash_map(nasty(), inner, 0..6).prop_map(|map| Value::from_iter(map)),
+            prop::collection::hash_map(nasty(), inner, 0..6).prop_map(Value::from_iter),
         ]
     })
 }

@@ -1,4 +1,4 @@
-//! The shapes that AccelByte's services publish.
+//! The shapes that `AccelByte`'s services publish.
 
 use super::{file, refusal};
 use crate::SpanContext;
