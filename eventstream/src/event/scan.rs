@@ -50,7 +50,12 @@ impl<'a> Scanner<'a> {
         self.pos += 1;
     }
 
+    #[inline]
     pub(super) fn whitespace(&mut self) {
+        // Compact text has none: one comparison then, not four.
+        if self.peek() > b' ' {
+            return;
+        }
         while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.pos += 1;
         }
@@ -91,6 +96,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string; the position is at its opening quote.
+    #[inline]
     pub(super) fn string(&mut self) -> Result<Text, Flaw> {
         self.pos += 1;
         let start = self.pos;
@@ -134,6 +140,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// An object's key and the colon after it.
+    #[inline]
     pub(super) fn key(&mut self) -> Result<Text, Flaw> {
         if self.peek() != b'"' {
             return Err(self.flaw("a key was expected"));
@@ -270,7 +277,7 @@ struct Nest {
 
 impl Nest {
     fn push(&mut self, object: bool) {
-        if self.depth > 0 && self.depth % 64 == 0 {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
             self.spilled.push(self.outer);
         }
         self.outer = self.outer << 1 | u64::from(self.in_object);
@@ -282,26 +289,30 @@ impl Nest {
         self.in_object = self.outer & 1 == 1;
         self.outer >>= 1;
         self.depth -= 1;
-        if self.depth > 0 && self.depth % 64 == 0 {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
             self.outer = self.spilled.pop().unwrap_or(0);
         }
     }
 }
 
 /// How many bytes from the front need no attention inside a string: no quote, no backslash, no control character.
+#[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const LOW: u64 = 0x0101_0101_0101_0101;
+    const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
+    const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
+    const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
     const HIGH: u64 = 0x8080_8080_8080_8080;
     // Eight bytes at a time. A borrow can flag a byte wrongly only above one that is flagged rightly, and only the
     // lowest is asked for.
     let (words, rest) = bytes.as_chunks::<8>();
     for (i, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let quote = word ^ LOW * b'"' as u64;
-        let backslash = word ^ LOW * b'\\' as u64;
+        let quote = word ^ QUOTES;
+        let backslash = word ^ BACKSLASHES;
         let flagged = (quote.wrapping_sub(LOW) & !quote
             | backslash.wrapping_sub(LOW) & !backslash
-            | word.wrapping_sub(LOW * 0x20) & !word)
+            | word.wrapping_sub(SPACES) & !word)
             & HIGH;
         if flagged != 0 {
             return i * 8 + flagged.trailing_zeros() as usize / 8;
