@@ -1,8 +1,8 @@
 use super::config::CommitMode;
-use super::events::{Action, Failure, Plan, Reason, RouteId, Ticket};
-use super::letters::LetterId;
+use super::events::{Action, Plan, RouteId, Ticket};
 use super::partition::{Partition, Phase};
 use super::route::Route;
+use super::sabotage::Sabotage;
 
 impl<R: Clone> Partition<R> {
     /// The next thing to do; `None`: nothing until the next input.
@@ -16,7 +16,8 @@ impl<R: Clone> Partition<R> {
                 .or_else(|| self.commit())
                 .or_else(|| self.pause_or_resume())
                 .or_else(|| self.start()),
-            Phase::Draining if self.in_flight == 0 => {
+            Phase::Draining if self.sabotaged(Sabotage::DispatchAfterRevoke) => self.start(),
+            Phase::Draining if self.in_flight == 0 || self.sabotaged(Sabotage::DrainedTooEarly) => {
                 self.phase = Phase::Drained;
                 self.window.clear();
                 Some(Action::Drained)
@@ -28,6 +29,9 @@ impl<R: Clone> Partition<R> {
     fn write_letter(&mut self) -> Option<Action<R>> {
         let (id, letter) = self.letters.start()?;
         self.in_flight += 1;
+        if self.sabotaged(Sabotage::ReleaseBeforeDeadLetterAck) {
+            self.free_lane(id);
+        }
         self.failure(id, letter.reason, letter.attempts)
             .map(Action::DeadLetter)
     }
@@ -72,7 +76,11 @@ impl<R: Clone> Partition<R> {
             return None;
         }
         self.in_flight += 1;
-        Some(self.commits.send(up_to, Some(self.gate)))
+        let ticket = self.gate;
+        if self.sabotaged(Sabotage::RunBeforeCommit) {
+            self.release(ticket);
+        }
+        Some(self.commits.send(up_to, Some(ticket)))
     }
 
     /// At most once: the offset is committed, the record is the routes'.
@@ -89,35 +97,6 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// At most once, after a revoke: what was committed and has not started is run by nobody, so
-    /// the user is told.
-    pub(super) fn tell_unstarted(&mut self) {
-        let mut unstarted: Vec<_> = self
-            .letters
-            .take_idle()
-            .into_iter()
-            .filter(|(id, _)| id.route.is_some())
-            .map(|(id, letter)| (id, letter.reason, letter.attempts))
-            .collect();
-        for route in &mut self.routes {
-            let id = route.id;
-            let ready = route.lanes.take_ready();
-            unstarted.extend(ready.into_iter().map(|ticket| {
-                (
-                    LetterId {
-                        ticket,
-                        route: Some(id),
-                    },
-                    Reason::Revoked,
-                    0,
-                )
-            }));
-        }
-        for (id, reason, attempts) in unstarted {
-            self.skip(id, reason, attempts);
-        }
-    }
-
     fn pause_or_resume(&mut self) -> Option<Action<R>> {
         let config = &self.config;
         let (records, bytes, span) = (
@@ -130,6 +109,9 @@ impl<R: Clone> Partition<R> {
                 && config.bytes.is_low(bytes)
                 && config.span.is_low(span)
             {
+                if self.sabotaged(Sabotage::ForgetResume) {
+                    return None;
+                }
                 self.paused = false;
                 return Some(Action::Resume);
             }
@@ -184,45 +166,6 @@ impl<R: Clone> Partition<R> {
             });
         }
         None
-    }
-
-    /// A delivery is over: the record passed over and told.
-    pub(super) fn skip(&mut self, id: LetterId, reason: Reason, attempts: u32) {
-        let failure = self.failure(id, reason, attempts);
-        self.told.extend(failure.map(Action::Skipped));
-        self.finish(id);
-    }
-
-    /// A delivery is done.
-    pub(super) fn finish(&mut self, id: LetterId) {
-        if let Some(route_id) = id.route
-            && let Some(key) = self.window.get(id.ticket).map(|slot| slot.key)
-            && let Some(route) = self.route(route_id)
-        {
-            route.owed -= 1;
-            let lane = route.lanes.key_of(id.ticket, key);
-            route.lanes.finish(lane);
-            self.list(route_id);
-            self.remove_if_drained(route_id);
-        }
-        self.window.finish_one(id.ticket);
-    }
-
-    pub(super) fn failure(
-        &self,
-        id: LetterId,
-        reason: Reason,
-        attempts: u32,
-    ) -> Option<Failure<R>> {
-        let slot = self.window.get(id.ticket)?;
-        Some(Failure {
-            ticket: id.ticket,
-            route: id.route,
-            reason,
-            attempts,
-            offset: slot.offset,
-            body: slot.body(),
-        })
     }
 
     pub(super) fn remove_if_drained(&mut self, id: RouteId) {

@@ -7,7 +7,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `partition` | the machine: inputs to state |
+//! | `partition` | the machine: its state, and how records come in |
+//! | `settle`, `revoke` | the machine: outcomes and acknowledgements, rebalances |
 //! | `dispatch` | the machine: state to actions |
 //! | `events` | the inputs and the actions |
 //! | `window` | the records not yet done, and the watermark |
@@ -16,6 +17,7 @@
 //! | `commits` | when to commit, and what a failed commit means |
 //! | `policy`, `backoff` | what a user may choose |
 //! | `flood` | the guard against dead letters by the thousand |
+//! | `sabotage`, `simulation` | the proof: random schedules, invariants, faults that must be found |
 
 mod backoff;
 mod commits;
@@ -27,12 +29,12 @@ mod lanes;
 mod letters;
 mod partition;
 mod policy;
+mod revoke;
 mod route;
+mod sabotage;
+mod settle;
 mod time;
 mod window;
-
-#[cfg(test)]
-mod simulation;
 
 pub use backoff::Backoff;
 pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};

@@ -3,13 +3,14 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::backoff::Jitter;
-use super::commits::{Answer, Commits};
+use super::commits::Commits;
 use super::config::{CommitMode, PartitionConfig, RouteOptions};
-use super::events::{Action, Failure, Input, Outcome, Plan, Reason, RouteId, Ticket};
+use super::events::{Action, Input, Plan, Reason, RouteId, Ticket};
 use super::lanes::LaneKey;
 use super::letters::{LetterId, Letters};
-use super::policy::{OnUndecodable, OnUnmatched, Retry};
-use super::route::{Next, Route};
+use super::policy::Ordering;
+use super::route::Route;
+use super::sabotage::Sabotage;
 use super::time::Time;
 use super::window::{Arrival, Window};
 
@@ -35,10 +36,10 @@ pub(crate) struct Partition<R> {
     pub(super) halted: bool,
     /// Handlers that run, dead letters being written, a release being committed.
     pub(super) in_flight: usize,
-    timers: BinaryHeap<Reverse<(Time, Timer)>>,
-    jitter: Jitter,
+    pub(super) timers: BinaryHeap<Reverse<(Time, Timer)>>,
+    pub(super) jitter: Jitter,
     #[cfg(test)]
-    pub(super) sabotage: Option<super::simulation::Sabotage>,
+    pub(super) sabotage: Option<Sabotage>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub(super) enum Phase {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
+pub(super) enum Timer {
     Retry(RouteId, LaneKey),
     Letter(LetterId),
     Commit,
@@ -87,6 +88,11 @@ impl<R: Clone> Partition<R> {
         }
         if self.at_most_once() {
             options.retry = options.retry.at_most_once();
+        }
+        if let Ordering::PerKey(keys) = &mut options.ordering
+            && self.sabotaged(Sabotage::OneKeyTooMany)
+        {
+            *keys += 1;
         }
         self.routes.push(Route::new(id, options));
     }
@@ -254,192 +260,14 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// A record that goes to no route.
-    fn unroutable(&mut self, ticket: Ticket, reason: Reason) {
-        let id = LetterId {
-            ticket,
-            route: None,
-        };
-        match (reason, self.config.on_undecodable, self.config.on_unmatched) {
-            (Reason::Undecodable, OnUndecodable::Stop, _) => {
-                let failure = self.failure(id, reason, 0);
-                self.told.extend(failure.map(Action::StopSubscription));
-                self.halted = true;
-            }
-            (Reason::Undecodable, OnUndecodable::DeadLetter, _)
-            | (Reason::Unmatched, _, OnUnmatched::DeadLetter) => {
-                self.letters.add(id, reason, 0);
-            }
-            _ => self.skip(id, reason, 0),
-        }
+    /// Whether a fault was built in; never outside tests.
+    #[cfg(test)]
+    pub(super) fn sabotaged(&self, fault: Sabotage) -> bool {
+        self.sabotage == Some(fault)
     }
 
-    fn outcome(&mut self, ticket: Ticket, id: RouteId, result: Outcome) {
-        // What was lost is forgotten; but at most once nobody will run it again, so a failure is told.
-        if self.phase == Phase::Lost && !self.at_most_once() {
-            return;
-        }
-        let Some(slot) = self.window.get(ticket) else {
-            return;
-        };
-        let key = slot.key;
-        let Some(route) = self.routes.iter_mut().find(|route| route.id == id) else {
-            return;
-        };
-        let lane = route.lanes.key_of(ticket, key);
-        let Some(attempts) = route.lanes.stop(lane, ticket) else {
-            return;
-        };
-        let next = route.after_failure(attempts);
-        let retry = route.retry;
-        self.in_flight -= 1;
-        let letter = LetterId {
-            ticket,
-            route: Some(id),
-        };
-        match result {
-            Outcome::Handled => self.finish(letter),
-            Outcome::Rejected => self.give_up(letter, Reason::Rejected, attempts, Next::DeadLetter),
-            Outcome::Failed { now } => match (next, retry) {
-                (Next::Again, Retry::InPlace { backoff, .. }) if self.phase == Phase::Active => {
-                    let at = now.after(backoff.delay(attempts, &mut self.jitter));
-                    self.timers.push(Reverse((at, Timer::Retry(id, lane))));
-                    if let Some(route) = self.route(id) {
-                        route.lanes.wait(lane);
-                    }
-                }
-                (next, _) => self.give_up(letter, Reason::Exhausted, attempts, next),
-            },
-        }
-        // A place is free, whatever came of the record.
-        self.list(id);
-    }
-
-    /// There is no further attempt. After a revoke only what needs no IO is still done; the rest
-    /// stays undone and is read again, except at most once, where it is told instead.
-    fn give_up(&mut self, id: LetterId, reason: Reason, attempts: u32, next: Next) {
-        let active = self.phase == Phase::Active;
-        match next {
-            Next::Skip => self.skip(id, reason, attempts),
-            _ if !active && self.at_most_once() => self.skip(id, reason, attempts),
-            Next::DeadLetter if active => self.letters.add(id, reason, attempts),
-            Next::Stop | Next::Rejoin if active => {
-                let Some(failure) = self.failure(id, reason, attempts) else {
-                    return;
-                };
-                if let Some(route) = id.route.and_then(|route| self.route(route))
-                    && std::mem::replace(&mut route.halted, true)
-                {
-                    // Said once for each route, however many of its keys fail at the same time.
-                    // At most once nobody reads the record again, so it is told on its own.
-                    if self.at_most_once() {
-                        self.skip(id, reason, attempts);
-                    }
-                    return;
-                }
-                self.told.push_back(match next {
-                    Next::Rejoin => Action::Rejoin(failure),
-                    _ => Action::StopSubscription(failure),
-                });
-            }
-            Next::Again | Next::DeadLetter | Next::Stop | Next::Rejoin => {}
-        }
-    }
-
-    fn dead_lettered(&mut self, id: LetterId, stored: bool, now: Time) {
-        let known = if stored {
-            self.letters.stored(id)
-        } else {
-            self.letters.failed(id)
-        };
-        let Some(letter) = known else { return };
-        self.in_flight -= 1;
-        if stored {
-            self.finish(id);
-        } else if self.phase == Phase::Active {
-            let at = now.after(self.config.backoff.delay(letter.failures, &mut self.jitter));
-            self.timers.push(Reverse((at, Timer::Letter(id))));
-        } else if self.at_most_once() && id.route.is_some() {
-            self.skip(id, letter.reason, letter.attempts);
-        }
-    }
-
-    fn committed(&mut self, up_to: i64, ok: bool, now: Time) {
-        match self.commits.answered(up_to, ok) {
-            Answer::Ignored => {}
-            Answer::Confirmed(None) => self.list_all(),
-            Answer::Confirmed(Some(ticket)) => {
-                self.in_flight -= 1;
-                self.window.raise(up_to);
-                self.release(ticket);
-            }
-            Answer::Failed { failures, released } => {
-                self.in_flight -= usize::from(released.is_some());
-                if self.phase == Phase::Active {
-                    let at = now.after(self.config.backoff.delay(failures, &mut self.jitter));
-                    self.timers.push(Reverse((at, Timer::Commit)));
-                }
-            }
-        }
-    }
-
-    fn tick(&mut self, now: Time) {
-        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.timers.pop();
-            match timer {
-                Timer::Retry(id, lane) => {
-                    if let Some(route) = self.route(id) {
-                        route.lanes.wake(lane);
-                        self.list(id);
-                    }
-                }
-                Timer::Letter(id) => self.letters.wake(id),
-                Timer::Commit => self.commits.wake(),
-            }
-        }
-    }
-
-    fn drain(&mut self) {
-        if self.phase == Phase::Active {
-            self.phase = Phase::Draining;
-            self.timers.clear();
-            if self.at_most_once() {
-                self.tell_unstarted();
-            }
-        }
-    }
-
-    fn lose(&mut self) {
-        if matches!(self.phase, Phase::Drained | Phase::Lost) {
-            return;
-        }
-        self.phase = Phase::Lost;
-        self.timers.clear();
-        // What was already decided about records is still told.
-        self.told
-            .retain(|action| matches!(action, Action::Skipped(_) | Action::RouteDrained { .. }));
-        for route in &self.routes {
-            let cancel = |ticket| Action::Cancel {
-                ticket,
-                route: route.id,
-            };
-            self.told
-                .extend(route.lanes.running().into_iter().map(cancel));
-        }
-        if self.at_most_once() {
-            // The commit on its way may or may not have arrived: told as well, to be safe.
-            if let Some(ticket) = self.commits.take_releasing() {
-                self.in_flight -= 1;
-                self.release(ticket);
-            }
-            self.tell_unstarted();
-        } else {
-            self.letters = Letters::default();
-            self.window.clear();
-            self.in_flight = 0;
-        }
+    #[cfg(not(test))]
+    pub(super) const fn sabotaged(&self, _: Sabotage) -> bool {
+        false
     }
 }

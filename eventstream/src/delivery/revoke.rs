@@ -1,0 +1,76 @@
+use super::events::{Action, Reason};
+use super::letters::{LetterId, Letters};
+use super::partition::{Partition, Phase};
+
+/// The partition leaves: what runs may finish, what does not is forgotten, and at most once told.
+impl<R: Clone> Partition<R> {
+    pub(super) fn drain(&mut self) {
+        if self.phase == Phase::Active {
+            self.phase = Phase::Draining;
+            self.timers.clear();
+            if self.at_most_once() {
+                self.tell_unstarted();
+            }
+        }
+    }
+
+    pub(super) fn lose(&mut self) {
+        if matches!(self.phase, Phase::Drained | Phase::Lost) {
+            return;
+        }
+        self.phase = Phase::Lost;
+        self.timers.clear();
+        // What was already decided about records is still told.
+        self.told
+            .retain(|action| matches!(action, Action::Skipped(_) | Action::RouteDrained { .. }));
+        for route in &self.routes {
+            let cancel = |ticket| Action::Cancel {
+                ticket,
+                route: route.id,
+            };
+            self.told
+                .extend(route.lanes.running().into_iter().map(cancel));
+        }
+        if self.at_most_once() {
+            // The commit on its way may or may not have arrived: told as well, to be safe.
+            if let Some(ticket) = self.commits.take_releasing() {
+                self.in_flight -= 1;
+                self.release(ticket);
+            }
+            self.tell_unstarted();
+        } else {
+            self.letters = Letters::default();
+            self.window.clear();
+            self.in_flight = 0;
+        }
+    }
+
+    /// At most once, after a revoke: what was committed and has not started is run by nobody, so
+    /// the user is told.
+    pub(super) fn tell_unstarted(&mut self) {
+        let mut unstarted: Vec<_> = self
+            .letters
+            .take_idle()
+            .into_iter()
+            .filter(|(id, _)| id.route.is_some())
+            .map(|(id, letter)| (id, letter.reason, letter.attempts))
+            .collect();
+        for route in &mut self.routes {
+            let id = route.id;
+            let ready = route.lanes.take_ready();
+            unstarted.extend(ready.into_iter().map(|ticket| {
+                (
+                    LetterId {
+                        ticket,
+                        route: Some(id),
+                    },
+                    Reason::Revoked,
+                    0,
+                )
+            }));
+        }
+        for (id, reason, attempts) in unstarted {
+            self.skip(id, reason, attempts);
+        }
+    }
+}

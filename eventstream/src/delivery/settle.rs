@@ -1,0 +1,242 @@
+use std::cmp::Reverse;
+
+use super::commits::Answer;
+use super::events::{Action, Failure, Outcome, Reason, RouteId, Ticket};
+use super::lanes::LaneKey;
+use super::letters::LetterId;
+use super::partition::{Partition, Phase, Timer};
+use super::policy::{OnUndecodable, OnUnmatched, Retry};
+use super::route::Next;
+use super::sabotage::Sabotage;
+use super::time::Time;
+
+/// What becomes of a delivery: outcomes, acknowledgements and the time.
+impl<R: Clone> Partition<R> {
+    /// A record that goes to no route.
+    pub(super) fn unroutable(&mut self, ticket: Ticket, reason: Reason) {
+        let id = LetterId {
+            ticket,
+            route: None,
+        };
+        match (reason, self.config.on_undecodable, self.config.on_unmatched) {
+            (Reason::Undecodable, OnUndecodable::Stop, _) => {
+                let failure = self.failure(id, reason, 0);
+                self.told.extend(failure.map(Action::StopSubscription));
+                self.halted = true;
+            }
+            (Reason::Undecodable, OnUndecodable::DeadLetter, _)
+            | (Reason::Unmatched, _, OnUnmatched::DeadLetter) => {
+                self.letters.add(id, reason, 0);
+            }
+            _ => self.skip(id, reason, 0),
+        }
+    }
+
+    pub(super) fn outcome(&mut self, ticket: Ticket, id: RouteId, result: Outcome) {
+        // What was lost is forgotten; but at most once nobody will run it again, so a failure is told.
+        if self.phase == Phase::Lost && !self.at_most_once() {
+            return;
+        }
+        let Some(slot) = self.window.get(ticket) else {
+            return;
+        };
+        let key = slot.key;
+        let extra = u32::from(self.sabotaged(Sabotage::OneAttemptTooMany));
+        let Some(route) = self.routes.iter_mut().find(|route| route.id == id) else {
+            return;
+        };
+        let lane = route.lanes.key_of(ticket, key);
+        let Some(attempts) = route.lanes.stop(lane, ticket) else {
+            return;
+        };
+        let next = route.after_failure(attempts - extra);
+        let retry = route.retry;
+        self.in_flight -= 1;
+        let letter = LetterId {
+            ticket,
+            route: Some(id),
+        };
+        match result {
+            Outcome::Handled => self.finish(letter),
+            Outcome::Rejected => self.give_up(letter, Reason::Rejected, attempts, Next::DeadLetter),
+            Outcome::Failed { now } => match (next, retry) {
+                (Next::Again, Retry::InPlace { backoff, .. }) if self.phase == Phase::Active => {
+                    let at = now.after(backoff.delay(attempts, &mut self.jitter));
+                    self.retry_later(letter, lane, at);
+                }
+                (next, _) => self.give_up(letter, Reason::Exhausted, attempts, next),
+            },
+        }
+        // A place is free, whatever came of the record.
+        self.list(id);
+    }
+
+    /// The lane waits, and with it all that comes after the record in it.
+    fn retry_later(&mut self, id: LetterId, lane: LaneKey, at: Time) {
+        let (forget_order, at_once, never) = (
+            self.sabotaged(Sabotage::ForgetLaneOrder),
+            self.sabotaged(Sabotage::RetryAtOnce),
+            self.sabotaged(Sabotage::ForgetRetry),
+        );
+        let Some(route) = id.route.and_then(|route| self.route(route)) else {
+            return;
+        };
+        let route_id = route.id;
+        if forget_order {
+            route.lanes.finish(lane);
+            route.lanes.push(lane, id.ticket);
+            return;
+        }
+        route.lanes.wait(lane);
+        if at_once {
+            route.lanes.wake(lane);
+        } else if !never {
+            self.timers
+                .push(Reverse((at, Timer::Retry(route_id, lane))));
+        }
+    }
+
+    /// There is no further attempt. After a revoke only what needs no IO is still done; the rest
+    /// stays undone and is read again, except at most once, where it is told instead.
+    fn give_up(&mut self, id: LetterId, reason: Reason, attempts: u32, next: Next) {
+        let active = self.phase == Phase::Active;
+        match next {
+            Next::Skip => self.skip(id, reason, attempts),
+            _ if !active && self.at_most_once() => self.skip(id, reason, attempts),
+            Next::DeadLetter if active => self.letters.add(id, reason, attempts),
+            Next::Stop | Next::Rejoin if active => {
+                let Some(failure) = self.failure(id, reason, attempts) else {
+                    return;
+                };
+                if let Some(route) = id.route.and_then(|route| self.route(route))
+                    && std::mem::replace(&mut route.halted, true)
+                {
+                    // Said once for each route, however many of its keys fail at the same time.
+                    // At most once nobody reads the record again, so it is told on its own.
+                    if self.at_most_once() {
+                        self.skip(id, reason, attempts);
+                    }
+                    return;
+                }
+                self.told.push_back(match next {
+                    Next::Rejoin => Action::Rejoin(failure),
+                    _ => Action::StopSubscription(failure),
+                });
+            }
+            Next::Again | Next::DeadLetter | Next::Stop | Next::Rejoin => {}
+        }
+    }
+
+    pub(super) fn dead_lettered(&mut self, id: LetterId, stored: bool, now: Time) {
+        let known = if stored {
+            self.letters.stored(id)
+        } else {
+            self.letters.failed(id)
+        };
+        let Some(letter) = known else { return };
+        self.in_flight -= 1;
+        if stored || self.sabotaged(Sabotage::PassOverFailedDeadLetter) {
+            self.finish(id);
+        } else if self.phase == Phase::Active {
+            let at = now.after(self.config.backoff.delay(letter.failures, &mut self.jitter));
+            self.timers.push(Reverse((at, Timer::Letter(id))));
+        } else if self.at_most_once() && id.route.is_some() {
+            self.skip(id, letter.reason, letter.attempts);
+        }
+    }
+
+    pub(super) fn committed(&mut self, up_to: i64, ok: bool, now: Time) {
+        let ok = ok || self.sabotaged(Sabotage::BelieveFailedCommit);
+        match self.commits.answered(up_to, ok) {
+            Answer::Ignored => {}
+            Answer::Confirmed(None) => self.list_all(),
+            Answer::Confirmed(Some(ticket)) => {
+                self.in_flight -= 1;
+                self.window.raise(up_to);
+                self.release(ticket);
+            }
+            Answer::Failed { failures, released } => {
+                self.in_flight -= usize::from(released.is_some());
+                if self.phase == Phase::Active {
+                    let at = now.after(self.config.backoff.delay(failures, &mut self.jitter));
+                    self.timers.push(Reverse((at, Timer::Commit)));
+                }
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Time) {
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            match timer {
+                Timer::Retry(id, lane) => {
+                    if let Some(route) = self.route(id) {
+                        route.lanes.wake(lane);
+                        self.list(id);
+                    }
+                }
+                Timer::Letter(id) => self.letters.wake(id),
+                Timer::Commit => self.commits.wake(),
+            }
+        }
+    }
+
+    /// A delivery is over: the record passed over and told.
+    pub(super) fn skip(&mut self, id: LetterId, reason: Reason, attempts: u32) {
+        let failure = self.failure(id, reason, attempts);
+        if !self.sabotaged(Sabotage::SkipSilently) {
+            self.told.extend(failure.map(Action::Skipped));
+        }
+        self.finish(id);
+    }
+
+    /// A delivery is done.
+    pub(super) fn finish(&mut self, id: LetterId) {
+        self.free_lane(id);
+        if let Some(route_id) = id.route
+            && let Some(route) = self.route(route_id)
+        {
+            route.owed -= 1;
+            self.remove_if_drained(route_id);
+        }
+        if self.sabotaged(Sabotage::CommitNotContiguous)
+            && let Some(slot) = self.window.get(id.ticket)
+        {
+            let up_to = slot.offset + 1;
+            self.window.raise(up_to);
+        }
+        self.window.finish_one(id.ticket);
+    }
+
+    pub(super) fn failure(
+        &self,
+        id: LetterId,
+        reason: Reason,
+        attempts: u32,
+    ) -> Option<Failure<R>> {
+        let slot = self.window.get(id.ticket)?;
+        Some(Failure {
+            ticket: id.ticket,
+            route: id.route,
+            reason,
+            attempts,
+            offset: slot.offset,
+            body: slot.body(),
+        })
+    }
+
+    /// The lane of a delivery goes on to what comes next in it.
+    pub(super) fn free_lane(&mut self, id: LetterId) {
+        if let Some(route_id) = id.route
+            && let Some(key) = self.window.get(id.ticket).map(|slot| slot.key)
+            && let Some(route) = self.route(route_id)
+        {
+            let lane = route.lanes.key_of(id.ticket, key);
+            route.lanes.finish(lane);
+            self.list(route_id);
+        }
+    }
+}
