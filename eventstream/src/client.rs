@@ -362,7 +362,11 @@ impl ClientBuilder {
         let audit_topic = match Topic::new(&audit_topic) {
             Ok(topic) => Some(topic),
             Err(_) => {
-                faults.push(Fault::new(AUDIT_TOPIC_VAR, audit_topic, "must be a topic name"));
+                faults.push(Fault::new(
+                    AUDIT_TOPIC_VAR,
+                    audit_topic,
+                    "must be a topic name",
+                ));
                 None
             }
         };
@@ -374,26 +378,35 @@ impl ClientBuilder {
             (Some(topic), Ok(enabled)) if faults.is_empty() => (topic, enabled),
             (_, enabled) => {
                 faults.extend(enabled.err());
-                return Err(Error::from_faults(ErrorKind::Config, "make a client", faults));
+                return Err(Error::from_faults(
+                    ErrorKind::Config,
+                    "make a client",
+                    faults,
+                ));
             }
         };
         let strict = self.config.strict_validation;
         let backend = match self.stream {
-            Stream::Kafka | Stream::Embedded => Backend::Kafka(Box::new(Kafka::start(KafkaOptions {
-                prefix: self.prefix.into(),
-                name: self.name.unwrap_or_else(|| self.config.client_id.clone()).into(),
-                embedded: match self.embedded {
-                    Some(broker) => Some(broker),
-                    None if self.stream == Stream::Embedded && self.brokers.is_empty() => {
-                        Some(EmbeddedBroker::start()?)
-                    }
-                    None => None,
-                },
-                is_embedded: self.stream == Stream::Embedded,
-                brokers: self.brokers,
-                config: self.config,
-                on_error: self.on_error,
-            })?)),
+            Stream::Kafka | Stream::Embedded => {
+                Backend::Kafka(Box::new(Kafka::start(KafkaOptions {
+                    prefix: self.prefix.into(),
+                    name: self
+                        .name
+                        .unwrap_or_else(|| self.config.client_id.clone())
+                        .into(),
+                    embedded: match self.embedded {
+                        Some(broker) => Some(broker),
+                        None if self.stream == Stream::Embedded && self.brokers.is_empty() => {
+                            Some(EmbeddedBroker::start()?)
+                        }
+                        None => None,
+                    },
+                    is_embedded: self.stream == Stream::Embedded,
+                    brokers: self.brokers,
+                    config: self.config,
+                    on_error: self.on_error,
+                })?))
+            }
             Stream::Stdout => Backend::Stdout(Stdout::new(
                 self.writer.unwrap_or_else(|| Box::new(std::io::stdout())),
                 strict,

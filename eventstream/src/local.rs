@@ -22,7 +22,11 @@ pub(crate) struct Stdout {
 }
 
 impl Stdout {
-    pub(crate) fn new(writer: Box<dyn Write + Send>, strict: bool, message_max_bytes: usize) -> Self {
+    pub(crate) fn new(
+        writer: Box<dyn Write + Send>,
+        strict: bool,
+        message_max_bytes: usize,
+    ) -> Self {
         Self {
             writer: Mutex::new(writer),
             strict,
@@ -37,7 +41,8 @@ impl Stdout {
         let id = publish.assign_id();
         let mut line = Vec::new();
         publish.encode(id.as_str(), &mut line);
-        self.write(&topic, line).map(|stored| Receipt::ready(topic, id, stored))
+        self.write(&topic, line)
+            .map(|stored| Receipt::ready(topic, id, stored))
     }
 
     pub(crate) fn publish_audit_log(&self, topic: &Topic, log: &AuditLog) -> Result<Receipt> {
@@ -65,8 +70,11 @@ impl Stdout {
             .write_all(&line)
             .and_then(|()| writer.flush())
             .map_err(|e| {
-                Error::new(ErrorKind::Broker, format!("publish to {topic}: write the line"))
-                    .with_source(e)
+                Error::new(
+                    ErrorKind::Broker,
+                    format!("publish to {topic}: write the line"),
+                )
+                .with_source(e)
             })?;
         Ok(stored(self.written.fetch_add(1, Ordering::Relaxed)))
     }
@@ -109,7 +117,9 @@ fn unnamed() -> Topic {
 }
 
 fn stored(offset: i64) -> Stored {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Stored {
         partition: 0,
         offset,

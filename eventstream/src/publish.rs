@@ -253,7 +253,8 @@ impl Publish {
     fn list<I: IntoIterator<Item: AsRef<str>>>(&mut self, field: Field, ids: I) {
         let start = self.text.len();
         for id in ids {
-            self.text.push(if self.text.len() == start { '[' } else { ',' });
+            self.text
+                .push(if self.text.len() == start { '[' } else { ',' });
             self.json(field, id.as_ref());
         }
         if self.text.len() > start {
@@ -374,7 +375,12 @@ impl Publish {
         faults.extend(name::check_topic(self.get(Field::Topic)));
         faults.extend(name::check_event_name(self.get(Field::Name)));
         if strict {
-            for field in [Field::UserId, Field::ClientId, Field::SessionId, Field::TraceId] {
+            for field in [
+                Field::UserId,
+                Field::ClientId,
+                Field::SessionId,
+                Field::TraceId,
+            ] {
                 let value = self.get(field);
                 if !value.is_empty() && !name::is_uuid4_without_hyphens(value) {
                     faults.push(Fault::new(
@@ -406,11 +412,7 @@ impl Publish {
             return Ok(());
         }
         faults.extend(self.faults.iter().cloned());
-        Err(Error::from_faults(
-            ErrorKind::Validation,
-            "publish",
-            faults,
-        ))
+        Err(Error::from_faults(ErrorKind::Validation, "publish", faults))
     }
 
     /// Appends the envelope's JSON.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::ShortText;
 use crate::name::Topic;
 
@@ -274,7 +274,7 @@ impl SlotRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::error::{Error, ErrorKind};
 
     fn stored(offset: i64) -> Stored {
         Stored {
@@ -326,6 +326,9 @@ mod tests {
         );
         let waiter = std::thread::spawn(move || receipt.wait());
         slot.complete(Ok(stored(1)));
-        assert_eq!(waiter.join().expect("no panic").expect("stored").offset(), 1);
+        assert_eq!(
+            waiter.join().expect("no panic").expect("stored").offset(),
+            1
+        );
     }
 }

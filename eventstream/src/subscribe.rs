@@ -277,7 +277,11 @@ impl Subscribe {
             keep(name::check_event_name(event_name));
         }
         keep(self.handlers.is_empty().then(|| {
-            Fault::new("callback", "", "at least one handler is required: `on`, `callback`, `on_raw` or `callback_raw`")
+            Fault::new(
+                "callback",
+                "",
+                "at least one handler is required: `on`, `callback`, `on_raw` or `callback_raw`",
+            )
         }));
         if let StartOffset::At(n) = self.offset
             && n < 0
@@ -310,7 +314,11 @@ impl Subscribe {
             }),
             _ => {
                 faults.extend(group.err().iter().flat_map(|e| e.faults().to_vec()));
-                Err(Error::from_faults(ErrorKind::Validation, "register", faults))
+                Err(Error::from_faults(
+                    ErrorKind::Validation,
+                    "register",
+                    faults,
+                ))
             }
         }
     }

@@ -78,10 +78,9 @@ impl Subscription {
     /// Cancelled when the subscription has ended: stopped, its context cancelled, its client shut
     /// down, or its retry policy said so.
     pub fn ended(&self) -> CancellationToken {
-        self.routes.as_ref().map_or_else(
-            CancellationToken::new,
-            RegisteredRoutes::ended,
-        )
+        self.routes
+            .as_ref()
+            .map_or_else(CancellationToken::new, RegisteredRoutes::ended)
     }
 
     /// Lets the subscription live as long as its client, without a handle.

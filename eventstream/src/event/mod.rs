@@ -25,9 +25,9 @@ use serde_json::value::RawValue;
 pub(crate) use audit::AuditEnvelope;
 pub(crate) use encode::Envelope;
 pub use payload::Payload;
-pub(crate) use short_text::new_id;
+pub(crate) use short_text::{ShortText, new_id};
 pub use span_context::SpanContext;
-pub(crate) use timestamp::{format_seconds, now, unix_nanos};
+pub(crate) use timestamp::{format_seconds, now, parse_rfc3339, unix_nanos};
 
 use crate::name::Topic;
 use fields::{Fields, Span};

@@ -41,7 +41,10 @@ impl ClientConfigs {
     }
 }
 
-fn client_config(properties: Vec<(String, String)>, level: RDKafkaLogLevel) -> Result<ClientConfig> {
+fn client_config(
+    properties: Vec<(String, String)>,
+    level: RDKafkaLogLevel,
+) -> Result<ClientConfig> {
     let mut config: ClientConfig = properties.into_iter().collect();
     config.set_log_level(level);
     config

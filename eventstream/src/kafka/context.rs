@@ -42,7 +42,7 @@ impl Reporter {
             L::Info => LogMode::Info,
             L::Debug => LogMode::Debug,
         };
-        if self.log_mode < wanted {
+        if self.log_mode.syslog() < wanted.syslog() {
             return;
         }
         match wanted {
@@ -63,7 +63,7 @@ impl Reporter {
         }
         state.last_error = Some(error.clone());
         drop(state);
-        if self.log_mode >= LogMode::Warn {
+        if self.log_mode.syslog() >= LogMode::Warn.syslog() {
             tracing::warn!(client = &*self.client, "{error}");
         }
         error
@@ -92,29 +92,61 @@ impl Reporter {
 fn describe(code: Code, reason: &str) -> Error {
     let lower = reason.to_lowercase();
     let remedy = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
-    let (kind, hint) = if remedy(&["sasl authentication error", "invalid credentials", "authentication failed"]) {
+    let (kind, hint) = if remedy(&[
+        "sasl authentication error",
+        "invalid credentials",
+        "authentication failed",
+    ]) {
         (
             ErrorKind::Authentication,
             "check the SASL mechanism, user name and password",
         )
-    } else if remedy(&["certificate verify failed", "unable to get local issuer", "self-signed", "self signed"]) {
+    } else if remedy(&[
+        "certificate verify failed",
+        "unable to get local issuer",
+        "self-signed",
+        "self signed",
+    ]) {
         (
             ErrorKind::Authentication,
             "the broker's certificate is not signed by a trusted authority: name its CA (`ca_file`)",
         )
-    } else if remedy(&["certificate_expired", "certificate expired", "certificate has expired"]) {
-        (ErrorKind::Authentication, "a certificate has expired: renew it")
-    } else if remedy(&["certificate_required", "bad certificate", "bad_certificate", "certificate required", "certificate_unknown", "handshake failure"]) {
+    } else if remedy(&[
+        "certificate_expired",
+        "certificate expired",
+        "certificate has expired",
+    ]) {
+        (
+            ErrorKind::Authentication,
+            "a certificate has expired: renew it",
+        )
+    } else if remedy(&[
+        "certificate_required",
+        "bad certificate",
+        "bad_certificate",
+        "certificate required",
+        "certificate_unknown",
+        "handshake failure",
+    ]) {
         (
             ErrorKind::Authentication,
             "the broker wants a client certificate that it trusts: set `cert_file` and `key_file`",
         )
-    } else if remedy(&["wrong version number", "plaintext", "ssl handshake failed: disconnected", "connecting to a plaintext"]) {
+    } else if remedy(&[
+        "wrong version number",
+        "plaintext",
+        "ssl handshake failed: disconnected",
+        "connecting to a plaintext",
+    ]) {
         (
             ErrorKind::Authentication,
             "this port does not speak TLS: use the TLS port, or switch TLS off",
         )
-    } else if remedy(&["disconnected while requesting apiversion", "might be caused by incorrect security.protocol", "connection closed: tls"]) {
+    } else if remedy(&[
+        "disconnected while requesting apiversion",
+        "might be caused by incorrect security.protocol",
+        "connection closed: tls",
+    ]) {
         (
             ErrorKind::Authentication,
             "this port seems to want TLS or SASL: check `security.protocol`",

@@ -6,7 +6,9 @@ use crate::error::{Error, ErrorKind};
 pub(crate) fn classify(code: Code) -> (ErrorKind, bool) {
     use ErrorKind as K;
     match code {
-        Code::MessageTimedOut | Code::OperationTimedOut | Code::TimedOutQueue
+        Code::MessageTimedOut
+        | Code::OperationTimedOut
+        | Code::TimedOutQueue
         | Code::RequestTimedOut => (K::Timeout, true),
         Code::PurgeQueue | Code::PurgeInflight => (K::Closed, true),
         Code::QueueFull => (K::BufferFull, true),
@@ -20,7 +22,9 @@ pub(crate) fn classify(code: Code) -> (ErrorKind, bool) {
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed => (K::Unauthorized, false),
-        Code::Authentication | Code::SSL | Code::UnsupportedSASLMechanism
+        Code::Authentication
+        | Code::SSL
+        | Code::UnsupportedSASLMechanism
         | Code::IllegalSASLState => (K::Authentication, false),
         Code::BrokerTransportFailure
         | Code::AllBrokersDown
@@ -29,8 +33,11 @@ pub(crate) fn classify(code: Code) -> (ErrorKind, bool) {
         | Code::BrokerNotAvailable
         | Code::WaitingForCoordinator
         | Code::CoordinatorNotAvailable => (K::Unreachable, true),
-        Code::Fatal | Code::Fenced | Code::OutOfOrderSequenceNumber
-        | Code::InvalidProducerEpoch | Code::UnknownProducerId => (K::Fatal, true),
+        Code::Fatal
+        | Code::Fenced
+        | Code::OutOfOrderSequenceNumber
+        | Code::InvalidProducerEpoch
+        | Code::UnknownProducerId => (K::Fatal, true),
         Code::InvalidTopic => (K::Validation, false),
         Code::NotEnoughReplicas
         | Code::NotEnoughReplicasAfterAppend

@@ -79,13 +79,14 @@ fn fetch(
     const ROUND: Duration = Duration::from_secs(1);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let error = match client.fetch_metadata(topic, left.min(ROUND).max(Duration::from_millis(1))) {
-            Ok(metadata) => {
-                reporter.accepted();
-                return Ok(metadata);
-            }
-            Err(error) => error,
-        };
+        let error =
+            match client.fetch_metadata(topic, left.min(ROUND).max(Duration::from_millis(1))) {
+                Ok(metadata) => {
+                    reporter.accepted();
+                    return Ok(metadata);
+                }
+                Err(error) => error,
+            };
         // Errors and log lines only: nothing is subscribed.
         let _ = client.poll(Duration::ZERO);
         if let Some(refused) = reporter.refused() {
@@ -108,10 +109,14 @@ fn describe(
     deadline: Instant,
 ) -> Result<TopicMetadata> {
     let name = entry.name().to_owned();
-    let error = entry.error().map(|code: RDKafkaRespErr| {
-        from_code(format!("metadata of topic {name}"), code.into())
-    });
-    let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+    let error = entry
+        .error()
+        .map(|code: RDKafkaRespErr| from_code(format!("metadata of topic {name}"), code.into()));
+    let left = || {
+        deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(100))
+    };
     let committed = if with_group && error.is_none() {
         let mut asked = TopicPartitionList::new();
         for partition in entry.partitions() {

@@ -138,7 +138,12 @@ impl Kafka {
     }
 
     /// Publishes at once, or gives back the bytes where there is no room.
-    fn attempt(&self, event: &Publish, id: &EventId, value: &[u8]) -> Result<Result<Receipt>, Vec<u8>> {
+    fn attempt(
+        &self,
+        event: &Publish,
+        id: &EventId,
+        value: &[u8],
+    ) -> Result<Result<Receipt>, Vec<u8>> {
         let outgoing = outgoing(event, id, value);
         match self
             .producer
@@ -190,7 +195,13 @@ impl Kafka {
         let reporter = Arc::clone(&self.reporter);
         // librdkafka's metadata calls block.
         tokio::task::spawn_blocking(move || {
-            inspect::metadata(&configs, &reporter, topic.as_deref(), group.as_deref(), timeout)
+            inspect::metadata(
+                &configs,
+                &reporter,
+                topic.as_deref(),
+                group.as_deref(),
+                timeout,
+            )
         })
         .await
         .map_err(|e| {

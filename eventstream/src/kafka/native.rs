@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::OwnedHeaders;
 use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaErrorCode;
 
 use crate::receipt::SlotRef;
 
-/// A librdkafka producer with its main queue.
+/// librdkafka's `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
+const UNASSIGNED: i32 = -1;
+
+/// A librdkafka producer.
 pub(crate) struct NativeProducer<C: ClientContext> {
     client: Client<C>,
 }
@@ -73,8 +75,9 @@ impl<C: ClientContext> NativeProducer<C> {
     pub(crate) fn topic(&self, name: &str) -> KafkaResult<TopicHandle> {
         let name = CString::new(name)?;
         // SAFETY: client and name are alive; without a configuration the client's default is taken.
-        let handle =
-            unsafe { sys::rd_kafka_topic_new(self.client.native_ptr(), name.as_ptr(), ptr::null_mut()) };
+        let handle = unsafe {
+            sys::rd_kafka_topic_new(self.client.native_ptr(), name.as_ptr(), ptr::null_mut())
+        };
         if handle.is_null() {
             // SAFETY: reads the calling thread's last error.
             let code = unsafe { sys::rd_kafka_last_error() };
@@ -99,7 +102,7 @@ impl<C: ClientContext> NativeProducer<C> {
         unsafe {
             let failed = sys::rd_kafka_produce(
                 topic.0,
-                sys::RD_KAFKA_PARTITION_UA,
+                UNASSIGNED,
                 sys::RD_KAFKA_MSG_F_COPY,
                 value_ptr.cast_mut(),
                 value_len,
@@ -121,12 +124,13 @@ impl<C: ClientContext> NativeProducer<C> {
         topic: &TopicHandle,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: OwnedHeaders,
+        headers: &[(String, Option<Vec<u8>>)],
         timestamp_ms: Option<i64>,
         slot: SlotRef,
     ) -> Result<(), (RDKafkaErrorCode, SlotRef)> {
         let (key_ptr, key_len) = parts(key);
         let (value_ptr, value_len) = parts(value);
+        let headers = NativeHeaders::new(headers);
         let opaque = slot.into_raw();
         // SAFETY: as in `produce`. librdkafka takes the headers only when it accepts the event.
         unsafe {
@@ -147,7 +151,7 @@ impl<C: ClientContext> NativeProducer<C> {
                 sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP,
                 timestamp_ms.unwrap_or(0),
                 sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS,
-                headers.ptr(),
+                headers.0,
                 sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END,
             );
             if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -206,6 +210,37 @@ impl<C: ClientContext> NativeProducer<C> {
 
 fn parts(bytes: Option<&[u8]>) -> (*const c_void, usize) {
     bytes.map_or((ptr::null(), 0), |b| (b.as_ptr().cast(), b.len()))
+}
+
+/// A record's headers, owned until librdkafka takes them.
+struct NativeHeaders(*mut sys::rd_kafka_headers_t);
+
+impl NativeHeaders {
+    fn new(headers: &[(String, Option<Vec<u8>>)]) -> Self {
+        // SAFETY: librdkafka copies names and values, whose lengths are given. It fails only for
+        // read-only headers, which these are not.
+        unsafe {
+            let native = sys::rd_kafka_headers_new(headers.len());
+            for (name, value) in headers {
+                let (value_ptr, value_len) = parts(value.as_deref());
+                sys::rd_kafka_header_add(
+                    native,
+                    name.as_ptr().cast(),
+                    name.len().cast_signed(),
+                    value_ptr,
+                    value_len.cast_signed(),
+                );
+            }
+            Self(native)
+        }
+    }
+}
+
+impl Drop for NativeHeaders {
+    fn drop(&mut self) {
+        // SAFETY: owned; forgotten where librdkafka took them.
+        unsafe { sys::rd_kafka_headers_destroy(self.0) }
+    }
 }
 
 /// A topic of one client. Must be dropped before it.
@@ -311,10 +346,11 @@ unsafe fn reports(event: *mut sys::rd_kafka_event_t, sink: &mut dyn FnMut(Report
             sink(Report {
                 error: failed.then(|| m.err.into()),
                 maybe_stored: failed
-                    && status()
-                        != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED,
+                    && status() != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED,
                 topic: if failed {
-                    CStr::from_ptr(sys::rd_kafka_topic_name(m.rkt)).to_str().unwrap_or("")
+                    CStr::from_ptr(sys::rd_kafka_topic_name(m.rkt))
+                        .to_str()
+                        .unwrap_or("")
                 } else {
                     ""
                 },
@@ -346,11 +382,24 @@ unsafe fn log<C: ClientContext>(event: *mut sys::rd_kafka_event_t, context: &Arc
     unsafe {
         if sys::rd_kafka_event_log(event, &mut facility, &mut message, &mut level) == 0 {
             context.log(
-                rdkafka::config::RDKafkaLogLevel::from_int(level),
+                log_level(level),
                 text(facility).trim(),
                 text(message).trim(),
             );
         }
+    }
+}
+
+fn log_level(syslog: i32) -> RDKafkaLogLevel {
+    match syslog {
+        0 => RDKafkaLogLevel::Emerg,
+        1 => RDKafkaLogLevel::Alert,
+        2 => RDKafkaLogLevel::Critical,
+        3 => RDKafkaLogLevel::Error,
+        4 => RDKafkaLogLevel::Warning,
+        5 => RDKafkaLogLevel::Notice,
+        6 => RDKafkaLogLevel::Info,
+        _ => RDKafkaLogLevel::Debug,
     }
 }
 

@@ -127,7 +127,9 @@ impl Admission {
             if state.is_over(epoch) {
                 return Poll::Ready(());
             }
-            state.flushes.retain(|(_, waker)| !waker.will_wake(cx.waker()));
+            state
+                .flushes
+                .retain(|(_, waker)| !waker.will_wake(cx.waker()));
             state.flushes.push((epoch, cx.waker().clone()));
             Poll::Pending
         })
@@ -302,7 +304,11 @@ mod tests {
         admission.release(&held, 1);
         assert_eq!(admission.try_admit(1).err(), Some(Refused::Full));
         assert!(second.as_mut().now_or_never().is_none());
-        let slot = first.as_mut().now_or_never().expect("first in line").expect("open");
+        let slot = first
+            .as_mut()
+            .now_or_never()
+            .expect("first in line")
+            .expect("open");
         admission.release(&slot, 1);
         assert!(second.as_mut().now_or_never().expect("next").is_ok());
     }

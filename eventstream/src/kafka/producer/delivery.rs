@@ -86,11 +86,9 @@ fn serve(inner: &Inner, instance: &Arc<Instance>) -> Ended {
     let client = instance.native.client();
     let mut purged = false;
     loop {
-        let wait = inner
-            .timed
-            .lock()
-            .next_deadline()
-            .map_or(IDLE, |at| at.saturating_duration_since(Instant::now()).min(IDLE));
+        let wait = inner.timed.lock().next_deadline().map_or(IDLE, |at| {
+            at.saturating_duration_since(Instant::now()).min(IDLE)
+        });
         instance.queue.serve(client, round_up(wait), &mut |report| {
             inner.reported(report);
         });
@@ -144,10 +142,13 @@ fn finish_lost(inner: &Inner, lost: &Arc<Instance>) {
     }
     lost.native.purge();
     while lost.native.outstanding() > 0 {
-        lost.queue
-            .serve(lost.native.client(), Duration::from_millis(100), &mut |report| {
+        lost.queue.serve(
+            lost.native.client(),
+            Duration::from_millis(100),
+            &mut |report| {
                 inner.reported(report);
-            });
+            },
+        );
     }
 }
 
@@ -193,7 +194,11 @@ impl Inner {
             return;
         };
         if catch_unwind(AssertUnwindSafe(|| on_error(undelivered))).is_err() {
-            tracing::error!(client = &*self.options.name, topic, "the on_error callback panicked");
+            tracing::error!(
+                client = &*self.options.name,
+                topic,
+                "the on_error callback panicked"
+            );
         }
     }
 
@@ -210,7 +215,9 @@ impl Inner {
             return if self.abandoned.load(Ordering::SeqCst) {
                 Error::new(
                     ErrorKind::Closed,
-                    format!("publish to {topic}: not delivered before the shutdown deadline{state}"),
+                    format!(
+                        "publish to {topic}: not delivered before the shutdown deadline{state}"
+                    ),
                 )
             } else {
                 Error::new(
@@ -242,7 +249,13 @@ impl Inner {
                      the event may be stored all the same"
                 ),
             );
-            self.failed(topic, entry.key.as_deref(), &entry.value, &entry.slot, error);
+            self.failed(
+                topic,
+                entry.key.as_deref(),
+                &entry.value,
+                &entry.slot,
+                error,
+            );
         }
     }
 }

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use rdkafka::config::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
 
 use self::admission::{Admission, Refused};
 use self::delivery::{Counters, DeliveryContext};
@@ -311,7 +310,7 @@ impl Inner {
                     &entry.handle,
                     record.key,
                     record.value,
-                    native_headers(record.headers),
+                    record.headers,
                     record.timestamp_ms,
                     slot,
                 )
@@ -398,18 +397,6 @@ impl Instance {
             self.topics.write().entry(topic.into()).or_insert(entry),
         ))
     }
-}
-
-fn native_headers(headers: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
-    headers.iter().fold(
-        OwnedHeaders::new_with_capacity(headers.len()),
-        |native, (key, value)| {
-            native.insert(Header {
-                key,
-                value: value.as_ref(),
-            })
-        },
-    )
 }
 
 fn closed() -> Error {
