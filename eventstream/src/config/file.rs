@@ -91,8 +91,8 @@ impl BrokerConfig {
                         self.base_config.insert(key, value)
                     });
                 }
-                ("security" | "base_config", value) => {
-                    faults.push(Fault::new(key, value.shown(), "a table"));
+                ("security" | "base_config", _) => {
+                    faults.push(Fault::new(key, "", "a table"));
                 }
                 (key, value) => faults.extend(self.apply(key, &value)),
             }
@@ -104,6 +104,8 @@ impl BrokerConfig {
     pub(crate) fn apply(&mut self, key: &str, value: &Value) -> Option<Fault> {
         match self.set(key, value) {
             Some(Ok(())) => None,
+            // What was meant for a table may hold a password.
+            Some(Err(allowed)) if key == "security" => Some(Fault::new(key, "", allowed)),
             Some(Err(allowed)) => Some(Fault::new(key, value.shown(), allowed)),
             None => Some(Fault::new(key, "", unknown_option(key))),
         }

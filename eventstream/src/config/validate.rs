@@ -168,10 +168,13 @@ impl BrokerConfig {
     }
 
     fn check_producer(&self, faults: &mut Vec<Fault>) {
-        if self.linger >= self.effective_publish_timeout() {
+        // Where `base_config` gives one of the two, its own check compares them.
+        let given = |property| self.base_config.get(property).is_some();
+        let option = !given("linger.ms") && !given("delivery.timeout.ms");
+        if option && self.linger >= self.publish_timeout {
             let allowed = format!(
                 "shorter than publish_timeout ({})",
-                shown(self.effective_publish_timeout())
+                shown(self.publish_timeout)
             );
             faults.push(Fault::new("linger", shown(self.linger), allowed));
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::config::broker::BrokerConfig;
 use crate::config::choice::SaslMechanism;
+use crate::config::properties;
 use crate::config::security::{Protocol, Security};
 use crate::error::Fault;
 
@@ -214,7 +215,8 @@ fn check_base(config: &BrokerConfig, faults: &mut Vec<Fault>) {
             fault("needs a SASL mechanism and its credentials");
         }
     }
-    for (key, _) in config.base_config.iter() {
+    let known = |key: &&str| properties::find(key).is_some();
+    for key in config.base_config.iter().map(|(key, _)| key).filter(known) {
         let without = if key.starts_with("sasl.") && !protocol.sasl() {
             "SASL"
         } else if key.starts_with("ssl.") && !protocol.tls() {

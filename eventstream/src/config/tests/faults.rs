@@ -1,0 +1,252 @@
+use std::time::Duration;
+
+use super::{CERTIFICATE, KEY, faults};
+use crate::config::{Acks, Assignment, BrokerConfig, SaslMechanism, Security, broker_faults};
+use crate::error::ErrorKind;
+
+fn new() -> BrokerConfig {
+    BrokerConfig::new()
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn base(key: &str, value: &str) -> BrokerConfig {
+    new().base_config(key, value)
+}
+
+fn secured(security: Security) -> BrokerConfig {
+    new().security(security)
+}
+
+fn plain() -> Security {
+    Security::sasl(SaslMechanism::Plain, "alice", "x")
+}
+
+#[test]
+fn defaults_are_sound() {
+    assert!(new().validate().is_ok());
+}
+
+#[rustfmt::skip]
+#[test]
+fn options_out_of_range() {
+    for (config, fault) in [
+        (new().dial_timeout(ms(999)), "dial_timeout \"999ms\": from 1s to 3600s"),
+        (new().read_timeout(ms(9)), "read_timeout \"9ms\": from 10ms to 300s"),
+        (new().write_timeout(ms(300_001)), "write_timeout \"300.001s\": from 100ms to 300s"),
+        (new().max_poll_interval(ms(86_400_001)), "max_poll_interval \"86400.001s\": from 1ms to 86400s"),
+        (new().auto_commit_interval(ms(0)), "auto_commit_interval \"0ns\": from 10ms to 86400s"),
+        (new().registration_settle(ms(60_001)), "registration_settle \"60.001s\": from 0ns to 60s"),
+        (new().fetch_queue_backoff(ms(300_001)), "fetch_queue_backoff \"300.001s\": from 0ns to 300s"),
+        (new().fetch_wait(ms(300_001)), "fetch_wait \"300.001s\": from 0ns to 300s"),
+        (new().statistics_interval(ms(0)), "statistics_interval \"0ns\": from 1ms to 86400s"),
+        (new().heartbeat_interval(ms(0)), "heartbeat_interval \"0ns\": from 1ms to 3600s"),
+        (new().batch_bytes(0), "batch_bytes \"0\": from 1 to 2147483647"),
+        (new().batch_events(1_000_001), "batch_events \"1000001\": from 1 to 1000000"),
+        (new().buffer_events(0), "buffer_events \"0\": from 1 to 1000000000"),
+        (new().buffer_bytes(999_999), "buffer_bytes \"999999\": from message_max_bytes (1000000) to 549755812864"),
+        (new().message_max_bytes(999), "message_max_bytes \"999\": from 1000 to 1000000000"),
+        (new().fetch_queue_bytes(1_023), "fetch_queue_bytes \"1023\": from 1024 to 2147482624"),
+        (new().fetch_queue_events(0), "fetch_queue_events \"0\": from 1 to 10000000"),
+        (new().publish_retries(u32::MAX), "publish_retries \"4294967295\": at most 2147483647"),
+        (new().dead_letter_suffix(""), "dead_letter_suffix: 1 to 100 of the letters, digits, '.', '_' and '-' of a topic's name"),
+        (new().dead_letter_suffix("/dlq"), "dead_letter_suffix \"/dlq\": 1 to 100 of the letters, digits, '.', '_' and '-' of a topic's name"),
+        (new().client_id("a\nb"), "client_id \"a\\nb\": a name without control characters"),
+    ] {
+        assert_eq!(faults(&config), [fault]);
+    }
+}
+
+#[rustfmt::skip]
+#[test]
+fn options_that_contradict() {
+    for (config, fault) in [
+        (new().publish_timeout(ms(5)).linger(ms(5)), "linger \"5ms\": shorter than publish_timeout (5ms)"),
+        (new().acks(Acks::Leader).idempotence(true), "idempotence \"true\": needs acks all"),
+        (new().publish_retries(0), "publish_retries \"0\": at least 1, or idempotence false"),
+        (new().session_timeout(ms(6_000)).heartbeat_interval(ms(6_000)), "heartbeat_interval \"6s\": shorter than session_timeout (6s), best a third"),
+        (new().session_timeout(ms(61_000)), "max_poll_interval \"60s\": at least session_timeout (61s)"),
+        (new().assignment(Assignment::Consumer).session_timeout(ms(6_000)), "session_timeout \"6s\": not with assignment consumer: the broker decides"),
+        (new().assignment(Assignment::Consumer).heartbeat_interval(ms(600)), "heartbeat_interval \"600ms\": not with assignment consumer: the broker decides"),
+    ] {
+        assert_eq!(faults(&config), [fault]);
+    }
+    assert_eq!(faults(&new().publish_retries(0).idempotence(false)), [""; 0]);
+    assert_eq!(faults(&new().publish_timeout(ms(0))), ["publish_timeout \"0ns\": from 1ms to 86400s", "linger \"0ns\": shorter than publish_timeout (0ns)"]);
+}
+
+#[rustfmt::skip]
+#[test]
+fn security_that_contradicts() {
+    let none = Security::none;
+    for (security, fault) in [
+        (none().authentication_type("SASL-PLAIN").sasl_username("a"), "authentication_type \"SASL-PLAIN\": SASL-SCRAM, or nothing; sasl_mechanism offers others"),
+        (plain().authentication_type("SASL-SCRAM"), "sasl_mechanism \"PLAIN\": SASL-SCRAM is scram-sha-512: give authentication_type or this, not both"),
+        (Security::sasl(SaslMechanism::OauthBearer, "a", "b"), "sasl_mechanism \"oauthbearer\": not in this build; one of scram-sha-512, scram-sha-256, plain"),
+        (none().sasl_username("alice"), "sasl_mechanism: needed by the other SASL options: one of scram-sha-512, scram-sha-256, plain"),
+        (none().sasl_password("x"), "sasl_mechanism: needed by the other SASL options: one of scram-sha-512, scram-sha-256, plain"),
+        (none().sasl_without_tls(true), "sasl_mechanism: needed by the other SASL options: one of scram-sha-512, scram-sha-256, plain"),
+        (plain().sasl_username(""), "sasl_username: needed by the SASL mechanism"),
+        (plain().sasl_password(""), "sasl_password: needed by the SASL mechanism"),
+        (plain().tls(false), "tls \"false\": credentials over plain text need sasl_without_tls"),
+        (plain().sasl_without_tls(true).tls(true).ca_pem(CERTIFICATE), "sasl_without_tls \"true\": not together with tls, ca_pem"),
+        (none().tls(false).ca_pem(CERTIFICATE), "tls \"false\": not together with ca_pem"),
+        (none().ca_pem(CERTIFICATE).ca_file("Cargo.toml"), "ca_pem: not together with ca_file"),
+        (none().cert_pem(CERTIFICATE).cert_file("Cargo.toml").key_pem(KEY), "cert_pem: not together with cert_file"),
+        (none().cert_pem(CERTIFICATE).key_file("Cargo.toml").key_pem(KEY), "key_pem: not together with key_file"),
+        (none().cert_pem(CERTIFICATE), "cert_pem: a certificate needs its key: key_file or key_pem"),
+        (none().key_pem(KEY), "key_pem: a key needs its certificate: cert_file or cert_pem"),
+        (none().key_password("x"), "key_password: needs key_file or key_pem"),
+        (none().ca_file("/no/such/ca"), "ca_file \"/no/such/ca\": a file that can be read (No such file or directory (os error 2))"),
+        (none().cert_file("src").key_pem(KEY), "cert_file \"src\": a file, not a directory"),
+        (none().ca_pem("ca.pem"), "ca_pem: PEM text, with its line -----BEGIN ...-----"),
+    ] {
+        assert_eq!(faults(&secured(security)), [fault]);
+    }
+    assert_eq!(faults(&secured(none().ca_file("src"))), [""; 0], "a directory of CAs is allowed");
+}
+
+#[rustfmt::skip]
+#[test]
+fn security_that_base_config_contradicts() {
+    let with = |security: Security, key: &str, value: &str| secured(security).base_config(key, value);
+    for (config, fault) in [
+        (with(plain(), "security.protocol", "ssl"), "base_config.security.protocol \"ssl\": one of sasl_ssl, sasl_plaintext, or the SASL options are without effect"),
+        (with(Security::none().ca_pem(CERTIFICATE), "security.protocol", "plaintext"), "base_config.security.protocol \"plaintext\": one of ssl, sasl_ssl, or the TLS options are without effect"),
+        (with(plain().sasl_without_tls(true), "security.protocol", "sasl_ssl"), "base_config.security.protocol \"sasl_ssl\": one of plaintext, sasl_plaintext, as tls or sasl_without_tls says"),
+        (base("security.protocol", "sasl_ssl"), "base_config.security.protocol \"sasl_ssl\": needs a SASL mechanism and its credentials"),
+        (base("security.protocol", "tls"), "base_config.security.protocol \"tls\": one of plaintext, ssl, sasl_plaintext, sasl_ssl"),
+        (base("sasl.username", "alice"), "base_config.sasl.username: without effect: security uses no SASL"),
+        (base("ssl.ca.location", "/etc"), "base_config.ssl.ca.location: without effect: security uses no TLS"),
+        (with(plain(), "ssl.keystore.location", "/etc/keys"), "base_config.ssl.keystore.location: needs ssl.keystore.password"),
+        (with(Security::none().ca_pem(CERTIFICATE), "ssl.ca.location", "/etc"), "base_config.ssl.ca.location: not together with ca_pem"),
+        (with(plain(), "sasl.mechanisms", "GSSAPI"), "base_config.sasl.mechanisms \"GSSAPI\": one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
+    ] {
+        assert_eq!(faults(&config), [fault]);
+    }
+    let all_in_base = base("security.protocol", "SASL_SSL")
+        .base_config("sasl.mechanisms", "PLAIN")
+        .base_config("sasl.username", "alice")
+        .base_config("sasl.password", "x");
+    assert_eq!(faults(&all_in_base), [""; 0]);
+}
+
+#[rustfmt::skip]
+#[test]
+fn properties_refused() {
+    for (config, fault) in [
+        (base("fetch.min.byte", "1"), "base_config.fetch.min.byte: unknown property; did you mean fetch.min.bytes?"),
+        (base("ack", "1"), "base_config.ack: unknown property; did you mean acks?"),
+        (base("colour", "red"), "base_config.colour: unknown property"),
+        (base("fetch.min.bytes", "10s"), "base_config.fetch.min.bytes \"10s\": a whole number from 1 to 100000000"),
+        (base("fetch.min.bytes", "0"), "base_config.fetch.min.bytes \"0\": a whole number from 1 to 100000000"),
+        (base("linger.ms", "-1"), "base_config.linger.ms \"-1\": a number from 0 to 900000"),
+        (base("check.crcs", "yes"), "base_config.check.crcs \"yes\": true or false"),
+        (base("isolation.level", "none"), "base_config.isolation.level \"none\": one of read_uncommitted, read_committed"),
+        (base("client.rack", "a\0b"), "base_config.client.rack: text without a zero byte"),
+        (base("acks", "2").acks(Acks::Leader), "base_config.acks \"2\": one of all, -1, 1, 0"),
+        (base("retries", "2").base_config("message.send.max.retries", 3), "base_config.message.send.max.retries: not together with retries, which means the same"),
+        (base("enable.auto.commit", "true"), "base_config.enable.auto.commit: not to be set here: use disable_auto_commit; offsets are committed when events are handled"),
+        (base("metadata.broker.list", "a:1"), "base_config.metadata.broker.list: not to be set here: brokers are an argument of Client::new"),
+        (base("group.id", "a"), "base_config.group.id: not to be set here: use the subscription's group_id"),
+        (base("sasl.kerberos.keytab", "a"), "base_config.sasl.kerberos.keytab: not to be set here: GSSAPI is not in this build; use scram-sha-512, scram-sha-256 or plain"),
+    ] {
+        assert_eq!(faults(&config), [fault]);
+    }
+    for key in [
+        "enable.auto.offset.store", "group.instance.id", "enable.partition.eof", "auto.offset.reset", "bootstrap.servers",
+        "partition.assignment.strategy", "group.protocol", "enable.idempotence", "queue.buffering.max.messages",
+        "queue.buffering.max.kbytes", "transactional.id", "delivery.report.only.error", "log_level", "log.queue",
+        "statistics.interval.ms", "allow.auto.create.topics", "queuing.strategy",
+    ] {
+        let faults = faults(&base(key, "1"));
+        assert!(faults[0].starts_with(&format!("base_config.{key}: not to be set here: ")), "{faults:?}");
+    }
+}
+
+#[rustfmt::skip]
+#[test]
+fn properties_that_contradict() {
+    for (config, fault) in [
+        (base("acks", "1"), "base_config.acks \"1\": not with idempotence: use acks, which says what it gives up"),
+        (base("max.in.flight", "6"), "base_config.max.in.flight \"6\": at most 5 with idempotence"),
+        (base("retries", "0"), "base_config.retries \"0\": at least 1 with idempotence"),
+        (base("enable.gapless.guarantee", "true").idempotence(false), "base_config.enable.gapless.guarantee \"true\": needs idempotence"),
+        (base("delivery.timeout.ms", "0").linger(ms(0)), "base_config.delivery.timeout.ms \"0\": above 0: every event's time is bounded"),
+        (base("delivery.timeout.ms", "5").base_config("linger.ms", 5), "base_config.delivery.timeout.ms \"5\": above linger.ms (5)"),
+        (base("linger.ms", "60000"), "base_config.linger.ms \"60000\": below publish_timeout (60s)"),
+        (base("session.timeout.ms", "3000").heartbeat_interval(ms(3_000)), "heartbeat_interval \"3s\": shorter than session_timeout (3s), best a third"),
+        (base("max.poll.interval.ms", "9000"), "max_poll_interval \"9s\": at least session_timeout (10s)"),
+        (base("session.timeout.ms", "9000").assignment(Assignment::Consumer), "base_config.session.timeout.ms \"9000\": not with assignment consumer: the broker decides"),
+        (base("group.remote.assignor", "range"), "base_config.group.remote.assignor \"range\": needs assignment consumer"),
+        (base("message.max.bytes", "100000000"), "buffer_bytes \"67108864\": from message_max_bytes (100000000) to 549755812864"),
+        (base("fetch.max.bytes", "5000"), "base_config.fetch.max.bytes \"5000\": at least message.max.bytes (1000000)"),
+        (base("receive.message.max.bytes", "5000"), "base_config.receive.message.max.bytes \"5000\": at least fetch.max.bytes + 512 (52429312)"),
+        (base("reconnect.backoff.max.ms", "50"), "base_config.reconnect.backoff.max.ms \"50\": at least reconnect.backoff.ms (100)"),
+        (base("reconnect.backoff.ms", "5000"), "base_config.reconnect.backoff.ms \"5000\": at most 2000, or with a larger reconnect.backoff.max.ms"),
+    ] {
+        assert_eq!(faults(&config), [fault]);
+    }
+    assert_eq!(faults(&base("acks", "1").idempotence(false)), [""; 0]);
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let error = new()
+        .dial_timeout(ms(0))
+        .batch_events(0)
+        .security(Security::none().key_pem(KEY))
+        .base_config("colour", "red")
+        .validate()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let fields: Vec<_> = error
+        .faults()
+        .iter()
+        .map(|fault| fault.field.as_str())
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "dial_timeout",
+            "batch_events",
+            "key_pem",
+            "base_config.colour"
+        ]
+    );
+}
+
+#[test]
+fn brokers_are_addresses() {
+    let faults = |brokers: &[&str]| {
+        let brokers: Vec<_> = brokers.iter().map(|broker| (*broker).to_owned()).collect();
+        broker_faults(&brokers).len()
+    };
+    assert_eq!(faults(&[]), 1);
+    assert_eq!(
+        faults(&[
+            "a:1",
+            "kafka.example.com:9092",
+            "10.0.0.1:65535",
+            "[::1]:9092"
+        ]),
+        0
+    );
+    for broker in [
+        "",
+        "a",
+        "a:",
+        ":1",
+        "a:0",
+        "a:65536",
+        "a:1,b:2",
+        "ssl://a:1",
+        "::1:9092",
+        "a b:1",
+        "[::1:9092",
+    ] {
+        assert_eq!(faults(&[broker]), 1, "{broker}");
+    }
+}
