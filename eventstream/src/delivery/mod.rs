@@ -36,6 +36,9 @@ mod settle;
 mod time;
 mod window;
 
+#[cfg(test)]
+mod simulation;
+
 pub use backoff::Backoff;
 pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
 

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::super::{CommitMode, Exhausted, OnUndecodable, OnUnmatched, Ordering, Outcome, Reason, Ticket};
+use super::super::{
+    CommitMode, Exhausted, OnUndecodable, OnUnmatched, Ordering, Outcome, Reason, Ticket,
+};
 use super::scenario::{NO_ROUTE, ROUTES, Scenario, Target};
 
 /// Where one record stands with one route.
@@ -13,11 +15,18 @@ pub(super) enum State {
     Owed,
     Running,
     /// Waits for another attempt; it comes between these moments.
-    Retry { from: u64, to: u64 },
+    Retry {
+        from: u64,
+        to: u64,
+    },
     /// A dead letter must be written now.
     Letter(Reason),
     Writing(Reason),
-    LetterAgain { reason: Reason, from: u64, to: u64 },
+    LetterAgain {
+        reason: Reason,
+        from: u64,
+        to: u64,
+    },
     /// Decided; the user must be told now.
     TellSkip(Reason),
     TellStop(Reason),
@@ -122,7 +131,9 @@ impl<'a> Model<'a> {
     /// The lane of a record in a route; records without a key have one each.
     pub(super) fn lane(&self, entry: usize, route: usize) -> u64 {
         match self.scenario.routes[route].ordering {
-            Ordering::PerKey(_) => self.scenario.records[self.first + entry].key.unwrap_or(1_000 + entry as u64),
+            Ordering::PerKey(_) => self.scenario.records[self.first + entry]
+                .key
+                .unwrap_or(1_000 + entry as u64),
             _ => 0,
         }
     }
@@ -135,7 +146,9 @@ impl<'a> Model<'a> {
     /// first of them to the last record.
     pub(super) fn levels(&self) -> (usize, usize, usize) {
         let open = || (self.front..self.entries.len()).filter(|at| !self.entries[*at].is_done());
-        let bytes = open().map(|at| self.scenario.records[self.first + at].size).sum();
+        let bytes = open()
+            .map(|at| self.scenario.records[self.first + at].size)
+            .sum();
         (open().count(), bytes, self.entries.len() - self.front)
     }
 
@@ -151,7 +164,11 @@ impl<'a> Model<'a> {
         let config = &self.scenario.config;
         let mut states = [State::No; ROUTES + 1];
         if let Target::Routes(mask) = record.target {
-            for (n, state) in states.iter_mut().enumerate().take(self.scenario.routes.len()) {
+            for (n, state) in states
+                .iter_mut()
+                .enumerate()
+                .take(self.scenario.routes.len())
+            {
                 if mask & (1 << n) != 0 && !self.routes[n].closing {
                     *state = State::Owed;
                 }
@@ -159,12 +176,16 @@ impl<'a> Model<'a> {
         }
         if states == [State::No; ROUTES + 1] {
             states[NO_ROUTE] = match (record.target, config.on_undecodable, config.on_unmatched) {
-                (Target::Undecodable, OnUndecodable::DeadLetter, _) => State::Letter(Reason::Undecodable),
+                (Target::Undecodable, OnUndecodable::DeadLetter, _) => {
+                    State::Letter(Reason::Undecodable)
+                }
                 (Target::Undecodable, OnUndecodable::Stop, _) => {
                     self.halted = true;
                     State::TellStop(Reason::Undecodable)
                 }
-                (Target::Undecodable, OnUndecodable::Skip, _) => State::TellSkip(Reason::Undecodable),
+                (Target::Undecodable, OnUndecodable::Skip, _) => {
+                    State::TellSkip(Reason::Undecodable)
+                }
                 (_, _, OnUnmatched::DeadLetter) => State::Letter(Reason::Unmatched),
                 (_, _, OnUnmatched::Acknowledge) => State::TellSkip(Reason::Unmatched),
             };
@@ -186,13 +207,19 @@ impl<'a> Model<'a> {
             Outcome::Rejected => self.gave_up(route, Reason::Rejected, Some(Exhausted::DeadLetter)),
             Outcome::Failed { now } => {
                 let policy = &self.scenario.routes[route];
-                let last = if self.at_most_once() { Some(1) } else { policy.max_attempts };
+                let last = if self.at_most_once() {
+                    Some(1)
+                } else {
+                    policy.max_attempts
+                };
                 let then = match (self.at_most_once(), policy.rejoin, policy.max_attempts) {
                     (true, true, _) | (true, _, None) => Some(Exhausted::Skip),
                     (false, true, _) => None,
                     _ => Some(policy.then),
                 };
-                if (policy.rejoin && !self.at_most_once()) || last.is_some_and(|last| attempts >= last) {
+                if (policy.rejoin && !self.at_most_once())
+                    || last.is_some_and(|last| attempts >= last)
+                {
                     self.gave_up(route, Reason::Exhausted, then)
                 } else if self.phase == Phase::Active {
                     let (from, to) = bounds(&policy.backoff, attempts, now.as_nanos());
@@ -216,15 +243,25 @@ impl<'a> Model<'a> {
             Some(Exhausted::DeadLetter) => State::Letter(reason),
             stop_or_rejoin => {
                 if std::mem::replace(&mut self.routes[route].halted, true) {
-                    return if self.at_most_once() { State::TellSkip(reason) } else { State::Undone };
+                    return if self.at_most_once() {
+                        State::TellSkip(reason)
+                    } else {
+                        State::Undone
+                    };
                 }
-                if stop_or_rejoin.is_some() { State::TellStop(reason) } else { State::TellRejoin }
+                if stop_or_rejoin.is_some() {
+                    State::TellStop(reason)
+                } else {
+                    State::TellRejoin
+                }
             }
         }
     }
 
     pub(super) fn letter_answered(&mut self, entry: usize, slot: usize, stored: bool) {
-        let State::Writing(reason) = self.entries[entry].states[slot] else { return };
+        let State::Writing(reason) = self.entries[entry].states[slot] else {
+            return;
+        };
         let state = if self.phase == Phase::Lost && !self.at_most_once() {
             State::Undone
         } else if stored {
@@ -256,7 +293,18 @@ impl<'a> Model<'a> {
             && (self.mode() != CommitMode::AsyncEach || self.last_commit == Some(up_to))
         {
             self.commit_failures += 1;
-            self.commit_retry = Some(bounds(&self.scenario.config.backoff, self.commit_failures, self.now));
+            self.commit_retry = Some(bounds(
+                &self.scenario.config.backoff,
+                self.commit_failures,
+                self.now,
+            ));
+        }
+    }
+
+    pub(super) fn ticked(&mut self, now: u64) {
+        self.now = now;
+        if self.commit_retry.is_some_and(|(_, to)| to <= now) {
+            self.commit_retry = None;
         }
     }
 
@@ -275,12 +323,21 @@ impl<'a> Model<'a> {
         let keep_told = |state: &mut State| {
             if !matches!(
                 state,
-                State::No | State::Done | State::Owed | State::Running | State::Writing(_) | State::TellSkip(_) | State::TellStop(_) | State::TellRejoin
+                State::No
+                    | State::Done
+                    | State::Owed
+                    | State::Running
+                    | State::Writing(_)
+                    | State::TellSkip(_)
+                    | State::TellStop(_)
+                    | State::TellRejoin
             ) {
                 *state = State::Undone;
             }
         };
-        self.entries.iter_mut().for_each(|entry| entry.states.iter_mut().for_each(keep_told));
+        self.entries
+            .iter_mut()
+            .for_each(|entry| entry.states.iter_mut().for_each(keep_told));
         self.advance();
     }
 
@@ -293,7 +350,9 @@ impl<'a> Model<'a> {
             for state in &mut self.entries[entry].states[..ROUTES] {
                 match *state {
                     State::Owed => *state = State::TellSkip(Reason::Revoked),
-                    State::Letter(reason) | State::LetterAgain { reason, .. } => *state = State::TellSkip(reason),
+                    State::Letter(reason) | State::LetterAgain { reason, .. } => {
+                        *state = State::TellSkip(reason)
+                    }
                     _ => {}
                 }
             }
@@ -312,5 +371,8 @@ fn bounds(backoff: &super::super::Backoff, failures: u32, now: u64) -> (u64, u64
     let ceiling = backoff.ceiling(failures);
     let floor = ceiling.mul_f64(1.0 - backoff.jitter_part());
     // A nanosecond for rounding.
-    ((now + floor.as_nanos() as u64).saturating_sub(1), now + ceiling.as_nanos() as u64)
+    (
+        (now + floor.as_nanos() as u64).saturating_sub(1),
+        now + ceiling.as_nanos() as u64,
+    )
 }

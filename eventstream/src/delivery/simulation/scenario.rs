@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::super::backoff::Jitter;
 use super::super::{
-    Backoff, CommitMode, Exhausted, Marks, OnUndecodable, OnUnmatched, Ordering, PartitionConfig, Plan, Retry, RouteId,
-    RouteOptions,
+    Backoff, CommitMode, Exhausted, Marks, OnUndecodable, OnUnmatched, Ordering, PartitionConfig,
+    Plan, Retry, RouteId, RouteOptions,
 };
 
 /// Routes at most; the slot after the last stands for 'no route'.
@@ -112,7 +112,10 @@ impl Policy {
                 then: self.then,
             }
         };
-        RouteOptions { ordering: self.ordering, retry }
+        RouteOptions {
+            ordering: self.ordering,
+            retry,
+        }
     }
 }
 
@@ -126,7 +129,9 @@ fn random_backoff(chance: &mut Chance) -> Backoff {
 
 impl Scenario {
     pub(super) fn random(chance: &mut Chance) -> Self {
-        let routes: Vec<_> = (0..chance.pick(&[1, 1, 2, 3])).map(|_| Policy::random(chance)).collect();
+        let routes: Vec<_> = (0..chance.pick(&[1, 1, 2, 3]))
+            .map(|_| Policy::random(chance))
+            .collect();
         let high = chance.pick(&[1, 2, 4, 8, 100]);
         let config = PartitionConfig {
             commit: chance.pick(&[
@@ -142,32 +147,60 @@ impl Scenario {
                 OnUndecodable::DeadLetter,
                 OnUndecodable::Stop,
             ]),
-            records: Marks { high, low: chance.below(high) },
-            bytes: chance.pick(&[Marks { high: 30, low: 10 }, Marks { high: 1000, low: 500 }]),
-            span: chance.pick(&[Marks { high: 6, low: 3 }, Marks { high: 1000, low: 500 }]),
+            records: Marks {
+                high,
+                low: chance.below(high),
+            },
+            bytes: chance.pick(&[
+                Marks { high: 30, low: 10 },
+                Marks {
+                    high: 1000,
+                    low: 500,
+                },
+            ]),
+            span: chance.pick(&[
+                Marks { high: 6, low: 3 },
+                Marks {
+                    high: 1000,
+                    low: 500,
+                },
+            ]),
             backoff: random_backoff(chance),
             incarnation: 0,
             seed: chance.below(usize::MAX) as u64,
         };
         // Sick partitions, healthy ones, and most in between.
         let trouble = chance.pick(&[0, 10, 25, 60]);
-        let count = 1 + chance.below(chance.pick(&[4, 16, 30]));
+        let most = chance.pick(&[4, 16, 30]);
+        let count = 1 + chance.below(most);
         let keys = chance.pick(&[1, 2, 5]);
         let mut offset = chance.pick(&[0, 0, 7, 1_000_000]);
         let records = (0..count)
             .map(|_| {
                 // Compaction, transactions and aborted batches leave gaps.
-                offset += 1 + if chance.once_in(5) { chance.below(10) as i64 } else { 0 };
+                offset += 1 + if chance.once_in(5) {
+                    chance.below(10) as i64
+                } else {
+                    0
+                };
                 Record {
                     offset,
-                    key: if chance.once_in(6) { None } else { Some(chance.below(keys) as u64) },
+                    key: if chance.once_in(6) {
+                        None
+                    } else {
+                        Some(chance.below(keys) as u64)
+                    },
                     size: chance.below(12),
                     target: random_target(chance, routes.len()),
                     moods: std::array::from_fn(|_| random_mood(chance, trouble)),
                 }
             })
             .collect();
-        Self { records, routes, config }
+        Self {
+            records,
+            routes,
+            config,
+        }
     }
 }
 
@@ -196,8 +229,15 @@ impl Target {
             Self::Unmatched => Plan::Unmatched,
             Self::Undecodable => Plan::Undecodable,
             Self::Routes(mask) => {
-                let ids: Vec<_> = (0..ROUTES).filter(|n| mask & (1 << n) != 0).map(|n| RouteId(n as u32)).collect();
-                if let [id] = ids[..] { Plan::One(id) } else { Plan::Many(Arc::from(ids)) }
+                let ids: Vec<_> = (0..ROUTES)
+                    .filter(|n| mask & (1 << n) != 0)
+                    .map(|n| RouteId(n as u32))
+                    .collect();
+                if let [id] = ids[..] {
+                    Plan::One(id)
+                } else {
+                    Plan::Many(Arc::from(ids))
+                }
             }
         }
     }
