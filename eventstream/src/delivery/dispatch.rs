@@ -10,13 +10,18 @@ impl<R: Clone> Partition<R> {
         if let Some(action) = self.told.pop_front() {
             return Some(action);
         }
+        if self.phase == Phase::Draining
+            && self.sabotaged(Sabotage::DispatchAfterRevoke)
+            && let Some(action) = self.start()
+        {
+            return Some(action);
+        }
         match self.phase {
             Phase::Active => self
                 .write_letter()
                 .or_else(|| self.commit())
                 .or_else(|| self.pause_or_resume())
                 .or_else(|| self.start()),
-            Phase::Draining if self.sabotaged(Sabotage::DispatchAfterRevoke) => self.start(),
             Phase::Draining if self.in_flight == 0 || self.sabotaged(Sabotage::DrainedTooEarly) => {
                 self.phase = Phase::Drained;
                 self.window.clear();
@@ -153,6 +158,12 @@ impl<R: Clone> Partition<R> {
                 self.listed.push_back(id);
             }
             self.in_flight += 1;
+            if self.sabotaged(Sabotage::StoreBeforeDone)
+                && let Some(slot) = self.window.get(ticket)
+            {
+                let up_to = slot.offset + 1;
+                self.window.raise(up_to);
+            }
             let slot = self
                 .window
                 .get(ticket)

@@ -140,8 +140,11 @@ impl<R: Clone> Partition<R> {
         } else if self.phase == Phase::Active {
             let at = now.after(self.config.backoff.delay(letter.failures, &mut self.jitter));
             self.timers.push(Reverse((at, Timer::Letter(id))));
-        } else if self.at_most_once() && id.route.is_some() {
-            self.skip(id, letter.reason, letter.attempts);
+        } else {
+            self.letters.forget(id);
+            if self.at_most_once() && id.route.is_some() {
+                self.skip(id, letter.reason, letter.attempts);
+            }
         }
     }
 

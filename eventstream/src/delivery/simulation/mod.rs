@@ -4,7 +4,8 @@
 //! answers, rebalances at any moment and the owners after them. Everything comes from one seed.
 //!
 //! `EVENTSTREAM_SIM_SCHEDULES` runs more or fewer schedules than the 100,000 of a normal run;
-//! `EVENTSTREAM_SIM_SEED` runs one: the seed that a failure prints.
+//! `EVENTSTREAM_SIM_SEED` runs one, the seed that a failure prints, and shows every input and action
+//! (with `--nocapture`).
 
 mod invariants;
 mod model;
@@ -21,6 +22,10 @@ use world::World;
 
 /// One partition's life over up to three owners.
 fn run(seed: u64, sabotage: Option<Sabotage>) -> Checked {
+    play(seed, sabotage, false)
+}
+
+fn play(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Checked {
     let mut chance = Chance::new(seed);
     let scenario = Scenario::random(&mut chance);
     let mut ledger = vec![[false; ROUTES]; scenario.records.len()];
@@ -28,7 +33,7 @@ fn run(seed: u64, sabotage: Option<Sabotage>) -> Checked {
     let mut next = 0;
     for owner in 1..=owners {
         let world = World::new(&scenario, &mut chance, &mut ledger, next, owner, sabotage);
-        next = world.play(owner == owners)?;
+        next = world.traced(traced).play(owner == owners)?;
     }
     Ok(())
 }
@@ -44,7 +49,7 @@ fn setting(name: &str) -> Option<u64> {
 #[test]
 fn holds_its_invariants_in_every_schedule() {
     if let Some(seed) = setting("EVENTSTREAM_SIM_SEED") {
-        run(seed, None).unwrap_or_else(|violation| panic!("seed {seed}: {violation:?}"));
+        play(seed, None, true).unwrap_or_else(|violation| panic!("seed {seed}: {violation:?}"));
         return;
     }
     let schedules = setting("EVENTSTREAM_SIM_SCHEDULES").unwrap_or(100_000);

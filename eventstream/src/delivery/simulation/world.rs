@@ -19,6 +19,8 @@ pub(super) struct World<'a> {
     oracle: Oracle<'a>,
     running: Vec<Work>,
     writing: Vec<Work>,
+    /// Prints every input and action.
+    traced: bool,
     /// Bad weather: handlers fail, writes and commits too.
     bad: bool,
 }
@@ -47,6 +49,7 @@ impl<'a> World<'a> {
             oracle,
             running: Vec::new(),
             writing: Vec::new(),
+            traced: false,
             bad: true,
         }
     }
@@ -273,6 +276,9 @@ impl<'a> World<'a> {
             _ => (Input::Revoke, Phase::Draining),
         };
         self.oracle.model.leave(phase);
+        if self.traced {
+            println!("-> {input:?}");
+        }
         self.machine.handle(input);
         self.settle()
     }
@@ -367,7 +373,15 @@ impl<'a> World<'a> {
         Ok(next)
     }
 
+    pub(super) fn traced(mut self, traced: bool) -> Self {
+        self.traced = traced;
+        self
+    }
+
     fn input(&mut self, input: Input<u64>) -> Checked {
+        if self.traced {
+            println!("-> {input:?}");
+        }
         self.machine.handle(input);
         self.oracle.watermark(self.machine.watermark())?;
         // Mostly the driver polls at once; at times it takes in several inputs first.
@@ -393,6 +407,9 @@ impl<'a> World<'a> {
                     .oracle
                     .idle(self.machine.poll_timeout().map(Time::as_nanos));
             };
+            if self.traced {
+                println!("   {action:?}");
+            }
             self.oracle.action(&action)?;
             let entry = |body: u64| body as usize - self.oracle.model.first;
             match action {
