@@ -131,6 +131,7 @@ impl<R: Clone> Partition<R> {
     }
 
     fn start(&mut self) -> Option<Action<R>> {
+        let leave_empty = self.sabotaged(Sabotage::LeavePlacesEmpty);
         while let Some(id) = self.listed.pop_front() {
             let Some(at) = self.routes.iter().position(|route| route.id == id) else {
                 continue;
@@ -153,7 +154,7 @@ impl<R: Clone> Partition<R> {
             let Some((ticket, attempt)) = route.lanes.start() else {
                 continue;
             };
-            if route.lanes.next().is_some() {
+            if route.lanes.next().is_some() && !leave_empty {
                 route.listed = true;
                 self.listed.push_back(id);
             }

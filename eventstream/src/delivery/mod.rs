@@ -38,6 +38,8 @@ mod window;
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 pub use backoff::Backoff;
 pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};

@@ -158,6 +158,9 @@ impl<R: Clone> Partition<R> {
     /// The offset that may be committed: every lower one is done (at most once: was released).
     /// `None` before the first, and where the partition is lost.
     pub(crate) fn watermark(&self) -> Option<i64> {
+        if self.sabotaged(Sabotage::WatermarkGoesBack) && self.in_flight == 0 {
+            return self.window.watermark().map(|up_to| up_to - 1);
+        }
         if self.phase == Phase::Lost {
             None
         } else {

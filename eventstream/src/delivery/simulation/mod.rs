@@ -13,26 +13,28 @@ mod oracle;
 mod scenario;
 mod world;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use super::sabotage::Sabotage;
 use invariants::{Checked, Invariant};
-use scenario::{Chance, ROUTES, Scenario};
+use oracle::Ledger;
+use scenario::{Chance, Scenario};
 use world::World;
 
 /// One partition's life over up to three owners.
 fn run(seed: u64, sabotage: Option<Sabotage>) -> Checked {
-    play(seed, sabotage, false)
+    play(seed, sabotage, false, &mut Ledger::default())
 }
 
-fn play(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Checked {
+fn play(seed: u64, sabotage: Option<Sabotage>, traced: bool, ledger: &mut Ledger) -> Checked {
     let mut chance = Chance::new(seed);
     let scenario = Scenario::random(&mut chance);
-    let mut ledger = vec![[false; ROUTES]; scenario.records.len()];
+    ledger.begin(scenario.records.len());
     let owners = chance.pick(&[1, 1, 2, 3]);
     let mut next = 0;
     for owner in 1..=owners {
-        let world = World::new(&scenario, &mut chance, &mut ledger, next, owner, sabotage);
+        let world = World::new(&scenario, &mut chance, ledger, next, owner, sabotage);
         next = world.traced(traced).play(owner == owners)?;
     }
     Ok(())
@@ -49,20 +51,33 @@ fn setting(name: &str) -> Option<u64> {
 #[test]
 fn holds_its_invariants_in_every_schedule() {
     if let Some(seed) = setting("EVENTSTREAM_SIM_SEED") {
-        play(seed, None, true).unwrap_or_else(|violation| panic!("seed {seed}: {violation:?}"));
+        play(seed, None, true, &mut Ledger::default())
+            .unwrap_or_else(|violation| panic!("seed {seed}: {violation:?}"));
         return;
     }
     let schedules = setting("EVENTSTREAM_SIM_SCHEDULES").unwrap_or(100_000);
+    let mut ledger = Ledger::default();
     let start = Instant::now();
     for seed in 0..schedules {
-        let held = std::panic::catch_unwind(|| run(seed, None));
+        let schedule = AssertUnwindSafe(|| play(seed, None, false, &mut ledger));
+        let held = std::panic::catch_unwind(schedule);
         match held {
             Ok(Ok(())) => {}
             Ok(Err(violation)) => panic!("EVENTSTREAM_SIM_SEED={seed}: {violation:?}"),
             Err(_) => panic!("EVENTSTREAM_SIM_SEED={seed}: the machine panicked"),
         }
     }
-    println!("{schedules} schedules in {:?}", start.elapsed());
+    println!(
+        "{schedules} schedules in {:?}: {:#?}",
+        start.elapsed(),
+        ledger.seen
+    );
+    // A simulation that no longer reaches something proves nothing about it.
+    assert!(
+        schedules < 10_000 || ledger.seen.len() == 20,
+        "not every action was reached: {:?}",
+        ledger.seen
+    );
 }
 
 #[test]
@@ -76,61 +91,38 @@ fn repeats_a_schedule_from_its_seed() {
 #[test]
 fn finds_every_fault_that_is_built_in() {
     use Invariant as I;
-    let faults: &[(Sabotage, &[Invariant])] = &[
-        (Sabotage::StoreBeforeDone, &[I::StoresOnlyWhatIsDone]),
-        (Sabotage::CommitNotContiguous, &[I::StoresOnlyWhatIsDone]),
-        (
-            Sabotage::BelieveFailedCommit,
-            &[
-                I::AtMostOnce,
-                I::EachCommitAwaited,
-                I::Progress,
-                I::AttemptsAndBackoff,
-                I::StoresOnlyWhatIsDone,
-            ],
-        ),
-        (
-            Sabotage::DispatchAfterRevoke,
-            &[I::NothingStartsAfterRevoke],
-        ),
-        (
-            Sabotage::ForgetLaneOrder,
-            &[I::LaneOrder, I::AttemptsAndBackoff],
-        ),
-        (Sabotage::ReleaseBeforeDeadLetterAck, &[I::LaneOrder]),
-        (
-            Sabotage::PassOverFailedDeadLetter,
-            &[I::StoresOnlyWhatIsDone, I::LaneOrder],
-        ),
-        (Sabotage::OneKeyTooMany, &[I::Concurrency]),
-        (
-            Sabotage::OneAttemptTooMany,
-            &[I::AttemptsAndBackoff, I::NothingIsLost],
-        ),
-        (Sabotage::RetryAtOnce, &[I::AttemptsAndBackoff]),
-        (Sabotage::ForgetRetry, &[I::AttemptsAndBackoff, I::Progress]),
-        (Sabotage::ForgetResume, &[I::PauseAndResume]),
-        (Sabotage::DrainedTooEarly, &[I::DrainedOnce]),
-        (Sabotage::RunBeforeCommit, &[I::AtMostOnce]),
-        (Sabotage::SkipSilently, &[I::NothingIsLost]),
+    let faults = [
+        (Sabotage::StoreBeforeDone, I::StoresOnlyWhatIsDone),
+        (Sabotage::CommitNotContiguous, I::StoresOnlyWhatIsDone),
+        (Sabotage::WatermarkGoesBack, I::NeverGoesBack),
+        (Sabotage::BelieveFailedCommit, I::EachCommitAwaited),
+        (Sabotage::DispatchAfterRevoke, I::NothingStartsAfterRevoke),
+        (Sabotage::ForgetLaneOrder, I::LaneOrder),
+        (Sabotage::ReleaseBeforeDeadLetterAck, I::LaneOrder),
+        (Sabotage::PassOverFailedDeadLetter, I::StoresOnlyWhatIsDone),
+        (Sabotage::OneKeyTooMany, I::Concurrency),
+        // Seen before the attempt: the end of the record is not told.
+        (Sabotage::OneAttemptTooMany, I::NothingIsLost),
+        (Sabotage::RetryAtOnce, I::AttemptsAndBackoff),
+        (Sabotage::ForgetRetry, I::AttemptsAndBackoff),
+        (Sabotage::ForgetResume, I::PauseAndResume),
+        (Sabotage::LeavePlacesEmpty, I::Progress),
+        (Sabotage::DrainedTooEarly, I::DrainedOnce),
+        (Sabotage::RunBeforeCommit, I::AtMostOnce),
+        (Sabotage::SkipSilently, I::NothingIsLost),
     ];
     for (fault, named) in faults {
         let start = Instant::now();
         let found = (0..10_000).find_map(|seed| {
-            run(seed, Some(*fault))
-                .err()
-                .map(|violation| (seed, violation))
+            let violation = run(seed, Some(fault)).err()?;
+            // Most faults break several things; each must break the one it is made for.
+            (violation.invariant == named).then_some((seed, violation))
         });
         let (seed, violation) = found.unwrap_or_else(|| panic!("{fault:?} went unseen"));
         println!(
-            "{fault:?}: seed {seed} in {:?}: {:?}: {}",
+            "{fault:?}: seed {seed} in {:?}: {named:?}: {}",
             start.elapsed(),
-            violation.invariant,
             violation.detail
-        );
-        assert!(
-            named.contains(&violation.invariant),
-            "{fault:?} found as {violation:?}"
         );
     }
 }

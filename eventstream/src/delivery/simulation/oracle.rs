@@ -1,12 +1,57 @@
 //! The judge: every action of the machine against the model.
 
-use super::super::{Action, CommitMode, Failure, RouteId, Ticket};
+use std::collections::BTreeMap;
+
+use super::super::{Action, CommitMode, Failure, Reason, RouteId, Ticket};
 use super::invariants::{Checked, ensure};
 use super::model::{Model, Phase, State};
 use super::scenario::{NO_ROUTE, ROUTES};
 
-/// What outlives an assignment: which routes ever ran which record.
-pub(super) type Ledger = Vec<[bool; ROUTES]>;
+/// What outlives an assignment.
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// Which routes ever ran which record.
+    ran: Vec<[bool; ROUTES]>,
+    /// How often each kind of action was seen.
+    pub(super) seen: BTreeMap<&'static str, u64>,
+}
+
+impl Ledger {
+    pub(super) fn begin(&mut self, records: usize) {
+        self.ran = vec![[false; ROUTES]; records];
+    }
+
+    fn saw(&mut self, action: &Action<u64>) {
+        let name = match action {
+            Action::Run { attempt: 1, .. } => "first run",
+            Action::Run { .. } => "later run",
+            Action::DeadLetter(failure) => match failure.reason {
+                Reason::Undecodable => "dead letter: undecodable",
+                Reason::Unmatched => "dead letter: unmatched",
+                Reason::Exhausted => "dead letter: exhausted",
+                Reason::Rejected => "dead letter: rejected",
+                Reason::Revoked => "dead letter: revoked",
+            },
+            Action::Commit { .. } => "commit",
+            Action::Pause => "pause",
+            Action::Resume => "resume",
+            Action::Skipped(failure) => match failure.reason {
+                Reason::Undecodable => "skipped: undecodable",
+                Reason::Unmatched => "skipped: unmatched",
+                Reason::Exhausted => "skipped: exhausted",
+                Reason::Rejected => "skipped: rejected",
+                Reason::Revoked => "skipped: revoked",
+            },
+            Action::StopSubscription(failure) if failure.route.is_none() => "stop the group",
+            Action::StopSubscription(_) => "stop a subscription",
+            Action::Rejoin(_) => "rejoin",
+            Action::RouteDrained { .. } => "route drained",
+            Action::Cancel { .. } => "cancel",
+            Action::Drained => "drained",
+        };
+        *self.seen.entry(name).or_default() += 1;
+    }
+}
 
 pub(super) struct Oracle<'a> {
     pub(super) model: Model<'a>,
@@ -29,6 +74,7 @@ impl<'a> Oracle<'a> {
 
     /// One action was handed out.
     pub(super) fn action(&mut self, action: &Action<u64>) -> Checked {
+        self.ledger.saw(action);
         match action {
             Action::Run {
                 ticket,
@@ -214,7 +260,7 @@ impl<'a> Oracle<'a> {
                 AtMostOnce,
                 "offset {offset} ran before its commit"
             );
-            let ran = &mut self.ledger[model.first + entry][n];
+            let ran = &mut self.ledger.ran[model.first + entry][n];
             ensure!(!*ran, AtMostOnce, "offset {offset} ran twice in route {n}");
             *ran = true;
         }

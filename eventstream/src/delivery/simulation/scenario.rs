@@ -171,7 +171,7 @@ impl Scenario {
         };
         // Sick partitions, healthy ones, and most in between.
         let trouble = chance.pick(&[0, 10, 25, 60]);
-        let most = chance.pick(&[4, 16, 30]);
+        let most = chance.pick(&[4, 16, 60]);
         let count = 1 + chance.below(most);
         let keys = chance.pick(&[1, 2, 5]);
         let mut offset = chance.pick(&[0, 0, 7, 1_000_000]);
@@ -205,7 +205,7 @@ impl Scenario {
 }
 
 fn random_target(chance: &mut Chance, routes: usize) -> Target {
-    match chance.below(40) {
+    match chance.below(60) {
         0 => Target::Undecodable,
         1 | 2 => Target::Unmatched,
         _ => Target::Routes(1 + chance.below((1 << routes) - 1) as u8),

@@ -56,7 +56,7 @@ impl<'a> World<'a> {
 
     /// Plays until the partition leaves or everything is done; from where the next owner reads.
     pub(super) fn play(mut self, last: bool) -> Checked<usize> {
-        for _ in 0..self.chance.below(150) {
+        for _ in 0..self.chance.below(400) {
             self.step()?;
             if self.oracle.model.phase != Phase::Active {
                 break;
@@ -85,7 +85,7 @@ impl<'a> World<'a> {
             }
             95..99 => self.disturb(),
             _ => {
-                let how = self.chance.below(8);
+                let how = self.chance.below(16);
                 if how < 4 { self.leave(how) } else { Ok(()) }
             }
         }
@@ -179,7 +179,7 @@ impl<'a> World<'a> {
 
     fn touch_route(&mut self, n: usize) -> Checked {
         let id = RouteId(n as u32);
-        let closes = self.chance.once_in(10);
+        let closes = self.chance.once_in(40);
         let route = &mut self.oracle.model.routes[n];
         if closes && !route.gone {
             route.closing = true;
@@ -187,7 +187,7 @@ impl<'a> World<'a> {
         } else if route.paused {
             route.paused = false;
             self.machine.resume_route(id);
-        } else if !route.gone {
+        } else if !route.gone && self.chance.once_in(3) {
             route.paused = true;
             self.machine.pause_route(id);
         }
