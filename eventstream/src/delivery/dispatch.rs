@@ -35,7 +35,13 @@ impl<R: Clone> Partition<R> {
         let (id, letter) = self.letters.start()?;
         self.in_flight += 1;
         if self.sabotaged(Sabotage::ReleaseBeforeDeadLetterAck) {
-            self.free_lane(id);
+            if let Some(key) = self.window.get(id.ticket).map(|slot| slot.key)
+                && let Some(route) = id.route.and_then(|route| self.route(route))
+            {
+                let lane = route.lanes.key_of(id.ticket, key);
+                route.lanes.finish(lane);
+            }
+            self.list_all();
         }
         self.failure(id, letter.reason, letter.attempts)
             .map(Action::DeadLetter)
@@ -192,18 +198,14 @@ impl<R: Clone> Partition<R> {
 
     /// Notes that a route may have something to start.
     pub(super) fn list(&mut self, id: RouteId) {
-        if let Some(route) = self.routes.iter_mut().find(|route| route.id == id)
-            && !route.listed
-        {
-            route.listed = true;
-            self.listed.push_back(id);
+        if let Some(route) = self.routes.iter_mut().find(|route| route.id == id) {
+            route.list(&mut self.listed);
         }
     }
 
     pub(super) fn list_all(&mut self) {
-        for route in self.routes.iter_mut().filter(|route| !route.listed) {
-            route.listed = true;
-            self.listed.push_back(route.id);
+        for route in &mut self.routes {
+            route.list(&mut self.listed);
         }
     }
 

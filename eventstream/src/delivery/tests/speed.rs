@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::*;
 
 /// Keeps `buffered` records in the machine and runs `count` through it.
-fn measure(name: &str, ordering: Ordering, buffered: i64, keys: u64) {
+fn measure<R: Clone>(body: &R, name: &str, ordering: Ordering, buffered: i64, keys: u64) {
     const COUNT: i64 = 5_000_000;
-    let mut m: Partition<Arc<()>> = Partition::new(PartitionConfig::default());
+    let mut m: Partition<R> = Partition::new(PartitionConfig::default());
     m.add_route(
         A,
         RouteOptions {
@@ -16,14 +16,13 @@ fn measure(name: &str, ordering: Ordering, buffered: i64, keys: u64) {
             retry: Retry::forever(),
         },
     );
-    let body = Arc::new(());
-    let record = |m: &mut Partition<Arc<()>>, offset: i64| {
+    let record = |m: &mut Partition<R>, offset: i64| {
         let key = Some((offset as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys);
         m.handle(Input::Record {
             offset,
             key,
             size: 500,
-            body: Arc::clone(&body),
+            body: body.clone(),
             plan: Plan::One(A),
         });
     };
@@ -56,10 +55,31 @@ fn measure(name: &str, ordering: Ordering, buffered: i64, keys: u64) {
 #[ignore = "a measurement: run it by name, in release"]
 fn measures_the_fast_path() {
     for buffered in [1, 1_000] {
-        measure("per partition", Ordering::PerPartition, buffered, 100);
-        measure("per key", Ordering::PerKey(64), buffered, 100);
         measure(
-            "per key, many keys",
+            &0u64,
+            "per partition, plain body",
+            Ordering::PerPartition,
+            buffered,
+            100,
+        );
+        let body = Arc::new(());
+        measure(
+            &body,
+            "per partition, counted body",
+            Ordering::PerPartition,
+            buffered,
+            100,
+        );
+        measure(
+            &body,
+            "per key, 100 keys",
+            Ordering::PerKey(64),
+            buffered,
+            100,
+        );
+        measure(
+            &body,
+            "per key, a million keys",
             Ordering::PerKey(64),
             buffered,
             1_000_000,
