@@ -7,9 +7,12 @@
 //! `EVENTSTREAM_SIM_SEED` runs one, the seed that a failure prints, and shows every input and action
 //! (with `--nocapture`).
 
+mod ending;
 mod invariants;
+mod ledger;
 mod model;
 mod oracle;
+mod progress;
 mod scenario;
 mod world;
 
@@ -18,7 +21,7 @@ use std::time::Instant;
 
 use super::sabotage::Sabotage;
 use invariants::{Checked, Invariant};
-use oracle::Ledger;
+use ledger::Ledger;
 use scenario::{Chance, Scenario};
 use world::World;
 

@@ -351,7 +351,7 @@ impl<'a> Model<'a> {
                 match *state {
                     State::Owed => *state = State::TellSkip(Reason::Revoked),
                     State::Letter(reason) | State::LetterAgain { reason, .. } => {
-                        *state = State::TellSkip(reason)
+                        *state = State::TellSkip(reason);
                     }
                     _ => {}
                 }

@@ -3,26 +3,27 @@
 use std::time::Duration;
 
 use super::super::sabotage::Sabotage;
-use super::super::{Action, CommitMode, Input, Outcome, Partition, RouteId, Ticket, Time};
+use super::super::{Action, Input, Outcome, Partition, RouteId, Ticket, Time};
 use super::invariants::{Checked, ensure};
-use super::model::{Model, Phase, State};
-use super::oracle::{Ledger, Oracle};
+use super::ledger::Ledger;
+use super::model::{Model, Phase, RouteModel, State};
+use super::oracle::Oracle;
 use super::scenario::{Chance, Mood, NO_ROUTE, ROUTES, Scenario};
 
 /// A delivery that waits for the world: by entry and route (or none).
 type Work = (usize, usize);
 
 pub(super) struct World<'a> {
-    scenario: &'a Scenario,
-    chance: &'a mut Chance,
-    machine: Partition<u64>,
-    oracle: Oracle<'a>,
-    running: Vec<Work>,
-    writing: Vec<Work>,
+    pub(super) scenario: &'a Scenario,
+    pub(super) chance: &'a mut Chance,
+    pub(super) machine: Partition<u64>,
+    pub(super) oracle: Oracle<'a>,
+    pub(super) running: Vec<Work>,
+    pub(super) writing: Vec<Work>,
     /// Prints every input and action.
     traced: bool,
     /// Bad weather: handlers fail, writes and commits too.
-    bad: bool,
+    pub(super) bad: bool,
 }
 
 impl<'a> World<'a> {
@@ -91,7 +92,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn feed(&mut self) -> Checked {
+    pub(super) fn feed(&mut self) -> Checked {
         let model = &mut self.oracle.model;
         let at = model.first + model.entries.len();
         // A paused consumer may still hand out what it had in hand.
@@ -109,7 +110,7 @@ impl<'a> World<'a> {
         })
     }
 
-    fn answer_handler(&mut self) -> Checked {
+    pub(super) fn answer_handler(&mut self) -> Checked {
         if self.running.is_empty() {
             return Ok(());
         }
@@ -136,7 +137,7 @@ impl<'a> World<'a> {
         })
     }
 
-    fn answer_letter(&mut self) -> Checked {
+    pub(super) fn answer_letter(&mut self) -> Checked {
         if self.writing.is_empty() {
             return Ok(());
         }
@@ -155,7 +156,7 @@ impl<'a> World<'a> {
     }
 
     /// Commits are answered in the order they were asked for, as a client's queue does.
-    fn answer_commit(&mut self) -> Checked {
+    pub(super) fn answer_commit(&mut self) -> Checked {
         let Some(up_to) = self.oracle.model.commits.front().copied() else {
             return Ok(());
         };
@@ -181,13 +182,18 @@ impl<'a> World<'a> {
         let id = RouteId(n as u32);
         let closes = self.chance.once_in(40);
         let route = &mut self.oracle.model.routes[n];
-        if closes && !route.gone {
+        if route.gone {
+            // The subscription comes back.
+            *route = RouteModel::default();
+            self.machine
+                .add_route(id, self.scenario.routes[n].options());
+        } else if closes {
             route.closing = true;
             self.machine.close_route(id);
         } else if route.paused {
             route.paused = false;
             self.machine.resume_route(id);
-        } else if !route.gone && self.chance.once_in(3) {
+        } else if self.chance.once_in(3) {
             route.paused = true;
             self.machine.pause_route(id);
         }
@@ -195,7 +201,7 @@ impl<'a> World<'a> {
     }
 
     /// What must have no effect: late, early, double and unknown inputs.
-    fn disturb(&mut self) -> Checked {
+    pub(super) fn disturb(&mut self) -> Checked {
         let ticket = match self.chance.below(3) {
             0 => Ticket::first(self.chance.below(4) as u16).plus(self.chance.below(8)),
             _ => {
@@ -269,7 +275,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn leave(&mut self, how: usize) -> Checked {
+    pub(super) fn leave(&mut self, how: usize) -> Checked {
         let (input, phase) = match how {
             0 => (Input::Lost, Phase::Lost),
             1 => (Input::Drain, Phase::Draining),
@@ -283,102 +289,12 @@ impl<'a> World<'a> {
         self.settle()
     }
 
-    /// The weather clears: with handlers that succeed, everything must come to its end.
-    fn clear_up(&mut self) -> Checked {
-        self.bad = false;
-        for n in 0..self.scenario.routes.len() {
-            if self.oracle.model.routes[n].paused {
-                self.oracle.model.routes[n].paused = false;
-                self.machine.resume_route(RouteId(n as u32));
-            }
-        }
-        self.settle()?;
-        for _ in 0..10_000 {
-            let model = &self.oracle.model;
-            let unread = model.first + model.entries.len() < self.scenario.records.len();
-            if !self.running.is_empty() {
-                self.answer_handler()?;
-            } else if !self.writing.is_empty() {
-                self.answer_letter()?;
-            } else if !model.commits.is_empty() {
-                self.answer_commit()?;
-            } else if let Some(at) = self.machine.poll_timeout() {
-                let to = at.as_nanos().max(model.now);
-                self.oracle.model.ticked(to);
-                self.input(Input::Tick(Time::from_nanos(to)))?;
-                self.settle()?;
-            } else if unread && !model.paused {
-                self.feed()?;
-            } else {
-                self.settle()?;
-                if self.running.is_empty()
-                    && self.writing.is_empty()
-                    && self.oracle.model.commits.is_empty()
-                {
-                    return self.oracle.completed();
-                }
-            }
-        }
-        ensure!(false, Progress, "no end in sight");
-        Ok(())
-    }
-
-    /// What is in flight ends, in any order; then the books are closed.
-    fn wind_down(mut self) -> Checked<usize> {
-        for _ in 0..1_000 {
-            let lost = self.oracle.model.phase == Phase::Lost;
-            let commits =
-                !lost && self.oracle.model.at_most_once() && !self.oracle.model.commits.is_empty();
-            if self.running.is_empty() && self.writing.is_empty() && !commits {
-                break;
-            }
-            match self.chance.below(8) {
-                0..4 => self.answer_handler()?,
-                4 | 5 => self.answer_letter()?,
-                6 if !lost => self.answer_commit()?,
-                7 if self.chance.once_in(40) && self.oracle.model.phase == Phase::Draining => {
-                    self.leave(0)?
-                }
-                7 => self.disturb()?,
-                _ => {}
-            }
-        }
-        self.settle()?;
-        let model = &self.oracle.model;
-        ensure!(model.phase != Phase::Draining, DrainedOnce, "never drained");
-        let committed = match (model.phase, model.mode()) {
-            (Phase::Drained, _) => self.machine.watermark().max(model.confirmed),
-            // Some of what was stored had been committed before the partition was lost.
-            (_, CommitMode::Auto) => {
-                let some = self.chance.below(model.front + 1);
-                some.checked_sub(1).map(|last| model.offset(last) + 1)
-            }
-            _ => model.confirmed,
-        };
-        let read = |at: &usize| self.scenario.records[*at].offset;
-        let next =
-            (model.first..self.scenario.records.len()).find(|at| Some(read(at)) >= committed);
-        let next = next.unwrap_or(self.scenario.records.len());
-        for entry in 0..next - model.first {
-            let states = &model.entries[entry].states;
-            let told_or_run =
-                |state: &State| state.is_done() || (model.at_most_once() && *state != State::Owed);
-            ensure!(
-                states.iter().all(told_or_run),
-                NothingIsLost,
-                "offset {} is committed, but {states:?}",
-                model.offset(entry)
-            );
-        }
-        Ok(next)
-    }
-
     pub(super) fn traced(mut self, traced: bool) -> Self {
         self.traced = traced;
         self
     }
 
-    fn input(&mut self, input: Input<u64>) -> Checked {
+    pub(super) fn input(&mut self, input: Input<u64>) -> Checked {
         if self.traced {
             println!("-> {input:?}");
         }
@@ -392,7 +308,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn settle(&mut self) -> Checked {
+    pub(super) fn settle(&mut self) -> Checked {
         for _ in 0..10_000 {
             let Some(action) = self.machine.poll() else {
                 self.oracle.watermark(self.machine.watermark())?;
@@ -414,7 +330,7 @@ impl<'a> World<'a> {
             let entry = |body: u64| body as usize - self.oracle.model.first;
             match action {
                 Action::Run { route, body, .. } => {
-                    self.running.push((entry(body), route.0 as usize))
+                    self.running.push((entry(body), route.0 as usize));
                 }
                 Action::DeadLetter(letter) => {
                     let slot = letter.route.map_or(NO_ROUTE, |id| id.0 as usize);
