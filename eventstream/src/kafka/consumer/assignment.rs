@@ -60,10 +60,15 @@ pub(super) fn starts<C: ConsumerContext>(
 ) -> Vec<Start> {
     let deadline = Instant::now() + PATIENCE;
     let committed = ask(deadline, |timeout| {
-        consumer.committed_offsets(list(partitions.iter().map(|p| (p, Offset::Invalid))), timeout)
+        consumer.committed_offsets(
+            list(partitions.iter().map(|p| (p, Offset::Invalid))),
+            timeout,
+        )
     });
     let Some(committed) = committed else {
-        tracing::warn!("committed offsets unknown: starting at what is committed, else at the head");
+        tracing::warn!(
+            "committed offsets unknown: starting at what is committed, else at the head"
+        );
         return partitions
             .iter()
             .map(|partition| Start {
@@ -84,7 +89,10 @@ pub(super) fn starts<C: ConsumerContext>(
                 _ => {
                     let start = match start {
                         StartOffset::Time(time) => {
-                            let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+                            let millis = time
+                                .duration_since(UNIX_EPOCH)
+                                .unwrap_or_default()
+                                .as_millis();
                             let at = Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX));
                             times
                                 .get_or_insert_with(|| {

@@ -33,7 +33,10 @@ use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record, Source
 pub(super) enum ToPartition {
     Records(Vec<Record>),
     Routes(Arc<RouteTable>),
-    Committed { up_to: i64, ok: bool },
+    Committed {
+        up_to: i64,
+        ok: bool,
+    },
     /// Taken away, or the consumer stops: finish what runs, then say so.
     Revoke,
     /// Taken away already, or the time to finish is over.
@@ -345,7 +348,8 @@ impl Driver {
             Action::Resume => self.poller.send(ToPoller::Resume(self.key())),
             Action::Skipped(failure) => self.skipped(&failure),
             Action::StopSubscription(failure) => {
-                let error = self.failure_error(&failure, "the subscription stops, as its policy says");
+                let error =
+                    self.failure_error(&failure, "the subscription stops, as its policy says");
                 let registration = self.registration_of(failure.route);
                 self.tell(failure.route, &error);
                 self.poller.send(ToPoller::StopSubscription {
@@ -534,6 +538,10 @@ impl Driver {
     }
 
     fn skipped(&mut self, failure: &Failure<Arc<Record>>) {
+        if failure.reason == Reason::Unmatched {
+            // Acknowledged by the policy, and counted when it came.
+            return;
+        }
         self.tally.skipped += 1;
         if failure.reason != Reason::Undecodable {
             let error = self.failure_error(failure, "passed over, as the policy says");

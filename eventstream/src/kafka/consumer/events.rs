@@ -235,7 +235,11 @@ unsafe fn list(
             .map(|i| {
                 let element = &*list.elems.add(i);
                 let topic = text(element.topic);
-                ((topic, element.partition), element.offset, code(element.err))
+                (
+                    (topic, element.partition),
+                    element.offset,
+                    code(element.err),
+                )
             })
             .collect()
     }

@@ -47,7 +47,11 @@ pub(super) async fn write(
         timeout: None,
     };
     let id = EventId::Chosen("".into());
-    producer.publish(&topic, outgoing, id).await?.await.map(drop)
+    producer
+        .publish(&topic, outgoing, id)
+        .await?
+        .await
+        .map(drop)
 }
 
 fn headers(failure: &Failure<Arc<Record>>, cause: &Cause) -> Vec<(String, Option<Vec<u8>>)> {

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode as KafkaCommit, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode as KafkaCommit, Consumer, ConsumerContext, RebalanceProtocol,
+};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::mpsc;
@@ -36,7 +38,10 @@ type Key = (Topic, i32);
 
 /// What the polling thread is asked for.
 pub(super) enum ToPoller {
-    Commit { partition: Key, up_to: i64 },
+    Commit {
+        partition: Key,
+        up_to: i64,
+    },
     /// A partition's machine is full, or is no longer.
     Pause(Key),
     Resume(Key),
@@ -45,7 +50,10 @@ pub(super) enum ToPoller {
     /// A partition's task has ended.
     Drained(Key),
     RoutesChanged,
-    StopSubscription { registration: Option<u32>, error: Error },
+    StopSubscription {
+        registration: Option<u32>,
+        error: Error,
+    },
     Rejoin,
     /// Drain within this time, leave the group, end.
     Stop(Duration),
@@ -192,7 +200,10 @@ impl Poller {
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "the receiver goes back to the caller")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "the receiver goes back to the caller"
+    )]
     fn start(
         group: &Arc<Group>,
         handle: &PollerHandle,
@@ -275,7 +286,9 @@ impl Poller {
 
     /// Reads what there is, at most a batch for each partition, and hands it over.
     fn read(&mut self) {
-        let until = self.rejoin_at.map_or(self.next_commit, |at| at.min(self.next_commit));
+        let until = self
+            .rejoin_at
+            .map_or(self.next_commit, |at| at.min(self.next_commit));
         let mut wait = until
             .saturating_duration_since(Instant::now())
             .min(IDLE)
@@ -287,15 +300,27 @@ impl Poller {
             let mut other = None;
             // The records go straight into the batches; everything else is rare, and needs `self`.
             let (assigned, last) = (&mut self.assigned, &mut self.last);
-            let some = self.queue.poll(self.consumer.client(), wait, &mut |event| match event {
-                Event::Record(message) => take(assigned, last, message),
-                Event::Assign(partitions) => other = Some(Event::Assign(partitions)),
-                Event::Revoke(partitions) => other = Some(Event::Revoke(partitions)),
-                Event::Committed(error, offsets) => other = Some(Event::Committed(error, offsets)),
-                Event::Error { code, reason, fatal } => {
-                    other = Some(Event::Error { code, reason, fatal });
-                }
-            });
+            let some = self
+                .queue
+                .poll(self.consumer.client(), wait, &mut |event| match event {
+                    Event::Record(message) => take(assigned, last, message),
+                    Event::Assign(partitions) => other = Some(Event::Assign(partitions)),
+                    Event::Revoke(partitions) => other = Some(Event::Revoke(partitions)),
+                    Event::Committed(error, offsets) => {
+                        other = Some(Event::Committed(error, offsets))
+                    }
+                    Event::Error {
+                        code,
+                        reason,
+                        fatal,
+                    } => {
+                        other = Some(Event::Error {
+                            code,
+                            reason,
+                            fatal,
+                        });
+                    }
+                });
             wait = Duration::ZERO;
             if let Some(event) = other {
                 self.flush();
@@ -329,7 +354,11 @@ impl Poller {
             Event::Assign(partitions) => self.assign(&partitions),
             Event::Revoke(partitions) => self.revoke(&partitions),
             Event::Committed(error, offsets) => self.committed(error, &offsets),
-            Event::Error { code, reason, fatal } => self.error(code, &reason, fatal),
+            Event::Error {
+                code,
+                reason,
+                fatal,
+            } => self.error(code, &reason, fatal),
         }
     }
 
@@ -381,7 +410,10 @@ impl Poller {
                 self.send_routes();
                 self.subscribe();
             }
-            ToPoller::StopSubscription { registration, error } => {
+            ToPoller::StopSubscription {
+                registration,
+                error,
+            } => {
                 self.group.stop_by_policy(registration, &error);
                 self.send_routes();
             }
@@ -487,14 +519,23 @@ impl Poller {
             self.fatal = Some(from_kafka("take the assigned partitions", error));
             return;
         }
-        tracing::info!(group = &*env.wire_group, partitions = partitions.len(), "partitions assigned");
+        tracing::info!(
+            group = &*env.wire_group,
+            partitions = partitions.len(),
+            "partitions assigned"
+        );
         env.counters.rebalances.fetch_add(1, Atomic::Relaxed);
         env.reporter.accepted();
         self.group.set_problem(None);
         for start in starts {
             self.start_partition(start);
         }
-        self.group.set_assigned(self.assigned.iter().map(|a| Arc::clone(&a.shared)).collect());
+        self.group.set_assigned(
+            self.assigned
+                .iter()
+                .map(|a| Arc::clone(&a.shared))
+                .collect(),
+        );
     }
 
     fn start_partition(&mut self, start: assignment::Start) {
@@ -577,7 +618,12 @@ impl Poller {
         if let Err(error) = unassigned {
             self.fatal = Some(from_kafka("give up the revoked partitions", error));
         }
-        self.group.set_assigned(self.assigned.iter().map(|a| Arc::clone(&a.shared)).collect());
+        self.group.set_assigned(
+            self.assigned
+                .iter()
+                .map(|a| Arc::clone(&a.shared))
+                .collect(),
+        );
     }
 
     /// Lets what runs in these partitions finish, then commits. What does not finish in time is
@@ -627,7 +673,11 @@ impl Poller {
 
     /// Sends a word to partitions without waiting for room in their inboxes.
     fn tell(&self, names: &[TopicPartition], word: impl Fn() -> ToPartition) {
-        for assigned in self.assigned.iter().filter(|a| names.contains(&a.name) && !a.ended) {
+        for assigned in self
+            .assigned
+            .iter()
+            .filter(|a| names.contains(&a.name) && !a.ended)
+        {
             let (inbox, word) = (assigned.inbox.clone(), word());
             self.group.env.runtime.spawn(async move {
                 // An inbox that is gone belongs to a task that has ended.
@@ -639,7 +689,10 @@ impl Poller {
     /// Serves the tasks' wishes until those of these partitions have ended.
     fn await_ended(&mut self, names: &[TopicPartition], deadline: Instant) {
         loop {
-            let open = self.assigned.iter().any(|a| names.contains(&a.name) && !a.ended);
+            let open = self
+                .assigned
+                .iter()
+                .any(|a| names.contains(&a.name) && !a.ended);
             let left = deadline.saturating_duration_since(Instant::now());
             if !open || left.is_zero() {
                 return;
@@ -692,7 +745,10 @@ impl Poller {
                 (watermark > a.committed).then(|| (a.name.clone(), watermark))
             })
             .collect();
-        if !offsets.is_empty() && self.commit(&offsets, mode) && mode as i32 == KafkaCommit::Sync as i32 {
+        if !offsets.is_empty()
+            && self.commit(&offsets, mode)
+            && mode as i32 == KafkaCommit::Sync as i32
+        {
             self.confirm(&offsets);
         }
     }
@@ -702,7 +758,11 @@ impl Poller {
         match self.consumer.commit(&list, mode) {
             Ok(()) => {
                 if mode as i32 == KafkaCommit::Sync as i32 {
-                    self.group.env.counters.commits.fetch_add(1, Atomic::Relaxed);
+                    self.group
+                        .env
+                        .counters
+                        .commits
+                        .fetch_add(1, Atomic::Relaxed);
                 }
                 true
             }
@@ -719,7 +779,11 @@ impl Poller {
             self.commit_failed(Some(code));
             return;
         }
-        self.group.env.counters.commits.fetch_add(1, Atomic::Relaxed);
+        self.group
+            .env
+            .counters
+            .commits
+            .fetch_add(1, Atomic::Relaxed);
         let confirmed: Vec<_> = offsets
             .iter()
             .filter(|(_, _, error)| error.is_none())

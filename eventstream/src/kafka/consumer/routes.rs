@@ -17,7 +17,6 @@ use crate::subscribe::OnSubscriptionError;
 /// One handler of a registration.
 pub(super) struct Route {
     pub(super) id: RouteId,
-    pub(super) topic: Topic,
     /// `None` matches every name.
     pub(super) name: Option<EventName>,
     pub(super) handler: Handler,
@@ -112,7 +111,9 @@ impl TopicRoutes {
     /// workers, that is, of the open routes with the same filter. A partition always goes to the
     /// same worker, so order within it (and so within a key) is kept, as between members of a group.
     pub(super) fn plan(&self, name: &str, partition: i32) -> Plan {
-        let named = self.worker(partition, |filter| filter.is_some_and(|f| f.as_str() == name));
+        let named = self.worker(partition, |filter| {
+            filter.is_some_and(|f| f.as_str() == name)
+        });
         let any = self.worker(partition, |filter| filter.is_none());
         match (named, any) {
             (Some(a), Some(b)) => Plan::Many(Arc::new([a.id, b.id])),
