@@ -95,8 +95,8 @@ impl Jars {
         self.libs().join("*").display().to_string()
     }
 
-    /// Whether this version logs through log4j 2; Kafka 3 and older log through log4j 1.
-    pub(crate) fn has_log4j2(&self) -> bool {
+    /// Kafka 4 logs through log4j 2 and has the new group protocol on by default.
+    pub(crate) fn is_4_or_newer(&self) -> bool {
         major(&self.version) >= 4
     }
 

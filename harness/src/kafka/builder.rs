@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::node::{Node, log_path};
+use super::node::{Node, log_path, next_instance};
 use super::properties::{Listeners, server_properties};
 use super::secured::{Credentials, Secured};
 use super::{Kafka, START, storage};
@@ -98,7 +98,7 @@ impl KafkaBuilder {
             .secured
             .then(|| self.prepare_security(data.path()))
             .transpose()?;
-        let nodes = self.lay_out_nodes(data.path(), security.as_ref())?;
+        let nodes = self.lay_out_nodes(&jars, data.path(), security.as_ref())?;
         let credentials = security.as_ref().map(|(_, credentials)| credentials);
         storage::format_all(&jars, &nodes, credentials)?;
         for node in &nodes {
@@ -127,6 +127,7 @@ impl KafkaBuilder {
 
     fn lay_out_nodes(
         &self,
+        jars: &Jars,
         data: &Path,
         security: Option<&(Certificates, Credentials)>,
     ) -> Result<Vec<Node>> {
@@ -135,13 +136,18 @@ impl KafkaBuilder {
             listeners.push(Listeners::reserve(self.secured)?);
         }
         let controllers: Vec<u16> = listeners.iter().map(|own| own.controller.number).collect();
-        let instance = super::node::next_instance();
+        let instance = next_instance();
         let mut nodes = Vec::with_capacity(self.nodes);
         for (id, listeners) in (1_i32..).zip(listeners) {
             let folder = data.join(format!("node-{id}"));
             fs::create_dir_all(&folder)?;
-            let mut properties =
-                server_properties(id, &folder.join("data"), &listeners, &controllers);
+            let mut properties = server_properties(
+                id,
+                &folder.join("data"),
+                &listeners,
+                &controllers,
+                jars.is_4_or_newer(),
+            );
             properties.insert(
                 "auto.create.topics.enable".to_owned(),
                 self.auto_create_topics.to_string(),

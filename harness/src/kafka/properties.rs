@@ -53,12 +53,14 @@ impl Listeners {
     }
 }
 
-/// What all nodes have, secured or not. A version of Kafka that does not know a name only warns.
+/// What all nodes have, secured or not. The new group protocol (KIP-848) is on by default since Kafka 4, which warns
+/// where it is asked for; Kafka 3 has it on demand. A version of Kafka that does not know a name only warns.
 pub(crate) fn server_properties(
     id: i32,
     data: &Path,
     listeners: &Listeners,
     controllers: &[u16],
+    new_groups_by_default: bool,
 ) -> BTreeMap<String, String> {
     let mut properties = BTreeMap::new();
     let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
@@ -109,6 +111,12 @@ pub(crate) fn server_properties(
     ] {
         set(name, in_sync.to_string());
     }
+    if !new_groups_by_default {
+        set(
+            "group.coordinator.rebalance.protocols",
+            "classic,consumer".to_owned(),
+        );
+    }
     for (name, value) in FAST {
         set(name, (*value).to_owned());
     }
@@ -123,7 +131,6 @@ const FAST: &[(&str, &str)] = &[
     ("group.initial.rebalance.delay.ms", "0"),
     // A test about a killed member cannot wait for the six seconds that the broker demands by default.
     ("group.min.session.timeout.ms", "500"),
-    ("group.coordinator.rebalance.protocols", "classic,consumer"),
     ("group.consumer.min.heartbeat.interval.ms", "200"),
     ("group.consumer.heartbeat.interval.ms", "500"),
     ("group.consumer.min.session.timeout.ms", "1000"),
