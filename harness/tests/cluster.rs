@@ -39,6 +39,10 @@ fn loses_nothing_acknowledged_when_nodes_fail() -> Result<()> {
     config
         .set("bootstrap.servers", kafka.bootstrap())
         .set("enable.idempotence", "true");
+    // A paused leader keeps its connections: only these end the wait for its answer, by default after a minute.
+    config
+        .set("socket.timeout.ms", "3000")
+        .set("request.timeout.ms", "2000");
     let producer: ThreadedProducer<Acknowledged> =
         config.create_with_context(Acknowledged::default())?;
     let send = |numbers: std::ops::Range<u32>| -> Result<()> {
