@@ -28,6 +28,7 @@
 
 mod admin;
 mod certificates;
+mod go_peer;
 mod guard;
 mod jars;
 mod kafka;
@@ -38,9 +39,11 @@ mod wait;
 
 pub use admin::{Admin, RawRecord};
 pub use certificates::{Certificates, Identity};
+pub use go_peer::{GoPeer, PeerConsume, PeerConsumer, PeerHeader, PeerRecord};
 pub use guard::Guarded;
 pub use jars::{DEFAULT_VERSION, Jars, OLDER_VERSION};
 pub use kafka::{Kafka, KafkaBuilder, Secured, User};
 pub use paths::{home, workspace};
+pub use rustix::process::Signal;
 pub use shared::{BROKERS_VARIABLE, Shared, shared, unique_topic};
 pub use wait::eventually;
