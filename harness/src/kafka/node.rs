@@ -95,7 +95,7 @@ impl Node {
         let process = Guarded::spawn(
             Path::new("java"),
             &arguments,
-            Some(&self.folder),
+            self.folder.parent(),
             stdout,
             log,
         )?;
