@@ -127,7 +127,7 @@ impl Admin {
     /// # Errors
     /// The topic does not exist. Asking does not create it.
     pub fn partitions(&self, topic: &str) -> Result<i32> {
-        let metadata = self.metadata(Some(topic))?;
+        let metadata = self.metadata(topic)?;
         Ok(i32::try_from(
             described(&metadata, topic)?.partitions().len(),
         )?)
@@ -138,7 +138,7 @@ impl Admin {
     /// # Errors
     /// No such partition.
     pub fn leader(&self, topic: &str, partition: i32) -> Result<Option<i32>> {
-        let metadata = self.metadata(Some(topic))?;
+        let metadata = self.metadata(topic)?;
         let mut partitions = described(&metadata, topic)?.partitions().iter();
         let found = partitions.find(|candidate| candidate.id() == partition);
         let leader = found
@@ -152,7 +152,7 @@ impl Admin {
     /// # Errors
     /// No such partition.
     pub fn replicas(&self, topic: &str, partition: i32) -> Result<Vec<i32>> {
-        let metadata = self.metadata(Some(topic))?;
+        let metadata = self.metadata(topic)?;
         let mut partitions = described(&metadata, topic)?.partitions().iter();
         let found = partitions.find(|candidate| candidate.id() == partition);
         Ok(found
@@ -166,7 +166,7 @@ impl Admin {
     /// # Errors
     /// The topic does not exist.
     pub fn in_sync(&self, topic: &str) -> Result<bool> {
-        let metadata = self.metadata(Some(topic))?;
+        let metadata = self.metadata(topic)?;
         Ok(described(&metadata, topic)?
             .partitions()
             .iter()
@@ -298,13 +298,13 @@ impl Admin {
         config.create().context("making a consumer")
     }
 
-    fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
-        Ok(self.client.inner().fetch_metadata(topic, REQUEST)?)
+    fn metadata(&self, topic: &str) -> Result<Metadata> {
+        Ok(self.client.inner().fetch_metadata(Some(topic), REQUEST)?)
     }
 
     fn wait_for_partitions(&self, topic: &str, count: i32) -> Result<()> {
         eventually(&format!("{count} partitions of {topic}"), PATIENCE, || {
-            let metadata = self.metadata(Some(topic))?;
+            let metadata = self.metadata(topic)?;
             let Ok(described) = described(&metadata, topic) else {
                 return Ok(None);
             };

@@ -87,3 +87,15 @@ pub fn unique_topic(test: &str) -> String {
     let random = RandomState::new().hash_one(std::process::id());
     format!("{}-{:08x}", words.join("-"), random >> 32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::unique_topic;
+
+    #[test]
+    fn names_carry_the_test_and_differ() {
+        let name = unique_topic("module::it_works__twice");
+        assert!(name.starts_with("module-it-works-twice-"), "{name}");
+        assert_ne!(name, unique_topic("module::it_works__twice"));
+    }
+}

@@ -15,7 +15,7 @@ fn starts_without_creating_topics_by_itself() -> Result<()> {
     admin.create_topic(&topic, 2, 1, &[])?;
     assert_eq!(admin.partitions(&topic)?, 2);
     kafka.stop();
-    kafka.restart(1)?;
+    kafka.restart_all()?;
     assert_eq!(admin.partitions(&topic)?, 2);
     Ok(())
 }

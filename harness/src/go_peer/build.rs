@@ -48,7 +48,7 @@ pub(super) fn build(program: &Path) -> Result<()> {
     let output = match output {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!(
-                "Go is missing: install version 1.22 or newer (on Debian `apt-get install golang`)"
+                "Go is missing: install version 1.22 or newer (the Go project has it, and so have the backports of Debian 12)"
             )
         }
         other => other.context("running go build")?,

@@ -39,7 +39,8 @@ impl Default for KafkaBuilder {
 }
 
 impl KafkaBuilder {
-    /// The version of Apache Kafka, as in `3.9.2`.
+    /// The version of Apache Kafka, as in `3.9.2`. Before 3.3 its brokers, run like this without ZooKeeper, know no
+    /// idempotent producer.
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         version.clone_into(&mut self.version);

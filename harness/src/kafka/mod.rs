@@ -119,6 +119,21 @@ impl Kafka {
         node.wait_until_ready(1, START)
     }
 
+    /// Starts all nodes again, killing those that run. Returns when all of them answer.
+    ///
+    /// # Errors
+    /// A node does not come up; the message has the end of its log.
+    pub fn restart_all(&self) -> Result<()> {
+        self.stop();
+        for node in &self.nodes {
+            node.spawn(&self.jars)?;
+        }
+        for node in &self.nodes {
+            node.wait_until_ready(self.nodes.len(), START)?;
+        }
+        Ok(())
+    }
+
     /// Stops a node with SIGSTOP: its connections stay open, and nothing answers.
     ///
     /// # Errors
@@ -135,7 +150,7 @@ impl Kafka {
         self.node(node)?.signal(Signal::CONT)
     }
 
-    /// Ends all nodes with SIGKILL. [`Kafka::restart`] brings each back.
+    /// Ends all nodes with SIGKILL. [`Kafka::restart_all`] brings them back: one of three would wait for another.
     pub fn stop(&self) {
         for node in &self.nodes {
             node.kill();
