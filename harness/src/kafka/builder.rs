@@ -39,7 +39,7 @@ impl Default for KafkaBuilder {
 }
 
 impl KafkaBuilder {
-    /// The version of Apache Kafka, as in `3.9.2`. Before 3.3 its brokers, run like this without ZooKeeper, know no
+    /// The version of Apache Kafka, as in `3.9.2`. Before 3.3 its brokers, run like this, know no
     /// idempotent producer.
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
