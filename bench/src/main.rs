@@ -145,7 +145,10 @@ fn publish(options: &Options) -> Result<()> {
             }
             std::thread::sleep(SETTLE);
             if pair > 0 {
-                eprintln!("{scenario:?} {pair}: floor {:?}, ours {:?}", measured.0, measured.1);
+                eprintln!(
+                    "{scenario:?} {pair}: floor {:?}, ours {:?}",
+                    measured.0, measured.1
+                );
                 pairs.push(measured);
             }
         }

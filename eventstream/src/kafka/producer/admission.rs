@@ -146,9 +146,20 @@ impl Admission {
                 }
             }
         }
-        self.admit_waiters(&mut state, &mut wakers);
+        if self.has_slack(&state) {
+            self.admit_waiters(&mut state, &mut wakers);
+        }
         drop(state);
         wake(wakers);
+    }
+
+    /// Whether it is worth waking those who wait: once a sixteenth of the buffer is free. A
+    /// publisher that waits then finds room for many events; woken for each place that comes free
+    /// it would sleep and wake for every few. In a buffer of less than 16 each place counts.
+    fn has_slack(&self, state: &State) -> bool {
+        let (events, bytes) = (self.max_events / 16, self.max_bytes / 16);
+        state.events == 0
+            || (state.events + events <= self.max_events && state.bytes + bytes <= self.max_bytes)
     }
 
     /// Refuses everything from now on, those who wait included.

@@ -200,7 +200,7 @@ impl Inner {
     /// Serves one event of librdkafka, which may hold many reports.
     fn serve_once(&self, instance: &Instance, wait: Duration, left: &mut Left) {
         let (mut stored, mut stored_bytes) = (0, 0);
-        let mut settle = |left: &mut Left, stored: &mut u64, bytes: &mut u64| {
+        let settle = |left: &mut Left, stored: &mut u64, bytes: &mut u64| {
             if *stored > 0 {
                 self.options.reporter.accepted();
                 self.counters

@@ -304,25 +304,29 @@ impl Inner {
         own_deadline: Option<Instant>,
         id: EventId,
     ) -> Result<Result<Receipt>, EventId> {
+        let Some(slot) = admitted.slot.take() else {
+            return Err(id);
+        };
         let prefix = &self.options.prefix;
-        let outcome = self
-            .current
-            .produce(topic, prefix, record, admitted.slot.clone());
-        match outcome {
+        let refusal = match self.current.produce(topic, prefix, record, slot.clone()) {
+            // Its report releases the room.
             Ok(topic) => {
                 self.counters.accepted();
-                let slot = admitted.keep();
                 if let Some(deadline) = own_deadline {
                     self.watch(&topic, record, &slot, deadline);
                 }
-                Ok(Ok(Receipt::new(slot, topic, id)))
+                return Ok(Ok(Receipt::new(slot, topic, id)));
             }
-            Err(Refusal::NoInstance) if self.is_over() => Ok(Err(closed())),
-            // librdkafka's own queue is larger than the admission, unless `base_config` says
-            // otherwise.
-            Err(Refusal::NoInstance | Refusal::Code(Code::QueueFull)) => Err(id),
-            Err(Refusal::Code(code)) => Ok(Err(from_code(format!("publish to {topic}"), code))),
-            Err(Refusal::Error(error)) => Ok(Err(error)),
+            Err(refusal) => refusal,
+        };
+        admitted.slot = Some(slot);
+        match refusal {
+            Refusal::NoInstance if self.is_over() => Ok(Err(closed())),
+            // librdkafka's own queue is full: it is larger than the admission, but counts a message
+            // until a little after its report.
+            Refusal::NoInstance | Refusal::Code(Code::QueueFull) => Err(id),
+            Refusal::Code(code) => Ok(Err(from_code(format!("publish to {topic}"), code))),
+            Refusal::Error(error) => Ok(Err(error)),
         }
     }
 
@@ -348,32 +352,25 @@ impl Inner {
 /// An admitted event that librdkafka does not have: dropped, its room is free again.
 struct Admitted<'a> {
     inner: &'a Inner,
-    slot: SlotRef,
+    /// `None` once librdkafka has it.
+    slot: Option<SlotRef>,
     size: usize,
-    kept: bool,
 }
 
 impl<'a> Admitted<'a> {
     fn new(inner: &'a Inner, slot: SlotRef, record: &Outgoing<'_>) -> Self {
         Self {
             inner,
-            slot,
+            slot: Some(slot),
             size: record.size(),
-            kept: false,
         }
-    }
-
-    /// librdkafka has it: its report releases the room.
-    fn keep(&mut self) -> SlotRef {
-        self.kept = true;
-        self.slot.clone()
     }
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        if !self.kept {
-            self.inner.admission.release(&self.slot, self.size);
+        if let Some(slot) = &self.slot {
+            self.inner.admission.release(slot, self.size);
         }
     }
 }
