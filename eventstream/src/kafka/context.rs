@@ -178,3 +178,53 @@ fn describe(code: Code, reason: &str) -> (Error, Verdict) {
     let error = Error::new(ErrorKind::Authentication, text).with_retriable(false);
     (error, verdict)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(reporter: &Reporter, reason: &str) {
+        reporter.error(KafkaError::Global(Code::BrokerTransportFailure), reason);
+    }
+
+    #[test]
+    fn a_refusal_is_certain_only_where_the_broker_says_so() {
+        let reporter = Reporter::new("test".into(), LogMode::Off);
+        hear(
+            &reporter,
+            "Disconnected while requesting ApiVersion: might be caused by incorrect \
+             security.protocol configuration",
+        );
+        assert!(
+            reporter.refused().is_none(),
+            "a broker that comes up does that too"
+        );
+        assert!(reporter.suspected().is_some());
+        hear(
+            &reporter,
+            "SASL authentication error: Authentication failed",
+        );
+        let refused = reporter.refused().expect("refused");
+        assert_eq!(refused.kind(), ErrorKind::Authentication);
+        assert!(!refused.is_retriable());
+    }
+
+    #[test]
+    fn an_answer_clears_what_was_wrong() {
+        let reporter = Reporter::new("test".into(), LogMode::Off);
+        hear(
+            &reporter,
+            "SASL authentication error: Authentication failed",
+        );
+        assert!(reporter.last_error().is_some());
+        reporter.accepted();
+        assert!(reporter.last_error().is_none() && reporter.refused().is_none());
+        hear(
+            &reporter,
+            "SASL authentication error: Authentication failed",
+        );
+        assert!(reporter.refused().is_none(), "it was let in before");
+        reporter.accepted();
+        assert!(reporter.last_error().is_none());
+    }
+}
