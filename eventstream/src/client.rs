@@ -313,7 +313,7 @@ impl ClientBuilder {
     }
 
     /// Called with every event that failed after it was accepted, once, receipt or not: the
-    /// README's ErrorCallback. On the delivery thread: must not block, which would hold up all
+    /// README's `ErrorCallback`. On the delivery thread: must not block, which would hold up all
     /// receipts.
     pub fn on_error(mut self, callback: impl Fn(Undelivered) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(callback));
