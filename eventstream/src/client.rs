@@ -121,7 +121,8 @@ impl Client {
     ///
     /// [`ErrorKind::Validation`] with every bad field, [`ErrorKind::TooLarge`],
     /// [`ErrorKind::Timeout`] when the buffer stayed full for the whole publish timeout,
-    /// [`ErrorKind::Closed`] after a shutdown. The event is then not accepted.
+    /// [`ErrorKind::Closed`] after a shutdown, [`ErrorKind::UnknownTopic`] for a topic that the cluster
+    /// was found not to have in the last 30 s. The event is then not accepted.
     ///
     /// # Cancellation
     ///
