@@ -1,6 +1,7 @@
 //! Publish and consume event envelopes over Apache Kafka.
 
 mod audit;
+pub mod blocking;
 mod client;
 mod config;
 #[allow(dead_code, unused_imports)]
