@@ -121,7 +121,8 @@ impl Client {
     ///
     /// [`ErrorKind::Validation`] with every bad field, [`ErrorKind::TooLarge`],
     /// [`ErrorKind::Timeout`] when the buffer stayed full for the whole publish timeout,
-    /// [`ErrorKind::Closed`] after a shutdown. The event is then not accepted.
+    /// [`ErrorKind::Closed`] after a shutdown, [`ErrorKind::UnknownTopic`] for a topic that the cluster
+    /// was found not to have in the last 30 s. The event is then not accepted.
     ///
     /// # Cancellation
     ///
@@ -261,7 +262,8 @@ impl Client {
 
     /// Ends the client in order: subscriptions stop, their running handlers finish and offsets are
     /// committed; publishing is refused, and what was accepted is delivered. What is not delivered
-    /// at the deadline fails and is returned: receipts and `on_error` are told as well. Affects all
+    /// at the deadline fails; that, and what failed since the call, is returned: receipts and
+    /// `on_error` are told as well. Affects all
     /// clones; a second call returns at once with nothing.
     pub async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
         match &self.inner.backend {

@@ -53,6 +53,7 @@
 //! | test | [`EmbeddedBroker`], [`Stream`] |
 
 mod audit;
+pub mod blocking;
 mod client;
 mod config;
 mod delivery;
