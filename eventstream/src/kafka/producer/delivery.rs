@@ -51,7 +51,7 @@ impl ClientContext for DeliveryContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.reporter.error(error, reason);
+        self.reporter.error(&error, reason);
     }
 }
 
