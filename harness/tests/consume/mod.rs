@@ -9,32 +9,32 @@ use std::time::{Duration, Instant};
 use eventstream::{BrokerConfig, Client, Publish, Stream};
 use eventstream_harness::shared;
 
-pub const PREFIX: &str = "p";
-pub const END: Duration = Duration::from_secs(20);
+pub(crate) const PREFIX: &str = "p";
+pub(crate) const END: Duration = Duration::from_secs(20);
 
 /// A client of the shared Kafka.
-pub fn client(config: BrokerConfig) -> Client {
+pub(crate) fn client(config: BrokerConfig) -> Client {
     client_of(shared().bootstrap(), config)
 }
 
-pub fn client_of(bootstrap: &str, config: BrokerConfig) -> Client {
+pub(crate) fn client_of(bootstrap: &str, config: BrokerConfig) -> Client {
     Client::new(PREFIX, Stream::Kafka, bootstrap.split(','), config).expect("a client")
 }
 
 /// Creates the topic on the broker, with the client's prefix.
-pub fn create(topic: &str, partitions: i32) {
+pub(crate) fn create(topic: &str, partitions: i32) {
     let admin = shared().admin();
     admin
         .create_topic(&wire(topic), partitions, 1, &[])
         .expect("a topic");
 }
 
-pub fn wire(name: &str) -> String {
+pub(crate) fn wire(name: &str) -> String {
     format!("{PREFIX}.{name}")
 }
 
 /// Publishes `from..to`, each with its number as `n` and one of 50 keys.
-pub async fn publish(client: &Client, topic: &str, name: &str, numbers: std::ops::Range<usize>) {
+pub(crate) async fn publish(client: &Client, topic: &str, name: &str, numbers: std::ops::Range<usize>) {
     for n in numbers {
         let event = Publish::new(topic, name)
             .key(format!("k{}", n % 50))
@@ -44,7 +44,7 @@ pub async fn publish(client: &Client, topic: &str, name: &str, numbers: std::ops
     assert!(client.flush(Duration::from_secs(30)).await);
 }
 
-pub fn number(event: &eventstream::Event) -> usize {
+pub(crate) fn number(event: &eventstream::Event) -> usize {
     event
         .payload()
         .get("n")
@@ -53,7 +53,7 @@ pub fn number(event: &eventstream::Event) -> usize {
         .expect("a number")
 }
 
-pub async fn until(what: &str, within: Duration, condition: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, within: Duration, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + within;
     while !condition() {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -63,22 +63,22 @@ pub async fn until(what: &str, within: Duration, condition: impl Fn() -> bool) {
 
 /// How often each number was handled.
 #[derive(Clone, Default)]
-pub struct Seen(Arc<Mutex<HashMap<usize, usize>>>);
+pub(crate) struct Seen(Arc<Mutex<HashMap<usize, usize>>>);
 
 impl Seen {
-    pub fn add(&self, n: usize) {
+    pub(crate) fn add(&self, n: usize) {
         *self.0.lock().expect("a lock").entry(n).or_default() += 1;
     }
 
-    pub fn distinct(&self) -> usize {
+    pub(crate) fn distinct(&self) -> usize {
         self.0.lock().expect("a lock").len()
     }
 
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.0.lock().expect("a lock").values().sum()
     }
 
-    pub fn numbers(&self) -> Vec<usize> {
+    pub(crate) fn numbers(&self) -> Vec<usize> {
         let mut all: Vec<_> = self.0.lock().expect("a lock").keys().copied().collect();
         all.sort_unstable();
         all
@@ -86,13 +86,13 @@ impl Seen {
 }
 
 /// The committed offsets of a group, summed over the topic's partitions.
-pub fn committed(group: &str, topic: &str) -> i64 {
+pub(crate) fn committed(group: &str, topic: &str) -> i64 {
     let offsets = shared().admin().committed(&wire(group), &wire(topic));
     offsets.expect("offsets").into_iter().flatten().sum()
 }
 
 /// Threads of this process that the SDK started.
-pub fn threads() -> Vec<String> {
+pub(crate) fn threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("procfs");
     tasks
         .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
