@@ -14,8 +14,11 @@ use super::seen::{Events, number, numbers};
 use super::setup::{Setup, end, publish_numbers};
 use crate::paths::workspace;
 
-/// Not an envelope, and so without a name to publish it under.
-const NO_ENVELOPE: &str = "28-analytics-telemetry-realmoneyTransaction.json";
+/// Telemetry and an audit log: not envelopes.
+const NO_ENVELOPES: [&str; 2] = [
+    "28-analytics-telemetry-realmoneyTransaction.json",
+    "30-sdk-emitted-auditlog.json",
+];
 
 /// The sample envelopes, by file name.
 ///
@@ -31,7 +34,7 @@ pub fn samples() -> Result<Vec<(String, Event)>> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        if !name.ends_with(".json") || name == NO_ENVELOPE {
+        if !name.ends_with(".json") || NO_ENVELOPES.contains(&&*name) {
             continue;
         }
         let event = Event::decode(fs::read(&path)?).with_context(|| name.clone())?;

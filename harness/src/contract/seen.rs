@@ -63,7 +63,6 @@ pub(super) struct Call {
     pub(super) topic: String,
     pub(super) partition: i32,
     pub(super) offset: i64,
-    pub(super) attempt: u32,
     pub(super) key: Option<String>,
     pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
     pub(super) timestamp: Option<SystemTime>,
@@ -75,7 +74,6 @@ impl Call {
             topic: context.topic().to_string(),
             partition: context.partition(),
             offset: context.offset(),
-            attempt: context.attempt(),
             key: context
                 .key()
                 .map(|key| String::from_utf8_lossy(key).into_owned()),
