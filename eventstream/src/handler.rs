@@ -63,6 +63,8 @@ pub(crate) struct Record {
     pub(crate) key: Option<Range<usize>>,
     pub(crate) value: Option<Range<usize>>,
     pub(crate) headers: Headers,
+    /// The envelope, once it has been decoded.
+    pub(crate) event: Option<Event>,
 }
 
 /// Names and values of a record's headers.

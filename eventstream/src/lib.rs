@@ -1,9 +1,60 @@
-//! Publish and consume event envelopes over Apache Kafka.
+//! Publish and consume event envelopes over Apache Kafka: nothing lost without a word, order kept
+//! within a key, everything bounded, next to no cost over librdkafka.
+//!
+//! The wire format is that of AccelByte's Go SDK (`eventstream-go-sdk` v3 and v4), so services in
+//! both languages share topics, partitions and consumer groups.
+//!
+//! ```
+//! use eventstream::{BrokerConfig, Client, Context, Event, Publish, StartOffset, Stream, Subscribe};
+//! use std::time::Duration;
+//!
+//! #[derive(serde::Serialize)]
+//! struct LoggedIn { platform: &'static str }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), eventstream::Error> {
+//! // A broker inside the process; `Stream::Kafka` and a list of brokers is all that differs.
+//! let client = Client::new("dev", Stream::Embedded, [""; 0], BrokerConfig::new())?;
+//!
+//! let event = Publish::new("userAuthentication", "userLoggedIn")
+//!     .payload(&LoggedIn { platform: "steam" });
+//! let receipt = client.publish(event).await?; // accepted into the bounded buffer
+//! let delivery = receipt.await?;              // stored by the broker
+//! assert_eq!(delivery.offset(), 0);
+//!
+//! let (seen, mut events) = tokio::sync::mpsc::unbounded_channel();
+//! let handler = move |_: Context, event: Event| {
+//!     let seen = seen.clone();
+//!     async move { seen.send(event) }
+//! };
+//! let subscription = client
+//!     .register(
+//!         Subscribe::new("userAuthentication")
+//!             .group_id("inventory")
+//!             .offset(StartOffset::Head)
+//!             .on("userLoggedIn", handler),
+//!     )
+//!     .await?;
+//! let event = events.recv().await.expect("one event");
+//! assert_eq!(event.payload().get("platform").map(|p| p.to_string()), Some("\"steam\"".into()));
+//!
+//! let undelivered = client.shutdown(Duration::from_secs(10)).await;
+//! assert!(undelivered.is_empty());
+//! # drop(subscription);
+//! # Ok(()) }
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | publish | [`Publish`], [`Client::publish`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
+//! | handle | [`Subscribe`], [`Client::register`], [`Context`], [`Event`], [`Ordering`], [`Retry`] |
+//! | configure | [`BrokerConfig`], [`Security`], [`ClientBuilder`] |
+//! | watch | [`Health`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
+//! | test | [`EmbeddedBroker`], [`Stream`] |
 
 mod audit;
 mod client;
 mod config;
-#[allow(dead_code, unused_imports)]
 mod delivery;
 mod error;
 mod event;

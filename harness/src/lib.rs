@@ -1,1 +1,49 @@
-//! Real Kafka for tests and benches.
+//! Real Apache Kafka and a Go peer, for the tests and benches of `eventstream`.
+//!
+//! `cargo xtask setup` fetches the jars and builds the peer once; nothing here downloads by itself. A test asks for
+//! [`shared`] (one node for the whole test binary) or starts what it needs:
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use eventstream_harness::{Kafka, unique_topic};
+//!
+//! let kafka = Kafka::builder().nodes(3).start()?;
+//! let topic = unique_topic("survives_a_killed_node");
+//! kafka.admin()?.create_topic(&topic, 6, 3, &[])?;
+//! kafka.kill(2)?;
+//! kafka.restart(2)?;
+//! assert_eq!(kafka.admin()?.count_records(&topic)?, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | `jars` | Apache Kafka from Maven Central into `.kafka/` |
+//! | `kafka` | brokers as child processes: properties, storage, start, faults |
+//! | `certificates` | a CA, a server and the client certificates of a secured broker |
+//! | `admin` | blocking administration and reading, over librdkafka and Kafka's own tools |
+//! | `go_peer` | a Go program that speaks the same envelopes |
+//! | `guard` | child processes that cannot outlive the test |
+
+mod admin;
+mod certificates;
+mod go_peer;
+mod guard;
+mod jars;
+mod kafka;
+mod paths;
+mod ports;
+mod shared;
+mod wait;
+
+pub use admin::{Admin, RawRecord};
+pub use certificates::{Certificates, Identity};
+pub use go_peer::{GoPeer, PeerConsume, PeerConsumer, PeerHeader, PeerRecord};
+pub use guard::Guarded;
+pub use jars::{DEFAULT_VERSION, Jars, OLDER_VERSION};
+pub use kafka::{Kafka, KafkaBuilder, Secured, User};
+pub use paths::{home, workspace};
+pub use rustix::process::Signal;
+pub use shared::{BROKERS_VARIABLE, Shared, shared, unique_topic};
+pub use wait::eventually;

@@ -1,1 +1,53 @@
-fn main() {}
+//! The chores of this workspace, as `cargo xtask <chore>`.
+
+mod kafka;
+mod setup;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The chores of this workspace", version)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Fetch and build what the tests need: Apache Kafka, the Go peer, cargo-deny
+    Setup,
+    /// Check and test everything; installs what is missing first
+    Test {
+        /// Only what needs no real Kafka and no Go: for the minutes between two edits
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Run Apache Kafka
+    #[command(subcommand)]
+    Kafka(KafkaChore),
+}
+
+#[derive(Subcommand)]
+enum KafkaChore {
+    /// Start a cluster and run it until Ctrl-C; the first line on stdout is its address
+    Up(kafka::Up),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().chore {
+        Chore::Setup => setup::run(),
+        Chore::Test { quick } => test::run(quick),
+        Chore::Kafka(KafkaChore::Up(up)) => up.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -90,6 +90,11 @@ impl Backoff {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn jitter_part(&self) -> f64 {
+        self.jitter
+    }
+
     pub(super) fn delay(&self, retry: u32, jitter: &mut Jitter) -> Duration {
         let off = self.jitter.clamp(0.0, 1.0) * jitter.fraction();
         self.ceiling(retry).mul_f64(1.0 - off)

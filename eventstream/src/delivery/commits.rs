@@ -68,7 +68,8 @@ impl Commits {
                 Some(up_to)
             }
             CommitMode::AfterEach | CommitMode::BeforeProcessing => {
-                if !self.is_idle() || self.confirmed >= Some(up_to) {
+                // A failed commit may have arrived all the same: never commit below it.
+                if !self.is_idle() || self.confirmed >= Some(up_to) || self.sent > Some(up_to) {
                     return None;
                 }
                 Some(self.send(up_to, None))

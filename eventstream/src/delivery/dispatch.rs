@@ -10,13 +10,18 @@ impl<R: Clone> Partition<R> {
         if let Some(action) = self.told.pop_front() {
             return Some(action);
         }
+        if self.phase == Phase::Draining
+            && self.sabotaged(Sabotage::DispatchAfterRevoke)
+            && let Some(action) = self.start()
+        {
+            return Some(action);
+        }
         match self.phase {
             Phase::Active => self
                 .write_letter()
                 .or_else(|| self.commit())
                 .or_else(|| self.pause_or_resume())
                 .or_else(|| self.start()),
-            Phase::Draining if self.sabotaged(Sabotage::DispatchAfterRevoke) => self.start(),
             Phase::Draining if self.in_flight == 0 || self.sabotaged(Sabotage::DrainedTooEarly) => {
                 self.phase = Phase::Drained;
                 self.window.clear();
@@ -30,7 +35,13 @@ impl<R: Clone> Partition<R> {
         let (id, letter) = self.letters.start()?;
         self.in_flight += 1;
         if self.sabotaged(Sabotage::ReleaseBeforeDeadLetterAck) {
-            self.free_lane(id);
+            if let Some(key) = self.window.get(id.ticket).map(|slot| slot.key)
+                && let Some(route) = id.route.and_then(|route| self.route(route))
+            {
+                let lane = route.lanes.key_of(id.ticket, key);
+                route.lanes.finish(lane);
+            }
+            self.list_all();
         }
         self.failure(id, letter.reason, letter.attempts)
             .map(Action::DeadLetter)
@@ -126,6 +137,7 @@ impl<R: Clone> Partition<R> {
     }
 
     fn start(&mut self) -> Option<Action<R>> {
+        let leave_empty = self.sabotaged(Sabotage::LeavePlacesEmpty);
         while let Some(id) = self.listed.pop_front() {
             let Some(at) = self.routes.iter().position(|route| route.id == id) else {
                 continue;
@@ -148,11 +160,17 @@ impl<R: Clone> Partition<R> {
             let Some((ticket, attempt)) = route.lanes.start() else {
                 continue;
             };
-            if route.lanes.next().is_some() {
+            if route.lanes.next().is_some() && !leave_empty {
                 route.listed = true;
                 self.listed.push_back(id);
             }
             self.in_flight += 1;
+            if self.sabotaged(Sabotage::StoreBeforeDone)
+                && let Some(slot) = self.window.get(ticket)
+            {
+                let up_to = slot.offset + 1;
+                self.window.raise(up_to);
+            }
             let slot = self
                 .window
                 .get(ticket)
@@ -180,18 +198,14 @@ impl<R: Clone> Partition<R> {
 
     /// Notes that a route may have something to start.
     pub(super) fn list(&mut self, id: RouteId) {
-        if let Some(route) = self.routes.iter_mut().find(|route| route.id == id)
-            && !route.listed
-        {
-            route.listed = true;
-            self.listed.push_back(id);
+        if let Some(route) = self.routes.iter_mut().find(|route| route.id == id) {
+            route.list(&mut self.listed);
         }
     }
 
     pub(super) fn list_all(&mut self) {
-        for route in self.routes.iter_mut().filter(|route| !route.listed) {
-            route.listed = true;
-            self.listed.push_back(route.id);
+        for route in &mut self.routes {
+            route.list(&mut self.listed);
         }
     }
 

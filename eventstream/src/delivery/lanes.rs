@@ -1,4 +1,5 @@
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::events::Ticket;
 use super::policy::Ordering;
@@ -25,7 +26,7 @@ pub(super) struct Lanes {
 enum Store {
     Whole(Lane),
     /// Lanes are removed when empty, so memory follows the buffered records, not the keys seen.
-    Keyed(HashMap<LaneKey, Lane>),
+    Keyed(HashMap<LaneKey, Lane, BuildHasherDefault<Mix>>),
 }
 
 struct Lane {
@@ -50,7 +51,7 @@ impl Lanes {
     pub(super) fn new(ordering: Ordering) -> Self {
         let (limit, store) = match ordering {
             Ordering::PerPartition | Ordering::Serial => (1, Store::Whole(Lane::empty())),
-            Ordering::PerKey(limit) => (limit.max(1), Store::Keyed(HashMap::new())),
+            Ordering::PerKey(limit) => (limit.max(1), Store::Keyed(HashMap::default())),
         };
         Self {
             limit,
@@ -208,5 +209,31 @@ impl Lane {
             rest: VecDeque::new(),
             attempts: 0,
         }
+    }
+}
+
+/// Spreads a lane's key. Keys are hashes already, so a multiplication does where the standard
+/// hasher would cost more than the rest of the machine.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        self.write_u64(value as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table looks at both ends; the good bits are the upper ones.
+        self.0.rotate_left(26)
     }
 }

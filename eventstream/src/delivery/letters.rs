@@ -62,6 +62,11 @@ impl Letters {
         Some(*letter)
     }
 
+    /// There will be no other write.
+    pub(super) fn forget(&mut self, id: LetterId) {
+        self.letters.remove(&id);
+    }
+
     /// The wait before another write is over.
     pub(super) fn wake(&mut self, id: LetterId) {
         if self.letters.get(&id).is_some_and(|letter| !letter.writing) {

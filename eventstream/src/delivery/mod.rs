@@ -36,6 +36,11 @@ mod settle;
 mod time;
 mod window;
 
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
 pub use backoff::Backoff;
 pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
 

@@ -158,6 +158,9 @@ impl<R: Clone> Partition<R> {
     /// The offset that may be committed: every lower one is done (at most once: was released).
     /// `None` before the first, and where the partition is lost.
     pub(crate) fn watermark(&self) -> Option<i64> {
+        if self.sabotaged(Sabotage::WatermarkGoesBack) && self.in_flight == 0 {
+            return self.window.watermark().map(|up_to| up_to - 1);
+        }
         if self.phase == Phase::Lost {
             None
         } else {
@@ -184,30 +187,40 @@ impl<R: Clone> Partition<R> {
         if self.phase != Phase::Active || self.window.has_seen(offset) {
             return;
         }
-        let plan = self.admit(plan);
-        let deliveries = match &plan {
-            Plan::Many(routes) => u32::try_from(routes.len()).unwrap_or(u32::MAX),
-            Plan::One(_) | Plan::Unmatched | Plan::Undecodable => 1,
-        };
         let gated = self.at_most_once();
-        let queued = if gated { Plan::Unmatched } else { plan.clone() };
-        let kind = match plan {
-            Plan::Unmatched => Some(Reason::Unmatched),
-            Plan::Undecodable => Some(Reason::Undecodable),
-            Plan::One(_) | Plan::Many(_) => None,
-        };
-        let ticket = self.window.push(Arrival {
+        let mut arrival = Arrival {
             offset,
             key,
             size,
             body,
             plan,
-            deliveries,
-        });
-        match kind {
-            Some(reason) => self.unroutable(ticket, reason),
-            None if !gated => self.queue(ticket, key, &queued),
-            None => {}
+            deliveries: 1,
+        };
+        // Nearly every record: one route, no gate.
+        if let Plan::One(id) = arrival.plan
+            && !gated
+            && let Some(route) = self
+                .routes
+                .iter_mut()
+                .find(|route| route.id == id && !route.closing)
+        {
+            let ticket = self.window.push(arrival);
+            route.owed += 1;
+            route.lanes.push(route.lanes.key_of(ticket, key), ticket);
+            route.list(&mut self.listed);
+            return;
+        }
+        let plan = self.admit(arrival.plan);
+        if let Plan::Many(routes) = &plan {
+            arrival.deliveries = u32::try_from(routes.len()).unwrap_or(u32::MAX);
+        }
+        arrival.plan = plan.clone();
+        let ticket = self.window.push(arrival);
+        match plan {
+            Plan::Unmatched => self.unroutable(ticket, Reason::Unmatched),
+            Plan::Undecodable => self.unroutable(ticket, Reason::Undecodable),
+            Plan::One(_) | Plan::Many(_) if gated => {}
+            Plan::One(_) | Plan::Many(_) => self.queue(ticket, key, &plan),
         }
     }
 

@@ -20,9 +20,7 @@ impl<R: Clone> Partition<R> {
         }
         self.phase = Phase::Lost;
         self.timers.clear();
-        // What was already decided about records is still told.
-        self.told
-            .retain(|action| matches!(action, Action::Skipped(_) | Action::RouteDrained { .. }));
+        // What was decided before is still told: `told` holds facts only.
         for route in &self.routes {
             let cancel = |ticket| Action::Cancel {
                 ticket,

@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use super::config::RouteOptions;
 use super::events::RouteId;
 use super::lanes::Lanes;
@@ -40,6 +42,14 @@ impl Route {
             closing: false,
             halted: false,
             listed: false,
+        }
+    }
+
+    /// Takes its turn among those that may have something to start.
+    pub(super) fn list(&mut self, listed: &mut VecDeque<RouteId>) {
+        if !self.listed {
+            self.listed = true;
+            listed.push_back(self.id);
         }
     }
 

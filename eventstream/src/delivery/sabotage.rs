@@ -6,6 +6,8 @@ pub(super) enum Sabotage {
     StoreBeforeDone,
     /// The watermark follows the record that finished last, whatever is still open below.
     CommitNotContiguous,
+    /// The watermark is one lower while nothing is in flight.
+    WatermarkGoesBack,
     /// A commit that failed counts as confirmed.
     BelieveFailedCommit,
     /// Records still start while the partition drains.
@@ -26,6 +28,8 @@ pub(super) enum Sabotage {
     ForgetRetry,
     /// A partition that paused stays so.
     ForgetResume,
+    /// One lane starts where several may.
+    LeavePlacesEmpty,
     /// `Drained` does not wait for what runs.
     DrainedTooEarly,
     /// At most once: a record runs before its commit is confirmed.

@@ -51,6 +51,8 @@ impl<R: Clone> Partition<R> {
         };
         let next = route.after_failure(attempts - extra);
         let retry = route.retry;
+        // A place is free, whatever came of the record.
+        route.list(&mut self.listed);
         self.in_flight -= 1;
         let letter = LetterId {
             ticket,
@@ -67,8 +69,6 @@ impl<R: Clone> Partition<R> {
                 (next, _) => self.give_up(letter, Reason::Exhausted, attempts, next),
             },
         }
-        // A place is free, whatever came of the record.
-        self.list(id);
     }
 
     /// The lane waits, and with it all that comes after the record in it.
@@ -140,8 +140,11 @@ impl<R: Clone> Partition<R> {
         } else if self.phase == Phase::Active {
             let at = now.after(self.config.backoff.delay(letter.failures, &mut self.jitter));
             self.timers.push(Reverse((at, Timer::Letter(id))));
-        } else if self.at_most_once() && id.route.is_some() {
-            self.skip(id, letter.reason, letter.attempts);
+        } else {
+            self.letters.forget(id);
+            if self.at_most_once() && id.route.is_some() {
+                self.skip(id, letter.reason, letter.attempts);
+            }
         }
     }
 
@@ -193,19 +196,24 @@ impl<R: Clone> Partition<R> {
         self.finish(id);
     }
 
-    /// A delivery is done.
+    /// A delivery is done. Every record comes this way, so each thing is looked up once.
     pub(super) fn finish(&mut self, id: LetterId) {
-        self.free_lane(id);
+        let Some(slot) = self.window.get(id.ticket) else {
+            return;
+        };
+        let (key, up_to) = (slot.key, slot.offset + 1);
         if let Some(route_id) = id.route
-            && let Some(route) = self.route(route_id)
+            && let Some(route) = self.routes.iter_mut().find(|route| route.id == route_id)
         {
+            let lane = route.lanes.key_of(id.ticket, key);
+            route.lanes.finish(lane);
             route.owed -= 1;
-            self.remove_if_drained(route_id);
+            route.list(&mut self.listed);
+            if route.closing {
+                self.remove_if_drained(route_id);
+            }
         }
-        if self.sabotaged(Sabotage::CommitNotContiguous)
-            && let Some(slot) = self.window.get(id.ticket)
-        {
-            let up_to = slot.offset + 1;
+        if self.sabotaged(Sabotage::CommitNotContiguous) {
             self.window.raise(up_to);
         }
         self.window.finish_one(id.ticket);
@@ -226,17 +234,5 @@ impl<R: Clone> Partition<R> {
             offset: slot.offset,
             body: slot.body(),
         })
-    }
-
-    /// The lane of a delivery goes on to what comes next in it.
-    pub(super) fn free_lane(&mut self, id: LetterId) {
-        if let Some(route_id) = id.route
-            && let Some(key) = self.window.get(id.ticket).map(|slot| slot.key)
-            && let Some(route) = self.route(route_id)
-        {
-            let lane = route.lanes.key_of(id.ticket, key);
-            route.lanes.finish(lane);
-            self.list(route_id);
-        }
     }
 }

@@ -19,7 +19,11 @@ pub(crate) struct Reporter {
 #[derive(Debug, Default)]
 struct Connection {
     last_error: Option<Error>,
+    /// The brokers said that they do not let this client in.
     refused: Option<Error>,
+    /// They behaved as brokers do that speak another protocol; so does a broker that comes up or a
+    /// balancer with nothing behind it.
+    suspected: Option<Error>,
     accepted: bool,
 }
 
@@ -56,10 +60,14 @@ impl Reporter {
     /// An error of the client as a whole: a broker that cannot be reached, a refused credential.
     pub(crate) fn error(&self, error: KafkaError, reason: &str) -> Error {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        let error = describe(code, reason);
+        let (error, verdict) = describe(code, reason);
         let mut state = self.state.lock();
-        if error.kind() == ErrorKind::Authentication && !state.accepted {
-            state.refused = Some(error.clone());
+        if !state.accepted {
+            match verdict {
+                Verdict::Refused => state.refused = Some(error.clone()),
+                Verdict::Suspect => state.suspected = Some(error.clone()),
+                Verdict::Other => {}
+            }
         }
         state.last_error = Some(error.clone());
         drop(state);
@@ -75,11 +83,19 @@ impl Reporter {
         state.accepted = true;
         state.last_error = None;
         state.refused = None;
+        state.suspected = None;
     }
 
     /// Why the brokers do not let this client in, where they said so and never did.
     pub(crate) fn refused(&self) -> Option<Error> {
         self.state.lock().refused.clone()
+    }
+
+    /// As [`refused`](Self::refused), or what looks like it: for a question, where an early answer
+    /// is worth more than a certain one. Not for events: those wait until their timeout.
+    pub(crate) fn suspected(&self) -> Option<Error> {
+        let state = self.state.lock();
+        state.refused.clone().or_else(|| state.suspected.clone())
     }
 
     /// The last error since a broker answered.
@@ -88,19 +104,24 @@ impl Reporter {
     }
 }
 
+/// What an error says of this client's right to be there.
+enum Verdict {
+    Refused,
+    Suspect,
+    Other,
+}
+
 /// Names the cause and the remedy where librdkafka's text is known to hide them.
-fn describe(code: Code, reason: &str) -> Error {
+fn describe(code: Code, reason: &str) -> (Error, Verdict) {
+    use Verdict::{Refused, Suspect};
     let lower = reason.to_lowercase();
     let remedy = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
-    let (kind, hint) = if remedy(&[
+    let (verdict, hint) = if remedy(&[
         "sasl authentication error",
         "invalid credentials",
         "authentication failed",
     ]) {
-        (
-            ErrorKind::Authentication,
-            "check the SASL mechanism, user name and password",
-        )
+        (Refused, "check the SASL mechanism, user name and password")
     } else if remedy(&[
         "certificate verify failed",
         "unable to get local issuer",
@@ -108,7 +129,7 @@ fn describe(code: Code, reason: &str) -> Error {
         "self signed",
     ]) {
         (
-            ErrorKind::Authentication,
+            Refused,
             "the broker's certificate is not signed by a trusted authority: name its CA (`ca_file`)",
         )
     } else if remedy(&[
@@ -116,10 +137,7 @@ fn describe(code: Code, reason: &str) -> Error {
         "certificate expired",
         "certificate has expired",
     ]) {
-        (
-            ErrorKind::Authentication,
-            "a certificate has expired: renew it",
-        )
+        (Refused, "a certificate has expired: renew it")
     } else if remedy(&[
         "certificate_required",
         "bad certificate",
@@ -129,7 +147,7 @@ fn describe(code: Code, reason: &str) -> Error {
         "handshake failure",
     ]) {
         (
-            ErrorKind::Authentication,
+            Refused,
             "the broker wants a client certificate that it trusts: set `cert_file` and `key_file`",
         )
     } else if remedy(&[
@@ -139,7 +157,7 @@ fn describe(code: Code, reason: &str) -> Error {
         "connecting to a plaintext",
     ]) {
         (
-            ErrorKind::Authentication,
+            Suspect,
             "this port does not speak TLS: use the TLS port, or switch TLS off",
         )
     } else if remedy(&[
@@ -148,12 +166,65 @@ fn describe(code: Code, reason: &str) -> Error {
         "connection closed: tls",
     ]) {
         (
-            ErrorKind::Authentication,
+            Suspect,
             "this port seems to want TLS or SASL: check `security.protocol`",
         )
     } else {
         let (kind, retriable) = super::error::classify(code);
-        return Error::new(kind, format!("kafka: {}", reason.trim())).with_retriable(retriable);
+        let error = Error::new(kind, format!("kafka: {}", reason.trim()));
+        return (error.with_retriable(retriable), Verdict::Other);
     };
-    Error::new(kind, format!("kafka: {}; {hint}", reason.trim())).with_retriable(false)
+    let text = format!("kafka: {}; {hint}", reason.trim());
+    let error = Error::new(ErrorKind::Authentication, text).with_retriable(false);
+    (error, verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(reporter: &Reporter, reason: &str) {
+        reporter.error(KafkaError::Global(Code::BrokerTransportFailure), reason);
+    }
+
+    #[test]
+    fn a_refusal_is_certain_only_where_the_broker_says_so() {
+        let reporter = Reporter::new("test".into(), LogMode::Off);
+        hear(
+            &reporter,
+            "Disconnected while requesting ApiVersion: might be caused by incorrect \
+             security.protocol configuration",
+        );
+        assert!(
+            reporter.refused().is_none(),
+            "a broker that comes up does that too"
+        );
+        assert!(reporter.suspected().is_some());
+        hear(
+            &reporter,
+            "SASL authentication error: Authentication failed",
+        );
+        let refused = reporter.refused().expect("refused");
+        assert_eq!(refused.kind(), ErrorKind::Authentication);
+        assert!(!refused.is_retriable());
+    }
+
+    #[test]
+    fn an_answer_clears_what_was_wrong() {
+        let reporter = Reporter::new("test".into(), LogMode::Off);
+        hear(
+            &reporter,
+            "SASL authentication error: Authentication failed",
+        );
+        assert!(reporter.last_error().is_some());
+        reporter.accepted();
+        assert!(reporter.last_error().is_none() && reporter.refused().is_none());
+        hear(
+            &reporter,
+            "SASL authentication error: Authentication failed",
+        );
+        assert!(reporter.refused().is_none(), "it was let in before");
+        reporter.accepted();
+        assert!(reporter.last_error().is_none());
+    }
 }

@@ -95,7 +95,7 @@ pub(super) fn fetch(
             };
         // Errors and log lines only: nothing is subscribed.
         let _ = client.poll(Duration::ZERO);
-        if let Some(refused) = reporter.refused() {
+        if let Some(refused) = reporter.suspected() {
             return Err(refused);
         }
         if deadline <= Instant::now() {

@@ -100,7 +100,6 @@ impl Kafka {
         })?);
         let strict = config.strict_validation;
         let consumers = Consumers::new(
-            name,
             Arc::clone(&prefix),
             config,
             Arc::clone(&configs),

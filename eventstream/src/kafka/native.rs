@@ -376,7 +376,7 @@ unsafe fn slice<'a>(data: *const c_void, len: usize) -> Option<&'a [u8]> {
 /// # Safety
 ///
 /// `event` must be a live log event.
-unsafe fn log<C: ClientContext>(event: *mut sys::rd_kafka_event_t, context: &Arc<C>) {
+pub(crate) unsafe fn log<C: ClientContext>(event: *mut sys::rd_kafka_event_t, context: &Arc<C>) {
     let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
     // SAFETY: the strings live as long as the event.
     unsafe {

@@ -30,7 +30,40 @@ struct State {
     epoch: u64,
     /// Events in flight for each epoch that is not over, the oldest first.
     epochs: VecDeque<(u64, usize)>,
-    flushes: Vec<(u64, Waker)>,
+    flushes: Vec<Flush>,
+    next_flush: u64,
+}
+
+/// A flush that somebody waits for.
+struct Flush {
+    number: u64,
+    epoch: u64,
+    waker: Waker,
+}
+
+/// Events that have left, to be released together: one lock for many reports keeps the delivery
+/// thread off the publishers' path.
+#[derive(Default)]
+pub(crate) struct Left {
+    events: usize,
+    bytes: usize,
+    epochs: Vec<(u64, usize)>,
+}
+
+impl Left {
+    pub(crate) fn add(&mut self, slot: &SlotRef, bytes: usize) {
+        self.events += 1;
+        self.bytes += bytes;
+        let epoch = slot.epoch();
+        match self.epochs.last_mut() {
+            Some((e, count)) if *e == epoch => *count += 1,
+            _ => self.epochs.push((epoch, 1)),
+        }
+    }
+
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
 }
 
 struct Waiter {
@@ -66,6 +99,7 @@ impl Admission {
                 epoch: 0,
                 epochs: VecDeque::new(),
                 flushes: Vec::new(),
+                next_flush: 0,
             }),
         }
     }
@@ -91,48 +125,64 @@ impl Admission {
         }
     }
 
-    /// Ends the stay of an event.
+    /// Ends the stay of one event.
     pub(crate) fn release(&self, slot: &SlotRef, bytes: usize) {
+        let mut left = Left::default();
+        left.add(slot, bytes);
+        self.release_all(&mut left);
+    }
+
+    /// Ends the stay of these events, and empties the list.
+    pub(crate) fn release_all(&self, left: &mut Left) {
         let mut state = self.state.lock();
-        state.events -= 1;
-        state.bytes -= bytes;
-        let epoch = slot.epoch();
-        if let Some((_, count)) = state.epochs.iter_mut().find(|(e, _)| *e == epoch) {
-            *count -= 1;
-            if *count == 0 {
-                state.wake_flushes();
+        state.events -= std::mem::take(&mut left.events);
+        state.bytes -= std::mem::take(&mut left.bytes);
+        let mut wakers = Vec::new();
+        for (epoch, gone) in left.epochs.drain(..) {
+            if let Some((_, count)) = state.epochs.iter_mut().find(|(e, _)| *e == epoch) {
+                *count -= gone;
+                if *count == 0 {
+                    state.take_flushes(&mut wakers);
+                }
             }
         }
-        self.admit_waiters(&mut state);
+        if self.has_slack(&state) {
+            self.admit_waiters(&mut state, &mut wakers);
+        }
+        drop(state);
+        wake(wakers);
+    }
+
+    /// Whether it is worth waking those who wait: once a sixteenth of the buffer is free. A
+    /// publisher that waits then finds room for many events; woken for each place that comes free
+    /// it would sleep and wake for every few. In a buffer of less than 16 each place counts.
+    fn has_slack(&self, state: &State) -> bool {
+        let (events, bytes) = (self.max_events / 16, self.max_bytes / 16);
+        state.events == 0
+            || (state.events + events <= self.max_events && state.bytes + bytes <= self.max_bytes)
     }
 
     /// Refuses everything from now on, those who wait included.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        for waiter in std::mem::take(&mut state.waiters) {
-            waiter.settle(WaiterState::Refused);
+        let waiters = std::mem::take(&mut state.waiters);
+        drop(state);
+        for waiter in waiters {
+            wake(waiter.settle(WaiterState::Refused));
         }
     }
 
     /// Completes when every event that was admitted before this call has left.
-    pub(crate) fn flushed(&self) -> impl Future<Output = ()> + Send + '_ {
-        let epoch = {
-            let mut state = self.state.lock();
-            state.epoch += 1;
-            state.epoch - 1
-        };
-        std::future::poll_fn(move |cx| {
-            let mut state = self.state.lock();
-            if state.is_over(epoch) {
-                return Poll::Ready(());
-            }
-            state
-                .flushes
-                .retain(|(_, waker)| !waker.will_wake(cx.waker()));
-            state.flushes.push((epoch, cx.waker().clone()));
-            Poll::Pending
-        })
+    pub(crate) fn flushed(&self) -> Flushed<'_> {
+        let mut state = self.state.lock();
+        state.epoch += 1;
+        state.next_flush += 1;
+        Flushed {
+            admission: self,
+            number: state.next_flush,
+            epoch: state.epoch - 1,
+        }
     }
 
     /// Events and bytes in flight.
@@ -151,7 +201,8 @@ impl Admission {
             || (state.events < self.max_events && state.bytes + bytes <= self.max_bytes)
     }
 
-    fn admit_waiters(&self, state: &mut State) {
+    /// The wakers are for after the lock: who is woken may come straight back here.
+    fn admit_waiters(&self, state: &mut State, wakers: &mut Vec<Waker>) {
         while let Some(first) = state.waiters.front() {
             if !self.fits(state, first.bytes) {
                 return;
@@ -159,8 +210,14 @@ impl Admission {
             let waiter = Arc::clone(first);
             state.waiters.pop_front();
             let slot = state.admit(waiter.bytes);
-            waiter.settle(WaiterState::Admitted(slot));
+            wakers.extend(waiter.settle(WaiterState::Admitted(slot)));
         }
+    }
+}
+
+fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        waker.wake();
     }
 }
 
@@ -185,11 +242,11 @@ impl State {
         self.epochs.front().is_none_or(|(e, _)| *e > epoch)
     }
 
-    fn wake_flushes(&mut self) {
+    fn take_flushes(&mut self, wakers: &mut Vec<Waker>) {
         let mut i = 0;
         while i < self.flushes.len() {
-            if self.is_over(self.flushes[i].0) {
-                self.flushes.swap_remove(i).1.wake();
+            if self.is_over(self.flushes[i].epoch) {
+                wakers.push(self.flushes.swap_remove(i).waker);
             } else {
                 i += 1;
             }
@@ -198,11 +255,47 @@ impl State {
 }
 
 impl Waiter {
-    fn settle(&self, to: WaiterState) {
-        let before = std::mem::replace(&mut *self.state.lock(), to);
-        if let WaiterState::Waiting(Some(waker)) = before {
-            waker.wake();
+    fn settle(&self, to: WaiterState) -> Option<Waker> {
+        match std::mem::replace(&mut *self.state.lock(), to) {
+            WaiterState::Waiting(waker) => waker,
+            _ => None,
         }
+    }
+}
+
+/// The future of [`Admission::flushed`].
+pub(crate) struct Flushed<'a> {
+    admission: &'a Admission,
+    number: u64,
+    epoch: u64,
+}
+
+impl Future for Flushed<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.admission.state.lock();
+        if state.is_over(self.epoch) {
+            return Poll::Ready(());
+        }
+        // By number, not by waker: one task may wait for two flushes.
+        let known = state.flushes.iter_mut().find(|f| f.number == self.number);
+        match known {
+            Some(flush) => flush.waker.clone_from(cx.waker()),
+            None => state.flushes.push(Flush {
+                number: self.number,
+                epoch: self.epoch,
+                waker: cx.waker().clone(),
+            }),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Flushed<'_> {
+    fn drop(&mut self) {
+        let mut state = self.admission.state.lock();
+        state.flushes.retain(|f| f.number != self.number);
     }
 }
 
@@ -249,14 +342,17 @@ impl Future for Admit<'_> {
 impl Drop for Admit<'_> {
     fn drop(&mut self) {
         let Some(waiter) = &self.waiter else { return };
-        // Out of the queue first: from then on no one else settles this waiter.
+        // Out of the queue first: from then on no one else settles this waiter. The longest wait
+        // ends first, so the search is short.
         let mut state = self.admission.state.lock();
-        let before = state.waiters.len();
-        state.waiters.retain(|w| !Arc::ptr_eq(w, waiter));
-        let was_waiting = state.waiters.len() < before;
-        if was_waiting {
+        let place = state.waiters.iter().position(|w| Arc::ptr_eq(w, waiter));
+        if let Some(place) = place {
+            state.waiters.remove(place);
             // Those behind may fit where this one, being larger, did not.
-            self.admission.admit_waiters(&mut state);
+            let mut wakers = Vec::new();
+            self.admission.admit_waiters(&mut state, &mut wakers);
+            drop(state);
+            wake(wakers);
             return;
         }
         drop(state);
@@ -268,94 +364,4 @@ impl Drop for Admit<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::receipt::block_on;
-    use futures_util::FutureExt;
-
-    #[test]
-    fn refuses_when_events_or_bytes_are_used_up() {
-        let admission = Admission::new(2, 100);
-        let a = admission.try_admit(60).expect("fits");
-        assert_eq!(admission.try_admit(60).err(), Some(Refused::Full));
-        let _b = admission.try_admit(40).expect("fits");
-        assert_eq!(admission.try_admit(0).err(), Some(Refused::Full));
-        admission.release(&a, 60);
-        assert!(admission.try_admit(60).is_ok());
-    }
-
-    #[test]
-    fn admits_an_event_larger_than_the_buffer_alone() {
-        let admission = Admission::new(10, 100);
-        let big = admission.try_admit(500).expect("alone");
-        assert_eq!(admission.try_admit(1).err(), Some(Refused::Full));
-        admission.release(&big, 500);
-        assert_eq!(admission.in_flight(), (0, 0));
-    }
-
-    #[test]
-    fn serves_waiters_in_order_and_lets_no_one_overtake() {
-        let admission = Admission::new(1, 100);
-        let held = admission.try_admit(1).expect("fits");
-        let mut first = Box::pin(admission.admit(1));
-        let mut second = Box::pin(admission.admit(1));
-        assert!(first.as_mut().now_or_never().is_none());
-        assert!(second.as_mut().now_or_never().is_none());
-        admission.release(&held, 1);
-        assert_eq!(admission.try_admit(1).err(), Some(Refused::Full));
-        assert!(second.as_mut().now_or_never().is_none());
-        let slot = first
-            .as_mut()
-            .now_or_never()
-            .expect("first in line")
-            .expect("open");
-        admission.release(&slot, 1);
-        assert!(second.as_mut().now_or_never().expect("next").is_ok());
-    }
-
-    #[test]
-    fn a_dropped_waiter_leaks_nothing() {
-        let admission = Admission::new(1, 100);
-        let held = admission.try_admit(1).expect("fits");
-        let mut waiting = Box::pin(admission.admit(1));
-        let mut admitted = Box::pin(admission.admit(1));
-        assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(admitted.as_mut().now_or_never().is_none());
-        drop(waiting);
-        admission.release(&held, 1);
-        // Settled, but dropped before it was polled again.
-        drop(admitted);
-        assert_eq!(admission.in_flight(), (0, 0));
-        assert!(admission.try_admit(1).is_ok());
-    }
-
-    #[test]
-    fn close_refuses_waiters_and_newcomers() {
-        let admission = Admission::new(1, 100);
-        let _held = admission.try_admit(1).expect("fits");
-        let mut waiting = Box::pin(admission.admit(1));
-        assert!(waiting.as_mut().now_or_never().is_none());
-        admission.close();
-        assert_eq!(block_on(waiting).err(), Some(Refused::Closed));
-        assert_eq!(admission.try_admit(1).err(), Some(Refused::Closed));
-    }
-
-    #[test]
-    fn a_flush_waits_for_what_was_before_it_only() {
-        let admission = Admission::new(10, 100);
-        let before = admission.try_admit(1).expect("fits");
-        let mut flush = Box::pin(admission.flushed());
-        assert!(flush.as_mut().now_or_never().is_none());
-        let _after = admission.try_admit(1).expect("fits");
-        assert!(flush.as_mut().now_or_never().is_none());
-        admission.release(&before, 1);
-        assert!(flush.as_mut().now_or_never().is_some());
-    }
-
-    #[test]
-    fn a_flush_of_nothing_is_done_at_once() {
-        let admission = Admission::new(10, 100);
-        assert!(admission.flushed().now_or_never().is_some());
-        assert!(admission.flushed().now_or_never().is_some());
-    }
-}
+mod tests;

@@ -1,19 +1,20 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::{Inner, Instance};
+use super::Inner;
+use super::admission::Left;
+use super::instance::Instance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code};
 use crate::kafka::native::Report;
 use crate::receipt::{SlotRef, Stored};
-use crate::stats::WriterStats;
 use crate::undelivered::Undelivered;
 
 /// The callback for events that failed after they were accepted.
@@ -22,6 +23,16 @@ pub(crate) type OnError = Arc<dyn Fn(Undelivered) + Send + Sync>;
 /// How long the delivery thread sleeps in librdkafka when nothing happens. It is woken for
 /// everything that matters; this bounds what a missed wake-up could cost.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// And how long when it waits for a purge, which a publisher in the middle of its call may outrun.
+const PURGING: Duration = Duration::from_millis(20);
+
+/// An instance that was lost sooner than this after its birth is replaced no sooner: what kills
+/// each new one at once, such as a missing right, must not become a storm of new clients.
+const LIFETIME: Duration = Duration::from_secs(1);
+
+/// So many reports share one release of their room.
+const TOGETHER: usize = 256;
 
 /// librdkafka's callbacks of a producer.
 pub(crate) struct DeliveryContext {
@@ -57,24 +68,36 @@ pub(super) fn spawn(inner: Arc<Inner>, instance: Arc<Instance>) -> Result<()> {
         })
 }
 
-fn run(inner: &Arc<Inner>, mut instance: Arc<Instance>) {
-    loop {
-        match serve(inner, &instance) {
-            Ended::Stopped => break,
-            Ended::Lost => {
-                finish_lost(inner, &instance);
-                let next = inner.current.read().as_ref().map(Arc::clone);
-                match next {
-                    Some(next) => instance = next,
-                    None => break,
-                }
-            }
+fn run(inner: &Arc<Inner>, first: Arc<Instance>) {
+    /// Whatever ends the thread, those who wait for its end are told.
+    struct Ending<'a>(&'a Inner);
+    impl Drop for Ending<'_> {
+        fn drop(&mut self) {
+            self.0.admission.close();
+            self.0.current.clear();
+            self.0.ended.send_replace(true);
+            self.0.replaced.send_replace(());
         }
     }
-    // The instance ends on this thread: destroying a librdkafka client may block.
-    inner.current.write().take();
-    drop(instance);
-    inner.ended.send_replace(true);
+    let _ending = Ending(inner);
+    let mut next = Some(first);
+    while let Some(instance) = next {
+        next = match serve(inner, &instance) {
+            Ended::Stopped => None,
+            Ended::Lost => {
+                retire(inner, &instance);
+                rebuild(inner, instance.born)
+            }
+        };
+        // It ends here, on this thread, since destroying a librdkafka client may block: its topics
+        // are gone with `clear`, or go with it.
+        inner.current.clear();
+        if let Some(next) = &next {
+            inner.current.set(next);
+            inner.replaced.send_replace(());
+        }
+        drop(instance);
+    }
 }
 
 enum Ended {
@@ -82,48 +105,26 @@ enum Ended {
     Lost,
 }
 
-fn serve(inner: &Inner, instance: &Arc<Instance>) -> Ended {
-    let client = instance.native.client();
-    let mut purged = false;
+fn serve(inner: &Inner, instance: &Instance) -> Ended {
+    let mut left = Left::default();
     loop {
-        let wait = inner.timed.lock().next_deadline().map_or(IDLE, |at| {
-            at.saturating_duration_since(Instant::now()).min(IDLE)
-        });
-        instance.queue.serve(client, round_up(wait), &mut |report| {
-            inner.reported(report);
-        });
+        inner.serve_once(instance, inner.wait(instance), &mut left);
         inner.expire();
         if instance.native.fatal_error().is_some() {
             return Ended::Lost;
         }
-        if let Some(refused) = inner.options.reporter.refused()
-            && instance.native.outstanding() > 0
-        {
-            tracing::debug!(%refused, "failing what waits for brokers that refuse this client");
+        if inner.is_purging() && instance.native.outstanding() > 0 {
             instance.native.purge();
         }
-        if inner.abandoned.load(Ordering::SeqCst) && !purged {
-            instance.native.purge();
-            purged = true;
-        }
-        if inner.stopping.load(Ordering::SeqCst)
-            && inner.admission.in_flight().0 == 0
-            && instance.native.outstanding() == 0
-        {
+        if inner.is_finished() && instance.native.outstanding() == 0 {
             return Ended::Stopped;
         }
     }
 }
 
-/// librdkafka counts milliseconds; rounding down would spin through the last one.
-fn round_up(wait: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
-}
-
-/// Reports the loss, brings in a new instance, and fails what the old one held. The new one is in
-/// place first, so that publishers lose no time; order within a key holds among what is accepted
-/// from then on, because none of it is in the old one.
-fn finish_lost(inner: &Inner, lost: &Arc<Instance>) {
+/// Takes a lost instance away from the publishers and fails what it held. None of it is in the next
+/// one, so order within a key holds among what is accepted from then on.
+fn retire(inner: &Inner, lost: &Instance) {
     let (code, reason) = lost
         .native
         .fatal_error()
@@ -135,49 +136,120 @@ fn finish_lost(inner: &Inner, lost: &Arc<Instance>) {
         outstanding = lost.native.outstanding(),
         "the producer cannot go on and is replaced; what it held is reported as failed"
     );
-    while let Err(error) = inner.replace(lost) {
-        // Creating a client fails for want of threads or memory: what waits is not lost.
-        tracing::error!(client = &*inner.options.name, %error, "no new producer, trying again");
-        std::thread::park_timeout(Duration::from_millis(500));
-    }
-    lost.native.purge();
+    inner.current.clear();
+    let mut left = Left::default();
     while lost.native.outstanding() > 0 {
-        lost.queue.serve(
-            lost.native.client(),
-            Duration::from_millis(100),
-            &mut |report| {
-                inner.reported(report);
-            },
-        );
+        lost.native.purge();
+        inner.serve_once(lost, PURGING, &mut left);
     }
 }
 
-impl Inner {
-    /// One delivery report: the outcome to the receipt, a failure also to the callback.
-    fn reported(&self, report: Report<'_>) {
-        let size = report.size();
-        match report.error {
-            None => {
-                if self.counters.stored(size) {
-                    self.options.reporter.accepted();
-                }
-                report.slot.complete(Ok(Stored {
-                    partition: report.partition,
-                    offset: report.offset,
-                    timestamp_ms: report.timestamp_ms,
-                }));
+/// A new instance; none when the client ends before it is needed.
+fn rebuild(inner: &Inner, born: Instant) -> Option<Arc<Instance>> {
+    const LOOK: Duration = Duration::from_millis(20);
+    let mut due = born + LIFETIME;
+    loop {
+        if inner.is_finished() {
+            return None;
+        }
+        if Instant::now() < due {
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        match Instance::new(&inner.options) {
+            Ok(instance) => {
+                inner.counters.rebuilt();
+                return Some(Arc::new(instance));
             }
-            Some(code) => {
-                let topic = report
-                    .topic
-                    .strip_prefix(&*self.options.prefix)
-                    .map_or(report.topic, |rest| rest.trim_start_matches('.'));
-                let error = self.failure(topic, code, report.maybe_stored);
-                let value = report.value.unwrap_or_default();
-                self.failed(topic, report.key, value, &report.slot, error);
+            // Creating a client fails for want of threads or memory: what waits is not lost.
+            Err(error) => {
+                tracing::error!(client = &*inner.options.name, %error, "no new producer, trying again");
+                due = Instant::now() + LIFETIME;
             }
         }
-        self.admission.release(&report.slot, size);
+    }
+}
+
+/// librdkafka counts milliseconds; rounding down would spin through the last one.
+fn round_up(wait: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
+}
+
+impl Inner {
+    /// How long librdkafka may sleep.
+    fn wait(&self, instance: &Instance) -> Duration {
+        if self.is_purging() && instance.native.outstanding() > 0 {
+            return PURGING;
+        }
+        self.timed.lock().next_deadline().map_or(IDLE, |at| {
+            at.saturating_duration_since(Instant::now()).min(IDLE)
+        })
+    }
+
+    /// What is in librdkafka is to fail now: the shutdown deadline has passed, or the brokers do
+    /// not let this client in and never did.
+    fn is_purging(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst) || self.options.reporter.refused().is_some()
+    }
+
+    /// Nothing is in flight, and nothing more comes.
+    fn is_finished(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst) && self.admission.in_flight().0 == 0
+    }
+
+    /// Serves one event of librdkafka, which may hold many reports.
+    fn serve_once(&self, instance: &Instance, wait: Duration, left: &mut Left) {
+        let (mut stored, mut stored_bytes) = (0, 0);
+        let settle = |left: &mut Left, stored: &mut u64, bytes: &mut u64| {
+            if *stored > 0 {
+                self.options.reporter.accepted();
+                self.counters
+                    .stored(std::mem::take(stored), std::mem::take(bytes));
+            }
+            if left.events() > 0 {
+                self.admission.release_all(left);
+            }
+        };
+        let client = instance.native.client();
+        instance.queue.serve(client, round_up(wait), &mut |report| {
+            let size = report.size();
+            left.add(&report.slot, size);
+            if report.error.is_none() {
+                stored += 1;
+                stored_bytes += u64::try_from(size).unwrap_or(0);
+            }
+            // A waker or a log subscriber that panics must not take the other reports with it.
+            if catch_unwind(AssertUnwindSafe(|| self.reported(&report))).is_err() {
+                tracing::error!(
+                    client = &*self.options.name,
+                    "telling an outcome panicked: a waker or a log subscriber is at fault"
+                );
+            }
+            if left.events() >= TOGETHER {
+                settle(left, &mut stored, &mut stored_bytes);
+            }
+        });
+        settle(left, &mut stored, &mut stored_bytes);
+    }
+
+    /// One delivery report: the outcome to the receipt, a failure also to the callback.
+    fn reported(&self, report: &Report<'_>) {
+        let Some(code) = report.error else {
+            report.slot.complete(Ok(Stored {
+                partition: report.partition,
+                offset: report.offset,
+                timestamp_ms: report.timestamp_ms,
+            }));
+            return;
+        };
+        let prefix = &*self.options.prefix;
+        let topic = match report.topic.strip_prefix(prefix) {
+            Some(rest) if !prefix.is_empty() => rest.strip_prefix('.').unwrap_or(report.topic),
+            _ => report.topic,
+        };
+        let error = self.failure(topic, code, report.maybe_stored);
+        let value = report.value.unwrap_or_default();
+        self.failed(topic, report.key, value, &report.slot, error);
     }
 
     /// Tells a failure, once: a slot that has its outcome already keeps it.
@@ -187,7 +259,7 @@ impl Inner {
         }
         self.counters.failed();
         let undelivered = Undelivered::new(topic, key.map(<[u8]>::to_vec), value.to_vec(), error);
-        if self.abandoned.load(Ordering::SeqCst) {
+        if self.collecting.load(Ordering::SeqCst) {
             self.undelivered.lock().push(undelivered.clone());
         }
         let Some(on_error) = &self.options.on_error else {
@@ -256,55 +328,6 @@ impl Inner {
                 &entry.slot,
                 error,
             );
-        }
-    }
-}
-
-/// What happened since the client was made.
-#[derive(Default)]
-pub(super) struct Counters {
-    accepted: AtomicU64,
-    stored: AtomicU64,
-    stored_bytes: AtomicU64,
-    failed: AtomicU64,
-    rebuilt: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn accepted(&self) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a stored event; `true` for the first.
-    fn stored(&self, bytes: usize) -> bool {
-        self.stored_bytes
-            .fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
-        self.stored.fetch_add(1, Ordering::Relaxed) == 0
-    }
-
-    fn failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn rebuilt(&self) {
-        self.rebuilt.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn snapshot(
-        &self,
-        in_flight: usize,
-        in_flight_bytes: usize,
-        waiting: usize,
-    ) -> WriterStats {
-        WriterStats {
-            accepted: self.accepted.load(Ordering::Relaxed),
-            stored: self.stored.load(Ordering::Relaxed),
-            stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            rebuilt: self.rebuilt.load(Ordering::Relaxed),
-            in_flight,
-            in_flight_bytes,
-            waiting,
         }
     }
 }

@@ -6,29 +6,35 @@
 //!                '---- release <- outcome to slot, on_error <- delivery thread <'
 //! ```
 //!
-//! One thread serves the delivery reports of one librdkafka instance and owns its end. When
-//! librdkafka says that an instance is beyond repair, that thread puts a new instance in its
-//! place, fails what the old one still held, and goes away with it.
+//! One thread serves the delivery reports, and it alone begins and ends librdkafka instances. When
+//! librdkafka says that an instance is beyond repair, that thread takes it away from the
+//! publishers, fails what it still held, and puts a new one in its place; publishers wait so long.
 
 mod admission;
+mod counters;
 mod delivery;
+mod instance;
 mod timed;
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::time::Instant;
 
 use self::admission::{Admission, Refused};
-use self::delivery::{Counters, DeliveryContext};
+use self::counters::Counters;
+use self::instance::{Current, Instance, Refusal};
 use self::timed::Timed;
 use super::EmbeddedBroker;
 use super::context::Reporter;
 use super::error::from_code;
-use super::native::{NativeProducer, Queue, TopicHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Topic;
 use crate::receipt::{EventId, Receipt, SlotRef};
@@ -66,6 +72,7 @@ pub(crate) struct ProducerOptions {
     pub(crate) on_error: Option<OnError>,
     pub(crate) reporter: Arc<Reporter>,
     /// The broker inside the process, which must outlive the delivery thread.
+    #[expect(dead_code, reason = "held, not read")]
     pub(crate) keep_alive: Option<EmbeddedBroker>,
 }
 
@@ -74,36 +81,30 @@ pub(crate) struct Producer {
     inner: Arc<Inner>,
 }
 
-/// What the handle and the delivery threads share.
+/// What the handle and the delivery thread share.
 struct Inner {
     options: ProducerOptions,
     admission: Admission,
     counters: Counters,
-    /// `None` once the last delivery thread has ended.
-    current: RwLock<Option<Arc<Instance>>>,
+    current: Current,
+    /// Told whenever an instance comes or goes.
+    replaced: tokio::sync::watch::Sender<()>,
     timed: Mutex<Timed>,
     /// No more events come: end when the last one is delivered.
     stopping: AtomicBool,
-    /// The shutdown deadline has passed: fail what is left, and keep it for the report.
+    /// A shutdown has begun: keep what fails, for its report.
+    collecting: AtomicBool,
+    /// The shutdown deadline has passed: fail what is left.
     abandoned: AtomicBool,
     undelivered: Mutex<Vec<Undelivered>>,
     ended: tokio::sync::watch::Sender<bool>,
 }
 
-/// One librdkafka producer. Field order is drop order: handles go before the client.
-struct Instance {
-    topics: RwLock<HashMap<Box<str>, Arc<TopicEntry>>>,
-    queue: Queue,
-    native: NativeProducer<DeliveryContext>,
-}
-
-struct TopicEntry {
-    topic: Topic,
-    handle: TopicHandle,
-}
-
 /// The room that librdkafka adds to a record inside `message.max.bytes`: batch and record headers.
 const RECORD_OVERHEAD: usize = 128;
+
+/// How long a publisher that was admitted waits before it asks librdkafka again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 impl Producer {
     pub(crate) fn start(options: ProducerOptions) -> Result<Self> {
@@ -112,13 +113,16 @@ impl Producer {
             admission: Admission::new(options.buffer_events, options.buffer_bytes),
             options,
             counters: Counters::default(),
-            current: RwLock::new(Some(Arc::clone(&instance))),
+            current: Current::default(),
+            replaced: tokio::sync::watch::Sender::new(()),
             timed: Mutex::default(),
             stopping: AtomicBool::new(false),
+            collecting: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             undelivered: Mutex::default(),
             ended: tokio::sync::watch::Sender::new(false),
         });
+        inner.current.set(&instance);
         delivery::spawn(Arc::clone(&inner), instance)?;
         Ok(Self { inner })
     }
@@ -130,13 +134,19 @@ impl Producer {
         record: Outgoing<'_>,
         id: EventId,
     ) -> Result<Receipt> {
-        self.inner.check_size(topic, &record)?;
-        let slot = self
-            .inner
+        let inner = &*self.inner;
+        inner.check_size(topic, &record)?;
+        let deadline = record
+            .timeout
+            .map(|timeout| Instant::now() + inner.patience(timeout));
+        let slot = inner
             .admission
             .try_admit(record.size())
-            .map_err(|refused| self.inner.refused(refused))?;
-        self.inner.produce(topic, record, slot, id)
+            .map_err(|refused| inner.refused(refused))?;
+        let mut admitted = Admitted::new(inner, slot, &record);
+        inner
+            .hand_over(topic, &record, &mut admitted, deadline, id)
+            .unwrap_or_else(|_| Err(inner.refused(Refused::Full)))
     }
 
     /// Accepts the record, waiting for room for at most its publish timeout.
@@ -146,14 +156,32 @@ impl Producer {
         record: Outgoing<'_>,
         id: EventId,
     ) -> Result<Receipt> {
-        self.inner.check_size(topic, &record)?;
-        let patience = record.timeout.unwrap_or(self.inner.options.publish_timeout);
-        let admitted = tokio::time::timeout(patience, self.inner.admission.admit(record.size()));
-        let slot = match admitted.await {
-            Ok(admitted) => admitted.map_err(|refused| self.inner.refused(refused))?,
-            Err(_) => return Err(self.inner.no_room(patience)),
+        let inner = &*self.inner;
+        inner.check_size(topic, &record)?;
+        let own = record.timeout.map(|timeout| inner.patience(timeout));
+        let patience = own.unwrap_or(inner.options.publish_timeout);
+        let deadline = Instant::now() + patience;
+        let admitted = inner.admission.admit(record.size());
+        let slot = match tokio::time::timeout_at(deadline, admitted).await {
+            Ok(admitted) => admitted.map_err(|refused| inner.refused(refused))?,
+            Err(_) => return Err(no_room(patience)),
         };
-        self.inner.produce(topic, record, slot, id)
+        let mut admitted = Admitted::new(inner, slot, &record);
+        let mut id = id;
+        loop {
+            let mut replaced = inner.replaced.subscribe();
+            let own_deadline = own.map(|_| deadline);
+            match inner.hand_over(topic, &record, &mut admitted, own_deadline, id) {
+                Ok(outcome) => return outcome,
+                Err(back) => id = back,
+            }
+            let again = deadline.min(Instant::now() + AGAIN);
+            // Either way it asks again: an instance has come, or a moment has passed.
+            let _ = tokio::time::timeout_at(again, replaced.changed()).await;
+            if Instant::now() >= deadline {
+                return Err(no_room(patience));
+            }
+        }
     }
 
     /// Waits until everything accepted before this call has its outcome; `false` when the
@@ -167,17 +195,35 @@ impl Producer {
     /// Takes no more events, waits for the outcomes, fails what has none at the deadline and
     /// returns it. Ends the delivery thread.
     pub(crate) async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
-        self.inner.admission.close();
-        if !self.flush(deadline).await {
-            self.inner.abandoned.store(true, Ordering::SeqCst);
-            self.inner.wake();
-            self.inner.admission.flushed().await;
+        let inner = &*self.inner;
+        inner.collecting.store(true, Ordering::SeqCst);
+        inner.admission.close();
+        if tokio::time::timeout(deadline, self.emptied())
+            .await
+            .is_err()
+        {
+            inner.abandoned.store(true, Ordering::SeqCst);
+            inner.replaced.send_replace(());
+            inner.current.wake();
+            self.emptied().await;
         }
         self.stop();
+        self.ended().await;
+        std::mem::take(&mut *inner.undelivered.lock())
+    }
+
+    /// Nothing is in flight, or nobody is left to deliver it.
+    async fn emptied(&self) {
+        tokio::select! {
+            () = self.inner.admission.flushed() => {}
+            () = self.ended() => {}
+        }
+    }
+
+    async fn ended(&self) {
         let mut ended = self.inner.ended.subscribe();
         // An error says that the sender is gone, which it is not: `inner` holds it.
         let _ = ended.wait_for(|ended| *ended).await;
-        std::mem::take(&mut *self.inner.undelivered.lock())
     }
 
     pub(crate) fn stats(&self) -> WriterStats {
@@ -187,27 +233,9 @@ impl Producer {
             .snapshot(events, bytes, self.inner.admission.waiting())
     }
 
-    /// Runs `f` on the current librdkafka client, for metadata.
-    pub(crate) fn with_native<T>(
-        &self,
-        f: impl FnOnce(&rdkafka::client::Client<DeliveryContext>) -> T,
-    ) -> Result<T> {
-        let instance = self.inner.current.read().as_ref().map(Arc::clone);
-        instance
-            .map(|instance| f(instance.native.client()))
-            .ok_or_else(closed)
-    }
-
     fn stop(&self) {
         self.inner.stopping.store(true, Ordering::SeqCst);
-        self.inner.wake();
-    }
-
-    #[cfg(test)]
-    pub(crate) fn inject_fatal(&self) {
-        if let Some(instance) = &*self.inner.current.read() {
-            instance.native.inject_fatal();
-        }
+        self.inner.current.wake();
     }
 }
 
@@ -262,143 +290,98 @@ impl Inner {
         }
     }
 
-    fn no_room(&self, patience: Duration) -> Error {
-        Error::new(
-            ErrorKind::Timeout,
-            format!("publish: the buffer stayed full for {patience:?}; the event was not accepted"),
-        )
+    /// The event's own timeout; the client's is the upper bound.
+    fn patience(&self, own: Duration) -> Duration {
+        own.min(self.options.publish_timeout)
     }
 
-    /// Hands an admitted record to librdkafka. On an error it was not accepted, and its slot is free.
-    fn produce(
+    /// Hands an admitted record to librdkafka. The id comes back where that is not possible now.
+    fn hand_over(
         &self,
         topic: &str,
-        record: Outgoing<'_>,
-        slot: SlotRef,
+        record: &Outgoing<'_>,
+        admitted: &mut Admitted<'_>,
+        own_deadline: Option<Instant>,
         id: EventId,
-    ) -> Result<Receipt> {
-        let receipt_slot = slot.clone();
-        let size = record.size();
-        match self.hand_over(topic, record, slot) {
+    ) -> Result<Result<Receipt>, EventId> {
+        let Some(slot) = admitted.slot.take() else {
+            return Err(id);
+        };
+        let prefix = &self.options.prefix;
+        let refusal = match self.current.produce(topic, prefix, record, slot.clone()) {
+            // Its report releases the room.
             Ok(topic) => {
-                if let Some(timeout) = record.timeout
-                    && timeout < self.options.publish_timeout
-                {
-                    self.watch(&topic, record, &receipt_slot, timeout);
+                self.counters.accepted();
+                if let Some(deadline) = own_deadline {
+                    self.watch(&topic, record, &slot, deadline);
                 }
-                Ok(Receipt::new(receipt_slot, topic, id))
+                return Ok(Ok(Receipt::new(slot, topic, id)));
             }
-            Err(error) => {
-                self.admission.release(&receipt_slot, size);
-                Err(error)
-            }
+            Err(refusal) => refusal,
+        };
+        admitted.slot = Some(slot);
+        match refusal {
+            Refusal::NoInstance if self.is_over() => Ok(Err(closed())),
+            // librdkafka's own queue is full: it is larger than the admission, but counts a message
+            // until a little after its report.
+            Refusal::NoInstance | Refusal::Code(Code::QueueFull) => Err(id),
+            Refusal::Code(code) => Ok(Err(from_code(format!("publish to {topic}"), code))),
+            Refusal::Error(error) => Ok(Err(error)),
         }
     }
 
-    fn hand_over(&self, topic: &str, record: Outgoing<'_>, slot: SlotRef) -> Result<Topic> {
-        let mut slot = slot;
-        loop {
-            let current = self.current.read();
-            let instance = current.as_ref().ok_or_else(closed)?;
-            let entry = instance.topic(topic, &self.options.prefix)?;
-            let sent = if record.headers.is_empty() && record.timestamp_ms.is_none() {
-                instance
-                    .native
-                    .produce(&entry.handle, record.key, record.value, slot)
-            } else {
-                instance.native.produce_with(
-                    &entry.handle,
-                    record.key,
-                    record.value,
-                    record.headers,
-                    record.timestamp_ms,
-                    slot,
-                )
-            };
-            match sent {
-                Ok(()) => {
-                    self.counters.accepted();
-                    return Ok(entry.topic.clone());
-                }
-                Err((code, back)) if instance.native.fatal_error().is_some() => {
-                    // The instance is lost, and this event never was in it. Whoever sees it first
-                    // replaces it.
-                    let lost = Arc::clone(instance);
-                    drop(current);
-                    tracing::debug!(?code, "producer instance lost while publishing");
-                    self.replace(&lost)?;
-                    slot = back;
-                }
-                Err((code, _)) => return Err(from_code(format!("publish to {topic}"), code)),
-            }
-        }
+    /// No instance comes any more.
+    fn is_over(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst) || *self.ended.borrow()
     }
 
-    /// Puts a new instance in the place of a lost one, unless someone already has.
-    fn replace(self: &Inner, lost: &Arc<Instance>) -> Result<()> {
-        let mut current = self.current.write();
-        match &*current {
-            Some(instance) if Arc::ptr_eq(instance, lost) => {}
-            _ => return Ok(()),
-        }
-        *current = Some(Arc::new(Instance::new(&self.options)?));
-        self.counters.rebuilt();
-        // The thread of the lost instance starts the new one's: see `delivery::run`.
-        lost.queue.wake();
-        Ok(())
-    }
-
-    fn watch(&self, topic: &Topic, record: Outgoing<'_>, slot: &SlotRef, timeout: Duration) {
+    fn watch(&self, topic: &Topic, record: &Outgoing<'_>, slot: &SlotRef, deadline: Instant) {
         let first = self.timed.lock().push(
-            Instant::now() + timeout,
+            deadline.into_std(),
             slot.clone(),
             topic.clone(),
             record.key,
             record.value,
         );
         if first {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(instance) = &*self.current.read() {
-            instance.queue.wake();
+            self.current.wake();
         }
     }
 }
 
-impl Instance {
-    fn new(options: &ProducerOptions) -> Result<Self> {
-        let context = DeliveryContext::new(Arc::clone(&options.reporter));
-        let native = NativeProducer::new(&options.config, context)
-            .map_err(|e| super::error::from_kafka("create the producer", e))?;
-        Ok(Self {
-            topics: RwLock::default(),
-            queue: Queue::main(native.client()),
-            native,
-        })
-    }
+/// An admitted event that librdkafka does not have: dropped, its room is free again.
+struct Admitted<'a> {
+    inner: &'a Inner,
+    /// `None` once librdkafka has it.
+    slot: Option<SlotRef>,
+    size: usize,
+}
 
-    fn topic(&self, topic: &str, prefix: &str) -> Result<Arc<TopicEntry>> {
-        if let Some(entry) = self.topics.read().get(topic) {
-            return Ok(Arc::clone(entry));
+impl<'a> Admitted<'a> {
+    fn new(inner: &'a Inner, slot: SlotRef, record: &Outgoing<'_>) -> Self {
+        Self {
+            inner,
+            slot: Some(slot),
+            size: record.size(),
         }
-        let checked = Topic::new(topic)?;
-        let handle = self
-            .native
-            .topic(&super::prefixed(prefix, topic))
-            .map_err(|e| super::error::from_kafka(format!("publish to {topic}"), e))?;
-        let entry = Arc::new(TopicEntry {
-            topic: checked,
-            handle,
-        });
-        Ok(Arc::clone(
-            self.topics.write().entry(topic.into()).or_insert(entry),
-        ))
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = &self.slot {
+            self.inner.admission.release(slot, self.size);
+        }
     }
 }
 
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "publish: the client has been shut down")
+}
+
+fn no_room(patience: Duration) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("publish: the buffer stayed full for {patience:?}; the event was not accepted"),
+    )
 }

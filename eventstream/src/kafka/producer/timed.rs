@@ -13,7 +13,12 @@ use crate::receipt::SlotRef;
 pub(super) struct Timed {
     heap: BinaryHeap<Reverse<Entry>>,
     count: u64,
+    /// At this size those that have their outcome are swept out.
+    sweep_at: usize,
 }
+
+/// Below this size nothing is swept.
+const FEW: usize = 1024;
 
 pub(super) struct Entry {
     deadline: Instant,
@@ -34,6 +39,12 @@ impl Timed {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) -> bool {
+        // Without it a fast stream of events with long timeouts would keep the copies of all that
+        // were stored long ago. Twice what is left makes it cheap: each entry is looked at twice.
+        if self.heap.len() >= self.sweep_at.max(FEW) {
+            self.heap.retain(|Reverse(entry)| !entry.slot.is_done());
+            self.sweep_at = self.heap.len() * 2;
+        }
         let next = self.next_deadline();
         self.count += 1;
         self.heap.push(Reverse(Entry {
@@ -84,5 +95,53 @@ impl PartialOrd for Entry {
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.deadline, self.number).cmp(&(other.deadline, other.number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::receipt::{Slots, Stored};
+
+    const STORED: Stored = Stored {
+        partition: 0,
+        offset: 0,
+        timestamp_ms: 0,
+    };
+
+    #[test]
+    fn tells_the_due_in_order_and_skips_the_done() {
+        let (mut timed, mut slots) = (Timed::default(), Slots::default());
+        let start = Instant::now();
+        let topic = Topic::new("t").expect("valid");
+        let mut kept = Vec::new();
+        for (i, seconds) in [3, 1, 2].into_iter().enumerate() {
+            let slot = slots.take(0);
+            kept.push(slot.clone());
+            let at = start + Duration::from_secs(seconds);
+            let is_next = timed.push(at, slot, topic.clone(), None, Some(&[i as u8]));
+            assert_eq!(is_next, seconds != 2);
+        }
+        kept[2].complete(Ok(STORED));
+        assert!(timed.pop_due(start).is_none());
+        let late = start + Duration::from_secs(10);
+        assert_eq!(timed.pop_due(late).expect("due").value, [1]);
+        assert_eq!(timed.pop_due(late).expect("due").value, [0]);
+        assert!(timed.pop_due(late).is_none());
+    }
+
+    #[test]
+    fn keeps_no_copies_of_what_is_done() {
+        let (mut timed, mut slots) = (Timed::default(), Slots::default());
+        let topic = Topic::new("t").expect("valid");
+        let far = Instant::now() + Duration::from_secs(3600);
+        for _ in 0..50_000 {
+            let slot = slots.take(0);
+            timed.push(far, slot.clone(), topic.clone(), None, None);
+            slot.complete(Ok(STORED));
+        }
+        assert!(timed.heap.len() <= FEW, "{} copies", timed.heap.len());
     }
 }

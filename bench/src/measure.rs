@@ -1,0 +1,75 @@
+//! Time and CPU of one span, and what a child process reports of it.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// What one side did in one run.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    /// Events for each second.
+    pub(crate) rate: f64,
+    /// User plus system time of the process for each event, in microseconds.
+    pub(crate) cpu: f64,
+    /// Latency of one event, in microseconds; 0 where it is not measured.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+/// A span that has begun.
+pub(crate) struct Span {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Span {
+    pub(crate) fn begin() -> Self {
+        Self {
+            cpu: cpu(),
+            wall: Instant::now(),
+        }
+    }
+
+    /// Ends the span, in which `events` were done.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    pub(crate) fn end(self, events: u64) -> Figures {
+        let (wall, cpu) = (self.wall.elapsed(), cpu() - self.cpu);
+        Figures {
+            rate: events as f64 / wall.as_secs_f64(),
+            cpu: cpu.as_secs_f64() * 1e6 / events as f64,
+            ..Figures::default()
+        }
+    }
+}
+
+/// User plus system time of this process, as `getrusage` adds it up.
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// The value below which this share of the latencies lies, in microseconds.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an index into a list in memory"
+)]
+pub(crate) fn quantile(sorted: &[Duration], share: f64) -> f64 {
+    let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+    sorted.get(at).map_or(0.0, |d| d.as_secs_f64() * 1e6)
+}
+
+/// The middle one of a few figures.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let half = figures.len() / 2;
+    match figures.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => figures[half],
+        _ => f64::midpoint(figures[half - 1], figures[half]),
+    }
+}

@@ -1,0 +1,95 @@
+//! Medians and ratios: a table to read, and a line of JSON to keep.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::measure::{Figures, median};
+use crate::scenario::Scenario;
+
+/// One figure of one scenario.
+#[derive(Serialize)]
+pub(crate) struct Row {
+    scenario: &'static str,
+    figure: &'static str,
+    floor: f64,
+    ours: f64,
+    /// The median of the ratios of each pair, ours to the floor's.
+    ratio: f64,
+    budget: f64,
+    kept: bool,
+}
+
+/// Whether a figure should be high or low.
+#[derive(Clone, Copy)]
+enum Budget {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+type Reading = (&'static str, fn(&Figures) -> f64, Budget);
+
+const RATE: fn(&Figures) -> f64 = |f| f.rate;
+const CPU: fn(&Figures) -> f64 = |f| f.cpu;
+const P50: fn(&Figures) -> f64 = |f| f.p50;
+const P99: fn(&Figures) -> f64 = |f| f.p99;
+
+fn readings(scenario: Scenario) -> Vec<Reading> {
+    match scenario {
+        Scenario::All => vec![
+            ("events/s", RATE, Budget::AtLeast(0.9)),
+            ("CPU us/event", CPU, Budget::AtMost(1.2)),
+        ],
+        Scenario::One => vec![
+            ("p50 us", P50, Budget::AtMost(1.2)),
+            ("p99 us", P99, Budget::AtMost(1.2)),
+        ],
+        Scenario::Hundred => vec![
+            ("events/s", RATE, Budget::AtLeast(0.9)),
+            ("CPU us/event", CPU, Budget::AtMost(f64::INFINITY)),
+        ],
+    }
+}
+
+pub(crate) fn rows(scenario: Scenario, pairs: &[(Figures, Figures)]) -> Vec<Row> {
+    let of = |f: &dyn Fn(&(Figures, Figures)) -> f64| median(pairs.iter().map(f).collect());
+    readings(scenario)
+        .into_iter()
+        .map(|(figure, read, budget)| {
+            let ratio = of(&|(floor, ours)| read(ours) / read(floor));
+            let (limit, kept) = match budget {
+                Budget::AtLeast(limit) => (limit, ratio >= limit),
+                Budget::AtMost(limit) => (limit, ratio <= limit),
+            };
+            Row {
+                scenario: scenario.name(),
+                figure,
+                floor: of(&|(floor, _)| read(floor)),
+                ours: of(&|(_, ours)| read(ours)),
+                ratio,
+                budget: limit,
+                kept,
+            }
+        })
+        .collect()
+}
+
+pub(crate) fn print(rows: &[Row]) -> Result<()> {
+    println!(
+        "{:<26} {:<13} {:>10} {:>10} {:>6}  budget",
+        "scenario", "figure", "floor", "ours", "ratio"
+    );
+    for row in rows {
+        let budget = match (row.budget.is_finite(), row.kept) {
+            (false, _) => "none".to_owned(),
+            (true, true) => format!("{} kept", row.budget),
+            (true, false) => format!("{} MISSED", row.budget),
+        };
+        let digits = usize::from(row.floor < 1000.0) * 2;
+        println!(
+            "{:<26} {:<13} {:>10.digits$} {:>10.digits$} {:>6.2}  {budget}",
+            row.scenario, row.figure, row.floor, row.ours, row.ratio
+        );
+    }
+    println!("{}", serde_json::to_string(rows)?);
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What must hold in every schedule. ARCHITECTURE.md lists the same names.
+
+/// The invariants of delivery. [`Oracle`](super::oracle::Oracle) checks all of them, after every
+/// step, against a model of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Invariant {
+    /// No offset is stored or committed before every lower one is done: handled, told as passed
+    /// over, or dead-lettered with an acknowledged write. At most once: was released to run. And
+    /// the watermark lags behind by none.
+    StoresOnlyWhatIsDone,
+    /// The watermark and the commits never go back.
+    NeverGoesBack,
+    /// After a revoke, drain or loss nothing starts: no handler, no dead letter, no commit.
+    NothingStartsAfterRevoke,
+    /// Inside a lane (partition or key) of a route, a record starts only when every earlier one is
+    /// done, over all retries and dead letters.
+    LaneOrder,
+    /// One record at a time in a lane, and no more lanes at once than the route allows.
+    Concurrency,
+    /// Every record ends as handled, told, dead-lettered with an acknowledgement, or is undone and
+    /// above the watermark. None is passed over in silence, and nothing is told that is not so.
+    NothingIsLost,
+    /// Attempts count 1, 2, 3.. and stop at the limit; a wait is never cut short, lies within the
+    /// bounds of its backoff and jitter, and ends.
+    AttemptsAndBackoff,
+    /// `Drained` comes exactly once, and only when nothing is in flight.
+    DrainedOnce,
+    /// Pause at the high mark and resume at the low one, in turn, not after a revoke.
+    PauseAndResume,
+    /// Whatever may start is started, and when handlers succeed everything is done: the machine is
+    /// silent only while it waits for an answer, a deadline, or a user who paused or stopped it.
+    Progress,
+    /// At most once: no record runs before its commit is confirmed, none runs twice in a route,
+    /// not even over a rebalance.
+    AtMostOnce,
+    /// With a commit after each record: the next record of a partition waits for it.
+    EachCommitAwaited,
+}
+
+#[derive(Debug)]
+pub(super) struct Violation {
+    pub(super) invariant: Invariant,
+    pub(super) detail: String,
+}
+
+pub(super) type Checked<T = ()> = Result<T, Violation>;
+
+/// Ends the function with a violation unless the condition holds.
+macro_rules! ensure {
+    ($holds:expr, $invariant:ident, $($detail:tt)+) => {
+        if !$holds {
+            return Err($crate::delivery::simulation::invariants::Violation {
+                invariant: $crate::delivery::simulation::invariants::Invariant::$invariant,
+                detail: format!($($detail)+),
+            });
+        }
+    };
+}
+pub(super) use ensure;

@@ -1,0 +1,244 @@
+//! What a schedule is about: a partition's records, the routes, the options. All from one seed.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::backoff::Jitter;
+use super::super::{
+    Backoff, CommitMode, Exhausted, Marks, OnUndecodable, OnUnmatched, Ordering, PartitionConfig,
+    Plan, Retry, RouteId, RouteOptions,
+};
+
+/// Routes at most; the slot after the last stands for 'no route'.
+pub(super) const ROUTES: usize = 3;
+pub(super) const NO_ROUTE: usize = ROUTES;
+
+/// A seeded source of choices.
+pub(super) struct Chance(Jitter);
+
+impl Chance {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Jitter::new(seed))
+    }
+
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        ((u128::from(self.0.next()) * limit as u128) >> 64) as usize
+    }
+
+    /// True once in `times`.
+    pub(super) fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+/// One record of the partition, and how each route's handler takes it.
+pub(super) struct Record {
+    pub(super) offset: i64,
+    pub(super) key: Option<u64>,
+    pub(super) size: usize,
+    pub(super) target: Target,
+    pub(super) moods: [Mood; ROUTES],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Bit n: route n.
+    Routes(u8),
+    Unmatched,
+    Undecodable,
+}
+
+/// How a handler takes a record while the weather is bad; when it clears, all succeed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// Fails this often, then succeeds.
+    Fails(u32),
+    Poison,
+    Rejects,
+}
+
+pub(super) struct Scenario {
+    pub(super) records: Vec<Record>,
+    pub(super) routes: Vec<Policy>,
+    pub(super) config: PartitionConfig,
+}
+
+/// A route's options, taken apart so that the oracle need not ask the machine's code.
+#[derive(Clone, Copy)]
+pub(super) struct Policy {
+    pub(super) ordering: Ordering,
+    pub(super) max_attempts: Option<u32>,
+    pub(super) then: Exhausted,
+    pub(super) rejoin: bool,
+    pub(super) backoff: Backoff,
+}
+
+impl Policy {
+    fn random(chance: &mut Chance) -> Self {
+        let n = chance.below(3) + 1;
+        Self {
+            ordering: chance.pick(&[
+                Ordering::PerPartition,
+                Ordering::PerKey(n),
+                Ordering::PerKey(n),
+                Ordering::Serial,
+            ]),
+            max_attempts: chance.pick(&[None, Some(1), Some(2), Some(3)]),
+            then: chance.pick(&[
+                Exhausted::DeadLetter,
+                Exhausted::DeadLetter,
+                Exhausted::Skip,
+                Exhausted::DeadLetter,
+                Exhausted::Skip,
+                Exhausted::Stop,
+            ]),
+            rejoin: chance.once_in(25),
+            backoff: random_backoff(chance),
+        }
+    }
+
+    pub(super) fn options(&self) -> RouteOptions {
+        let retry = if self.rejoin {
+            Retry::Rejoin
+        } else {
+            Retry::InPlace {
+                backoff: self.backoff,
+                max_attempts: self.max_attempts.and_then(NonZeroU32::new),
+                then: self.then,
+            }
+        };
+        RouteOptions {
+            ordering: self.ordering,
+            retry,
+        }
+    }
+}
+
+fn random_backoff(chance: &mut Chance) -> Backoff {
+    Backoff::default()
+        .initial(Duration::from_millis(10))
+        .max(Duration::from_millis(chance.pick(&[10, 50, 1000])))
+        .multiplier(chance.pick(&[1.0, 1.5, 2.0]))
+        .jitter(chance.pick(&[0.0, 0.2, 1.0]))
+}
+
+impl Scenario {
+    pub(super) fn random(chance: &mut Chance) -> Self {
+        let routes: Vec<_> = (0..chance.pick(&[1, 1, 2, 3]))
+            .map(|_| Policy::random(chance))
+            .collect();
+        let high = chance.pick(&[1, 2, 4, 8, 100]);
+        let config = PartitionConfig {
+            commit: chance.pick(&[
+                CommitMode::Auto,
+                CommitMode::AfterEach,
+                CommitMode::AsyncEach,
+                CommitMode::BeforeProcessing,
+            ]),
+            on_unmatched: chance.pick(&[OnUnmatched::Acknowledge, OnUnmatched::DeadLetter]),
+            on_undecodable: chance.pick(&[
+                OnUndecodable::Skip,
+                OnUndecodable::DeadLetter,
+                OnUndecodable::DeadLetter,
+                OnUndecodable::Stop,
+            ]),
+            records: Marks {
+                high,
+                low: chance.below(high),
+            },
+            bytes: chance.pick(&[
+                Marks { high: 30, low: 10 },
+                Marks {
+                    high: 1000,
+                    low: 500,
+                },
+            ]),
+            span: chance.pick(&[
+                Marks { high: 6, low: 3 },
+                Marks {
+                    high: 1000,
+                    low: 500,
+                },
+            ]),
+            backoff: random_backoff(chance),
+            incarnation: 0,
+            seed: chance.below(usize::MAX) as u64,
+        };
+        // Sick partitions, healthy ones, and most in between.
+        let trouble = chance.pick(&[0, 10, 25, 60]);
+        let most = chance.pick(&[4, 16, 60]);
+        let count = 1 + chance.below(most);
+        let keys = chance.pick(&[1, 2, 5]);
+        let mut offset = chance.pick(&[0, 0, 7, 1_000_000]);
+        let records = (0..count)
+            .map(|_| {
+                // Compaction, transactions and aborted batches leave gaps.
+                offset += 1 + if chance.once_in(5) {
+                    chance.below(10) as i64
+                } else {
+                    0
+                };
+                Record {
+                    offset,
+                    key: if chance.once_in(6) {
+                        None
+                    } else {
+                        Some(chance.below(keys) as u64)
+                    },
+                    size: chance.below(12),
+                    target: random_target(chance, routes.len()),
+                    moods: std::array::from_fn(|_| random_mood(chance, trouble)),
+                }
+            })
+            .collect();
+        Self {
+            records,
+            routes,
+            config,
+        }
+    }
+}
+
+fn random_target(chance: &mut Chance, routes: usize) -> Target {
+    match chance.below(60) {
+        0 => Target::Undecodable,
+        1 | 2 => Target::Unmatched,
+        _ => Target::Routes(1 + chance.below((1 << routes) - 1) as u8),
+    }
+}
+
+fn random_mood(chance: &mut Chance, trouble: usize) -> Mood {
+    if chance.below(100) >= trouble {
+        return Mood::Fails(0);
+    }
+    match chance.below(8) {
+        0 => Mood::Poison,
+        1 => Mood::Rejects,
+        n => Mood::Fails((n % 4) as u32),
+    }
+}
+
+impl Target {
+    pub(super) fn plan(self) -> Plan {
+        match self {
+            Self::Unmatched => Plan::Unmatched,
+            Self::Undecodable => Plan::Undecodable,
+            Self::Routes(mask) => {
+                let ids: Vec<_> = (0..ROUTES)
+                    .filter(|n| mask & (1 << n) != 0)
+                    .map(|n| RouteId(n as u32))
+                    .collect();
+                if let [id] = ids[..] {
+                    Plan::One(id)
+                } else {
+                    Plan::Many(Arc::from(ids))
+                }
+            }
+        }
+    }
+}

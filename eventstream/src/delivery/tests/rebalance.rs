@@ -1,0 +1,80 @@
+use super::*;
+
+fn busy() -> Machine {
+    let mut m = machine(
+        CommitMode::Auto,
+        Ordering::PerKey(2),
+        Retry::forever().backoff(steady()),
+    );
+    for offset in 0..3 {
+        feed(&mut m, offset, None, Plan::One(A));
+    }
+    assert_eq!(actions(&mut m).len(), 2);
+    m
+}
+
+#[test]
+fn revoke_lets_running_handlers_finish_and_starts_nothing() {
+    let mut m = busy();
+    m.handle(Input::Revoke);
+    assert_eq!(actions(&mut m), [""; 0]);
+    end(&mut m, 0, Outcome::Handled);
+    assert_eq!(actions(&mut m), [""; 0]);
+    fail(&mut m, 1, 0);
+    assert_eq!(actions(&mut m), ["drained"]);
+    assert_eq!(
+        (m.watermark(), m.buffered(), m.poll_timeout()),
+        (Some(1), 0, None)
+    );
+    m.handle(Input::Revoke);
+    assert_eq!(actions(&mut m), [""; 0], "drained once");
+}
+
+#[test]
+fn revoke_with_nothing_in_flight_drains_at_once() {
+    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    m.handle(Input::Drain);
+    assert_eq!(actions(&mut m), ["drained"]);
+}
+
+#[test]
+fn lost_cancels_what_runs_and_may_not_be_committed() {
+    let mut m = busy();
+    end(&mut m, 0, Outcome::Handled);
+    m.handle(Input::Lost);
+    assert_eq!(actions(&mut m), ["cancel route 0"]);
+    end(&mut m, 1, Outcome::Handled);
+    assert_eq!(actions(&mut m), [""; 0]);
+    assert_eq!(
+        (m.watermark(), m.in_flight(), m.poll_timeout()),
+        (None, 0, None)
+    );
+}
+
+#[test]
+fn a_dead_letter_that_fails_in_a_drain_leaves_its_record_undone() {
+    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::attempts(1));
+    feed(&mut m, 0, None, Plan::One(A));
+    actions(&mut m);
+    fail(&mut m, 0, 0);
+    assert_eq!(actions(&mut m), ["dead letter 0 Exhausted"]);
+    m.handle(Input::Revoke);
+    assert_eq!(actions(&mut m), [""; 0], "the write is in flight");
+    letter(&mut m, 0, Some(A), false, 0);
+    assert_eq!(actions(&mut m), ["drained"]);
+    assert_eq!(m.watermark(), None);
+}
+
+#[test]
+fn an_outcome_of_an_earlier_assignment_finds_nothing() {
+    let config = PartitionConfig {
+        incarnation: 1,
+        ..PartitionConfig::default()
+    };
+    let mut m = Partition::new(config);
+    m.add_route(A, RouteOptions::default());
+    feed(&mut m, 0, None, Plan::One(A));
+    assert_eq!(actions(&mut m), ["run 0 route 0 attempt 1"]);
+    end(&mut m, 0, Outcome::Handled);
+    assert_eq!((m.watermark(), m.in_flight()), (None, 1));
+}

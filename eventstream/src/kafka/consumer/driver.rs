@@ -1,0 +1,790 @@
+//! Carries inputs into one partition's machine and its actions out: a task on the runtime.
+//!
+//! Handlers run here (per partition, serial) or on tasks of their own (per key); dead letters are
+//! written and awaited here. The machine decides; this only carries.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering as Atomic};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::counters::Tally;
+use super::group::GroupEnv;
+use super::letters::{self, Cause};
+use super::poller::{PollerHandle, ToPoller};
+use super::routes::{Route, RouteTable, TopicRoutes};
+use crate::delivery::{
+    Action, Failure, Input, Ordering, Outcome, Partition, PartitionConfig, Plan, Reason, RouteId,
+    Ticket, Time,
+};
+use crate::error::{Error, ErrorKind};
+use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record, Source};
+
+/// What a partition's task is told.
+pub(super) enum ToPartition {
+    Records(Vec<Record>),
+    Routes(Arc<RouteTable>),
+    Committed {
+        up_to: i64,
+        ok: bool,
+    },
+    /// Taken away, or the consumer stops: finish what runs, then say so.
+    Revoke,
+    /// Taken away already, or the time to finish is over.
+    Lost,
+}
+
+/// What the poller and a partition's task both see.
+pub(super) struct Shared {
+    pub(super) source: Arc<Source>,
+    /// The offset that may be committed; negative: none.
+    pub(super) watermark: AtomicI64,
+    /// The inbox was full, and the poller waits to hear of room.
+    pub(super) starved: AtomicBool,
+    pub(super) progress: Mutex<Progress>,
+}
+
+/// Whether a partition gets on.
+pub(super) struct Progress {
+    /// When the watermark last moved, or there was nothing to do.
+    pub(super) since: Instant,
+    pub(super) buffered: usize,
+    /// The last failure of the record that holds the partition back.
+    pub(super) last_failure: Option<Error>,
+    /// A dead letter that cannot be written.
+    pub(super) blocked: Option<Error>,
+}
+
+impl Shared {
+    pub(super) fn new(source: Arc<Source>) -> Self {
+        Self {
+            source,
+            watermark: AtomicI64::new(-1),
+            starved: AtomicBool::new(false),
+            progress: Mutex::new(Progress {
+                since: Instant::now(),
+                buffered: 0,
+                last_failure: None,
+                blocked: None,
+            }),
+        }
+    }
+
+    pub(super) fn watermark(&self) -> Option<i64> {
+        let watermark = self.watermark.load(Atomic::Acquire);
+        (watermark >= 0).then_some(watermark)
+    }
+}
+
+/// What a task is made with.
+pub(super) struct DriverOptions {
+    pub(super) env: Arc<GroupEnv>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) table: Arc<RouteTable>,
+    pub(super) poller: PollerHandle,
+    pub(super) inbox: mpsc::Receiver<ToPartition>,
+    pub(super) config: PartitionConfig,
+}
+
+type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+/// How a handler's call ended.
+struct Ended {
+    ticket: Ticket,
+    route: RouteId,
+    result: Result<(), Unhandled>,
+}
+
+enum Unhandled {
+    Failed(Error),
+    Rejected(Error),
+}
+
+struct Letter {
+    failure: Failure<Arc<Record>>,
+    result: Result<(), Error>,
+}
+
+struct Attached {
+    route: Arc<Route>,
+    /// Counts this partition among those that still work for the registration.
+    _working: TaskTrackerToken,
+    paused: bool,
+    closing: bool,
+}
+
+pub(super) struct Driver {
+    env: Arc<GroupEnv>,
+    shared: Arc<Shared>,
+    poller: PollerHandle,
+    inbox: mpsc::Receiver<ToPartition>,
+    machine: Partition<Arc<Record>>,
+    topic: TopicRoutes,
+    /// Every route that the machine knows.
+    routes: Vec<Attached>,
+    /// Handlers of this partition, in line.
+    running: FuturesUnordered<Running>,
+    /// Handlers on tasks of their own.
+    spawned: JoinSet<Ended>,
+    letters: FuturesUnordered<Pin<Box<dyn Future<Output = Letter> + Send>>>,
+    /// The last error of each record that a machine's action may have to name.
+    errors: Vec<(Ticket, Option<RouteId>, Error)>,
+    /// Reused for each call, as long as the last handler has let go of it.
+    rejection: Arc<Mutex<Option<String>>>,
+    /// The plan of the last name, since runs of one name are the normal case.
+    last_plan: Option<(Box<str>, Plan)>,
+    tally: Tally,
+    origin: Instant,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Active,
+    Draining,
+    Lost,
+}
+
+/// How many actions are carried out before other tasks of the runtime get a turn.
+const TURN: usize = 256;
+
+impl Driver {
+    pub(super) fn new(options: DriverOptions) -> Self {
+        let DriverOptions {
+            env,
+            shared,
+            table,
+            poller,
+            inbox,
+            config,
+        } = options;
+        let mut driver = Self {
+            env,
+            shared,
+            poller,
+            inbox,
+            machine: Partition::new(config),
+            topic: TopicRoutes::default(),
+            routes: Vec::new(),
+            running: FuturesUnordered::new(),
+            spawned: JoinSet::new(),
+            letters: FuturesUnordered::new(),
+            errors: Vec::new(),
+            rejection: Arc::default(),
+            last_plan: None,
+            tally: Tally::default(),
+            origin: Instant::now(),
+            state: State::Active,
+        };
+        driver.attach(&table);
+        driver
+    }
+
+    /// Runs until the partition is given up.
+    pub(super) async fn run(mut self) {
+        loop {
+            let mut turn = 0;
+            while let Some(action) = self.machine.poll() {
+                if self.act(action).await {
+                    self.finish().await;
+                    return;
+                }
+                turn += 1;
+                if turn == TURN {
+                    break;
+                }
+            }
+            self.publish_progress();
+            if turn == TURN {
+                while let Ok(message) = self.inbox.try_recv() {
+                    self.take(message);
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if self.state == State::Lost {
+                self.finish().await;
+                return;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Waits for one thing to happen and tells the machine.
+    async fn wait(&mut self) {
+        let deadline = self
+            .machine
+            .poll_timeout()
+            .map(|at| self.origin + Duration::from_nanos(at.as_nanos()));
+        tokio::select! {
+            biased;
+            message = self.inbox.recv() => match message {
+                Some(message) => {
+                    self.take(message);
+                    if self.shared.starved.swap(false, Atomic::AcqRel) {
+                        self.poller.send(ToPoller::Room);
+                    }
+                }
+                // The poller is gone without a word: it panicked. Nothing may be committed.
+                None => self.lose(),
+            },
+            Some(ended) = self.running.next(), if !self.running.is_empty() => self.ended(ended),
+            Some(joined) = self.spawned.join_next(), if !self.spawned.is_empty() => {
+                // A panic of the handler is caught inside; tasks are aborted only at the end.
+                if let Ok(ended) = joined {
+                    self.ended(ended);
+                }
+            }
+            Some(letter) = self.letters.next(), if !self.letters.is_empty() => self.lettered(letter),
+            () = sleep_until(deadline), if deadline.is_some() => {
+                self.machine.handle(Input::Tick(self.now()));
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        let nanos = self.origin.elapsed().as_nanos();
+        Time::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    fn take(&mut self, message: ToPartition) {
+        match message {
+            ToPartition::Records(records) => {
+                for record in records {
+                    self.record(record);
+                }
+            }
+            ToPartition::Routes(table) => self.attach(&table),
+            ToPartition::Committed { up_to, ok } => {
+                let now = self.now();
+                self.machine.handle(Input::Committed { up_to, ok, now });
+            }
+            ToPartition::Revoke => {
+                self.state = State::Draining;
+                self.machine.handle(Input::Revoke);
+            }
+            ToPartition::Lost => self.lose(),
+        }
+    }
+
+    fn lose(&mut self) {
+        self.state = State::Lost;
+        self.shared.source.lost.cancel();
+        self.machine.handle(Input::Lost);
+    }
+
+    fn record(&mut self, mut record: Record) {
+        let partition = record.source.partition;
+        let plan = if self.topic.needs_decoding() {
+            match handler::decode(&record) {
+                Ok(event) => {
+                    let plan = self.plan(event.name(), partition);
+                    record.event = Some(event);
+                    plan
+                }
+                Err(error) => {
+                    self.tally.undecodable += 1;
+                    let plan = self.topic.plan_undecodable(partition);
+                    if matches!(plan, Plan::Undecodable) {
+                        self.tell(None, &self.context_of(&record, "decode", &error));
+                    }
+                    plan
+                }
+            }
+        } else {
+            self.topic.plan_any(partition)
+        };
+        if matches!(plan, Plan::Unmatched) {
+            self.tally.unmatched += 1;
+        }
+        self.machine.handle(Input::Record {
+            offset: record.offset,
+            key: record.key().filter(|key| !key.is_empty()).map(hash),
+            size: record.size(),
+            body: Arc::new(record),
+            plan,
+        });
+    }
+
+    fn plan(&mut self, name: &str, partition: i32) -> Plan {
+        if let Some((last, plan)) = &self.last_plan
+            && **last == *name
+        {
+            return plan.clone();
+        }
+        let plan = self.topic.plan(name, partition);
+        self.last_plan = Some((name.into(), plan.clone()));
+        plan
+    }
+
+    /// Carries out one action; `true` when the partition is given up.
+    async fn act(&mut self, action: Action<Arc<Record>>) -> bool {
+        match action {
+            Action::Run {
+                ticket,
+                route,
+                attempt,
+                body,
+                ..
+            } => self.start(ticket, route, attempt, body).await,
+            Action::DeadLetter(failure) => self.dead_letter(failure),
+            Action::Commit { up_to } => self.poller.send(ToPoller::Commit {
+                partition: self.key(),
+                up_to,
+            }),
+            Action::Pause => {
+                self.tally.pauses += 1;
+                self.poller.send(ToPoller::Pause(self.key()));
+            }
+            Action::Resume => self.poller.send(ToPoller::Resume(self.key())),
+            Action::Skipped(failure) => self.skipped(&failure),
+            Action::StopSubscription(failure) => {
+                let error =
+                    self.failure_error(&failure, "the subscription stops, as its policy says");
+                let registration = self.registration_of(failure.route);
+                self.tell(failure.route, &error);
+                self.poller.send(ToPoller::StopSubscription {
+                    registration,
+                    error,
+                });
+            }
+            Action::Rejoin(failure) => {
+                let error = self.failure_error(&failure, "leaving the group to join again");
+                self.tell(failure.route, &error);
+                self.poller.send(ToPoller::Rejoin);
+            }
+            Action::RouteDrained { route } => self.routes.retain(|r| r.route.id != route),
+            // The partition's token was cancelled when it was lost.
+            Action::Cancel { .. } => {}
+            Action::Drained => return true,
+        }
+        false
+    }
+
+    fn key(&self) -> (crate::name::Topic, i32) {
+        (
+            self.shared.source.topic.clone(),
+            self.shared.source.partition,
+        )
+    }
+
+    async fn start(&mut self, ticket: Ticket, id: RouteId, attempt: u32, record: Arc<Record>) {
+        let Some(attached) = self.routes.iter().find(|r| r.route.id == id) else {
+            return;
+        };
+        let route = &attached.route;
+        if Arc::get_mut(&mut self.rejection).is_none_or(|r| r.get_mut().is_some()) {
+            self.rejection = Arc::default();
+        }
+        let rejection = Arc::clone(&self.rejection);
+        let context = Context {
+            record: Arc::clone(&record),
+            attempt,
+            rejection: Arc::clone(&rejection),
+        };
+        let ordering = route.options.ordering;
+        let route = Arc::clone(route);
+        let mut running: Running = Box::pin(async move {
+            let _permit = match &route.registration.serial {
+                // The semaphore is never closed, so there always is a permit.
+                Some(serial) => serial.acquire().await.ok(),
+                None => None,
+            };
+            let result = finished(invoke(&route.handler, context, record)).await;
+            settle(ticket, id, result, &rejection)
+        });
+        if let Ordering::PerKey(_) = ordering {
+            self.spawned.spawn(running);
+            return;
+        }
+        // Most handlers are done at once; then nothing has to be queued and woken.
+        let first = std::future::poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await;
+        match first {
+            Poll::Ready(ended) => self.ended(ended),
+            Poll::Pending => self.running.push(running),
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        let Ended {
+            ticket,
+            route,
+            result,
+        } = ended;
+        let result = match result {
+            Ok(()) => {
+                self.tally.handled += 1;
+                self.forget_error(ticket, Some(route));
+                if let Some(guard) = self.flood_guard(route) {
+                    guard.lock().done();
+                }
+                Outcome::Handled
+            }
+            Err(unhandled) => {
+                self.tally.failed_attempts += 1;
+                let (error, rejected) = match unhandled {
+                    Unhandled::Failed(error) => (error, false),
+                    Unhandled::Rejected(error) => (error, true),
+                };
+                tracing::debug!(
+                    topic = %self.shared.source.topic,
+                    partition = self.shared.source.partition,
+                    %error,
+                    "handler failed"
+                );
+                self.shared.progress.lock().last_failure = Some(error.clone());
+                self.remember_error(ticket, Some(route), error);
+                if rejected {
+                    Outcome::Rejected
+                } else {
+                    Outcome::Failed { now: self.now() }
+                }
+            }
+        };
+        self.machine.handle(Input::Outcome {
+            ticket,
+            route,
+            result,
+        });
+    }
+
+    fn dead_letter(&mut self, failure: Failure<Arc<Record>>) {
+        let producer = Arc::clone(&self.env.producer);
+        let cause = Cause {
+            error: self
+                .find_error(&failure)
+                .map_or_else(String::new, |error| with_sources(&error)),
+            group: Arc::clone(&self.env.wire_group),
+            suffix: Arc::clone(&self.env.dead_letter_suffix),
+        };
+        self.letters.push(Box::pin(async move {
+            let result = letters::write(&producer, &failure, &cause).await;
+            Letter { failure, result }
+        }));
+    }
+
+    fn lettered(&mut self, letter: Letter) {
+        let Letter { failure, result } = letter;
+        let stored = result.is_ok();
+        match result {
+            Ok(()) => {
+                self.tally.dead_lettered += 1;
+                self.shared.progress.lock().blocked = None;
+                self.forget_error(failure.ticket, failure.route);
+                self.watch_flood(failure.route);
+            }
+            Err(error) => {
+                let error = Error::new(
+                    error.kind(),
+                    format!(
+                        "dead letter of {}/{} offset {}: it cannot be written, so the offset does \
+                         not move; tried again with backoff",
+                        self.shared.source.topic, self.shared.source.partition, failure.offset
+                    ),
+                )
+                .with_source(error);
+                tracing::warn!(%error, "dead letter failed");
+                self.tell(failure.route, &error);
+                self.shared.progress.lock().blocked = Some(error);
+            }
+        }
+        let now = self.now();
+        self.machine.handle(Input::DeadLettered {
+            ticket: failure.ticket,
+            route: failure.route,
+            stored,
+            now,
+        });
+    }
+
+    /// Pauses a registration whose dead letters come too fast.
+    fn watch_flood(&self, route: Option<RouteId>) {
+        let tripped: Vec<_> = self
+            .routes
+            .iter()
+            .filter(|r| route.is_none_or(|id| r.route.id == id))
+            .map(|r| &r.route.registration)
+            .filter(|r| r.flood.as_ref().is_some_and(|g| g.lock().dead_lettered()))
+            .collect();
+        for registration in tripped {
+            let error = Error::new(
+                ErrorKind::Handler,
+                "dead letters come too fast: the subscription is paused until `resume`",
+            );
+            tracing::error!(topic = %self.shared.source.topic, "{error}");
+            registration.tell(&error);
+            let mut state = registration.state.lock();
+            state.paused = true;
+            state.problem = Some(error);
+            drop(state);
+            self.poller.send(ToPoller::RoutesChanged);
+        }
+    }
+
+    fn flood_guard(&self, route: RouteId) -> Option<&Mutex<crate::delivery::FloodGuard>> {
+        self.routes
+            .iter()
+            .find(|r| r.route.id == route)
+            .and_then(|r| r.route.registration.flood.as_ref())
+    }
+
+    fn skipped(&mut self, failure: &Failure<Arc<Record>>) {
+        if failure.reason == Reason::Unmatched {
+            // Acknowledged by the policy, and counted when it came.
+            return;
+        }
+        self.tally.skipped += 1;
+        if failure.reason != Reason::Undecodable {
+            let error = self.failure_error(failure, "passed over, as the policy says");
+            self.tell(failure.route, &error);
+        }
+        self.forget_error(failure.ticket, failure.route);
+    }
+
+    fn failure_error(&self, failure: &Failure<Arc<Record>>, what: &str) -> Error {
+        let error = Error::new(
+            ErrorKind::Handler,
+            format!(
+                "{}/{} offset {}, {} after {} attempts: {what}",
+                self.shared.source.topic,
+                self.shared.source.partition,
+                failure.offset,
+                letters::word(failure.reason),
+                failure.attempts,
+            ),
+        );
+        match self.find_error(failure) {
+            Some(cause) => error.with_source(cause),
+            None => error,
+        }
+    }
+
+    fn context_of(&self, record: &Record, doing: &str, error: &Error) -> Error {
+        Error::new(
+            ErrorKind::Decode,
+            format!(
+                "{doing} {}/{} offset {}",
+                record.source.topic, record.source.partition, record.offset
+            ),
+        )
+        .with_source(error.clone())
+    }
+
+    fn registration_of(&self, route: Option<RouteId>) -> Option<u32> {
+        let route = route?;
+        self.routes
+            .iter()
+            .find(|r| r.route.id == route)
+            .map(|r| r.route.registration.id)
+    }
+
+    /// Tells an error to the registration of a route, or to all of this topic.
+    fn tell(&self, route: Option<RouteId>, error: &Error) {
+        if self.env.log_errors {
+            tracing::warn!(group = &*self.env.wire_group, %error, "subscription");
+        }
+        let mut told = Vec::new();
+        for attached in &self.routes {
+            let registration = &attached.route.registration;
+            if route.is_none_or(|id| attached.route.id == id) && !told.contains(&registration.id) {
+                told.push(registration.id);
+                registration.tell(error);
+            }
+        }
+    }
+
+    fn remember_error(&mut self, ticket: Ticket, route: Option<RouteId>, error: Error) {
+        self.forget_error(ticket, route);
+        self.errors.push((ticket, route, error));
+    }
+
+    fn forget_error(&mut self, ticket: Ticket, route: Option<RouteId>) {
+        if !self.errors.is_empty() {
+            self.errors
+                .retain(|(t, r, _)| !(*t == ticket && *r == route));
+        }
+    }
+
+    fn find_error(&self, failure: &Failure<Arc<Record>>) -> Option<Error> {
+        if failure.reason == Reason::Undecodable {
+            return handler::decode(&failure.body).err();
+        }
+        self.errors
+            .iter()
+            .find(|(t, r, _)| *t == failure.ticket && *r == failure.route)
+            .map(|(_, _, error)| error.clone())
+    }
+
+    /// Brings the machine's routes in line with a new table.
+    fn attach(&mut self, table: &Arc<RouteTable>) {
+        self.topic = table
+            .topics
+            .get(&self.shared.source.topic)
+            .cloned()
+            .unwrap_or_default();
+        self.last_plan = None;
+        for route in &self.topic.routes {
+            let paused = route.registration.is_paused();
+            let closing = route.registration.is_closing();
+            let known = self.routes.iter_mut().find(|r| r.route.id == route.id);
+            let attached = match known {
+                Some(attached) => attached,
+                None if closing => continue,
+                None => {
+                    self.machine.add_route(route.id, route.options);
+                    self.routes.push(Attached {
+                        route: Arc::clone(route),
+                        _working: route.registration.working.token(),
+                        paused: false,
+                        closing: false,
+                    });
+                    let Some(last) = self.routes.last_mut() else {
+                        continue;
+                    };
+                    last
+                }
+            };
+            if attached.paused != paused {
+                attached.paused = paused;
+                if paused {
+                    self.machine.pause_route(route.id);
+                } else {
+                    self.machine.resume_route(route.id);
+                }
+            }
+            if closing && !attached.closing {
+                attached.closing = true;
+                self.machine.close_route(route.id);
+            }
+        }
+    }
+
+    fn publish_progress(&mut self) {
+        if let Some(watermark) = self.machine.watermark() {
+            let before = self.shared.watermark.swap(watermark, Atomic::AcqRel);
+            let buffered = self.machine.buffered();
+            let mut progress = self.shared.progress.lock();
+            if before != watermark || buffered == 0 {
+                progress.since = Instant::now();
+                progress.last_failure = None;
+            }
+            progress.buffered = buffered;
+        }
+        self.env.counters.add(&mut self.tally);
+    }
+
+    /// The end: what still runs after a loss gets a moment to notice, then it is dropped.
+    async fn finish(&mut self) {
+        if self.state == State::Lost {
+            self.shared.watermark.store(-1, Atomic::Release);
+        }
+        self.publish_progress();
+        let grace = tokio::time::sleep(self.env.drain_timeout());
+        tokio::pin!(grace);
+        while !self.running.is_empty() || !self.spawned.is_empty() {
+            tokio::select! {
+                _ = self.running.next(), if !self.running.is_empty() => {}
+                _ = self.spawned.join_next(), if !self.spawned.is_empty() => {}
+                () = &mut grace => break,
+            }
+        }
+        self.spawned.shutdown().await;
+        self.env.counters.add(&mut self.tally);
+        self.poller.send(ToPoller::Drained(self.key()));
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+type Call = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+/// Calls a handler, which may panic already here.
+fn invoke(handler: &Handler, context: Context, record: Arc<Record>) -> Result<Call, String> {
+    let call = AssertUnwindSafe(|| match handler {
+        Handler::Event(f) => match record.event.clone() {
+            Some(event) => f(context, event),
+            // A route was given an event without one: only if a table changed from raw handlers
+            // to event handlers while the record was on its way.
+            None => match handler::decode(&record) {
+                Ok(event) => f(context, event),
+                Err(error) => Box::pin(std::future::ready(Err(error.into()))),
+            },
+        },
+        Handler::Raw(f) => f(context, RawRecord::new(record)),
+    });
+    std::panic::catch_unwind(call).map_err(|panic| panic_text(&*panic))
+}
+
+async fn finished(call: Result<Call, String>) -> Result<Result<(), BoxError>, String> {
+    AssertUnwindSafe(call?)
+        .catch_unwind()
+        .await
+        .map_err(|panic| panic_text(&*panic))
+}
+
+fn settle(
+    ticket: Ticket,
+    route: RouteId,
+    result: Result<Result<(), BoxError>, String>,
+    rejection: &Mutex<Option<String>>,
+) -> Ended {
+    let rejected = rejection.lock().take();
+    let result = match (result, rejected) {
+        (_, Some(reason)) => Err(Unhandled::Rejected(Error::new(ErrorKind::Handler, reason))),
+        (Ok(Ok(())), None) => Ok(()),
+        (Ok(Err(error)), None) => Err(Unhandled::Failed(
+            Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error),
+        )),
+        (Err(panic), None) => Err(Unhandled::Failed(Error::new(
+            ErrorKind::Handler,
+            format!("the handler panicked: {panic}"),
+        ))),
+    };
+    Ended {
+        ticket,
+        route,
+        result,
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+/// An error with its causes, for a header that has to stand alone.
+fn with_sources(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// FNV-1a: short keys, no adversary inside one partition's lanes that a collision would help; two
+/// keys that collide share a lane, which keeps the order of both.
+fn hash(key: &[u8]) -> u64 {
+    key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

@@ -1,0 +1,265 @@
+//! A consumer's queue, polled for events instead of messages: a poll that can be woken, and
+//! rebalances that arrive as events to be answered in their own time, not inside a callback.
+//!
+//! Every `unsafe` of the consumer is here.
+
+use std::ffi::{CStr, c_void};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
+use rdkafka_sys as sys;
+use rdkafka_sys::{RDKafkaErrorCode as Code, rd_kafka_resp_err_t as RespErr};
+
+use crate::handler::Headers;
+
+/// What a consumer has to say.
+pub(super) enum Event<'a> {
+    Record(Message<'a>),
+    Assign(Vec<TopicPartition>),
+    Revoke(Vec<TopicPartition>),
+    /// The outcome of an asynchronous commit: of the whole request, and of each partition.
+    Committed(Option<Code>, Vec<(TopicPartition, i64, Option<Code>)>),
+    Error {
+        code: Code,
+        reason: String,
+        fatal: bool,
+    },
+}
+
+/// A partition by the names of the broker.
+pub(super) type TopicPartition = (String, i32);
+
+/// A record in librdkafka's memory.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    message: &'a sys::rd_kafka_message_t,
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn topic(&self) -> &'a str {
+        // SAFETY: the topic's name lives as long as the message.
+        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.message.rkt)) }
+            .to_str()
+            .unwrap_or_default()
+    }
+
+    pub(super) fn partition(&self) -> i32 {
+        self.message.partition
+    }
+
+    pub(super) fn offset(&self) -> i64 {
+        self.message.offset
+    }
+
+    pub(super) fn timestamp_ms(&self) -> Option<i64> {
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive.
+        let millis = unsafe { sys::rd_kafka_message_timestamp(self.message, &mut kind) };
+        (kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE).then_some(millis)
+    }
+
+    pub(super) fn key(&self) -> Option<&'a [u8]> {
+        // SAFETY: key and length belong together and live as long as the message.
+        unsafe { slice(self.message.key, self.message.key_len) }
+    }
+
+    pub(super) fn value(&self) -> Option<&'a [u8]> {
+        // SAFETY: as for the key.
+        unsafe { slice(self.message.payload, self.message.len) }
+    }
+
+    pub(super) fn headers(&self) -> Headers {
+        let mut native = ptr::null_mut();
+        // SAFETY: the message is alive; the headers stay its own, names and values are copied.
+        unsafe {
+            if sys::rd_kafka_message_headers(self.message, &mut native)
+                != RespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+            {
+                return None;
+            }
+            let mut headers = Vec::new();
+            let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
+            while sys::rd_kafka_header_get_all(
+                native,
+                headers.len(),
+                &mut name,
+                &mut value,
+                &mut len,
+            ) == RespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+            {
+                headers.push((
+                    CStr::from_ptr(name).to_string_lossy().into_owned(),
+                    slice(value, len).map(<[u8]>::to_vec),
+                ));
+            }
+            (!headers.is_empty()).then(|| headers.into_boxed_slice())
+        }
+    }
+}
+
+/// The queue of a group consumer. Must be dropped before the consumer.
+pub(super) struct ConsumerQueue(*mut sys::rd_kafka_queue_t);
+
+// SAFETY: queues may be used from any thread.
+unsafe impl Send for ConsumerQueue {}
+// SAFETY: as above.
+unsafe impl Sync for ConsumerQueue {}
+
+impl Drop for ConsumerQueue {
+    fn drop(&mut self) {
+        // SAFETY: the reference is owned.
+        unsafe { sys::rd_kafka_queue_destroy(self.0) }
+    }
+}
+
+impl ConsumerQueue {
+    /// The queue of a consumer that has a group; `None` for one without.
+    pub(super) fn new<C: ClientContext>(client: &Client<C>) -> Option<Self> {
+        // SAFETY: the client is alive; a null pointer says that it is no group consumer.
+        let queue = unsafe { sys::rd_kafka_queue_get_consumer(client.native_ptr()) };
+        (!queue.is_null()).then_some(Self(queue))
+    }
+
+    /// Makes a poll that blocks, or the next one, return at once.
+    pub(super) fn wake(&self) {
+        // SAFETY: the reference is owned.
+        unsafe { sys::rd_kafka_queue_yield(self.0) }
+    }
+
+    /// Waits for one event and gives it to `sink`; `false` when none came, or the poll was woken.
+    pub(super) fn poll<C: ClientContext>(
+        &self,
+        client: &Client<C>,
+        timeout: Duration,
+        sink: &mut dyn FnMut(Event<'_>),
+    ) -> bool {
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the queue is alive; the event is owned by this scope and destroyed once, after
+        // `sink` is done with what it borrows.
+        unsafe {
+            let event = sys::rd_kafka_queue_poll(self.0, millis);
+            if event.is_null() {
+                return false;
+            }
+            serve(event, client, sink);
+            sys::rd_kafka_event_destroy(event);
+        }
+        true
+    }
+}
+
+/// # Safety
+///
+/// `event` must be a live event of `client`.
+unsafe fn serve<C: ClientContext>(
+    event: *mut sys::rd_kafka_event_t,
+    client: &Client<C>,
+    sink: &mut dyn FnMut(Event<'_>),
+) {
+    // SAFETY: by contract; everything read lives as long as the event.
+    unsafe {
+        match sys::rd_kafka_event_type(event) {
+            sys::RD_KAFKA_EVENT_FETCH => loop {
+                let message = sys::rd_kafka_event_message_next(event);
+                if message.is_null() {
+                    return;
+                }
+                let message = &*message;
+                if message.err == RespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    sink(Event::Record(Message { message }));
+                } else {
+                    sink(Event::Error {
+                        code: message.err.into(),
+                        reason: String::new(),
+                        fatal: false,
+                    });
+                }
+            },
+            sys::RD_KAFKA_EVENT_REBALANCE => {
+                let partitions = list(sys::rd_kafka_event_topic_partition_list(event))
+                    .into_iter()
+                    .map(|(partition, _, _)| partition)
+                    .collect();
+                sink(match sys::rd_kafka_event_error(event) {
+                    RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Event::Assign(partitions),
+                    _ => Event::Revoke(partitions),
+                });
+            }
+            sys::RD_KAFKA_EVENT_OFFSET_COMMIT => sink(Event::Committed(
+                code(sys::rd_kafka_event_error(event)),
+                list(sys::rd_kafka_event_topic_partition_list(event)),
+            )),
+            sys::RD_KAFKA_EVENT_ERROR => {
+                let error = sys::rd_kafka_event_error(event);
+                if let Some(code) = code(error) {
+                    sink(Event::Error {
+                        code,
+                        reason: text(sys::rd_kafka_event_error_string(event)),
+                        fatal: sys::rd_kafka_event_error_is_fatal(event) != 0,
+                    });
+                }
+            }
+            sys::RD_KAFKA_EVENT_LOG => {
+                crate::kafka::native::log(event, client.context());
+            }
+            sys::RD_KAFKA_EVENT_STATS => {
+                let json = sys::rd_kafka_event_stats(event);
+                if !json.is_null() {
+                    client.context().stats_raw(CStr::from_ptr(json).to_bytes());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn code(error: RespErr) -> Option<Code> {
+    (error != RespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| error.into())
+}
+
+/// # Safety
+///
+/// `list` must be null or a live list.
+unsafe fn list(
+    list: *const sys::rd_kafka_topic_partition_list_t,
+) -> Vec<(TopicPartition, i64, Option<Code>)> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: by contract; names are copied.
+    unsafe {
+        let list = &*list;
+        (0..usize::try_from(list.cnt).unwrap_or(0))
+            .map(|i| {
+                let element = &*list.elems.add(i);
+                let topic = text(element.topic);
+                (
+                    (topic, element.partition),
+                    element.offset,
+                    code(element.err),
+                )
+            })
+            .collect()
+    }
+}
+
+/// # Safety
+///
+/// `s` must be null or a terminated string.
+unsafe fn text(s: *const std::ffi::c_char) -> String {
+    if s.is_null() {
+        return String::new();
+    }
+    // SAFETY: by contract.
+    unsafe { CStr::from_ptr(s) }.to_string_lossy().into_owned()
+}
+
+/// # Safety
+///
+/// `data` must be null or point to `len` bytes that outlive the result.
+unsafe fn slice<'a>(data: *const c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: by contract.
+    (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data.cast(), len) })
+}

@@ -1,0 +1,300 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Atomic};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::config::ClientConfig;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::counters::Counters;
+use super::driver::Shared;
+use super::poller::{Poller, PollerHandle, ToPoller};
+use super::routes::{Registration, RouteTable};
+use crate::delivery::CommitMode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::config::ClientConfigs;
+use crate::kafka::context::Reporter;
+use crate::kafka::producer::Producer;
+use crate::kafka::{EmbeddedBroker, prefixed};
+use crate::name::Topic;
+use crate::subscribe::StartOffset;
+use crate::subscription::Health;
+
+/// What everything that works for one group needs, and never changes.
+pub(super) struct GroupEnv {
+    pub(super) prefix: Arc<str>,
+    /// `prefix.group`, as on the broker.
+    pub(super) wire_group: Arc<str>,
+    /// `prefix.instance`, empty without static membership.
+    pub(super) wire_instance: String,
+    pub(super) start: StartOffset,
+    pub(super) commit: CommitMode,
+    pub(super) auto_commit_interval: Duration,
+    pub(super) registration_settle: Duration,
+    pub(super) dead_letter_suffix: Arc<str>,
+    pub(super) log_errors: bool,
+    pub(super) drain_millis: AtomicU64,
+    pub(super) configs: Arc<ClientConfigs>,
+    pub(super) producer: Arc<Producer>,
+    pub(super) reporter: Arc<Reporter>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) runtime: Handle,
+    pub(super) tasks: TaskTracker,
+    /// The broker inside the process must outlive the polling thread.
+    pub(super) _keep_alive: Option<EmbeddedBroker>,
+}
+
+impl GroupEnv {
+    pub(super) fn wire_topic(&self, topic: &Topic) -> String {
+        prefixed(&self.prefix, topic.as_str())
+    }
+
+    /// The longest of the registrations' drain timeouts.
+    pub(super) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_millis.load(Atomic::Relaxed))
+    }
+
+    pub(super) fn consumer_config(&self) -> ClientConfig {
+        let mut config = self.configs.consumer.clone();
+        config.set("group.id", &*self.wire_group);
+        if !self.wire_instance.is_empty() {
+            config.set("group.instance.id", &self.wire_instance);
+        }
+        config
+    }
+}
+
+/// One group's consumer: its routes, and the way to its polling thread.
+pub(super) struct Group {
+    pub(super) env: Arc<GroupEnv>,
+    poller: PollerHandle,
+    state: Mutex<State>,
+    registered: Notify,
+    /// The polling thread has ended, or never started.
+    pub(super) ended: CancellationToken,
+    stopping: AtomicBool,
+}
+
+struct State {
+    table: Arc<RouteTable>,
+    last_registration: Instant,
+    started: bool,
+    assigned: Vec<Arc<Shared>>,
+    was_assigned: bool,
+    problem: Option<Error>,
+}
+
+/// After so long without progress, with records waiting, a partition counts as stuck.
+const STUCK: Duration = Duration::from_secs(60);
+
+impl Group {
+    /// A group that starts once its registrations have settled.
+    pub(super) fn start(env: GroupEnv) -> Result<Arc<Self>> {
+        let (commands, inbox) = std::sync::mpsc::channel();
+        let group = Arc::new(Self {
+            env: Arc::new(env),
+            poller: PollerHandle {
+                commands,
+                queue: Arc::default(),
+            },
+            state: Mutex::new(State {
+                table: Arc::default(),
+                last_registration: Instant::now(),
+                started: false,
+                assigned: Vec::new(),
+                was_assigned: false,
+                problem: None,
+            }),
+            registered: Notify::new(),
+            ended: CancellationToken::new(),
+            stopping: AtomicBool::new(false),
+        });
+        let starting = Arc::clone(&group);
+        group.env.runtime.spawn(async move {
+            starting.settle().await;
+            starting.spawn_poller(inbox);
+        });
+        Ok(group)
+    }
+
+    /// Waits until no registration has come for the settling time.
+    async fn settle(&self) {
+        loop {
+            let until = self.state.lock().last_registration + self.env.registration_settle;
+            if self.stopping.load(Atomic::SeqCst) || Instant::now() >= until {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(until.into()) => {}
+                () = self.registered.notified() => {}
+            }
+        }
+    }
+
+    fn spawn_poller(self: &Arc<Self>, inbox: std::sync::mpsc::Receiver<ToPoller>) {
+        {
+            let mut state = self.state.lock();
+            if self.stopping.load(Atomic::SeqCst) {
+                self.end();
+                return;
+            }
+            state.started = true;
+        }
+        let group = Arc::clone(self);
+        let spawned = std::thread::Builder::new()
+            .name("eventstream-poller".to_owned())
+            .spawn(move || {
+                let handle = group.poller.clone();
+                let run = std::panic::AssertUnwindSafe(|| Poller::run(&group, &handle, inbox));
+                if std::panic::catch_unwind(run).is_err() {
+                    let error = Error::new(ErrorKind::Fatal, "the polling thread panicked");
+                    tracing::error!(group = &*group.env.wire_group, "{error}");
+                    group.tell_all(&error);
+                    group.set_problem(Some(error));
+                }
+                group.end();
+            });
+        if let Err(error) = spawned {
+            let error = Error::new(ErrorKind::Fatal, "start the polling thread").with_source(error);
+            self.tell_all(&error);
+            self.set_problem(Some(error));
+            self.end();
+        }
+    }
+
+    fn end(&self) {
+        for registration in self.table().registrations() {
+            registration.ended.cancel();
+        }
+        self.ended.cancel();
+    }
+
+    pub(super) fn table(&self) -> Arc<RouteTable> {
+        Arc::clone(&self.state.lock().table)
+    }
+
+    /// Changes the routes and tells the polling thread.
+    pub(super) fn change_routes(&self, change: impl FnOnce(&mut RouteTable)) {
+        {
+            let mut state = self.state.lock();
+            let mut table = RouteTable::clone(&state.table);
+            change(&mut table);
+            state.table = Arc::new(table);
+            state.last_registration = Instant::now();
+        }
+        self.registered.notify_one();
+        self.poller.send(ToPoller::RoutesChanged);
+    }
+
+    /// Whether this group takes no more registrations.
+    pub(super) fn is_over(&self) -> bool {
+        self.stopping.load(Atomic::SeqCst) || self.ended.is_cancelled()
+    }
+
+    /// Asks for the end: running handlers may finish until the deadline.
+    pub(super) fn stop(&self, deadline: Duration) {
+        let state = self.state.lock();
+        self.stopping.store(true, Atomic::SeqCst);
+        drop(state);
+        self.registered.notify_one();
+        self.poller.send(ToPoller::Stop(deadline));
+    }
+
+    /// Completes when thread and tasks are gone.
+    pub(super) async fn gone(&self) {
+        self.ended.cancelled().await;
+        self.env.tasks.close();
+        self.env.tasks.wait().await;
+    }
+
+    /// A retry policy has stopped a registration (all of them where none is named): nothing after
+    /// the record is acknowledged, so the whole group's consumer leaves its partitions to others.
+    pub(super) fn stop_by_policy(&self, registration: Option<u32>, error: &Error) {
+        for found in self.table().registrations() {
+            if registration.is_none_or(|id| id == found.id) {
+                let mut state = found.state.lock();
+                state.closing = true;
+                state.problem = Some(error.clone());
+                drop(state);
+                found.ended.cancel();
+            }
+        }
+        let open = self.table().registrations().iter().any(|r| !r.is_closing());
+        if !open {
+            self.stop(self.env.drain_timeout());
+        }
+    }
+
+    pub(super) fn tell_all(&self, error: &Error) {
+        for registration in self.table().registrations() {
+            registration.tell(error);
+        }
+    }
+
+    pub(super) fn set_problem(&self, problem: Option<Error>) {
+        self.state.lock().problem = problem;
+    }
+
+    pub(super) fn set_assigned(&self, assigned: Vec<Arc<Shared>>) {
+        let mut state = self.state.lock();
+        state.was_assigned |= !assigned.is_empty();
+        state.assigned = assigned;
+    }
+
+    /// Partitions assigned, and records read and not done.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        let buffered = state
+            .assigned
+            .iter()
+            .map(|a| a.progress.lock().buffered)
+            .sum();
+        (state.assigned.len(), buffered)
+    }
+
+    /// The health of the group, and of one registration where one is named.
+    pub(super) fn health(&self, registration: Option<&Registration>) -> Health {
+        let state = self.state.lock();
+        let mut health = Health {
+            problems: state.problem.clone().into_iter().collect(),
+            assigned: state.was_assigned,
+        };
+        match registration {
+            Some(registration) => health
+                .problems
+                .extend(registration.state.lock().problem.clone()),
+            None => {
+                for registration in state.table.registrations() {
+                    health
+                        .problems
+                        .extend(registration.state.lock().problem.clone());
+                }
+            }
+        }
+        for shared in &state.assigned {
+            let progress = shared.progress.lock();
+            health.problems.extend(progress.blocked.clone());
+            let stuck = progress.since.elapsed();
+            if progress.buffered > 0 && stuck > STUCK {
+                let mut error = Error::new(
+                    ErrorKind::Handler,
+                    format!(
+                        "partition {}/{} has {} records waiting and made no progress for {} s",
+                        shared.source.topic,
+                        shared.source.partition,
+                        progress.buffered,
+                        stuck.as_secs()
+                    ),
+                );
+                if let Some(cause) = progress.last_failure.clone() {
+                    error = error.with_source(cause);
+                }
+                health.problems.push(error);
+            }
+        }
+        health
+    }
+}

@@ -1,0 +1,158 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::delivery::{
+    FloodGuard, OnUndecodable, OnUnmatched, Ordering, Plan, RouteId, RouteOptions,
+};
+use crate::error::Error;
+use crate::handler::Handler;
+use crate::name::{EventName, Topic};
+use crate::subscribe::OnSubscriptionError;
+
+/// One handler of a registration.
+pub(super) struct Route {
+    pub(super) id: RouteId,
+    /// `None` matches every name.
+    pub(super) name: Option<EventName>,
+    pub(super) handler: Handler,
+    pub(super) options: RouteOptions,
+    pub(super) registration: Arc<Registration>,
+}
+
+/// What the routes of one registration share.
+pub(super) struct Registration {
+    pub(super) id: u32,
+    /// One permit for [`Ordering::Serial`], over all partitions.
+    pub(super) serial: Option<Arc<Semaphore>>,
+    pub(super) flood: Option<Mutex<FloodGuard>>,
+    pub(super) on_error: Option<OnSubscriptionError>,
+    /// Counts the partitions that still have work of this registration.
+    pub(super) working: TaskTracker,
+    pub(super) ended: CancellationToken,
+    pub(super) state: Mutex<RegistrationState>,
+}
+
+/// What may change after registering.
+#[derive(Default)]
+pub(super) struct RegistrationState {
+    pub(super) paused: bool,
+    pub(super) closing: bool,
+    /// Why it does not do its work: it was paused by its dead letter limit, or its policy stopped it.
+    pub(super) problem: Option<Error>,
+}
+
+impl Registration {
+    /// Tells an error to the registration's own callback.
+    pub(super) fn tell(&self, error: &Error) {
+        let Some(on_error) = &self.on_error else {
+            return;
+        };
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            on_error(error.clone());
+        }));
+        if told.is_err() {
+            tracing::error!("an on_error callback of a subscription panicked");
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.state.lock().paused
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.state.lock().closing
+    }
+}
+
+/// The routes of a group at one moment. Never changed: a change makes a new table.
+#[derive(Default, Clone)]
+pub(super) struct RouteTable {
+    pub(super) topics: HashMap<Topic, TopicRoutes>,
+}
+
+/// The routes of one topic.
+#[derive(Default, Clone)]
+pub(super) struct TopicRoutes {
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) on_unmatched: OnUnmatched,
+    pub(super) on_undecodable: OnUndecodable,
+}
+
+impl RouteTable {
+    pub(super) fn topic_names(&self) -> Vec<&Topic> {
+        self.topics.keys().collect()
+    }
+
+    pub(super) fn registrations(&self) -> Vec<Arc<Registration>> {
+        let mut found: Vec<Arc<Registration>> = Vec::new();
+        for route in self.topics.values().flat_map(|topic| &topic.routes) {
+            if found.iter().all(|r| r.id != route.registration.id) {
+                found.push(Arc::clone(&route.registration));
+            }
+        }
+        found
+    }
+}
+
+impl TopicRoutes {
+    /// Whether any route needs the envelope to be decoded.
+    pub(super) fn needs_decoding(&self) -> bool {
+        self.routes
+            .iter()
+            .any(|route| route.name.is_some() || !route.handler.is_raw())
+    }
+
+    /// The routes for an event of this name in this partition: one of each set of competing
+    /// workers, that is, of the open routes with the same filter. A partition always goes to the
+    /// same worker, so order within it (and so within a key) is kept, as between members of a group.
+    pub(super) fn plan(&self, name: &str, partition: i32) -> Plan {
+        let named = self.worker(partition, |filter| {
+            filter.is_some_and(|f| f.as_str() == name)
+        });
+        let any = self.worker(partition, |filter| filter.is_none());
+        match (named, any) {
+            (Some(a), Some(b)) => Plan::Many(Arc::new([a.id, b.id])),
+            (Some(one), None) | (None, Some(one)) => Plan::One(one.id),
+            (None, None) => Plan::Unmatched,
+        }
+    }
+
+    /// The routes for a record that is no event: a raw handler for everything takes it.
+    pub(super) fn plan_undecodable(&self, partition: i32) -> Plan {
+        match self.worker(partition, |filter| filter.is_none()) {
+            Some(route) if route.handler.is_raw() => Plan::One(route.id),
+            _ => Plan::Undecodable,
+        }
+    }
+
+    /// The route for everything, where there is one and no filter at all.
+    pub(super) fn plan_any(&self, partition: i32) -> Plan {
+        self.worker(partition, |filter| filter.is_none())
+            .map_or(Plan::Unmatched, |route| Plan::One(route.id))
+    }
+
+    fn worker(
+        &self,
+        partition: i32,
+        matches: impl Fn(Option<&EventName>) -> bool,
+    ) -> Option<&Arc<Route>> {
+        let open = || {
+            self.routes
+                .iter()
+                .filter(|route| matches(route.name.as_ref()) && !route.registration.is_closing())
+        };
+        let count = open().count();
+        let turn = usize::try_from(partition).unwrap_or(0).checked_rem(count)?;
+        open().nth(turn)
+    }
+}
+
+/// Whether records of a route run one at a time over all partitions.
+pub(super) fn serial(ordering: Ordering) -> Option<Arc<Semaphore>> {
+    (ordering == Ordering::Serial).then(|| Arc::new(Semaphore::new(1)))
+}

@@ -1,0 +1,55 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::stats::WriterStats;
+
+/// What happened since the client was made.
+#[derive(Default)]
+pub(super) struct Counters {
+    accepted: Apart,
+    stored: AtomicU64,
+    stored_bytes: AtomicU64,
+    failed: AtomicU64,
+    rebuilt: AtomicU64,
+}
+
+/// On a cache line of its own: publishers write it, the delivery thread writes the others.
+#[derive(Default)]
+#[repr(align(128))]
+struct Apart(AtomicU64);
+
+impl Counters {
+    pub(super) fn accepted(&self) {
+        self.accepted.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn stored(&self, events: u64, bytes: u64) {
+        self.stored.fetch_add(events, Ordering::Relaxed);
+        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn rebuilt(&self) {
+        self.rebuilt.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(
+        &self,
+        in_flight: usize,
+        in_flight_bytes: usize,
+        waiting: usize,
+    ) -> WriterStats {
+        WriterStats {
+            accepted: self.accepted.0.load(Ordering::Relaxed),
+            stored: self.stored.load(Ordering::Relaxed),
+            stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            rebuilt: self.rebuilt.load(Ordering::Relaxed),
+            in_flight,
+            in_flight_bytes,
+            waiting,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::RwLock;
+
+use super::{Outgoing, ProducerOptions};
+use crate::error::Result;
+use crate::kafka::error::from_kafka;
+use crate::kafka::native::{NativeProducer, Queue, TopicHandle};
+use crate::kafka::prefixed;
+use crate::name::Topic;
+use crate::receipt::SlotRef;
+
+use super::delivery::DeliveryContext;
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+/// One librdkafka producer. Field order is drop order: the queue goes before the client.
+pub(super) struct Instance {
+    pub(super) queue: Queue,
+    pub(super) native: NativeProducer<DeliveryContext>,
+    pub(super) born: Instant,
+}
+
+impl Instance {
+    pub(super) fn new(options: &ProducerOptions) -> Result<Self> {
+        let context = DeliveryContext::new(Arc::clone(&options.reporter));
+        let native = NativeProducer::new(&options.config, context)
+            .map_err(|e| from_kafka("create the producer", e))?;
+        Ok(Self {
+            queue: Queue::main(native.client()),
+            native,
+            born: Instant::now(),
+        })
+    }
+}
+
+/// The instance that publishers use, behind one lock with its topics.
+///
+/// Only the delivery thread puts an instance in and takes it out, and it keeps the instance until
+/// after that, so no publisher ever ends one. Publishers hold the lock for reading while they hand
+/// an event over: once it is taken out, nothing more gets into it.
+#[derive(Default)]
+pub(super) struct Current(RwLock<Option<Live>>);
+
+/// Field order is drop order: topics go before the client.
+struct Live {
+    topics: HashMap<Box<str>, TopicEntry>,
+    instance: Arc<Instance>,
+}
+
+struct TopicEntry {
+    topic: Topic,
+    handle: TopicHandle,
+}
+
+/// Why an event did not get into librdkafka.
+pub(super) enum Refusal {
+    /// There is no instance now, or it is lost.
+    NoInstance,
+    Code(Code),
+    Error(crate::error::Error),
+}
+
+impl Current {
+    pub(super) fn set(&self, instance: &Arc<Instance>) {
+        *self.0.write() = Some(Live {
+            topics: HashMap::new(),
+            instance: Arc::clone(instance),
+        });
+    }
+
+    pub(super) fn clear(&self) {
+        let before = self.0.write().take();
+        // Outside the lock: it frees topics.
+        drop(before);
+    }
+
+    /// Lets the delivery thread look around at once.
+    pub(super) fn wake(&self) {
+        if let Some(live) = &*self.0.read() {
+            live.instance.queue.wake();
+        }
+    }
+
+    /// Hands an event to librdkafka, which copies it.
+    pub(super) fn produce(
+        &self,
+        topic: &str,
+        prefix: &str,
+        record: &Outgoing<'_>,
+        slot: SlotRef,
+    ) -> Result<Topic, Refusal> {
+        let mut current = self.0.read();
+        loop {
+            let live = current.as_ref().ok_or(Refusal::NoInstance)?;
+            if let Some(entry) = live.topics.get(topic) {
+                return match live.send(entry, record, slot) {
+                    Ok(()) => Ok(entry.topic.clone()),
+                    Err((code, _)) if code == Code::Fatal => Err(Refusal::NoInstance),
+                    Err(_) if live.instance.native.fatal_error().is_some() => {
+                        Err(Refusal::NoInstance)
+                    }
+                    Err((code, _)) => Err(Refusal::Code(code)),
+                };
+            }
+            drop(current);
+            self.add_topic(topic, prefix)?;
+            current = self.0.read();
+        }
+    }
+
+    fn add_topic(&self, topic: &str, prefix: &str) -> Result<(), Refusal> {
+        let checked = Topic::new(topic).map_err(Refusal::Error)?;
+        let mut current = self.0.write();
+        let live = current.as_mut().ok_or(Refusal::NoInstance)?;
+        if !live.topics.contains_key(topic) {
+            let handle = live
+                .instance
+                .native
+                .topic(&prefixed(prefix, topic))
+                .map_err(|e| Refusal::Error(from_kafka(format!("publish to {topic}"), e)))?;
+            let entry = TopicEntry {
+                topic: checked,
+                handle,
+            };
+            live.topics.insert(topic.into(), entry);
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn inject_fatal(&self) {
+        if let Some(live) = &*self.0.read() {
+            live.instance.native.inject_fatal();
+        }
+    }
+}
+
+impl Live {
+    fn send(
+        &self,
+        entry: &TopicEntry,
+        record: &Outgoing<'_>,
+        slot: SlotRef,
+    ) -> Result<(), (Code, SlotRef)> {
+        let native = &self.instance.native;
+        if record.headers.is_empty() && record.timestamp_ms.is_none() {
+            native.produce(&entry.handle, record.key, record.value, slot)
+        } else {
+            native.produce_with(
+                &entry.handle,
+                record.key,
+                record.value,
+                record.headers,
+                record.timestamp_ms,
+                slot,
+            )
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What only a fatal error, injected into librdkafka, can show.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::*;
+use crate::config::{BrokerConfig, LogMode};
+use crate::kafka::config::ClientConfigs;
+
+/// Long enough for two busy cores.
+const SOON: Duration = Duration::from_secs(20);
+
+type Failed = Arc<Mutex<Vec<(String, ErrorKind)>>>;
+
+struct Setup {
+    broker: EmbeddedBroker,
+    producer: Producer,
+    failed: Failed,
+}
+
+fn setup(config: BrokerConfig) -> Setup {
+    let broker = EmbeddedBroker::start().expect("a broker");
+    broker.create_topic("t", 1).expect("a topic");
+    let brokers = [broker.address().to_owned()];
+    let configs = ClientConfigs::new(&config, &brokers, true).expect("valid");
+    let failed = Failed::default();
+    let seen = Arc::clone(&failed);
+    let producer = Producer::start(ProducerOptions {
+        name: "test".into(),
+        prefix: "".into(),
+        config: configs.producer,
+        buffer_events: config.buffer_events,
+        buffer_bytes: config.buffer_bytes,
+        publish_timeout: config.effective_publish_timeout(),
+        message_max_bytes: config.effective_message_max_bytes(),
+        on_error: Some(Arc::new(move |undelivered: Undelivered| {
+            let value = String::from_utf8_lossy(undelivered.value()).into_owned();
+            seen.lock().push((value, undelivered.error().kind()));
+        })),
+        reporter: Arc::new(Reporter::new("test".into(), LogMode::Off)),
+        keep_alive: Some(broker.clone()),
+    })
+    .expect("a producer");
+    Setup {
+        broker,
+        producer,
+        failed,
+    }
+}
+
+async fn publish(producer: &Producer, key: &str, value: &str) -> Result<Receipt> {
+    let record = Outgoing {
+        key: Some(key.as_bytes()),
+        value: Some(value.as_bytes()),
+        ..Outgoing::default()
+    };
+    let id = EventId::Chosen(value.into());
+    producer.publish("t", record, id).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fatal_error_is_told_for_each_event_and_publishing_goes_on() {
+    let Setup {
+        broker,
+        producer,
+        failed,
+    } = setup(BrokerConfig::new());
+    publish(&producer, "k", "first")
+        .await
+        .expect("accepted")
+        .await
+        .expect("stored");
+    broker.broker_down(1).expect("down");
+    let mut lost = Vec::new();
+    for i in 0..300 {
+        lost.push(
+            publish(&producer, "k", &format!("lost-{i}"))
+                .await
+                .expect("accepted"),
+        );
+    }
+    producer.inner.current.inject_fatal();
+    for receipt in lost {
+        let error = receipt.await.expect_err("lost");
+        assert_eq!(error.kind(), ErrorKind::Fatal, "{error}");
+        assert!(error.is_retriable());
+    }
+    broker.broker_up(1).expect("up");
+    let mut later = Vec::new();
+    for i in 0..300 {
+        later.push(
+            publish(&producer, "k", &format!("later-{i}"))
+                .await
+                .expect("accepted"),
+        );
+    }
+    let mut offsets = Vec::new();
+    for receipt in later {
+        offsets.push(receipt.await.expect("stored").offset());
+    }
+    assert!(offsets.is_sorted(), "order in a key: {offsets:?}");
+    let mut told: HashMap<String, usize> = HashMap::new();
+    for (value, kind) in failed.lock().iter() {
+        assert_eq!(*kind, ErrorKind::Fatal);
+        *told.entry(value.clone()).or_default() += 1;
+    }
+    assert_eq!(told.len(), 300);
+    assert!(told.values().all(|times| *times == 1), "told once");
+    let stats = producer.stats();
+    assert_eq!(
+        (stats.accepted, stats.stored, stats.failed),
+        (601, 301, 300)
+    );
+    assert_eq!((stats.rebuilt, stats.in_flight), (1, 0));
+    assert!(producer.shutdown(SOON).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishers_in_full_run_survive_losing_the_producer_again_and_again() {
+    let Setup {
+        producer, failed, ..
+    } = setup(BrokerConfig::new().buffer_events(500usize));
+    let producer = Arc::new(producer);
+    let mut tasks = Vec::new();
+    for task in 0..4 {
+        let producer = Arc::clone(&producer);
+        tasks.push(tokio::spawn(async move {
+            let mut receipts = Vec::new();
+            for i in 0..5_000 {
+                let value = format!("{task}-{i}");
+                receipts.push(publish(&producer, &value, &value).await.expect("accepted"));
+            }
+            let (mut stored, mut lost) = (0, 0);
+            for receipt in receipts {
+                match receipt.await {
+                    Ok(_) => stored += 1,
+                    Err(e) => {
+                        assert_eq!(e.kind(), ErrorKind::Fatal, "{e}");
+                        lost += 1;
+                    }
+                }
+            }
+            (stored, lost)
+        }));
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        producer.inner.current.inject_fatal();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+    let (mut stored, mut lost) = (0, 0);
+    for task in tasks {
+        let (s, l) = tokio::time::timeout(SOON, task)
+            .await
+            .expect("in time")
+            .expect("no panic");
+        stored += s;
+        lost += l;
+    }
+    assert_eq!(stored + lost, 20_000, "each event has one outcome");
+    assert_eq!(failed.lock().len(), lost);
+    assert!(producer.shutdown(SOON).await.is_empty());
+    assert_eq!(producer.stats().in_flight, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_producer_that_is_lost_at_once_is_not_replaced_in_a_storm() {
+    let Setup { producer, .. } = setup(BrokerConfig::new());
+    producer.inner.current.inject_fatal();
+    let again = Instant::now();
+    // The first one lives a second before it is replaced, so nothing can be accepted until then.
+    let refused = producer.try_publish(
+        "t",
+        Outgoing {
+            value: Some(b"x"),
+            ..Outgoing::default()
+        },
+        EventId::Chosen("x".into()),
+    );
+    assert_eq!(
+        refused.expect_err("no producer").kind(),
+        ErrorKind::BufferFull
+    );
+    let receipt = publish(&producer, "k", "waits").await.expect("waited");
+    receipt.await.expect("stored");
+    assert!(again.elapsed() > Duration::from_millis(500));
+    assert_eq!(producer.stats().rebuilt, 1);
+    producer.shutdown(SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_ends_a_client_whose_producer_is_just_being_replaced() {
+    let Setup { producer, .. } = setup(BrokerConfig::new());
+    let producer = Arc::new(producer);
+    producer.inner.current.inject_fatal();
+    let waiting = tokio::spawn({
+        let producer = Arc::clone(&producer);
+        async move { publish(&producer, "k", "waits").await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let start = Instant::now();
+    let left = producer.shutdown(Duration::ZERO).await;
+    assert!(start.elapsed() < SOON);
+    assert!(left.is_empty(), "it was never accepted: {left:?}");
+    let refused = waiting.await.expect("no panic").expect_err("refused");
+    assert_eq!(refused.kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waker_that_panics_takes_no_other_outcome_with_it() {
+    struct Panicking;
+    impl Wake for Panicking {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of a test");
+        }
+    }
+    let Setup {
+        broker, producer, ..
+    } = setup(BrokerConfig::new());
+    broker
+        .round_trip_time(1, Duration::from_millis(100))
+        .expect("slow");
+    let mut bad = Box::pin(publish(&producer, "k", "bad").await.expect("accepted"));
+    let good = publish(&producer, "k", "good").await.expect("accepted");
+    let waker = Waker::from(Arc::new(Panicking));
+    let poll = bad.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(matches!(poll, Poll::Pending));
+    good.await.expect("stored");
+    bad.await.expect("stored");
+    assert!(producer.flush(SOON).await);
+    assert!(producer.shutdown(SOON).await.is_empty());
+}

@@ -1,0 +1,141 @@
+//! Subscribing on the embedded broker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
+use std::time::Duration;
+
+use eventstream::{
+    BrokerConfig, Client, Context, Event, Ordering, Publish, StartOffset, Stream, Subscribe,
+};
+
+fn client() -> Client {
+    Client::new("p", Stream::Embedded, [""; 0], BrokerConfig::new()).unwrap()
+}
+
+async fn publish(client: &Client, topic: &str, name: &str, count: usize) {
+    for i in 0..count {
+        client
+            .publish(
+                Publish::new(topic, name)
+                    .key(format!("k{}", i % 7))
+                    .payload(&serde_json::json!({"n": i})),
+            )
+            .await
+            .unwrap();
+    }
+    assert!(client.flush(Duration::from_secs(10)).await);
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_names_of_one_group_get_all_their_events() {
+    let client = client();
+    publish(&client, "t", "a", 500).await;
+    publish(&client, "t", "b", 500).await;
+    let (a, b) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut subscriptions = Vec::new();
+    for (name, count) in [("a", &a), ("b", &b)] {
+        let count = Arc::clone(count);
+        subscriptions.push(
+            client
+                .register(
+                    Subscribe::new("t")
+                        .group_id("g")
+                        .offset(StartOffset::Head)
+                        .on(name, move |_: Context, event: Event| {
+                            assert_eq!(event.name(), name);
+                            let count = Arc::clone(&count);
+                            async move {
+                                count.fetch_add(1, Atomic::SeqCst);
+                                Ok::<_, std::io::Error>(())
+                            }
+                        }),
+                )
+                .await
+                .unwrap(),
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    until("all handled", || {
+        a.load(Atomic::SeqCst) + b.load(Atomic::SeqCst) >= 1000
+    })
+    .await;
+    assert_eq!((a.load(Atomic::SeqCst), b.load(Atomic::SeqCst)), (500, 500));
+    assert!(client.shutdown(Duration::from_secs(10)).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_handler_is_tried_again_then_dead_lettered() {
+    let client = client();
+    publish(&client, "t", "a", 20).await;
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    let letters = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&letters);
+    let _first = client
+        .register(
+            Subscribe::new("t")
+                .group_id("g")
+                .offset(StartOffset::Head)
+                .ordering(Ordering::PerKey(4))
+                .retry(
+                    eventstream::Retry::attempts(3)
+                        .backoff(eventstream::Backoff::default().initial(Duration::from_millis(5))),
+                )
+                .send_error_dlq(true)
+                .callback(move |ctx: Context, event: Event| {
+                    let counted = Arc::clone(&counted);
+                    async move {
+                        let n = event.payload().get("n").unwrap().decode::<u64>().unwrap();
+                        match n {
+                            3 => {
+                                counted.fetch_add(1, Atomic::SeqCst);
+                                Err(std::io::Error::other("never"))
+                            }
+                            5 => panic!("boom"),
+                            7 => Err(std::io::Error::other(ctx.dead_letter("no such player"))),
+                            _ => Ok(()),
+                        }
+                    }
+                }),
+        )
+        .await
+        .unwrap();
+    until("dead letters", || client.reader_stats().dead_lettered == 3).await;
+    assert_eq!(attempts.load(Atomic::SeqCst), 3);
+    let _second = client
+        .register(
+            Subscribe::new("t-dlq")
+                .group_id("dlq")
+                .offset(StartOffset::Head)
+                .callback_raw(move |ctx: Context, record| {
+                    let seen = Arc::clone(&seen);
+                    async move {
+                        let headers: Vec<_> = ctx
+                            .headers()
+                            .map(|(k, v)| {
+                                (
+                                    k.to_owned(),
+                                    String::from_utf8_lossy(v.unwrap()).into_owned(),
+                                )
+                            })
+                            .collect();
+                        println!("{headers:?}");
+                        assert!(record.decode().is_ok());
+                        seen.fetch_add(1, Atomic::SeqCst);
+                        Ok::<_, std::io::Error>(())
+                    }
+                }),
+        )
+        .await
+        .unwrap();
+    until("letters read", || letters.load(Atomic::SeqCst) == 3).await;
+    client.shutdown(Duration::from_secs(10)).await;
+}

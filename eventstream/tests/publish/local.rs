@@ -1,0 +1,105 @@
+//! The streams without a broker.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use eventstream::{BrokerConfig, Client, ErrorKind, Publish, Stream};
+
+use crate::support::{SOON, event};
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // In small pieces: a line must not depend on one call.
+        self.0.lock().unwrap().write(&bytes[..bytes.len().min(7)])
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stdout_writes_whole_lines_with_the_given_id_and_every_field() {
+    let lines = Lines::default();
+    let client = Client::builder(Stream::Stdout)
+        .writer(lines.clone())
+        .config(BrokerConfig::new().strict_validation(true))
+        .build()
+        .unwrap();
+    let mut tasks = Vec::new();
+    for task in 0..8 {
+        let client = client.clone();
+        tasks.push(tokio::spawn(async move {
+            for i in 0..50 {
+                let event = event("k").id(format!("{task}-{i}")).namespace("a\nb");
+                let delivery = client.publish_sync(event).await.unwrap();
+                assert_eq!(delivery.partition(), 0);
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let mut ids: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(value["namespace"], "a\nb");
+            assert_eq!(value["version"], 1);
+            assert_eq!(value["payload"]["a"], 1);
+            assert!(value["timestamp"].is_string() && value["timestampUnixNano"].is_i64());
+            value["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 400);
+    assert_eq!(client.writer_stats().stored, 400);
+    let bad = client.publish(event("k").user_id("no")).await.unwrap_err();
+    assert_eq!(bad.kind(), ErrorKind::Validation);
+    assert!(client.shutdown(SOON).await.is_empty());
+}
+
+#[tokio::test]
+async fn stdout_refuses_what_kafka_would_and_tells_a_writer_s_error() {
+    struct Broken;
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("the pipe is gone"))
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let client = Client::builder(Stream::Stdout)
+        .writer(Broken)
+        .build()
+        .unwrap();
+    let error = client.publish(event("k")).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(
+        (error.kind(), &*source),
+        (ErrorKind::Broker, "the pipe is gone")
+    );
+    let large = event("k").additional_fields(&serde_json::json!({"x": "x".repeat(1_000_000)}));
+    let error = client.publish(large).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+}
+
+#[tokio::test]
+async fn none_accepts_anything_and_forgets_it() {
+    let client = Client::new("", Stream::None, [""; 0], BrokerConfig::new()).unwrap();
+    let nonsense = Publish::new("not a topic", "").id("mine");
+    let receipt = client.publish(nonsense).await.unwrap();
+    assert_eq!(receipt.id(), "mine");
+    receipt.await.unwrap();
+    let receipt = client.try_publish(&event("k")).unwrap();
+    assert!(receipt.is_done());
+    assert_eq!(receipt.id().len(), 32);
+    assert_eq!(client.writer_stats().stored, 2);
+    assert!(client.flush(SOON).await);
+    assert!(client.shutdown(SOON).await.is_empty());
+}

@@ -1,0 +1,12 @@
+//! Publishing, on the broker inside the process: what is accepted, what is told, what is written.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod audit;
+mod buffer;
+mod ending;
+mod local;
+mod outcomes;
+mod support;
+mod validation;
+mod wire;

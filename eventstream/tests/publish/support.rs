@@ -1,0 +1,125 @@
+//! A client with its broker, failures counted, and topics read back as they are stored.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use eventstream::{BrokerConfig, Client, EmbeddedBroker, ErrorKind, Publish, Stream, Undelivered};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// Long enough for two busy cores.
+pub const SOON: Duration = Duration::from_secs(20);
+
+pub struct Setup {
+    pub broker: EmbeddedBroker,
+    pub client: Client,
+    pub failed: Failed,
+}
+
+/// What `on_error` was told, by key.
+#[derive(Clone, Default)]
+pub struct Failed(Arc<Mutex<HashMap<String, Vec<ErrorKind>>>>);
+
+impl Failed {
+    fn push(&self, undelivered: &Undelivered) {
+        let key = String::from_utf8_lossy(undelivered.key().unwrap_or_default()).into_owned();
+        let kind = undelivered.error().kind();
+        self.0.lock().unwrap().entry(key).or_default().push(kind);
+    }
+
+    /// How many keys failed, every one of them once and in this way.
+    pub fn once_each(&self, kind: ErrorKind) -> usize {
+        let told = self.0.lock().unwrap();
+        for (key, kinds) in told.iter() {
+            assert_eq!(kinds, &[kind], "{key}");
+        }
+        told.len()
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap().values().map(Vec::len).sum()
+    }
+}
+
+/// A client without prefix on a broker of its own, with the topic `t` of one partition.
+pub fn setup(config: BrokerConfig) -> Setup {
+    let broker = EmbeddedBroker::start().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let failed = Failed::default();
+    let seen = failed.clone();
+    let client = Client::builder(Stream::Embedded)
+        .embedded(&broker)
+        .config(config)
+        .on_error(move |undelivered| seen.push(&undelivered))
+        .build()
+        .unwrap();
+    Setup {
+        broker,
+        client,
+        failed,
+    }
+}
+
+pub fn event(key: impl std::fmt::Display) -> Publish {
+    Publish::new("t", "tested")
+        .key(key.to_string())
+        .payload(&serde_json::json!({"a": 1}))
+}
+
+#[derive(Debug)]
+pub struct Record {
+    pub partition: i32,
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Record {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.value).unwrap()
+    }
+}
+
+/// The first `count` records of a topic, in order within each partition.
+pub fn read(broker: &EmbeddedBroker, topic: &str, partitions: i32, count: usize) -> Vec<Record> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker.address())
+        .set("group.id", "reader")
+        .set("fetch.wait.max.ms", "5")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition, Offset::Beginning)
+            .unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let deadline = Instant::now() + SOON;
+    let mut records = Vec::new();
+    while records.len() < count {
+        assert!(
+            Instant::now() < deadline,
+            "{} of {count} records",
+            records.len()
+        );
+        let Some(message) = consumer.poll(Duration::from_millis(50)) else {
+            continue;
+        };
+        let message = message.unwrap();
+        let headers = message.headers().map(|headers| {
+            let all = headers.iter();
+            all.map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec)))
+                .collect()
+        });
+        records.push(Record {
+            partition: message.partition(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().unwrap_or_default().to_vec(),
+            headers: headers.unwrap_or_default(),
+        });
+    }
+    records
+}

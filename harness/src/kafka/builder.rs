@@ -1,0 +1,172 @@
+//! What a cluster is to be, and its start.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::node::{Node, log_path, next_instance};
+use super::properties::{Listeners, server_properties};
+use super::secured::{Credentials, Secured};
+use super::{Kafka, START, storage};
+use crate::certificates::Certificates;
+use crate::jars::{DEFAULT_VERSION, Jars};
+use crate::paths::logs;
+
+/// Options of a cluster that is not started yet.
+#[derive(Clone, Debug)]
+pub struct KafkaBuilder {
+    version: String,
+    nodes: usize,
+    auto_create_topics: bool,
+    secured: bool,
+    for_throughput: bool,
+    properties: BTreeMap<String, String>,
+}
+
+impl Default for KafkaBuilder {
+    fn default() -> Self {
+        Self {
+            version: DEFAULT_VERSION.to_owned(),
+            nodes: 1,
+            auto_create_topics: true,
+            secured: false,
+            for_throughput: false,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl KafkaBuilder {
+    /// The version of Apache Kafka, as in `3.9.2`. Before 3.3 its brokers, run like this, know no
+    /// idempotent producer.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
+    /// How many nodes. With three or more, topics get three replicas and writes need two of them.
+    #[must_use]
+    pub fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Whether the first use of a topic creates it: yes unless said otherwise.
+    #[must_use]
+    pub fn auto_create_topics(mut self, yes: bool) -> Self {
+        self.auto_create_topics = yes;
+        self
+    }
+
+    /// Adds listeners with TLS, SASL and both, beside the plain one; see [`Secured`].
+    #[must_use]
+    pub fn secured(mut self) -> Self {
+        self.secured = true;
+        self
+    }
+
+    /// Lets the JVM compile at its best, at the cost of a slower start: for benches.
+    #[must_use]
+    pub fn for_throughput(mut self) -> Self {
+        self.for_throughput = true;
+        self
+    }
+
+    /// A property of the brokers, over what the harness sets.
+    #[must_use]
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.properties.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Starts the nodes and returns when all of them answer.
+    ///
+    /// # Errors
+    /// The jars are missing, or a node does not come up: the message has the end of its log.
+    pub fn start(self) -> Result<Kafka> {
+        if self.nodes == 0 {
+            bail!("a cluster has at least one node");
+        }
+        let jars = Jars::find(&self.version)?;
+        let data = tempfile::Builder::new()
+            .prefix("eventstream-kafka-")
+            .tempdir()?;
+        fs::create_dir_all(logs()).with_context(|| format!("creating {}", logs().display()))?;
+        let security = self
+            .secured
+            .then(|| self.prepare_security(data.path()))
+            .transpose()?;
+        let nodes = self.lay_out_nodes(&jars, data.path(), security.as_ref())?;
+        let credentials = security.as_ref().map(|(_, credentials)| credentials);
+        storage::format_all(&jars, &nodes, credentials)?;
+        for node in &nodes {
+            node.spawn(&jars)?;
+        }
+        for node in &nodes {
+            node.wait_until_ready(nodes.len(), START)?;
+        }
+        let secured = security.map(|(certificates, credentials)| {
+            let listeners: Vec<_> = nodes.iter().map(|node| &node.listeners).collect();
+            Secured::new(certificates, credentials, &listeners)
+        });
+        Ok(Kafka {
+            jars,
+            nodes,
+            secured,
+            admin: std::sync::OnceLock::new(),
+            _data: data,
+        })
+    }
+
+    fn prepare_security(&self, data: &Path) -> Result<(Certificates, Credentials)> {
+        let certificates = Certificates::generate(&data.join("certificates"))?;
+        Ok((certificates, Credentials::default()))
+    }
+
+    fn lay_out_nodes(
+        &self,
+        jars: &Jars,
+        data: &Path,
+        security: Option<&(Certificates, Credentials)>,
+    ) -> Result<Vec<Node>> {
+        let mut listeners = Vec::with_capacity(self.nodes);
+        for _ in 0..self.nodes {
+            listeners.push(Listeners::reserve(self.secured)?);
+        }
+        let controllers: Vec<u16> = listeners.iter().map(|own| own.controller.number).collect();
+        let instance = next_instance();
+        let mut nodes = Vec::with_capacity(self.nodes);
+        for (id, listeners) in (1_i32..).zip(listeners) {
+            let folder = data.join(format!("node-{id}"));
+            fs::create_dir_all(&folder)?;
+            let mut properties = server_properties(
+                id,
+                &folder.join("data"),
+                &listeners,
+                &controllers,
+                jars.is_4_or_newer(),
+            );
+            properties.insert(
+                "auto.create.topics.enable".to_owned(),
+                self.auto_create_topics.to_string(),
+            );
+            if let Some((certificates, credentials)) = security {
+                properties.extend(credentials.server_properties(certificates));
+            }
+            properties.extend(self.properties.clone());
+            let log = log_path(instance, id);
+            nodes.push(Node::new(
+                id,
+                folder,
+                listeners,
+                &properties,
+                log,
+                self.for_throughput,
+            )?);
+        }
+        Ok(nodes)
+    }
+}

@@ -1,0 +1,143 @@
+//! The properties of a node that is both broker and controller.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::ports::Port;
+
+/// The ports of one node.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) plaintext: Port,
+    pub(crate) controller: Port,
+    pub(crate) secured: Option<SecuredListeners>,
+}
+
+/// The ports that a secured node has beside the plain one.
+#[derive(Debug)]
+pub(crate) struct SecuredListeners {
+    pub(crate) sasl_ssl: Port,
+    pub(crate) sasl_plaintext: Port,
+    pub(crate) ssl: Port,
+}
+
+impl Listeners {
+    pub(crate) fn reserve(secured: bool) -> Result<Self> {
+        let secured = if secured {
+            Some(SecuredListeners {
+                sasl_ssl: Port::reserve()?,
+                sasl_plaintext: Port::reserve()?,
+                ssl: Port::reserve()?,
+            })
+        } else {
+            None
+        };
+        Ok(Self {
+            plaintext: Port::reserve()?,
+            controller: Port::reserve()?,
+            secured,
+        })
+    }
+
+    /// The listeners for clients: name, which is also the security protocol, and port.
+    fn for_clients(&self) -> Vec<(&'static str, u16)> {
+        let mut all = vec![("PLAINTEXT", self.plaintext.number)];
+        if let Some(secured) = &self.secured {
+            all.push(("SASL_SSL", secured.sasl_ssl.number));
+            all.push(("SASL_PLAINTEXT", secured.sasl_plaintext.number));
+            all.push(("SSL", secured.ssl.number));
+        }
+        all
+    }
+}
+
+/// What all nodes have, secured or not. The new group protocol (KIP-848) is on by default since Kafka 4, which warns
+/// where it is asked for; Kafka 3 has it on demand. A version of Kafka that does not know a name only warns.
+pub(crate) fn server_properties(
+    id: i32,
+    data: &Path,
+    listeners: &Listeners,
+    controllers: &[u16],
+    new_groups_by_default: bool,
+) -> BTreeMap<String, String> {
+    let mut properties = BTreeMap::new();
+    let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
+
+    let for_clients: Vec<_> = listeners
+        .for_clients()
+        .iter()
+        .map(|(name, port)| format!("{name}://127.0.0.1:{port}"))
+        .collect();
+    let for_clients = for_clients.join(",");
+    let voters: Vec<_> = (1..)
+        .zip(controllers)
+        .map(|(id, port): (i32, _)| format!("{id}@127.0.0.1:{port}"))
+        .collect();
+    set("process.roles", "broker,controller".to_owned());
+    set("node.id", id.to_string());
+    set("controller.quorum.voters", voters.join(","));
+    set(
+        "listeners",
+        format!(
+            "{for_clients},CONTROLLER://127.0.0.1:{}",
+            listeners.controller.number
+        ),
+    );
+    set("advertised.listeners", for_clients);
+    set("controller.listener.names", "CONTROLLER".to_owned());
+    set("inter.broker.listener.name", "PLAINTEXT".to_owned());
+    set(
+        "listener.security.protocol.map",
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT".to_owned(),
+    );
+    set("log.dirs", data.display().to_string());
+
+    let replicas = controllers.len().min(3);
+    let in_sync = if replicas == 3 { 2 } else { 1 };
+    for name in [
+        "default.replication.factor",
+        "offsets.topic.replication.factor",
+        "transaction.state.log.replication.factor",
+        "share.coordinator.state.topic.replication.factor",
+    ] {
+        set(name, replicas.to_string());
+    }
+    for name in [
+        "min.insync.replicas",
+        "transaction.state.log.min.isr",
+        "share.coordinator.state.topic.min.isr",
+    ] {
+        set(name, in_sync.to_string());
+    }
+    if !new_groups_by_default {
+        set(
+            "group.coordinator.rebalance.protocols",
+            "classic,consumer".to_owned(),
+        );
+    }
+    for (name, value) in FAST {
+        set(name, (*value).to_owned());
+    }
+    properties
+}
+
+/// Few internal partitions and short timeouts: a test waits for each of them.
+const FAST: &[(&str, &str)] = &[
+    ("offsets.topic.num.partitions", "5"),
+    ("transaction.state.log.num.partitions", "5"),
+    ("share.coordinator.state.topic.num.partitions", "1"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    // A test about a killed member cannot wait for the six seconds that the broker demands by default.
+    ("group.min.session.timeout.ms", "500"),
+    ("group.consumer.min.heartbeat.interval.ms", "200"),
+    ("group.consumer.heartbeat.interval.ms", "500"),
+    ("group.consumer.min.session.timeout.ms", "1000"),
+    ("group.consumer.session.timeout.ms", "6000"),
+    // How soon a dead node is noticed, and how soon it may come back.
+    ("broker.session.timeout.ms", "3000"),
+    ("broker.heartbeat.interval.ms", "500"),
+    ("controller.quorum.election.timeout.ms", "500"),
+    ("controller.quorum.fetch.timeout.ms", "1000"),
+];

@@ -1,0 +1,142 @@
+//! Listeners with encryption and authentication.
+
+use std::collections::BTreeMap;
+
+use super::properties::{Listeners, SecuredListeners};
+use crate::certificates::Certificates;
+use crate::ports::Port;
+
+const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
+
+/// A name and its password.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The user name.
+    pub name: String,
+    /// The password, made for this test alone.
+    pub password: String,
+}
+
+impl User {
+    fn new(name: &str, password: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            password: password.to_owned(),
+        }
+    }
+}
+
+/// The addresses of a secured cluster and what opens them.
+#[derive(Debug)]
+pub struct Secured {
+    /// TLS, then SASL: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN.
+    pub sasl_ssl: String,
+    /// The same mechanisms without TLS.
+    pub sasl_plaintext: String,
+    /// TLS that demands a client certificate.
+    pub ssl: String,
+    /// Known to SCRAM-SHA-512 and SCRAM-SHA-256.
+    pub scram: User,
+    /// Known to PLAIN.
+    pub plain: User,
+    /// The authorities and certificates, as paths of PEM files.
+    pub certificates: Certificates,
+}
+
+impl Secured {
+    pub(crate) fn new(
+        certificates: Certificates,
+        credentials: Credentials,
+        listeners: &[&Listeners],
+    ) -> Self {
+        let addresses = |port: fn(&SecuredListeners) -> &Port| {
+            let ports = listeners.iter().filter_map(|node| node.secured.as_ref());
+            let all: Vec<_> = ports
+                .map(|node| format!("127.0.0.1:{}", port(node).number))
+                .collect();
+            all.join(",")
+        };
+        Self {
+            sasl_ssl: addresses(|node| &node.sasl_ssl),
+            sasl_plaintext: addresses(|node| &node.sasl_plaintext),
+            ssl: addresses(|node| &node.ssl),
+            scram: credentials.scram,
+            plain: credentials.plain,
+            certificates,
+        }
+    }
+}
+
+/// The users that a secured cluster is started with.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    scram: User,
+    plain: User,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self {
+            scram: User::new("alice", "alice-secret"),
+            plain: User::new("bob", "bob-secret"),
+        }
+    }
+}
+
+impl Credentials {
+    /// SCRAM users are part of the storage: nobody could log in to create the first one.
+    pub(crate) fn format_arguments(&self) -> Vec<String> {
+        let User { name, password } = &self.scram;
+        ["SCRAM-SHA-512", "SCRAM-SHA-256"]
+            .into_iter()
+            .flat_map(|mechanism| {
+                [
+                    "--add-scram".to_owned(),
+                    format!("{mechanism}=[name={name},password={password}]"),
+                ]
+            })
+            .collect()
+    }
+
+    pub(crate) fn server_properties(
+        &self,
+        certificates: &Certificates,
+    ) -> BTreeMap<String, String> {
+        let mut properties = BTreeMap::new();
+        let mut set = |name: String, value: String| properties.insert(name, value);
+        let server = &certificates.server;
+        set("ssl.keystore.type".into(), "PEM".into());
+        set(
+            "ssl.keystore.location".into(),
+            server.key_and_certificate.display().to_string(),
+        );
+        set("ssl.truststore.type".into(), "PEM".into());
+        set(
+            "ssl.truststore.location".into(),
+            certificates.ca.display().to_string(),
+        );
+        set(
+            "listener.name.ssl.ssl.client.auth".into(),
+            "required".into(),
+        );
+        set("sasl.enabled.mechanisms".into(), MECHANISMS.join(","));
+        let User { name, password } = &self.plain;
+        // Every enabled mechanism wants its entry on every SASL listener, or the broker does not start.
+        for listener in ["sasl_ssl", "sasl_plaintext"] {
+            for mechanism in MECHANISMS {
+                let login = if mechanism == "PLAIN" {
+                    let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
+                    format!("{module} required user_{name}=\"{password}\";")
+                } else {
+                    "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned()
+                };
+                let mechanism = mechanism.to_lowercase();
+                set(
+                    format!("listener.name.{listener}.{mechanism}.sasl.jaas.config"),
+                    login,
+                );
+            }
+        }
+        properties
+    }
+}

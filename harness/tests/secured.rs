@@ -1,0 +1,117 @@
+//! A broker with TLS and SASL: who is let in and who is not.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use eventstream_harness::{Admin, Kafka, Secured, User};
+
+type Properties = Vec<(&'static str, String)>;
+
+fn sasl(protocol: &str, mechanism: &str, user: &User) -> Properties {
+    vec![
+        ("security.protocol", protocol.to_owned()),
+        ("sasl.mechanism", mechanism.to_owned()),
+        ("sasl.username", user.name.clone()),
+        ("sasl.password", user.password.clone()),
+    ]
+}
+
+fn trusting(ca: &Path, mut properties: Properties) -> Properties {
+    properties.push(("ssl.ca.location", ca.display().to_string()));
+    properties
+}
+
+fn mutual(secured: &Secured, identity: &eventstream_harness::Identity) -> Properties {
+    let properties = vec![
+        ("security.protocol", "SSL".to_owned()),
+        (
+            "ssl.certificate.location",
+            identity.certificate.display().to_string(),
+        ),
+        ("ssl.key.location", identity.key.display().to_string()),
+    ];
+    trusting(&secured.certificates.ca, properties)
+}
+
+fn answers(bootstrap: &str, properties: &Properties) -> Result<bool> {
+    let properties: Vec<_> = properties
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    // The certificates name localhost and 127.0.0.1, so the host name stays verified, as librdkafka does by default.
+    let admin = Admin::with_config(bootstrap, &properties)?;
+    // One request waits half a second, which a TLS handshake on a busy machine can take.
+    Ok((0..4).any(|_| admin.broker_ids().is_ok()))
+}
+
+#[test]
+fn lets_in_who_has_the_right_credentials() -> Result<()> {
+    let kafka = Kafka::builder().secured().start()?;
+    let secured = kafka.secured()?;
+    let ca = &secured.certificates.ca;
+    let wrong = User {
+        name: secured.scram.name.clone(),
+        password: "wrong".to_owned(),
+    };
+
+    let open = [
+        (
+            &secured.sasl_ssl,
+            trusting(ca, sasl("SASL_SSL", "SCRAM-SHA-512", &secured.scram)),
+        ),
+        (
+            &secured.sasl_ssl,
+            trusting(ca, sasl("SASL_SSL", "SCRAM-SHA-256", &secured.scram)),
+        ),
+        (
+            &secured.sasl_ssl,
+            trusting(ca, sasl("SASL_SSL", "PLAIN", &secured.plain)),
+        ),
+        (
+            &secured.sasl_plaintext,
+            sasl("SASL_PLAINTEXT", "SCRAM-SHA-512", &secured.scram),
+        ),
+        (
+            &secured.sasl_plaintext,
+            sasl("SASL_PLAINTEXT", "PLAIN", &secured.plain),
+        ),
+        (&secured.ssl, mutual(secured, &secured.certificates.client)),
+    ];
+    for (bootstrap, properties) in &open {
+        ensure!(
+            answers(bootstrap, properties)?,
+            "shut out: {properties:?}\n{}",
+            kafka.log_tails()
+        );
+    }
+
+    let shut = [
+        (
+            &secured.sasl_ssl,
+            trusting(ca, sasl("SASL_SSL", "SCRAM-SHA-512", &wrong)),
+        ),
+        (
+            &secured.sasl_ssl,
+            trusting(
+                &secured.certificates.unknown_ca,
+                sasl("SASL_SSL", "PLAIN", &secured.plain),
+            ),
+        ),
+        (
+            &secured.ssl,
+            mutual(secured, &secured.certificates.expired_client),
+        ),
+        (
+            &secured.ssl,
+            mutual(secured, &secured.certificates.unknown_client),
+        ),
+        (
+            &secured.ssl,
+            trusting(ca, vec![("security.protocol", "SSL".to_owned())]),
+        ),
+    ];
+    for (bootstrap, properties) in &shut {
+        ensure!(!answers(bootstrap, properties)?, "let in: {properties:?}");
+    }
+    Ok(())
+}

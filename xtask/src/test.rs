@@ -1,0 +1,120 @@
+//! Everything that has to hold before a change is done.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use harness::workspace;
+
+use crate::setup;
+use crate::step::{Steps, cargo};
+
+/// The packages whose tests `--quick` runs. The harness has nothing to test without Kafka.
+const QUICK_PACKAGES: [&str; 2] = ["eventstream", "cli"];
+/// Integration tests whose name begins so need a real cluster or the Go peer.
+const NEEDS_KAFKA: &str = "kafka";
+
+pub(crate) fn run(quick: bool) -> Result<()> {
+    let mut steps = Steps::default();
+    if quick {
+        steps.take("rustfmt and clippy", setup::components)?;
+    } else {
+        setup::take(&mut steps)?;
+    }
+    steps.command("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    let clippy = [
+        "clippy",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    steps.command("lints", &mut cargo(&clippy))?;
+    let mut documentation = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
+    steps.command(
+        "documentation",
+        documentation.env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    if !quick {
+        let checks = [
+            "--log-level",
+            "error",
+            "check",
+            "licenses",
+            "bans",
+            "sources",
+        ];
+        let mut deny = std::process::Command::new(setup::deny());
+        steps.command(
+            "licences and sources",
+            deny.args(checks).current_dir(workspace()),
+        )?;
+    }
+    let tests = if quick {
+        quick_tests()?
+    } else {
+        vec!["--workspace".to_owned()]
+    };
+    let arguments = |last: &[&str]| {
+        let mut command = cargo(&["test", "--release", "--no-fail-fast"]);
+        command.args(&tests).args(last);
+        command
+    };
+    steps.command("build of the tests", &mut arguments(&["--no-run"]))?;
+    if quick {
+        // Cargo does not run these together with named targets.
+        let mut examples = cargo(&["test", "--release", "--doc", "--package", "eventstream"]);
+        steps.command("examples in the documentation", &mut examples)?;
+    }
+    // Before the tests, so that the last lines of all are cargo's own account of them.
+    println!("{}; now the tests", steps.summary());
+    let status = arguments(&[]).status().context("starting cargo")?;
+    ensure!(status.success(), "tests failed");
+    Ok(())
+}
+
+fn quick_tests() -> Result<Vec<String>> {
+    let mut arguments = vec!["--lib".to_owned(), "--bins".to_owned()];
+    for package in QUICK_PACKAGES {
+        let folder = workspace().join(package);
+        arguments.extend(["--package".to_owned(), package_name(package)]);
+        for name in integration_tests(&folder.join("tests"))? {
+            if !name.starts_with(NEEDS_KAFKA) {
+                arguments.extend(["--test".to_owned(), name]);
+            }
+        }
+    }
+    Ok(arguments)
+}
+
+fn package_name(folder: &str) -> String {
+    if folder == "cli" {
+        "eventstream-cli".to_owned()
+    } else {
+        folder.to_owned()
+    }
+}
+
+/// The targets that cargo finds in a folder of tests: files, and folders with a `main.rs`.
+fn integration_tests(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    if !folder.exists() {
+        return Ok(names);
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_target = path.extension().is_some_and(|extension| extension == "rs")
+            || path.join("main.rs").exists();
+        if let Some(name) = path
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .filter(|_| is_target)
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
