@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as Native, TopicReplication};
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaRespErr;
 
@@ -97,10 +97,24 @@ fn exists(
         .create_with_context(Asking::new(reporter))
         .map_err(|e| from_kafka(topic.doing(), e))?;
     let found = fetch(&client, reporter, Some(&topic.name), deadline)?;
-    Ok(found
+    let exists = found
         .topics()
         .iter()
-        .any(|entry| entry.name() == topic.name && !is_unknown(entry.error())))
+        .any(|entry| entry.name() == topic.name && !is_unknown(entry.error()));
+    let controller = controller(&client, deadline);
+    if !exists && found.brokers().iter().all(|b| b.id() != controller) {
+        return Err(unsupported(topic));
+    }
+    Ok(exists)
+}
+
+/// The broker that takes admin calls. An embedded one names a broker that there is not, and
+/// librdkafka would wait for that until the deadline.
+fn controller(client: &BaseConsumer<Asking>, deadline: Instant) -> i32 {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let millis = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client is alive.
+    unsafe { rdkafka_sys::rd_kafka_controllerid(client.client().native_ptr(), millis) }
 }
 
 fn is_unknown(error: Option<RDKafkaRespErr>) -> bool {
