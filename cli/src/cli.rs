@@ -94,7 +94,9 @@ mod tests {
             }
             *parsed += 1;
         }
-        command.get_subcommands().for_each(|command| check(command, parsed));
+        command
+            .get_subcommands()
+            .for_each(|command| check(command, parsed));
     }
 
     /// The words of a shell line from the program's name on, redirections left out.
@@ -105,13 +107,17 @@ mod tests {
         for c in line.chars().chain([' ']) {
             match c {
                 '\'' => quoted = !quoted,
-                ' ' if !quoted => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+                ' ' if !quoted => {
+                    words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)))
+                }
                 c => word.push(c),
             }
         }
         let program = words.iter().position(|word| word == "eventstream");
         let words = words.split_off(program.expect("the filter found it"));
-        let end = words.iter().position(|word| matches!(&**word, "<" | ">" | "&"));
+        let end = words
+            .iter()
+            .position(|word| matches!(&**word, "<" | ">" | "&"));
         words[..end.unwrap_or(words.len())].to_vec()
     }
 }

@@ -51,7 +51,12 @@ pub(crate) struct Connection {
     #[arg(long, global = true, value_name = "PASSWORD", value_parser = secret)]
     sasl_password: Option<Secret>,
     /// File that holds the SASL password
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "sasl_password")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "sasl_password"
+    )]
     sasl_password_file: Option<String>,
     /// Send SASL credentials over plain text
     #[arg(long, global = true)]

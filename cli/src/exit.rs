@@ -45,7 +45,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return Exit::Done.code();
     }
-    crate::output::say(&format!("error: {error:#}"));
+    crate::output::say(&format!("error: {}", chain(error.as_ref())));
     let usage = error.is::<Usage>()
         || error
             .downcast_ref::<eventstream::Error>()
@@ -71,8 +71,12 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        // Some causes repeat theirs.
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         source = cause.source();
     }
     text

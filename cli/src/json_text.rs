@@ -95,7 +95,10 @@ mod tests {
 
     #[test]
     fn one_line_is_left_alone() {
-        assert_eq!(line(r#" {"a": 1.50,  "b":"x\ny"} "#), r#"{"a": 1.50,  "b":"x\ny"}"#);
+        assert_eq!(
+            line(r#" {"a": 1.50,  "b":"x\ny"} "#),
+            r#"{"a": 1.50,  "b":"x\ny"}"#
+        );
     }
 
     #[test]

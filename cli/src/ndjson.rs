@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use eventstream::{Error, ErrorKind, Publish};
 use serde_json::value::RawValue;
 
+pub(crate) mod audit;
 mod object;
 
-pub(crate) use object::{Object, said, wrong};
+use object::Object;
 
 /// What the options give to every line that leaves it out.
 pub(crate) struct Defaults {
@@ -97,7 +98,9 @@ type SetNumber = fn(Publish, i64) -> Publish;
 const TEXTS: &[(&str, SetText)] = &[
     ("id", |event, text| event.id(text)),
     ("namespace", |event, text| event.namespace(text)),
-    ("parentNamespace", |event, text| event.parent_namespace(text)),
+    ("parentNamespace", |event, text| {
+        event.parent_namespace(text)
+    }),
     ("unionNamespace", |event, text| event.union_namespace(text)),
     ("clientId", |event, text| event.client_id(text)),
     ("traceId", |event, text| event.trace_id(text)),
@@ -105,9 +108,13 @@ const TEXTS: &[(&str, SetText)] = &[
     ("userId", |event, text| event.user_id(text)),
     ("sessionId", |event, text| event.session_id(text)),
     ("service", |event, text| event.service_name(text)),
-    ("target_namespace", |event, text| event.target_namespace(text)),
+    ("target_namespace", |event, text| {
+        event.target_namespace(text)
+    }),
     ("topic", |event, text| event.event_topic(text)),
-    ("sourceNamespace", |event, text| event.source_namespace(text)),
+    ("sourceNamespace", |event, text| {
+        event.source_namespace(text)
+    }),
 ];
 
 const NUMBERS: &[(&str, SetNumber)] = &[
@@ -135,9 +142,7 @@ const OTHERS: &[&str] = &[
 
 /// Reads a line, which is not blank.
 pub(crate) fn parse(line: &[u8], defaults: &Defaults) -> Result<Parsed, BadLine> {
-    let text = std::str::from_utf8(line).map_err(|error| {
-        BadLine::not_json(format!("not UTF-8 at byte {}", error.valid_up_to() + 1))
-    })?;
+    let text = text_of(line)?;
     if defaults.payload_only {
         return payload(text, defaults);
     }
@@ -148,10 +153,16 @@ pub(crate) fn parse(line: &[u8], defaults: &Defaults) -> Result<Parsed, BadLine>
         match fields.take(name, value) {
             Some(Ok(())) => {}
             Some(Err(fault)) => faults.push(fault),
-            None => faults.push(object::unknown(name, &known())),
+            None => faults.push(object::unknown(name, "the envelope", &known())),
         }
     }
     fields.finish(defaults, faults)
+}
+
+fn text_of(line: &[u8]) -> Result<&str, BadLine> {
+    std::str::from_utf8(line).map_err(|error| {
+        BadLine::not_json(format!("not UTF-8 at byte {}", error.valid_up_to() + 1))
+    })
 }
 
 fn known() -> Vec<&'static str> {
@@ -163,7 +174,7 @@ fn known() -> Vec<&'static str> {
 fn payload(text: &str, defaults: &Defaults) -> Result<Parsed, BadLine> {
     let payload: &RawValue = serde_json::from_str(text).map_err(|error| object::flaw(&error))?;
     if !payload.get().starts_with('{') {
-        let fault = wrong("payload", "an object", payload);
+        let fault = object::wrong("payload", "an object", payload);
         return Err(BadLine::invalid(&[fault]));
     }
     let fields = Fields {

@@ -22,8 +22,13 @@ pub(crate) fn say(line: &str) {
 /// must not hold up the runtime, on whose workers signals and handlers run.
 #[derive(Clone)]
 pub(crate) struct Lines {
-    queue: mpsc::Sender<Line>,
+    queue: mpsc::Sender<Entry>,
     state: Arc<State>,
+}
+
+enum Entry {
+    Line(Line),
+    End,
 }
 
 struct Line {
@@ -83,7 +88,10 @@ impl Lines {
             text,
             written: None,
         };
-        self.queue.send(line).await.map_err(|_| NotWritten)
+        self.queue
+            .send(Entry::Line(line))
+            .await
+            .map_err(|_| NotWritten)
     }
 
     /// Returns once the operating system has the line.
@@ -93,7 +101,10 @@ impl Lines {
             text,
             written: Some(written),
         };
-        self.queue.send(line).await.map_err(|_| NotWritten)?;
+        self.queue
+            .send(Entry::Line(line))
+            .await
+            .map_err(|_| NotWritten)?;
         ack.await.map_err(|_| NotWritten)
     }
 
@@ -102,17 +113,18 @@ impl Lines {
         &self.state.ended
     }
 
-    /// Waits until everything handed over is written, or nothing more can be. Ends the thread once
-    /// every clone is gone.
+    /// Waits until everything handed over before is written, or nothing more can be. What is handed
+    /// over later is not written.
     ///
     /// # Errors
     ///
     /// What stopped the writing; a broken pipe too.
     pub(crate) async fn finish(self) -> io::Result<()> {
-        let Self { queue, state } = self;
-        drop(queue);
-        state.done.cancelled().await;
-        let mut error = state
+        // Where the thread has ended, it is done.
+        let _ = self.queue.send(Entry::End).await;
+        self.state.done.cancelled().await;
+        let mut error = self
+            .state
             .error
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -121,7 +133,7 @@ impl Lines {
 }
 
 fn write(
-    mut lines: mpsc::Receiver<Line>,
+    mut entries: mpsc::Receiver<Entry>,
     limit: Option<u64>,
     ended: &CancellationToken,
 ) -> io::Result<()> {
@@ -129,18 +141,25 @@ fn write(
     let mut left = limit.unwrap_or(u64::MAX);
     let mut chunk = Vec::with_capacity(CHUNK);
     let mut acks = Vec::new();
-    while left > 0 {
-        let Some(first) = lines.blocking_recv() else {
-            return Ok(());
-        };
-        let mut next = Some(first);
-        while let Some(line) = next {
+    let mut open = true;
+    while left > 0 && open {
+        let mut next = entries.blocking_recv();
+        loop {
+            let Some(Entry::Line(line)) = next else {
+                // The end was said, or everyone who could say it is gone.
+                open = false;
+                break;
+            };
             chunk.extend_from_slice(&line.text);
             acks.extend(line.written);
             left -= 1;
-            next = (left > 0 && chunk.len() < CHUNK)
-                .then(|| lines.try_recv().ok())
-                .flatten();
+            if left == 0 || chunk.len() >= CHUNK {
+                break;
+            }
+            next = match entries.try_recv() {
+                Ok(entry) => Some(entry),
+                Err(_) => break,
+            };
         }
         out.write_all(&chunk)?;
         out.flush()?;

@@ -93,9 +93,13 @@ pub(crate) async fn run(
         strict: args.strict,
     };
     let input = source.read()?;
-    let exit = pump(input, lines, &progress, interrupt, async |line, outcomes| {
-        work.line(line, outcomes, interrupt).await
-    })
+    let exit = pump(
+        input,
+        lines,
+        &progress,
+        interrupt,
+        async |line, outcomes| work.line(line, outcomes, interrupt).await,
+    )
     .await?;
     client.shutdown(Duration::from_secs(5)).await;
     Ok(exit)

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::BadLine;
 
 /// The members of a JSON object in their order; values are kept as text.
-pub(crate) struct Object<'a> {
+pub(super) struct Object<'a> {
     entries: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
@@ -18,11 +18,11 @@ pub(crate) struct Object<'a> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Object<'a> {
-    pub(crate) fn parse(text: &'a str) -> Result<Self, BadLine> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, BadLine> {
         serde_json::from_str(text).map_err(|error| flaw(&error))
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.entries.iter().map(|(name, value)| (&**name, *value))
     }
 }
@@ -60,20 +60,20 @@ pub(super) fn flaw(error: &serde_json::Error) -> BadLine {
 }
 
 /// An unknown field, with the known one that was perhaps meant.
-pub(super) fn unknown(name: &str, known: &[&str]) -> String {
+pub(super) fn unknown(name: &str, what: &str, known: &[&str]) -> String {
     let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let meant = known.iter().find(|known| plain(known) == plain(name));
     let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
-    format!("{name:?}: the envelope has no such field{hint}")
+    format!("{name:?}: {what} has no such field{hint}")
 }
 
 /// A field with a value of the wrong kind.
-pub(crate) fn wrong(name: &str, allowed: &str, value: &RawValue) -> String {
+pub(super) fn wrong(name: &str, allowed: &str, value: &RawValue) -> String {
     format!("{name}: must be {allowed}, not {}", said(value.get()))
 }
 
 /// A value as an error repeats it: not all of a long one.
-pub(crate) fn said(json: &str) -> String {
+fn said(json: &str) -> String {
     const SHOWN: usize = 60;
     match json.char_indices().nth(SHOWN) {
         Some((at, _)) => format!("{}...", &json[..at]),

@@ -57,7 +57,10 @@ fn options_fill_what_a_line_leaves_out_and_no_more() {
         r#"{"id":"1","name":"own","namespace":"mine","timestamp":"2020-01-01T00:00:00Z","version":1}"#
     );
     let parsed = parse(given.as_bytes(), &defaults);
-    assert_eq!(parsed.unwrap_or_else(|_| panic!()).key.as_deref(), Some("me"));
+    assert_eq!(
+        parsed.unwrap_or_else(|_| panic!()).key.as_deref(),
+        Some("me")
+    );
     let bare = r#"{"id":"1","name":null,"namespace":"","timestamp":"2020-01-01T00:00:00Z"}"#;
     assert_eq!(
         envelope(bare, &defaults).trim_end(),
@@ -102,9 +105,20 @@ fn wrong_types_name_the_field_and_the_value() {
 
 #[test]
 fn broken_json_says_where() {
-    assert!(fault(r#"{"id":"x""#).contains("at column 9"), "{}", fault(r#"{"id":"x""#));
-    assert!(fault("[1]").contains("expected a JSON object"), "{}", fault("[1]"));
-    assert!(fault(r#"{"id":"x"} {"id":"y"}"#).contains("trailing"), "trailing text");
+    assert!(
+        fault(r#"{"id":"x""#).contains("at column 9"),
+        "{}",
+        fault(r#"{"id":"x""#)
+    );
+    assert!(
+        fault("[1]").contains("expected a JSON object"),
+        "{}",
+        fault("[1]")
+    );
+    assert!(
+        fault(r#"{"id":"x"} {"id":"y"}"#).contains("trailing"),
+        "trailing text"
+    );
 }
 
 #[test]
@@ -114,7 +128,10 @@ fn a_missing_name_is_told() {
         ..defaults()
     };
     let bad = parse(b"{}", &nameless).err().unwrap();
-    assert_eq!(bad.message, "name: is missing; the line or --name has to give it");
+    assert_eq!(
+        bad.message,
+        "name: is missing; the line or --name has to give it"
+    );
 }
 
 #[test]

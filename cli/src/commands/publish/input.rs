@@ -62,6 +62,14 @@ impl Source {
         }
     }
 
+    /// An input of this one line.
+    pub(crate) fn of_one_line(line: &'static str) -> Self {
+        Self {
+            reader: Box::new(line.as_bytes()),
+            size: 0,
+        }
+    }
+
     /// A first guess at the number of lines, to be made better as they are read.
     pub(crate) fn guess(&self) -> Option<u64> {
         (self.size > 0).then_some(1)
