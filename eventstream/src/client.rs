@@ -121,7 +121,8 @@ impl Client {
     ///
     /// [`ErrorKind::Validation`] with every bad field, [`ErrorKind::TooLarge`],
     /// [`ErrorKind::Timeout`] when the buffer stayed full for the whole publish timeout,
-    /// [`ErrorKind::Closed`] after a shutdown. The event is then not accepted.
+    /// [`ErrorKind::Closed`] after a shutdown, [`ErrorKind::UnknownTopic`] for a topic that the cluster
+    /// was found not to have in the last 30 s. The event is then not accepted.
     ///
     /// # Cancellation
     ///
@@ -288,7 +289,8 @@ impl Client {
 
     /// Ends the client in order: subscriptions stop, their running handlers finish and offsets are
     /// committed; publishing is refused, and what was accepted is delivered. What is not delivered
-    /// at the deadline fails and is returned: receipts and `on_error` are told as well. Affects all
+    /// at the deadline fails; that, and what failed since the call, is returned: receipts and
+    /// `on_error` are told as well. Affects all
     /// clones; a second call returns at once with nothing.
     pub async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
         match &self.inner.backend {
@@ -340,7 +342,7 @@ impl ClientBuilder {
     }
 
     /// Called with every event that failed after it was accepted, once, receipt or not: the
-    /// README's ErrorCallback. On the delivery thread: must not block, which would hold up all
+    /// README's `ErrorCallback`. On the delivery thread: must not block, which would hold up all
     /// receipts.
     pub fn on_error(mut self, callback: impl Fn(Undelivered) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(callback));

@@ -1,7 +1,7 @@
 //! Publish and consume event envelopes over Apache Kafka: nothing lost without a word, order kept
 //! within a key, everything bounded, next to no cost over librdkafka.
 //!
-//! The wire format is that of AccelByte's Go SDK (`eventstream-go-sdk` v3 and v4), so services in
+//! The wire format is that of `AccelByte`'s Go SDK (`eventstream-go-sdk` v3 and v4), so services in
 //! both languages share topics, partitions and consumer groups.
 //!
 //! ```
@@ -53,6 +53,7 @@
 //! | test | [`EmbeddedBroker`], [`Stream`] |
 
 mod audit;
+pub mod blocking;
 mod client;
 mod config;
 mod dead_letter;

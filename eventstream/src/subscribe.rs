@@ -314,6 +314,15 @@ impl Subscribe {
                 "window must be at least 1 and ratio above 0 and at most 1",
             )));
         }
+        if let Some(Retry::InPlace { backoff, .. }) = &self.retry
+            && let Some(allowed) = backoff.fault()
+        {
+            keep(Some(Fault::new(
+                "retry.backoff",
+                format!("{backoff:?}"),
+                allowed,
+            )));
+        }
         let group = if self.group_id.is_empty() {
             GroupId::new(crate::event::new_id().as_str())
         } else {

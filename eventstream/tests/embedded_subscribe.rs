@@ -1,5 +1,7 @@
 //! Subscribing on the embedded broker.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::time::Duration;
@@ -14,7 +16,7 @@ fn client() -> Client {
 
 async fn publish(client: &Client, topic: &str, name: &str, count: usize) {
     for i in 0..count {
-        client
+        let _receipt = client
             .publish(
                 Publish::new(topic, name)
                     .key(format!("k{}", i % 7))

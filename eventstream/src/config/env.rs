@@ -136,7 +136,7 @@ fn misspelt(name: &str) -> Option<String> {
     options
         .copied()
         .chain(OTHERS.iter().copied())
-        .map(|option| option.to_ascii_uppercase())
+        .map(str::to_ascii_uppercase)
         .find(|option| distance(name, option) <= (option.len() / 4).min(2))
         .map(|option| format!("{PREFIX}{option}"))
 }

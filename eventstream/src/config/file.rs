@@ -88,7 +88,7 @@ impl BrokerConfig {
                 }
                 ("base_config", Value::Table(table)) => {
                     flatten(String::new(), table, &mut |key, value| {
-                        self.base_config.insert(key, value)
+                        self.base_config.insert(key, value);
                     });
                 }
                 ("security" | "base_config", _) => {

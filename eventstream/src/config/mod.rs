@@ -25,5 +25,4 @@ pub use broker::BrokerConfig;
 pub use choice::{Acks, Assignment, Compression, LogMode, Partitioner, SaslMechanism};
 pub use secret::Secret;
 pub use security::Security;
-pub(crate) use settings::Settings;
 pub(crate) use validate::broker_faults;

@@ -7,7 +7,8 @@ mod options;
 mod secrets;
 mod sources;
 
-use super::{BrokerConfig, Settings};
+use super::BrokerConfig;
+use super::settings::Settings;
 
 /// The value of a property for one kind of client.
 fn property<'a>(client: &'a [(String, String)], name: &str) -> Option<&'a str> {

@@ -105,6 +105,7 @@ pub(crate) enum Action<R> {
         ticket: Ticket,
         route: RouteId,
         attempt: u32,
+        #[cfg_attr(not(test), expect(dead_code, reason = "the simulation reads it"))]
         offset: i64,
         body: R,
     },
@@ -126,7 +127,12 @@ pub(crate) enum Action<R> {
     /// A closed route has run all that was queued for it, and is gone.
     RouteDrained { route: RouteId },
     /// Cancel the handler: its partition is lost.
-    Cancel { ticket: Ticket, route: RouteId },
+    Cancel {
+        #[cfg_attr(not(test), expect(dead_code, reason = "the simulation reads it"))]
+        ticket: Ticket,
+        #[cfg_attr(not(test), expect(dead_code, reason = "the simulation reads it"))]
+        route: RouteId,
+    },
     /// Nothing is in flight after a revoke or drain; the watermark is final.
     Drained,
 }

@@ -57,6 +57,7 @@ impl FloodGuard {
         trips
     }
 
+    #[cfg(test)]
     pub(crate) fn is_tripped(&self) -> bool {
         self.tripped
     }

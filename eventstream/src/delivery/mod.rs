@@ -44,7 +44,9 @@ mod tests;
 pub use backoff::Backoff;
 pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
 
-pub(crate) use config::{CommitMode, Marks, PartitionConfig, RouteOptions};
+#[cfg(test)]
+pub(crate) use config::Marks;
+pub(crate) use config::{CommitMode, PartitionConfig, RouteOptions};
 pub(crate) use events::{Action, Failure, Input, Outcome, Plan, Reason, RouteId, Ticket};
 pub(crate) use flood::{FloodGuard, FloodOptions};
 pub(crate) use partition::Partition;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::backoff::Jitter;
 use super::commits::Commits;
-use super::config::{CommitMode, PartitionConfig, RouteOptions};
+use super::config::{PartitionConfig, RouteOptions};
 use super::events::{Action, Input, Plan, Reason, RouteId, Ticket};
 use super::lanes::LaneKey;
 use super::letters::{LetterId, Letters};
@@ -169,6 +169,7 @@ impl<R: Clone> Partition<R> {
     }
 
     /// Handlers that run, dead letters being written, and a release being committed.
+    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -178,6 +179,7 @@ impl<R: Clone> Partition<R> {
         self.window.records()
     }
 
+    #[cfg(test)]
     /// Bytes of the records that are not done.
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.window.bytes()

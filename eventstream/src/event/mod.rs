@@ -189,7 +189,7 @@ impl Event {
     /// Nothing when neither is readable.
     pub fn time(&self) -> Option<SystemTime> {
         match self.fields.timestamp_unix_nano {
-            0 => timestamp::parse_rfc3339(self.timestamp()),
+            0 => parse_rfc3339(self.timestamp()),
             nanos => Some(timestamp::from_unix_nanos(nanos)),
         }
     }

@@ -58,7 +58,7 @@ impl Reporter {
     }
 
     /// An error of the client as a whole: a broker that cannot be reached, a refused credential.
-    pub(crate) fn error(&self, error: KafkaError, reason: &str) -> Error {
+    pub(crate) fn error(&self, error: &KafkaError, reason: &str) -> Error {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
         let (error, verdict) = describe(code, reason);
         let mut state = self.state.lock();
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn hear(reporter: &Reporter, reason: &str) {
-        reporter.error(KafkaError::Global(Code::BrokerTransportFailure), reason);
+        reporter.error(&KafkaError::Global(Code::BrokerTransportFailure), reason);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl ClientContext for Asking {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
+        self.0.error(&error, reason);
     }
 }
 

@@ -279,13 +279,6 @@ impl Queue {
         Self(unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) })
     }
 
-    /// The queue that a consumer is polled from, once `poll_set_consumer` has been called.
-    pub(crate) fn consumer<C: ClientContext>(client: &Client<C>) -> Option<Self> {
-        // SAFETY: the client is alive; a null pointer says that it is no group consumer.
-        let queue = unsafe { sys::rd_kafka_queue_get_consumer(client.native_ptr()) };
-        (!queue.is_null()).then_some(Self(queue))
-    }
-
     /// Makes a poll that blocks on this queue, or the next one, return at once.
     pub(crate) fn wake(&self) {
         // SAFETY: the reference is owned.

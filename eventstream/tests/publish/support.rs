@@ -11,17 +11,17 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 /// Long enough for two busy cores.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-pub struct Setup {
-    pub broker: EmbeddedBroker,
-    pub client: Client,
-    pub failed: Failed,
+pub(crate) struct Setup {
+    pub(crate) broker: EmbeddedBroker,
+    pub(crate) client: Client,
+    pub(crate) failed: Failed,
 }
 
 /// What `on_error` was told, by key.
 #[derive(Clone, Default)]
-pub struct Failed(Arc<Mutex<HashMap<String, Vec<ErrorKind>>>>);
+pub(crate) struct Failed(Arc<Mutex<HashMap<String, Vec<ErrorKind>>>>);
 
 impl Failed {
     fn push(&self, undelivered: &Undelivered) {
@@ -31,7 +31,7 @@ impl Failed {
     }
 
     /// How many keys failed, every one of them once and in this way.
-    pub fn once_each(&self, kind: ErrorKind) -> usize {
+    pub(crate) fn once_each(&self, kind: ErrorKind) -> usize {
         let told = self.0.lock().unwrap();
         for (key, kinds) in told.iter() {
             assert_eq!(kinds, &[kind], "{key}");
@@ -39,13 +39,13 @@ impl Failed {
         told.len()
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.lock().unwrap().values().map(Vec::len).sum()
     }
 }
 
 /// A client without prefix on a broker of its own, with the topic `t` of one partition.
-pub fn setup(config: BrokerConfig) -> Setup {
+pub(crate) fn setup(config: BrokerConfig) -> Setup {
     let broker = EmbeddedBroker::start().unwrap();
     broker.create_topic("t", 1).unwrap();
     let failed = Failed::default();
@@ -63,28 +63,33 @@ pub fn setup(config: BrokerConfig) -> Setup {
     }
 }
 
-pub fn event(key: impl std::fmt::Display) -> Publish {
+pub(crate) fn event(key: impl std::fmt::Display) -> Publish {
     Publish::new("t", "tested")
         .key(key.to_string())
         .payload(&serde_json::json!({"a": 1}))
 }
 
 #[derive(Debug)]
-pub struct Record {
-    pub partition: i32,
-    pub key: Option<Vec<u8>>,
-    pub value: Vec<u8>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Vec<u8>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Record {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.value).unwrap()
     }
 }
 
 /// The first `count` records of a topic, in order within each partition.
-pub fn read(broker: &EmbeddedBroker, topic: &str, partitions: i32, count: usize) -> Vec<Record> {
+pub(crate) fn read(
+    broker: &EmbeddedBroker,
+    topic: &str,
+    partitions: i32,
+    count: usize,
+) -> Vec<Record> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", broker.address())
         .set("group.id", "reader")

@@ -89,13 +89,13 @@ fn check_pairs(config: &BrokerConfig, faults: &mut Vec<Fault>) {
         } else if timeout as f64 <= linger {
             fault("delivery.timeout.ms", format!("above linger.ms ({linger})"));
         }
-    } else if let Some(linger) = given("linger.ms").and_then(|value| value.parse::<f64>().ok()) {
-        if linger >= config.publish_timeout.as_secs_f64() * 1000.0 {
-            fault(
-                "linger.ms",
-                format!("below publish_timeout ({:?})", config.publish_timeout),
-            );
-        }
+    } else if let Some(linger) = given("linger.ms").and_then(|value| value.parse::<f64>().ok())
+        && linger >= config.publish_timeout.as_secs_f64() * 1000.0
+    {
+        fault(
+            "linger.ms",
+            format!("below publish_timeout ({:?})", config.publish_timeout),
+        );
     }
 
     if config.assignment == Assignment::Consumer {

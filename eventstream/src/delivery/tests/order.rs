@@ -1,4 +1,5 @@
 use super::*;
+use crate::delivery::Marks;
 
 #[test]
 fn per_partition_runs_one_record_at_a_time_in_offset_order() {

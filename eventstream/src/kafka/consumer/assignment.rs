@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::events::TopicPartition;
@@ -24,27 +24,34 @@ pub(super) struct Start {
     pub(super) commit: Option<i64>,
 }
 
-/// How many partitions each topic had when the group's consumer first got some of it. What is
+/// How many partitions each topic had when the group's consumer first asked for it. What is
 /// added later is read from its head: nobody could have been there before its first record.
 #[derive(Default)]
 pub(super) struct KnownPartitions(HashMap<String, i32>);
 
 impl KnownPartitions {
-    fn is_new<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        (topic, partition): &TopicPartition,
-    ) -> bool {
-        if let Some(count) = self.0.get(topic) {
-            return partition >= count;
+    /// Counts a topic's partitions when it is met first, whether or not this member gets any of
+    /// them: later it would be too late. A topic that does not exist has none, so all it will have
+    /// came later.
+    pub(super) fn meet<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, topic: &str) {
+        if self.0.contains_key(topic) {
+            return;
         }
         if let Ok(metadata) = consumer.fetch_metadata(Some(topic), ROUND)
             && let Some(found) = metadata.topics().first()
         {
-            let count = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
-            self.0.insert(topic.clone(), count);
+            let absent = RDKafkaErrorCode::UnknownTopicOrPartition;
+            let count = match found.error().map(RDKafkaErrorCode::from) {
+                None => i32::try_from(found.partitions().len()).unwrap_or(i32::MAX),
+                Some(error) if error == absent => 0,
+                Some(_) => return,
+            };
+            self.0.insert(topic.to_owned(), count);
         }
-        false
+    }
+
+    fn is_new(&self, (topic, partition): &TopicPartition) -> bool {
+        self.0.get(topic).is_some_and(|count| partition >= count)
     }
 }
 
@@ -78,6 +85,9 @@ pub(super) fn starts<C: ConsumerContext>(
             })
             .collect();
     };
+    for (topic, _) in partitions {
+        known.meet(consumer, topic);
+    }
     let mut times = None;
     partitions
         .iter()
@@ -85,7 +95,7 @@ pub(super) fn starts<C: ConsumerContext>(
             let found = committed.find_partition(&partition.0, partition.1);
             let (offset, commit) = match found.map(|f| f.offset()) {
                 Some(Offset::Offset(offset)) => (Offset::Offset(offset), None),
-                _ if known.is_new(consumer, partition) => (Offset::Beginning, None),
+                _ if known.is_new(partition) => (Offset::Beginning, None),
                 _ => {
                     let start = match start {
                         StartOffset::Time(time) => {

@@ -31,9 +31,9 @@ use crate::error::{Error, ErrorKind};
 use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record, Source};
 use crate::receipt::Delivery;
 
-/// What a partition's task is told.
+/// What a partition's task is told, in order and ahead of the records: never more than a few words
+/// are on their way, so they need no bound and nobody waits to say them.
 pub(super) enum ToPartition {
-    Records(Vec<Record>),
     Routes(Arc<RouteTable>),
     Committed {
         up_to: i64,
@@ -93,7 +93,10 @@ pub(super) struct DriverOptions {
     pub(super) shared: Arc<Shared>,
     pub(super) table: Arc<RouteTable>,
     pub(super) poller: PollerHandle,
-    pub(super) inbox: mpsc::Receiver<ToPartition>,
+    pub(super) words: mpsc::UnboundedReceiver<ToPartition>,
+    pub(super) inbox: mpsc::Receiver<Vec<Record>>,
+    /// The number of this assignment.
+    pub(super) number: u64,
     pub(super) config: PartitionConfig,
 }
 
@@ -128,7 +131,9 @@ pub(super) struct Driver {
     env: Arc<GroupEnv>,
     shared: Arc<Shared>,
     poller: PollerHandle,
-    inbox: mpsc::Receiver<ToPartition>,
+    words: mpsc::UnboundedReceiver<ToPartition>,
+    inbox: mpsc::Receiver<Vec<Record>>,
+    number: u64,
     machine: Partition<Arc<Record>>,
     topic: TopicRoutes,
     /// Every route that the machine knows.
@@ -147,6 +152,8 @@ pub(super) struct Driver {
     tally: Tally,
     origin: Instant,
     state: State,
+    /// How long handlers that were cancelled may take to notice.
+    grace: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -158,6 +165,8 @@ enum State {
 
 /// How many actions are carried out before other tasks of the runtime get a turn.
 const TURN: usize = 256;
+/// What handlers get that were cancelled because the time to finish is over.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(super) fn new(options: DriverOptions) -> Self {
@@ -166,14 +175,19 @@ impl Driver {
             shared,
             table,
             poller,
+            words,
             inbox,
+            number,
             config,
         } = options;
+        let grace = env.drain_timeout();
         let mut driver = Self {
             env,
             shared,
             poller,
+            words,
             inbox,
+            number,
             machine: Partition::new(config),
             topic: TopicRoutes::default(),
             routes: Vec::new(),
@@ -186,6 +200,7 @@ impl Driver {
             tally: Tally::default(),
             origin: Instant::now(),
             state: State::Active,
+            grace,
         };
         driver.attach(&table);
         driver
@@ -207,8 +222,13 @@ impl Driver {
             }
             self.publish_progress();
             if turn == TURN {
-                while let Ok(message) = self.inbox.try_recv() {
-                    self.take(message);
+                while let Ok(word) = self.words.try_recv() {
+                    self.heard(word);
+                }
+                if self.wants_records()
+                    && let Ok(records) = self.inbox.try_recv()
+                {
+                    self.take(records);
                 }
                 tokio::task::yield_now().await;
                 continue;
@@ -227,18 +247,15 @@ impl Driver {
             .machine
             .poll_timeout()
             .map(|at| self.origin + Duration::from_nanos(at.as_nanos()));
+        let wants_records = self.wants_records();
+        // No branch has the first turn: records that keep coming would starve those that are done.
         tokio::select! {
-            biased;
-            message = self.inbox.recv() => match message {
-                Some(message) => {
-                    self.take(message);
-                    if self.shared.starved.swap(false, Atomic::AcqRel) {
-                        self.poller.send(ToPoller::Room);
-                    }
-                }
+            word = self.words.recv() => match word {
+                Some(word) => self.heard(word),
                 // The poller is gone without a word: it panicked. Nothing may be committed.
                 None => self.lose(),
             },
+            Some(records) = self.inbox.recv(), if wants_records => self.take(records),
             Some(ended) = self.running.next(), if !self.running.is_empty() => self.ended(ended),
             Some(joined) = self.spawned.join_next(), if !self.spawned.is_empty() => {
                 // A panic of the handler is caught inside; tasks are aborted only at the end.
@@ -258,13 +275,23 @@ impl Driver {
         Time::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn take(&mut self, message: ToPartition) {
-        match message {
-            ToPartition::Records(records) => {
-                for record in records {
-                    self.record(record);
-                }
-            }
+    /// While a topic has no handler here, its records are left where they are: they must not be
+    /// acknowledged, for another member, or the next registration, may be there for them.
+    fn wants_records(&self) -> bool {
+        self.state == State::Active && !self.topic.routes.is_empty()
+    }
+
+    fn take(&mut self, records: Vec<Record>) {
+        for record in records {
+            self.record(record);
+        }
+        if self.shared.starved.swap(false, Atomic::AcqRel) {
+            self.poller.send(ToPoller::Room);
+        }
+    }
+
+    fn heard(&mut self, word: ToPartition) {
+        match word {
             ToPartition::Routes(table) => self.attach(&table),
             ToPartition::Committed { up_to, ok } => {
                 let now = self.now();
@@ -279,6 +306,10 @@ impl Driver {
     }
 
     fn lose(&mut self) {
+        if self.state == State::Draining {
+            // The handlers have had their time.
+            self.grace = LAST_MOMENT;
+        }
         self.state = State::Lost;
         self.shared.source.lost.cancel();
         self.machine.handle(Input::Lost);
@@ -340,14 +371,14 @@ impl Driver {
             } => self.start(ticket, route, attempt, body).await,
             Action::DeadLetter(failure) => self.dead_letter(failure),
             Action::Commit { up_to } => self.poller.send(ToPoller::Commit {
-                partition: self.key(),
+                number: self.number,
                 up_to,
             }),
             Action::Pause => {
                 self.tally.pauses += 1;
-                self.poller.send(ToPoller::Pause(self.key()));
+                self.poller.send(ToPoller::Pause(self.number));
             }
-            Action::Resume => self.poller.send(ToPoller::Resume(self.key())),
+            Action::Resume => self.poller.send(ToPoller::Resume(self.number)),
             Action::Skipped(failure) => self.skipped(&failure),
             Action::StopSubscription(failure) => {
                 let error =
@@ -370,13 +401,6 @@ impl Driver {
             Action::Drained => return true,
         }
         false
-    }
-
-    fn key(&self) -> (crate::name::Topic, i32) {
-        (
-            self.shared.source.topic.clone(),
-            self.shared.source.partition,
-        )
     }
 
     async fn start(&mut self, ticket: Ticket, id: RouteId, attempt: u32, record: Arc<Record>) {
@@ -658,13 +682,18 @@ impl Driver {
             .cloned()
             .unwrap_or_default();
         self.last_plan = None;
+        for attached in &mut self.routes {
+            let gone = self.topic.routes.iter().all(|r| r.id != attached.route.id);
+            if gone && !attached.closing {
+                attached.closing = true;
+                self.machine.close_route(attached.route.id);
+            }
+        }
         for route in &self.topic.routes {
             let paused = route.registration.is_paused();
-            let closing = route.registration.is_closing();
             let known = self.routes.iter_mut().find(|r| r.route.id == route.id);
             let attached = match known {
                 Some(attached) => attached,
-                None if closing => continue,
                 None => {
                     self.machine.add_route(route.id, route.options);
                     self.routes.push(Attached {
@@ -687,24 +716,24 @@ impl Driver {
                     self.machine.resume_route(route.id);
                 }
             }
-            if closing && !attached.closing {
-                attached.closing = true;
-                self.machine.close_route(route.id);
-            }
         }
     }
 
     fn publish_progress(&mut self) {
-        if let Some(watermark) = self.machine.watermark() {
-            let before = self.shared.watermark.swap(watermark, Atomic::AcqRel);
-            let buffered = self.machine.buffered();
-            let mut progress = self.shared.progress.lock();
-            if before != watermark || buffered == 0 {
-                progress.since = Instant::now();
-                progress.last_failure = None;
-            }
-            progress.buffered = buffered;
+        let moved = self.machine.watermark().is_some_and(|watermark| {
+            self.shared.watermark.swap(watermark, Atomic::AcqRel) != watermark
+        });
+        let buffered = self.machine.buffered();
+        let mut progress = self.shared.progress.lock();
+        // A partition that was idle has not been stuck all that time.
+        if moved || buffered == 0 || progress.buffered == 0 {
+            progress.since = Instant::now();
         }
+        if moved || buffered == 0 {
+            progress.last_failure = None;
+        }
+        progress.buffered = buffered;
+        drop(progress);
         self.env.counters.add(&mut self.tally);
     }
 
@@ -714,7 +743,7 @@ impl Driver {
             self.shared.watermark.store(-1, Atomic::Release);
         }
         self.publish_progress();
-        let grace = tokio::time::sleep(self.env.drain_timeout());
+        let grace = tokio::time::sleep(self.grace);
         tokio::pin!(grace);
         while !self.running.is_empty() || !self.spawned.is_empty() {
             tokio::select! {
@@ -725,7 +754,7 @@ impl Driver {
         }
         self.spawned.shutdown().await;
         self.env.counters.add(&mut self.tally);
-        self.poller.send(ToPoller::Drained(self.key()));
+        self.poller.send(ToPoller::Drained(self.number));
     }
 }
 

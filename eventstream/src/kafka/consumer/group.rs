@@ -43,11 +43,22 @@ pub(super) struct GroupEnv {
     pub(super) counters: Arc<Counters>,
     pub(super) runtime: Handle,
     pub(super) tasks: TaskTracker,
+    /// Numbers the assignments of partitions over the consumers that the group has had.
+    pub(super) assignments: AtomicU64,
     /// The broker inside the process must outlive the polling thread.
     pub(super) _keep_alive: Option<EmbeddedBroker>,
 }
 
 impl GroupEnv {
+    /// The topic without the client's prefix.
+    pub(super) fn topic(&self, wire: &str) -> Option<Topic> {
+        let name = match &*self.prefix {
+            "" => wire,
+            prefix => wire.strip_prefix(prefix)?.strip_prefix('.')?,
+        };
+        Topic::new(name).ok()
+    }
+
     pub(super) fn wire_topic(&self, topic: &Topic) -> String {
         prefixed(&self.prefix, topic.as_str())
     }
@@ -76,6 +87,7 @@ pub(super) struct Group {
     /// The polling thread has ended, or never started.
     pub(super) ended: CancellationToken,
     stopping: AtomicBool,
+    cut_short: AtomicBool,
 }
 
 struct State {
@@ -111,6 +123,7 @@ impl Group {
             registered: Notify::new(),
             ended: CancellationToken::new(),
             stopping: AtomicBool::new(false),
+            cut_short: AtomicBool::new(false),
         });
         let starting = Arc::clone(&group);
         group.env.runtime.spawn(async move {
@@ -176,10 +189,14 @@ impl Group {
         Arc::clone(&self.state.lock().table)
     }
 
-    /// Changes the routes and tells the polling thread.
-    pub(super) fn change_routes(&self, change: impl FnOnce(&mut RouteTable)) {
+    /// Changes the routes and tells the polling thread. `false`: the group is at its end, and
+    /// nothing was changed.
+    pub(super) fn change_routes(&self, change: impl FnOnce(&mut RouteTable)) -> bool {
         {
             let mut state = self.state.lock();
+            if self.is_over() {
+                return false;
+            }
             let mut table = RouteTable::clone(&state.table);
             change(&mut table);
             state.table = Arc::new(table);
@@ -187,6 +204,32 @@ impl Group {
         }
         self.registered.notify_one();
         self.poller.send(ToPoller::RoutesChanged);
+        true
+    }
+
+    /// Closes a registration: its routes go, and with the last registration the group stops.
+    pub(super) fn close(&self, registration: &Registration, deadline: Duration) {
+        registration.state.lock().closing = true;
+        let mut state = self.state.lock();
+        if state.table.registrations().iter().all(|r| r.is_closing()) {
+            drop(state);
+            self.stop(deadline);
+            return;
+        }
+        let mut table = RouteTable::clone(&state.table);
+        table.remove(registration.id);
+        state.table = Arc::new(table);
+        drop(state);
+        self.poller.send(ToPoller::RoutesChanged);
+    }
+
+    /// Handlers were cancelled because the time to finish was over.
+    pub(super) fn cut_short(&self) {
+        self.cut_short.store(true, Atomic::SeqCst);
+    }
+
+    pub(super) fn was_cut_short(&self) -> bool {
+        self.cut_short.load(Atomic::SeqCst)
     }
 
     /// Whether this group takes no more registrations.
@@ -215,16 +258,10 @@ impl Group {
     pub(super) fn stop_by_policy(&self, registration: Option<u32>, error: &Error) {
         for found in self.table().registrations() {
             if registration.is_none_or(|id| id == found.id) {
-                let mut state = found.state.lock();
-                state.closing = true;
-                state.problem = Some(error.clone());
-                drop(state);
+                found.state.lock().problem = Some(error.clone());
+                self.close(&found, self.env.drain_timeout());
                 found.ended.cancel();
             }
-        }
-        let open = self.table().registrations().iter().any(|r| !r.is_closing());
-        if !open {
-            self.stop(self.env.drain_timeout());
         }
     }
 

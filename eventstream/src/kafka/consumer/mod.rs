@@ -102,7 +102,6 @@ impl Consumers {
                 "register: the client has been shut down",
             ));
         }
-        let group = self.group(&subscribe, runtime)?;
         let registration = Arc::new(Registration {
             id: self.numbers.fetch_add(1, Atomic::Relaxed),
             serial: serial(subscribe.options.ordering),
@@ -118,7 +117,13 @@ impl Consumers {
             ended: CancellationToken::new(),
             state: Mutex::default(),
         });
-        self.add_routes(&group, &subscribe, &registration)?;
+        let group = loop {
+            let group = self.group(&subscribe, runtime.clone())?;
+            if self.add_routes(&group, &subscribe, &registration)? {
+                break group;
+            }
+            // It came to its end in between: the next one is a new one.
+        };
         let routes = RegisteredRoutes {
             group: Arc::clone(&group),
             registration: Arc::clone(&registration),
@@ -139,7 +144,11 @@ impl Consumers {
     fn group(&self, subscribe: &CheckedSubscribe, runtime: Handle) -> Result<Arc<Group>> {
         let options = &subscribe.options;
         let commit = self.commit_mode(options.async_commit);
-        let drain = u64::try_from(options.drain_timeout.as_millis()).unwrap_or(u64::MAX);
+        // The group waits for the drain, and the broker for the next poll: less than all of it.
+        let drain = options
+            .drain_timeout
+            .min(self.config.max_poll_interval.mul_f64(0.75));
+        let drain = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
         let key = (subscribe.group.clone(), options.group_instance_id.clone());
         let mut groups = self.groups.lock();
         groups.retain(|_, group| !group.ended.is_cancelled());
@@ -180,6 +189,7 @@ impl Consumers {
             counters: Arc::clone(&self.counters),
             runtime,
             tasks: TaskTracker::new(),
+            assignments: AtomicU64::new(0),
             _keep_alive: self.embedded.clone(),
         })?;
         groups.insert(key, Arc::clone(&group));
@@ -203,7 +213,7 @@ impl Consumers {
         group: &Group,
         subscribe: &CheckedSubscribe,
         registration: &Arc<Registration>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let options = &subscribe.options;
         let on_undecodable = options.effective_on_undecodable();
         let mut faults = Vec::new();
@@ -226,7 +236,7 @@ impl Consumers {
             }
         }
         refuse(faults)?;
-        group.change_routes(|table| {
+        let added = group.change_routes(|table| {
             let topic = table
                 .topics
                 .entry(subscribe.topic.clone())
@@ -246,7 +256,7 @@ impl Consumers {
                 }));
             }
         });
-        Ok(())
+        Ok(added)
     }
 
     pub(crate) fn stats(&self) -> ReaderStats {
@@ -282,8 +292,15 @@ impl Consumers {
         for group in &groups {
             group.stop(deadline);
         }
+        let until = tokio::time::Instant::now() + deadline + LEAVE;
         for group in &groups {
-            group.gone().await;
+            // A handler that blocks its thread cannot be cancelled, and is not waited for.
+            if tokio::time::timeout_at(until, group.gone()).await.is_err() {
+                tracing::warn!(
+                    group = &*group.env.wire_group,
+                    "handlers still run at the end of the shutdown"
+                );
+            }
         }
         self.groups.lock().clear();
     }
@@ -337,7 +354,7 @@ impl RegisteredRoutes {
         // The polling thread keeps the deadline itself; what is beyond it is leaving the group.
         let done = tokio::time::timeout(deadline + LEAVE, done).await.is_ok();
         self.registration.ended.cancel();
-        done
+        done && !(self.group.is_over() && self.group.was_cut_short())
     }
 
     pub(crate) fn stop_in_background(&self) {
@@ -350,14 +367,8 @@ impl RegisteredRoutes {
     }
 
     fn begin_stop(&self, deadline: Duration) {
-        self.registration.state.lock().closing = true;
         self.registration.working.close();
-        let registrations = self.group.table().registrations();
-        if registrations.iter().all(|r| r.is_closing()) {
-            self.group.stop(deadline);
-        } else {
-            self.group.change_routes(|_| {});
-        }
+        self.group.close(&self.registration, deadline);
     }
 
     pub(crate) fn pause(&self) {

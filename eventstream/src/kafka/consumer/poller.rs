@@ -31,24 +31,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{Record, Source};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
-use crate::name::Topic;
 
-/// A partition by the names of the crate.
-type Key = (Topic, i32);
-
-/// What the polling thread is asked for.
+/// What the polling thread is asked for. Partitions are named by the number of their assignment: a
+/// task that ends late must not speak for a partition that has come back since.
 pub(super) enum ToPoller {
     Commit {
-        partition: Key,
+        number: u64,
         up_to: i64,
     },
     /// A partition's machine is full, or is no longer.
-    Pause(Key),
-    Resume(Key),
+    Pause(u64),
+    Resume(u64),
     /// A partition's inbox has room again.
     Room,
     /// A partition's task has ended.
-    Drained(Key),
+    Drained(u64),
     RoutesChanged,
     StopSubscription {
         registration: Option<u32>,
@@ -97,9 +94,10 @@ impl ConsumerContext for PollerContext {}
 /// One assigned partition, as the polling thread sees it.
 struct Assigned {
     name: TopicPartition,
-    key: Key,
+    number: u64,
     shared: Arc<Shared>,
-    inbox: mpsc::Sender<ToPartition>,
+    words: mpsc::UnboundedSender<ToPartition>,
+    inbox: mpsc::Sender<Vec<Record>>,
     /// Records read and not yet handed over.
     batch: Vec<Record>,
     machine_full: bool,
@@ -116,19 +114,25 @@ impl Assigned {
         self.machine_full || self.inbox_full
     }
 
-    /// Hands over what was read; what does not fit stays.
-    fn flush(&mut self) {
+    /// Hands over what was read, and says how many records and bytes; what does not fit stays.
+    fn flush(&mut self) -> (usize, usize) {
         if self.batch.is_empty() {
-            return;
+            return (0, 0);
         }
         self.shared.starved.store(true, Atomic::Release);
         match self.inbox.try_reserve() {
             Ok(room) => {
                 self.shared.starved.store(false, Atomic::Release);
-                room.send(ToPartition::Records(std::mem::take(&mut self.batch)));
+                let bytes = self.batch.iter().map(Record::size).sum();
+                let handed = (self.batch.len(), bytes);
+                room.send(std::mem::take(&mut self.batch));
                 self.inbox_full = false;
+                handed
             }
-            Err(_) => self.inbox_full = true,
+            Err(_) => {
+                self.inbox_full = true;
+                (0, 0)
+            }
         }
     }
 }
@@ -161,9 +165,9 @@ pub(super) struct Poller {
     next_commit: Instant,
     incarnation: u16,
     rejoin_at: Option<Instant>,
-    stop: Option<Duration>,
+    stop: Option<Instant>,
     fatal: Option<Error>,
-    commits_wanted: HashMap<Key, i64>,
+    commits_wanted: HashMap<u64, i64>,
 }
 
 impl Poller {
@@ -193,7 +197,7 @@ impl Poller {
             tracing::error!(group = &*group.env.wire_group, %error, ?backoff, "consumer lost, rebuilding it");
             group.tell_all(&error);
             group.set_problem(Some(error));
-            if stop_wanted(&commands, backoff) {
+            if stop_wanted(group, &commands, backoff) {
                 return;
             }
             backoff = (backoff * 2).min(REBUILD_MAX);
@@ -258,8 +262,15 @@ impl Poller {
             }
             self.commit_wanted();
             if let Some(deadline) = self.stop {
-                self.drain_all(deadline);
+                self.drain_all(deadline.saturating_duration_since(Instant::now()));
                 return None;
+            }
+            if self.assigned.iter().any(|a| a.words.is_closed()) {
+                // Those that were told to end are no longer in the list.
+                self.fatal = Some(Error::new(
+                    ErrorKind::Fatal,
+                    "consume: the task of a partition ended by itself",
+                ));
             }
             if self.fatal.is_some() {
                 self.lose_all();
@@ -337,11 +348,9 @@ impl Poller {
     fn flush(&mut self) {
         let (mut records, mut bytes) = (0, 0);
         for assigned in &mut self.assigned {
-            if !assigned.inbox_full {
-                records += assigned.batch.len();
-                bytes += assigned.batch.iter().map(Record::size).sum::<usize>();
-            }
-            assigned.flush();
+            let handed = assigned.flush();
+            records += handed.0;
+            bytes += handed.1;
         }
         let counters = &self.group.env.counters;
         counters.records.fetch_add(records as u64, Atomic::Relaxed);
@@ -386,23 +395,23 @@ impl Poller {
 
     fn command(&mut self, command: ToPoller) {
         match command {
-            ToPoller::Commit { partition, up_to } => {
-                let wanted = self.commits_wanted.entry(partition).or_insert(up_to);
+            ToPoller::Commit { number, up_to } => {
+                let wanted = self.commits_wanted.entry(number).or_insert(up_to);
                 *wanted = up_to.max(*wanted);
             }
-            ToPoller::Pause(key) => {
-                if let Some(assigned) = self.find(&key) {
+            ToPoller::Pause(number) => {
+                if let Some(assigned) = self.find(number) {
                     assigned.machine_full = true;
                 }
             }
-            ToPoller::Resume(key) => {
-                if let Some(assigned) = self.find(&key) {
+            ToPoller::Resume(number) => {
+                if let Some(assigned) = self.find(number) {
                     assigned.machine_full = false;
                 }
             }
             ToPoller::Room => self.flush(),
-            ToPoller::Drained(key) => {
-                if let Some(assigned) = self.find(&key) {
+            ToPoller::Drained(number) => {
+                if let Some(assigned) = self.find(number) {
                     assigned.ended = true;
                 }
             }
@@ -415,7 +424,6 @@ impl Poller {
                 error,
             } => {
                 self.group.stop_by_policy(registration, &error);
-                self.send_routes();
             }
             ToPoller::Rejoin => {
                 if self.rejoin_at.is_none() {
@@ -424,22 +432,19 @@ impl Poller {
                     self.rejoin_at = Some(Instant::now() + REJOIN);
                 }
             }
-            ToPoller::Stop(deadline) => self.stop = Some(deadline),
+            ToPoller::Stop(deadline) => self.stop = Some(Instant::now() + deadline),
         }
     }
 
-    fn find(&mut self, key: &Key) -> Option<&mut Assigned> {
-        self.assigned.iter_mut().find(|a| a.key == *key && !a.ended)
+    fn find(&mut self, number: u64) -> Option<&mut Assigned> {
+        self.assigned.iter_mut().find(|a| a.number == number)
     }
 
     fn send_routes(&self) {
         let table = self.group.table();
         for assigned in &self.assigned {
-            let (inbox, table) = (assigned.inbox.clone(), Arc::clone(&table));
-            // The inbox may be full; a new table may come after what is in it.
-            self.group.env.runtime.spawn(async move {
-                let _ = inbox.send(ToPartition::Routes(table)).await;
-            });
+            // A task that has ended needs no routes.
+            let _ = assigned.words.send(ToPartition::Routes(Arc::clone(&table)));
         }
     }
 
@@ -458,6 +463,9 @@ impl Poller {
         topics.sort();
         if topics == self.subscribed || topics.is_empty() {
             return;
+        }
+        for topic in &topics {
+            self.known.meet(&self.consumer, topic);
         }
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         match self.consumer.subscribe(&names) {
@@ -541,12 +549,9 @@ impl Poller {
     fn start_partition(&mut self, start: assignment::Start) {
         let env = &self.group.env;
         let table = self.group.table();
-        let Some(topic) = table
-            .topics
-            .keys()
-            .find(|topic| env.wire_topic(topic) == start.partition.0)
-            .cloned()
-        else {
+        // Its routes may be gone by now, or not be there yet: its task then waits for the next ones.
+        let Some(topic) = env.topic(&start.partition.0) else {
+            tracing::error!(topic = start.partition.0, "assigned and not subscribed to");
             return;
         };
         let partition = start.partition.1;
@@ -561,13 +566,17 @@ impl Poller {
         }
         self.incarnation = self.incarnation.wrapping_add(1);
         let routes = table.topics.get(&topic).cloned().unwrap_or_default();
+        let number = env.assignments.fetch_add(1, Atomic::Relaxed);
+        let (words, heard) = mpsc::unbounded_channel();
         let (sender, inbox) = mpsc::channel(INBOX);
         let driver = Driver::new(DriverOptions {
             env: Arc::clone(env),
             shared: Arc::clone(&shared),
             table: Arc::clone(&table),
             poller: self.handle.clone(),
+            words: heard,
             inbox,
+            number,
             config: PartitionConfig {
                 commit: env.commit,
                 on_unmatched: routes.on_unmatched,
@@ -580,8 +589,9 @@ impl Poller {
         env.tasks.spawn_on(driver.run(), &env.runtime);
         self.assigned.push(Assigned {
             name: start.partition,
-            key: (topic, partition),
+            number,
             shared,
+            words,
             inbox: sender,
             batch: Vec::new(),
             machine_full: false,
@@ -606,6 +616,17 @@ impl Poller {
             self.lose(&names);
         } else {
             self.drain(&names, self.group.env.drain_timeout());
+        }
+        // The pause of a partition must not outlive its assignment.
+        let paused = self
+            .assigned
+            .iter()
+            .filter(|a| a.paused && names.contains(&a.name));
+        let paused = assignment::list(paused.map(|a| (&a.name, Offset::Invalid)));
+        if paused.count() > 0
+            && let Err(error) = self.consumer.resume(&paused)
+        {
+            tracing::debug!(%error, "resume what is revoked");
         }
         self.assigned.retain(|a| !names.contains(&a.name));
         self.last = 0;
@@ -640,6 +661,7 @@ impl Poller {
             .map(|a| a.name.clone())
             .collect();
         if !late.is_empty() {
+            self.group.cut_short();
             tracing::warn!(
                 group = &*self.group.env.wire_group,
                 partitions = late.len(),
@@ -671,18 +693,15 @@ impl Poller {
         self.group.set_assigned(Vec::new());
     }
 
-    /// Sends a word to partitions without waiting for room in their inboxes.
+    /// Says a word to partitions.
     fn tell(&self, names: &[TopicPartition], word: impl Fn() -> ToPartition) {
         for assigned in self
             .assigned
             .iter()
             .filter(|a| names.contains(&a.name) && !a.ended)
         {
-            let (inbox, word) = (assigned.inbox.clone(), word());
-            self.group.env.runtime.spawn(async move {
-                // An inbox that is gone belongs to a task that has ended.
-                let _ = inbox.send(word).await;
-            });
+            // What cannot be told is told to a task that has ended.
+            let _ = assigned.words.send(word());
         }
     }
 
@@ -693,6 +712,8 @@ impl Poller {
                 .assigned
                 .iter()
                 .any(|a| names.contains(&a.name) && !a.ended);
+            // A stop may come meanwhile, with less time.
+            let deadline = self.stop.map_or(deadline, |stop| stop.min(deadline));
             let left = deadline.saturating_duration_since(Instant::now());
             if !open || left.is_zero() {
                 return;
@@ -719,18 +740,16 @@ impl Poller {
         let offsets: Vec<_> = self
             .assigned
             .iter()
-            .filter_map(|a| Some((a.name.clone(), *wanted.get(&a.key)?)))
+            .filter_map(|a| Some((a.name.clone(), *wanted.get(&a.number)?)))
             .collect();
         let ok = self.commit(&offsets, mode);
         for assigned in &mut self.assigned {
-            if let Some(up_to) = wanted.get(&assigned.key) {
+            if let Some(up_to) = wanted.get(&assigned.number) {
                 if ok && mode as i32 == KafkaCommit::Sync as i32 {
                     assigned.committed = assigned.committed.max(*up_to);
                 }
-                let (inbox, up_to) = (assigned.inbox.clone(), *up_to);
-                self.group.env.runtime.spawn(async move {
-                    let _ = inbox.send(ToPartition::Committed { up_to, ok }).await;
-                });
+                let up_to = *up_to;
+                let _ = assigned.words.send(ToPartition::Committed { up_to, ok });
             }
         }
     }
@@ -837,13 +856,17 @@ impl Poller {
 }
 
 /// Waits before a new consumer is made; `true` when the group is stopped meanwhile.
-fn stop_wanted(commands: &Receiver<ToPoller>, wait: Duration) -> bool {
+fn stop_wanted(group: &Group, commands: &Receiver<ToPoller>, wait: Duration) -> bool {
     let deadline = Instant::now() + wait;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match commands.recv_timeout(left) {
             Ok(ToPoller::Stop(_)) | Err(RecvTimeoutError::Disconnected) => return true,
-            // The partitions it speaks of are gone.
+            Ok(ToPoller::StopSubscription {
+                registration,
+                error,
+            }) => group.stop_by_policy(registration, &error),
+            // The partitions it speaks of are gone; routes are read when the consumer starts.
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => return false,
         }

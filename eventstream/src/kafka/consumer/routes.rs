@@ -103,6 +103,14 @@ impl RouteTable {
         self.topics.keys().collect()
     }
 
+    /// Takes a registration's routes out, and the topics that have no other.
+    pub(super) fn remove(&mut self, registration: u32) {
+        for topic in self.topics.values_mut() {
+            topic.routes.retain(|r| r.registration.id != registration);
+        }
+        self.topics.retain(|_, topic| !topic.routes.is_empty());
+    }
+
     pub(super) fn registrations(&self) -> Vec<Arc<Registration>> {
         let mut found: Vec<Arc<Registration>> = Vec::new();
         for route in self.topics.values().flat_map(|topic| &topic.routes) {
@@ -159,7 +167,7 @@ impl TopicRoutes {
         let open = || {
             self.routes
                 .iter()
-                .filter(|route| matches(route.name.as_ref()) && !route.registration.is_closing())
+                .filter(|route| matches(route.name.as_ref()))
         };
         let count = open().count();
         let turn = usize::try_from(partition).unwrap_or(0).checked_rem(count)?;

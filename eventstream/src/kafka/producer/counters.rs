@@ -22,9 +22,11 @@ impl Counters {
         self.accepted.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn stored(&self, events: u64, bytes: u64) {
-        self.stored.fetch_add(events, Ordering::Relaxed);
+    /// Counted before the receipt is told, so that who awaits it finds the event in the figures.
+    pub(super) fn stored(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(0);
         self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.stored.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn failed(&self) {

@@ -51,7 +51,7 @@ impl ClientContext for DeliveryContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.reporter.error(error, reason);
+        self.reporter.error(&error, reason);
     }
 }
 
@@ -199,24 +199,13 @@ impl Inner {
 
     /// Serves one event of librdkafka, which may hold many reports.
     fn serve_once(&self, instance: &Instance, wait: Duration, left: &mut Left) {
-        let (mut stored, mut stored_bytes) = (0, 0);
-        let settle = |left: &mut Left, stored: &mut u64, bytes: &mut u64| {
-            if *stored > 0 {
-                self.options.reporter.accepted();
-                self.counters
-                    .stored(std::mem::take(stored), std::mem::take(bytes));
-            }
-            if left.events() > 0 {
-                self.admission.release_all(left);
-            }
-        };
+        let mut answered = false;
         let client = instance.native.client();
         instance.queue.serve(client, round_up(wait), &mut |report| {
-            let size = report.size();
-            left.add(&report.slot, size);
-            if report.error.is_none() {
-                stored += 1;
-                stored_bytes += u64::try_from(size).unwrap_or(0);
+            left.add(&report.slot, report.size());
+            if report.error.is_none() && !answered {
+                answered = true;
+                self.options.reporter.accepted();
             }
             // A waker or a log subscriber that panics must not take the other reports with it.
             if catch_unwind(AssertUnwindSafe(|| self.reported(&report))).is_err() {
@@ -226,15 +215,18 @@ impl Inner {
                 );
             }
             if left.events() >= TOGETHER {
-                settle(left, &mut stored, &mut stored_bytes);
+                self.admission.release_all(left);
             }
         });
-        settle(left, &mut stored, &mut stored_bytes);
+        if left.events() > 0 {
+            self.admission.release_all(left);
+        }
     }
 
     /// One delivery report: the outcome to the receipt, a failure also to the callback.
     fn reported(&self, report: &Report<'_>) {
         let Some(code) = report.error else {
+            self.counters.stored(report.size());
             report.slot.complete(Ok(Stored {
                 partition: report.partition,
                 offset: report.offset,
@@ -252,26 +244,33 @@ impl Inner {
         self.failed(topic, report.key, value, &report.slot, error);
     }
 
-    /// Tells a failure, once: a slot that has its outcome already keeps it.
+    /// Tells a failure, once: a slot that has its outcome already keeps it. The receipt comes last,
+    /// so that who awaits it finds the callback called and the event counted.
     fn failed(&self, topic: &str, key: Option<&[u8]>, value: &[u8], slot: &SlotRef, error: Error) {
-        if !slot.complete(Err(error.clone())) {
+        // Only this thread completes slots.
+        if slot.is_done() {
             return;
         }
         self.counters.failed();
-        let undelivered = Undelivered::new(topic, key.map(<[u8]>::to_vec), value.to_vec(), error);
+        let undelivered = Undelivered::new(
+            topic,
+            key.map(<[u8]>::to_vec),
+            value.to_vec(),
+            error.clone(),
+        );
         if self.collecting.load(Ordering::SeqCst) {
             self.undelivered.lock().push(undelivered.clone());
         }
-        let Some(on_error) = &self.options.on_error else {
-            return;
-        };
-        if catch_unwind(AssertUnwindSafe(|| on_error(undelivered))).is_err() {
+        if let Some(on_error) = &self.options.on_error
+            && catch_unwind(AssertUnwindSafe(|| on_error(undelivered))).is_err()
+        {
             tracing::error!(
                 client = &*self.options.name,
                 topic,
                 "the on_error callback panicked"
             );
         }
+        slot.complete(Err(error));
     }
 
     fn failure(&self, topic: &str, code: Code, maybe_stored: bool) -> Error {

@@ -97,7 +97,7 @@ impl Current {
             if let Some(entry) = live.topics.get(topic) {
                 return match live.send(entry, record, slot) {
                     Ok(()) => Ok(entry.topic.clone()),
-                    Err((code, _)) if code == Code::Fatal => Err(Refusal::NoInstance),
+                    Err((Code::Fatal, _)) => Err(Refusal::NoInstance),
                     Err(_) if live.instance.native.fatal_error().is_some() => {
                         Err(Refusal::NoInstance)
                     }

@@ -19,11 +19,11 @@ struct Setup {
     failed: Failed,
 }
 
-fn setup(config: BrokerConfig) -> Setup {
+fn setup(config: &BrokerConfig) -> Setup {
     let broker = EmbeddedBroker::start().expect("a broker");
     broker.create_topic("t", 1).expect("a topic");
     let brokers = [broker.address().to_owned()];
-    let configs = ClientConfigs::new(&config, &brokers, true).expect("valid");
+    let configs = ClientConfigs::new(config, &brokers, true).expect("valid");
     let failed = Failed::default();
     let seen = Arc::clone(&failed);
     let producer = Producer::start(ProducerOptions {
@@ -65,7 +65,7 @@ async fn a_fatal_error_is_told_for_each_event_and_publishing_goes_on() {
         broker,
         producer,
         failed,
-    } = setup(BrokerConfig::new());
+    } = setup(&BrokerConfig::new());
     publish(&producer, "k", "first")
         .await
         .expect("accepted")
@@ -120,7 +120,7 @@ async fn a_fatal_error_is_told_for_each_event_and_publishing_goes_on() {
 async fn publishers_in_full_run_survive_losing_the_producer_again_and_again() {
     let Setup {
         producer, failed, ..
-    } = setup(BrokerConfig::new().buffer_events(500usize));
+    } = setup(&BrokerConfig::new().buffer_events(500usize));
     let producer = Arc::new(producer);
     let mut tasks = Vec::new();
     for task in 0..4 {
@@ -166,7 +166,7 @@ async fn publishers_in_full_run_survive_losing_the_producer_again_and_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_producer_that_is_lost_at_once_is_not_replaced_in_a_storm() {
-    let Setup { producer, .. } = setup(BrokerConfig::new());
+    let Setup { producer, .. } = setup(&BrokerConfig::new());
     producer.inner.current.inject_fatal();
     let again = Instant::now();
     // The first one lives a second before it is replaced, so nothing can be accepted until then.
@@ -191,7 +191,7 @@ async fn a_new_producer_that_is_lost_at_once_is_not_replaced_in_a_storm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_ends_a_client_whose_producer_is_just_being_replaced() {
-    let Setup { producer, .. } = setup(BrokerConfig::new());
+    let Setup { producer, .. } = setup(&BrokerConfig::new());
     let producer = Arc::new(producer);
     producer.inner.current.inject_fatal();
     let waiting = tokio::spawn({
@@ -217,7 +217,7 @@ async fn a_waker_that_panics_takes_no_other_outcome_with_it() {
     }
     let Setup {
         broker, producer, ..
-    } = setup(BrokerConfig::new());
+    } = setup(&BrokerConfig::new());
     broker
         .round_trip_time(1, Duration::from_millis(100))
         .expect("slow");

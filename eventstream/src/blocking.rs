@@ -1,0 +1,374 @@
+//! The client for programs without an async runtime.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::time::Duration;
+//!
+//! use eventstream::blocking::Client;
+//! use eventstream::{BrokerConfig, Publish, Stream};
+//!
+//! let client = Client::new("dev", Stream::Embedded, [""; 0], BrokerConfig::new())?;
+//! let event = Publish::new("player", "levelUp").payload(&BTreeMap::from([("level", 7)]));
+//! let delivery = client.publish_sync(event)?;
+//! assert_eq!(delivery.offset(), 0);
+//! assert!(client.shutdown(Duration::from_secs(5)).is_empty());
+//! # Ok::<(), eventstream::Error>(())
+//! ```
+//!
+//! Handlers are sync closures too, by way of [`handler`]:
+//!
+//! ```
+//! use eventstream::blocking::handler;
+//! use eventstream::{Context, Event, Subscribe};
+//!
+//! let subscribe = Subscribe::new("player").group_id("levels").on(
+//!     "levelUp",
+//!     handler(|_: Context, event: Event| {
+//!         println!("{} of {}", event.name(), event.user_id());
+//!         Ok::<(), std::io::Error>(())
+//!     }),
+//! );
+//! # drop(subscribe);
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::audit::AuditLog;
+use crate::client::ClientBuilder;
+use crate::config::BrokerConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::{BoxError, Context};
+use crate::kafka::EmbeddedBroker;
+use crate::metadata::Metadata;
+use crate::publish::Publish;
+use crate::receipt::{Delivery, Receipt};
+use crate::stats::{ReaderStats, WriterStats};
+use crate::stream::Stream;
+use crate::subscribe::Subscribe;
+use crate::subscription::Health;
+use crate::undelivered::Undelivered;
+
+/// Threads of a client's runtime. They carry timers and what stands between the consumers and the
+/// handlers; the handlers themselves run on threads for blocking work.
+const WORKERS: usize = 2;
+
+/// [`Client`](crate::Client) with calls that block, on a small runtime of its own. Cheap to clone;
+/// clones share everything. [`Receipt::wait`] awaits a receipt.
+///
+/// # Panics
+///
+/// Its calls panic inside an async runtime, which they would block: use [`Client`](crate::Client)
+/// there.
+#[derive(Clone)]
+pub struct Client {
+    client: crate::Client,
+    runtime: Owned,
+}
+
+/// A subscription of a blocking [`Client`]. As with the async one, dropping it stops it in the
+/// background.
+#[must_use = "dropping a subscription stops it: keep it, or call `detach`"]
+pub struct Subscription {
+    subscription: crate::Subscription,
+    runtime: Owned,
+}
+
+/// The runtime. The last handle ends it without waiting, so that it can be dropped anywhere.
+#[derive(Clone)]
+struct Owned(Arc<Ending>);
+
+struct Ending(Option<Runtime>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Owned {
+    fn start() -> Result<Self> {
+        Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("eventstream-blocking")
+            .enable_all()
+            .build()
+            .map(|runtime| Self(Arc::new(Ending(Some(runtime)))))
+            .map_err(|e| {
+                Error::new(ErrorKind::Config, "make a client: start its runtime").with_source(e)
+            })
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let runtime = self
+            .0
+            .0
+            .as_ref()
+            .expect("taken only by the last handle's drop");
+        runtime.block_on(future)
+    }
+}
+
+impl Client {
+    /// As [`Client::new`](crate::Client::new).
+    ///
+    /// # Errors
+    ///
+    /// As there; and when the process has no thread left.
+    pub fn new<B: Into<String>>(
+        prefix: impl Into<String>,
+        stream: Stream,
+        brokers: impl IntoIterator<Item = B>,
+        config: BrokerConfig,
+    ) -> Result<Self> {
+        let builder = crate::Client::builder(stream);
+        Self::build(builder.prefix(prefix).brokers(brokers).config(config))
+    }
+
+    /// A client with more than [`new`](Self::new) takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn build(builder: ClientBuilder) -> Result<Self> {
+        Ok(Self {
+            client: builder.build()?,
+            runtime: Owned::start()?,
+        })
+    }
+
+    /// Publishes an event: blocks while the buffer is full, not until the event is stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::publish`](crate::Client::publish).
+    pub fn publish(&self, event: Publish) -> Result<Receipt> {
+        // Entering a runtime costs more than a publish, and is needed only to wait.
+        match self.client.try_publish(&event) {
+            Err(e) if e.kind() == ErrorKind::BufferFull => {
+                self.runtime.block_on(self.client.publish(event))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// As [`publish`](Self::publish), without waiting for room.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::try_publish`](crate::Client::try_publish).
+    pub fn try_publish(&self, event: &Publish) -> Result<Receipt> {
+        self.client.try_publish(event)
+    }
+
+    /// Publishes an event and blocks until it is stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::publish_sync`](crate::Client::publish_sync).
+    pub fn publish_sync(&self, event: Publish) -> Result<Delivery> {
+        self.publish(event)?.wait()
+    }
+
+    /// Publishes an audit log; `None` when they are disabled.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::publish_audit_log`](crate::Client::publish_audit_log).
+    pub fn publish_audit_log(&self, log: AuditLog) -> Result<Option<Receipt>> {
+        self.runtime.block_on(self.client.publish_audit_log(log))
+    }
+
+    /// Registers a subscription, whose handlers may be made by [`handler`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::register`](crate::Client::register).
+    pub fn register(&self, subscribe: Subscribe) -> Result<Subscription> {
+        let subscription = self.runtime.block_on(self.client.register(subscribe))?;
+        Ok(Subscription {
+            subscription,
+            runtime: self.runtime.clone(),
+        })
+    }
+
+    /// What the cluster says of itself and of one topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::metadata`](crate::Client::metadata).
+    pub fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata> {
+        self.runtime.block_on(self.client.metadata(topic, timeout))
+    }
+
+    /// As [`metadata`](Self::metadata), with the committed offsets of a group.
+    ///
+    /// # Errors
+    ///
+    /// As `metadata`.
+    pub fn group_metadata(
+        &self,
+        topic: Option<&str>,
+        group: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Metadata> {
+        let asked = self.client.group_metadata(topic, group, timeout);
+        self.runtime.block_on(asked)
+    }
+
+    /// Counts of the publishing side.
+    pub fn writer_stats(&self) -> WriterStats {
+        self.client.writer_stats()
+    }
+
+    /// Counts of the subscriptions.
+    pub fn reader_stats(&self) -> ReaderStats {
+        self.client.reader_stats()
+    }
+
+    /// Whether the client can do its work, and if not, why.
+    pub fn health(&self) -> Health {
+        self.client.health()
+    }
+
+    /// The broker inside the process, on the `embedded` stream.
+    pub fn embedded_broker(&self) -> Option<&EmbeddedBroker> {
+        self.client.embedded_broker()
+    }
+
+    /// Blocks until every event accepted before has its outcome; `false` at the deadline.
+    pub fn flush(&self, deadline: Duration) -> bool {
+        self.runtime.block_on(self.client.flush(deadline))
+    }
+
+    /// Ends the client in order, as [`Client::shutdown`](crate::Client::shutdown).
+    pub fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
+        self.runtime.block_on(self.client.shutdown(deadline))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.client.fmt(f)
+    }
+}
+
+impl Subscription {
+    /// The README's slug: topic, event name and group, joined by `$`.
+    pub fn slug(&self) -> &str {
+        self.subscription.slug()
+    }
+
+    /// Starts no more handlers until [`resume`](Self::resume).
+    pub fn pause(&self) {
+        self.subscription.pause();
+    }
+
+    /// Goes on after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.subscription.resume();
+    }
+
+    /// Whether records flow, and if not, why.
+    pub fn health(&self) -> Health {
+        self.subscription.health()
+    }
+
+    /// Stops in order, as [`Subscription::stop`](crate::Subscription::stop).
+    pub fn stop(self, deadline: Duration) -> bool {
+        self.runtime.block_on(self.subscription.stop(deadline))
+    }
+
+    /// Lets the subscription live as long as its client, without a handle.
+    pub fn detach(self) {
+        self.subscription.detach();
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.subscription.fmt(f)
+    }
+}
+
+/// The future of a handler made by [`handler`].
+type Handled = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+/// Makes a handler of a sync closure, for events or for raw records. It runs on a thread for
+/// blocking work and may take its time; once begun it runs to its end, also when its partition is
+/// taken away: see [`Context::cancellation`].
+pub fn handler<F, A, E>(f: F) -> impl Fn(Context, A) -> Handled + Send + Sync + 'static
+where
+    F: Fn(Context, A) -> Result<(), E> + Send + Sync + 'static,
+    A: Send + 'static,
+    E: Into<BoxError>,
+{
+    let f = Arc::new(f);
+    move |context, argument| {
+        let f = Arc::clone(&f);
+        Box::pin(async move {
+            let run = move || f(context, argument).map_err(Into::into);
+            match tokio::task::spawn_blocking(run).await {
+                Ok(outcome) => outcome,
+                // A panic counts as one of the handler's own, with its message.
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => Err(error.into()),
+                },
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn client(config: BrokerConfig) -> Client {
+        Client::new("", Stream::Embedded, [""; 0], config).expect("valid")
+    }
+
+    #[test]
+    fn publishes_through_a_full_buffer_without_a_runtime() {
+        let client = client(BrokerConfig::new().buffer_events(4usize));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let client = client.clone();
+                std::thread::spawn(move || {
+                    for _ in 0..200 {
+                        drop(
+                            client
+                                .publish(Publish::new("t", "tested"))
+                                .expect("accepted"),
+                        );
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        assert!(client.flush(SOON));
+        assert_eq!(client.writer_stats().stored, 800);
+        assert!(client.shutdown(SOON).is_empty());
+        let refused = client.publish(Publish::new("t", "tested"));
+        assert_eq!(refused.expect_err("closed").kind(), ErrorKind::Closed);
+    }
+
+    #[tokio::test]
+    async fn can_be_dropped_inside_a_runtime() {
+        let client = tokio::task::spawn_blocking(|| client(BrokerConfig::new()))
+            .await
+            .expect("made");
+        drop(client);
+    }
+}

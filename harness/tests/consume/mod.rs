@@ -1,0 +1,102 @@
+//! What the consuming tests share.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use eventstream::{BrokerConfig, Client, Publish, Stream};
+use eventstream_harness::shared;
+
+pub(crate) const PREFIX: &str = "p";
+pub(crate) const END: Duration = Duration::from_secs(20);
+
+/// A client of the shared Kafka.
+pub(crate) fn client(config: BrokerConfig) -> Client {
+    client_of(shared().bootstrap(), config)
+}
+
+pub(crate) fn client_of(bootstrap: &str, config: BrokerConfig) -> Client {
+    Client::new(PREFIX, Stream::Kafka, bootstrap.split(','), config).expect("a client")
+}
+
+/// Creates the topic on the broker, with the client's prefix.
+pub(crate) fn create(topic: &str, partitions: i32) {
+    let admin = shared().admin();
+    admin
+        .create_topic(&wire(topic), partitions, 1, &[])
+        .expect("a topic");
+}
+
+pub(crate) fn wire(name: &str) -> String {
+    format!("{PREFIX}.{name}")
+}
+
+/// Publishes `from..to`, each with its number as `n` and one of 50 keys.
+pub(crate) async fn publish(client: &Client, topic: &str, name: &str, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        let event = Publish::new(topic, name)
+            .key(format!("k{}", n % 50))
+            .payload(&serde_json::json!({ "n": n }));
+        drop(client.publish(event).await.expect("accepted"));
+    }
+    assert!(client.flush(Duration::from_secs(30)).await);
+}
+
+pub(crate) fn number(event: &eventstream::Event) -> usize {
+    event
+        .payload()
+        .get("n")
+        .expect("a payload with n")
+        .decode()
+        .expect("a number")
+}
+
+pub(crate) async fn until(what: &str, within: Duration, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + within;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// How often each number was handled.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<HashMap<usize, usize>>>);
+
+impl Seen {
+    pub(crate) fn add(&self, n: usize) {
+        *self.0.lock().expect("a lock").entry(n).or_default() += 1;
+    }
+
+    pub(crate) fn distinct(&self) -> usize {
+        self.0.lock().expect("a lock").len()
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.0.lock().expect("a lock").values().sum()
+    }
+
+    pub(crate) fn numbers(&self) -> Vec<usize> {
+        let mut all: Vec<_> = self.0.lock().expect("a lock").keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// The committed offsets of a group, summed over the topic's partitions.
+pub(crate) fn committed(group: &str, topic: &str) -> i64 {
+    let offsets = shared().admin().committed(&wire(group), &wire(topic));
+    offsets.expect("offsets").into_iter().flatten().sum()
+}
+
+/// Threads of this process that the SDK started.
+pub(crate) fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("procfs");
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| name.starts_with("eventstream") || name.starts_with("rdk:"))
+        .collect()
+}

@@ -1,0 +1,180 @@
+//! Members that come and go under load.
+
+mod consume;
+
+use std::io::Error as IoError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as Atomic};
+use std::time::Duration;
+
+use consume::{END, Seen, client, committed, create, number, publish, until, wire};
+use eventstream::{
+    Assignment, BrokerConfig, Client, Context, Event, Ordering, Publish, StartOffset, Subscribe,
+};
+use eventstream_harness::{GoPeer, shared, unique_topic};
+
+fn counting(topic: &str, instance: &str, seen: &Seen) -> Subscribe {
+    let seen = seen.clone();
+    Subscribe::new(topic)
+        .group_id(topic)
+        .group_instance_id(instance)
+        .offset(StartOffset::Head)
+        .ordering(Ordering::PerKey(8))
+        .callback(move |_: Context, event: Event| {
+            let seen = seen.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                seen.add(number(&event));
+                Ok::<_, IoError>(())
+            }
+        })
+}
+
+async fn member(config: &BrokerConfig, topic: &str, instance: &str, seen: &Seen) -> Client {
+    let client = client(config.clone());
+    let subscription = client.register(counting(topic, instance, seen)).await;
+    subscription.expect("registered").detach();
+    client
+}
+
+/// Publishes until told to stop; how many.
+async fn load(client: &Client, topic: &str, done: &AtomicBool) -> usize {
+    let mut n = 0;
+    while !done.load(Atomic::SeqCst) {
+        for _ in 0..20 {
+            let event = Publish::new(topic, "e")
+                .key(format!("k{}", n % 50))
+                .payload(&serde_json::json!({ "n": n }));
+            drop(client.publish(event).await.expect("accepted"));
+            n += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(client.flush(END).await);
+    n
+}
+
+async fn come_and_go(assignment: Assignment) {
+    let topic = unique_topic(&format!("come_and_go_{assignment}"));
+    create(&topic, 6);
+    let config = BrokerConfig::new().assignment(assignment);
+    let (seen, done) = (Seen::default(), Arc::new(AtomicBool::new(false)));
+    let publisher = client(BrokerConfig::new());
+    let loading = tokio::spawn({
+        let (publisher, topic, done) = (publisher.clone(), topic.clone(), Arc::clone(&done));
+        async move { load(&publisher, &topic, &done).await }
+    });
+    let mut members = vec![member(&config, &topic, "", &seen).await];
+    for step in 0..6 {
+        tokio::time::sleep(Duration::from_millis(1700)).await;
+        if step % 3 < 2 {
+            members.push(member(&config, &topic, "", &seen).await);
+        } else {
+            let leaves = members.remove(0);
+            assert!(leaves.shutdown(END).await.is_empty());
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    done.store(true, Atomic::SeqCst);
+    let published = loading.await.expect("published");
+    until("all", Duration::from_secs(30), || seen.distinct() == published).await;
+    let stats: Vec<_> = members.iter().map(Client::reader_stats).collect();
+    for member in members {
+        member.shutdown(END).await;
+    }
+    println!(
+        "{assignment}: {published} events, {} handled, rebalances {:?}",
+        seen.total(),
+        stats.iter().map(|s| s.rebalances).collect::<Vec<_>>()
+    );
+    assert_eq!(seen.total(), published, "handled twice");
+    assert_eq!(committed(&topic, &topic), i64::try_from(published).expect("few"));
+    publisher.shutdown(END).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eager_members_come_and_go() {
+    come_and_go(Assignment::Eager).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cooperative_members_come_and_go() {
+    come_and_go(Assignment::CooperativeSticky).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_the_new_protocol_come_and_go() {
+    come_and_go(Assignment::Consumer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_member_returns_without_a_rebalance() {
+    let topic = unique_topic("static");
+    create(&topic, 4);
+    let config = BrokerConfig::new().session_timeout(Duration::from_secs(20));
+    let seen = Seen::default();
+    let publisher = client(BrokerConfig::new());
+    let stays = member(&config, &topic, "stays", &seen).await;
+    let returns = member(&config, &topic, "returns", &seen).await;
+    publish(&publisher, &topic, "e", 0..400).await;
+    until("settled", END, || {
+        stays.reader_stats().partitions == 2 && returns.reader_stats().partitions == 2
+    })
+    .await;
+    until("all", END, || seen.distinct() == 400).await;
+    let before = stays.reader_stats().rebalances;
+    returns.shutdown(END).await;
+    publish(&publisher, &topic, "e", 400..800).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let returned = member(&config, &topic, "returns", &seen).await;
+    until("all", END, || seen.distinct() == 800).await;
+    assert_eq!(stays.reader_stats().rebalances, before);
+    assert_eq!(returned.reader_stats().partitions, 2);
+    stays.shutdown(END).await;
+    returned.shutdown(END).await;
+    assert_eq!(seen.total(), 800);
+    publisher.shutdown(END).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_go_member_shares_the_group() {
+    let topic = unique_topic("with_go");
+    create(&topic, 6);
+    let peer = GoPeer::find().expect("the peer");
+    let seen = Seen::default();
+    let publisher = client(BrokerConfig::new());
+    let ours = member(&BrokerConfig::new(), &topic, "", &seen).await;
+    publish(&publisher, &topic, "e", 0..300).await;
+    until("the first", END, || seen.distinct() > 100).await;
+    let mut theirs = peer
+        .consume(shared().bootstrap(), &wire(&topic), &wire(&topic))
+        .start()
+        .expect("a Go member");
+    let mut records = tokio::task::spawn_blocking(move || {
+        let records = theirs.wait_for_partitions(3, END).expect("half");
+        (records, theirs)
+    })
+    .await
+    .expect("joined");
+    until("half", END, || ours.reader_stats().partitions == 3).await;
+    publish(&publisher, &topic, "e", 300..900).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Ours leaves, Go takes over.
+    assert!(ours.shutdown(END).await.is_empty());
+    publish(&publisher, &topic, "e", 900..1000).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let more = tokio::task::spawn_blocking(move || records.1.stop().expect("stopped"));
+    records.0.extend(more.await.expect("joined"));
+    let own = seen.total();
+    for record in &records.0 {
+        let event: serde_json::Value =
+            serde_json::from_str(record.value.as_deref().expect("a value")).expect("an envelope");
+        let n = event["payload"]["n"].as_u64().expect("a number");
+        seen.add(usize::try_from(n).expect("small"));
+    }
+    println!("ours {own}, Go {}", records.0.len());
+    assert_eq!(seen.distinct(), 1000);
+    assert_eq!(seen.total(), 1000, "handled twice");
+    assert!(own > 300 && records.0.len() > 300);
+    publisher.shutdown(END).await;
+}

@@ -1,0 +1,244 @@
+//! Where a group starts, partitions that come later, and how subscriptions end.
+
+mod consume;
+
+use std::io::Error as IoError;
+use std::time::{Duration, SystemTime};
+
+use consume::{END, Seen, client, committed, create, number, publish, until, wire};
+use eventstream::{BrokerConfig, Client, Context, Event, StartOffset, Subscribe, Subscription};
+use eventstream_harness::{shared, unique_topic};
+use tokio_util::sync::CancellationToken;
+
+fn counting(
+    topic: &str,
+    group: &str,
+    start: StartOffset,
+    seen: &Seen,
+    delay: Duration,
+) -> Subscribe {
+    let seen = seen.clone();
+    Subscribe::new(topic)
+        .group_id(group)
+        .offset(start)
+        .callback(move |_: Context, event: Event| {
+            let seen = seen.clone();
+            async move {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                seen.add(number(&event));
+                Ok::<_, IoError>(())
+            }
+        })
+}
+
+async fn register(client: &Client, subscribe: Subscribe) -> Subscription {
+    let subscription = client.register(subscribe).await.expect("registered");
+    until("assigned", END, || subscription.health().assigned).await;
+    subscription
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_start_is_where_it_says() {
+    let topic = unique_topic("starts");
+    create(&topic, 1);
+    let client = client(BrokerConfig::new());
+    publish(&client, &topic, "e", 0..10).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let middle = SystemTime::now();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    publish(&client, &topic, "e", 10..20).await;
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    let starts = [
+        (StartOffset::Tail, 20),
+        (StartOffset::Head, 0),
+        (StartOffset::At(7), 7),
+        (StartOffset::At(1000), 0),
+        (StartOffset::Time(middle), 10),
+        (StartOffset::Time(later), 20),
+    ];
+    let mut all = Vec::new();
+    for (i, (start, first)) in starts.into_iter().enumerate() {
+        let (seen, group) = (Seen::default(), format!("{topic}-{i}"));
+        let subscribe = counting(&topic, &group, start, &seen, Duration::ZERO);
+        let subscription = register(&client, subscribe).await;
+        all.push((seen, group, start, first, subscription));
+    }
+    publish(&client, &topic, "e", 20..25).await;
+    for (seen, group, start, first, subscription) in all {
+        until(&format!("{start:?}"), END, || seen.distinct() == 25 - first).await;
+        assert!(subscription.stop(END).await);
+        assert_eq!(seen.numbers(), (first..25).collect::<Vec<_>>(), "{start:?}");
+        assert_eq!(committed(&group, &topic), 25);
+    }
+    // With an offset, each group goes on from there; a tail that got nothing has one as well.
+    let idle = Seen::default();
+    let group = format!("{topic}-idle");
+    let tail = || counting(&topic, &group, StartOffset::Tail, &idle, Duration::ZERO);
+    assert!(register(&client, tail()).await.stop(END).await);
+    assert_eq!(committed(&group, &topic), 25);
+    publish(&client, &topic, "e", 25..30).await;
+    let again = register(&client, tail()).await;
+    let seen = Seen::default();
+    let second = format!("{topic}-1");
+    let head = counting(&topic, &second, StartOffset::Head, &seen, Duration::ZERO);
+    let other = register(&client, head).await;
+    until("the rest", END, || {
+        idle.distinct() == 5 && seen.distinct() == 5
+    })
+    .await;
+    assert!(again.stop(END).await && other.stop(END).await);
+    assert_eq!((idle.total(), seen.total()), (5, 5));
+    client.shutdown(END).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_partition_is_read_from_its_head() {
+    let topic = unique_topic("added");
+    create(&topic, 1);
+    let config = BrokerConfig::new().base_config("topic.metadata.refresh.interval.ms", 2000);
+    let client = client(config);
+    publish(&client, &topic, "e", 0..20).await;
+    let seen = Seen::default();
+    // The first member has all there is; the second has nothing and gets what is added, perhaps.
+    let second = consume::client(
+        BrokerConfig::new().base_config("topic.metadata.refresh.interval.ms", 2000),
+    );
+    let subscribe = || counting(&topic, &topic, StartOffset::Tail, &seen, Duration::ZERO);
+    let _first = register(&client, subscribe()).await;
+    let _second = second.register(subscribe()).await.expect("registered");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    shared()
+        .admin()
+        .add_partitions(&wire(&topic), 4)
+        .expect("added");
+    let publisher = consume::client(BrokerConfig::new());
+    publish(&publisher, &topic, "e", 20..220).await;
+    until("all of all partitions", Duration::from_secs(30), || {
+        seen.distinct() == 200
+    })
+    .await;
+    let ends = shared().admin().end_offsets(&wire(&topic)).expect("ends");
+    assert!(ends[1..].iter().all(|(_, end)| *end > 0), "{ends:?}");
+    client.shutdown(END).await;
+    second.shutdown(END).await;
+    publisher.shutdown(END).await;
+    assert_eq!(seen.total(), 200);
+    assert_eq!(seen.numbers(), (20..220).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_end_drains_commits_and_leaves_nothing_behind() {
+    let topic = unique_topic("ends");
+    create(&topic, 4);
+    let publisher = client(BrokerConfig::new());
+    publish(&publisher, &topic, "e", 0..2000).await;
+    for end in ["stop", "drop", "cancel", "shutdown", "client"] {
+        let group = format!("{topic}-{end}");
+        let client = client(BrokerConfig::new());
+        let (seen, token) = (Seen::default(), CancellationToken::new());
+        let slow = Duration::from_millis(20);
+        let subscribe = counting(&topic, &group, StartOffset::Head, &seen, slow);
+        let subscription = register(&client, subscribe.context(token.clone())).await;
+        until("some", END, || seen.distinct() > 20).await;
+        let ended = subscription.ended();
+        match end {
+            "stop" => assert!(subscription.stop(END).await),
+            "drop" => drop(subscription),
+            "cancel" => token.cancel(),
+            "shutdown" => assert!(client.shutdown(END).await.is_empty()),
+            _ => {
+                subscription.detach();
+                drop(client.clone());
+            }
+        }
+        let stats = client.clone();
+        if end == "client" {
+            drop(stats);
+            drop(client);
+        } else {
+            client.shutdown(END).await;
+        }
+        tokio::time::timeout(END, ended.cancelled())
+            .await
+            .expect(end);
+        until(&format!("left after {end}"), END, || {
+            shared().admin().members(&wire(&group)).expect("members") == 0
+        })
+        .await;
+        assert_eq!(
+            committed(&group, &topic),
+            i64::try_from(seen.total()).expect("few"),
+            "{end}"
+        );
+        assert_eq!(seen.total(), seen.distinct(), "{end}");
+    }
+    publisher.shutdown(END).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_with_too_little_time_says_so_and_reads_again() {
+    let topic = unique_topic("short");
+    create(&topic, 1);
+    let client = client(BrokerConfig::new());
+    publish(&client, &topic, "e", 0..1).await;
+    let seen = Seen::default();
+    let long = Duration::from_secs(30);
+    let subscription = register(
+        &client,
+        counting(&topic, &topic, StartOffset::Head, &seen, long),
+    )
+    .await;
+    until("running", END, || client.reader_stats().buffered == 1).await;
+    let started = std::time::Instant::now();
+    assert!(!subscription.stop(Duration::from_secs(1)).await);
+    assert!(
+        started.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(committed(&topic, &topic), 0);
+    let again = register(
+        &client,
+        counting(&topic, &topic, StartOffset::Head, &seen, Duration::ZERO),
+    )
+    .await;
+    until("again", END, || seen.total() == 1).await;
+    assert!(again.stop(END).await);
+    client.shutdown(END).await;
+}
+
+/// One topic's last subscription stops while the group lives on with another: its records are not
+/// acknowledged, and the next subscription gets them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_without_a_handler_is_not_acknowledged() {
+    let (one, two) = (unique_topic("one"), unique_topic("two"));
+    create(&one, 2);
+    create(&two, 2);
+    let client = client(BrokerConfig::new());
+    let seen = [Seen::default(), Seen::default()];
+    let sub =
+        |topic: &str, seen: &Seen| counting(topic, &one, StartOffset::Head, seen, Duration::ZERO);
+    let first = client
+        .register(sub(&one, &seen[0]))
+        .await
+        .expect("registered");
+    let _second = register(&client, sub(&two, &seen[1])).await;
+    publish(&client, &one, "e", 0..100).await;
+    publish(&client, &two, "e", 0..100).await;
+    until("both", END, || seen.iter().all(|s| s.distinct() == 100)).await;
+    assert!(first.stop(END).await);
+    publish(&client, &one, "e", 100..200).await;
+    publish(&client, &two, "e", 100..200).await;
+    until("the other goes on", END, || seen[1].distinct() == 200).await;
+    let _third = client
+        .register(sub(&one, &seen[0]))
+        .await
+        .expect("registered");
+    until("nothing was passed over", END, || seen[0].distinct() == 200).await;
+    client.shutdown(END).await;
+    assert_eq!(client.reader_stats().unmatched, 0);
+    assert_eq!(seen.map(|s| s.total()), [200, 200]);
+    assert_eq!(committed(&one, &one), 200);
+}

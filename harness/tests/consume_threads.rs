@@ -1,0 +1,71 @@
+//! Alone in its binary: it counts the threads of the process.
+
+mod consume;
+
+use std::io::Error as IoError;
+use std::time::Duration;
+
+use consume::{END, Seen, client, create, number, publish, threads, until};
+use eventstream::{BrokerConfig, Client, Context, Event, StartOffset, Subscribe, Subscription};
+use eventstream_harness::{shared, unique_topic};
+
+fn counting(
+    topic: &str,
+    group: &str,
+    start: StartOffset,
+    seen: &Seen,
+    delay: Duration,
+) -> Subscribe {
+    let seen = seen.clone();
+    Subscribe::new(topic)
+        .group_id(group)
+        .offset(start)
+        .callback(move |_: Context, event: Event| {
+            let seen = seen.clone();
+            async move {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                seen.add(number(&event));
+                Ok::<_, IoError>(())
+            }
+        })
+}
+
+async fn register(client: &Client, subscribe: Subscribe) -> Subscription {
+    let subscription = client.register(subscribe).await.expect("registered");
+    until("assigned", END, || subscription.health().assigned).await;
+    subscription
+}
+
+#[test]
+fn no_thread_is_left() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _ = shared().bootstrap();
+    let topic = unique_topic("threads");
+    create(&topic, 2);
+    let before = threads();
+    runtime.block_on(async {
+        let client = client(BrokerConfig::new());
+        publish(&client, &topic, "e", 0..100).await;
+        let seen = Seen::default();
+        let subscribe = counting(&topic, &topic, StartOffset::Head, &seen, Duration::ZERO);
+        let subscription = register(&client, subscribe).await;
+        until("all", END, || seen.distinct() == 100).await;
+        subscription.detach();
+        assert!(threads().iter().any(|name| name.starts_with("eventstream")));
+        assert!(client.shutdown(END).await.is_empty());
+        drop(client);
+        let alive = || {
+            tokio::runtime::Handle::current()
+                .metrics()
+                .num_alive_tasks()
+        };
+        until("no task", END, || alive() == 0).await;
+        until("no thread", END, || {
+            !threads().iter().any(|name| name.starts_with("eventstream"))
+        })
+        .await;
+    });
+    println!("before {before:?}, after {:?}", threads());
+}

@@ -1,0 +1,188 @@
+//! Publishing to real Apache Kafka while it is paused, killed, and refuses.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use eventstream::{BrokerConfig, Client, ErrorKind, Publish, Receipt, Stream};
+use eventstream_harness::{Kafka, unique_topic};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn client(kafka: &Kafka, config: BrokerConfig) -> (Client, Arc<AtomicUsize>) {
+    let failed = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&failed);
+    let client = Client::builder(Stream::Kafka)
+        .brokers([kafka.bootstrap()])
+        .config(config)
+        .on_error(move |_| {
+            seen.fetch_add(1, Ordering::SeqCst);
+        })
+        .build()
+        .unwrap();
+    (client, failed)
+}
+
+/// Event `n` of one of 500 keys.
+fn event(topic: &str, n: usize) -> Publish {
+    Publish::new(topic, "tested")
+        .key(format!("k{}", n % 500))
+        .payload(&HashMap::from([("n", n)]))
+}
+
+/// Publishes `0..count`, with a disturbance of its own thread after a third of it.
+async fn publish_through(
+    client: &Client,
+    topic: &str,
+    count: usize,
+    disturb: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Vec<Receipt> {
+    let mut disturb = Some(disturb);
+    let mut disturbance = None;
+    let mut receipts = Vec::with_capacity(count);
+    for n in 0..count {
+        if n == count / 3 {
+            let disturb = disturb.take().unwrap();
+            disturbance = Some(tokio::task::spawn_blocking(disturb));
+        }
+        receipts.push(client.publish(event(topic, n)).await.unwrap());
+    }
+    disturbance.unwrap().await.unwrap().unwrap();
+    receipts
+}
+
+/// The numbers as they are stored, partition by partition, after a check that each key's rise.
+fn stored_in_order(kafka: &Kafka, topic: &str) -> Vec<usize> {
+    let mut last: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut all = Vec::new();
+    for record in kafka.admin().unwrap().read_all(topic).unwrap() {
+        let value: serde_json::Value = serde_json::from_slice(&record.value.unwrap()).unwrap();
+        let n = usize::try_from(value["payload"]["n"].as_u64().unwrap()).unwrap();
+        let before = last.insert(record.key.unwrap(), n);
+        assert!(
+            before.is_none_or(|before| before < n),
+            "{before:?} before {n}"
+        );
+        all.push(n);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_paused_for_five_seconds_loses_nothing() {
+    const COUNT: usize = 400_000;
+    let kafka = Arc::new(Kafka::builder().start().unwrap());
+    let topic = unique_topic("paused");
+    kafka
+        .admin()
+        .unwrap()
+        .create_topic(&topic, 4, 1, &[])
+        .unwrap();
+    let (client, failed) = client(&kafka, BrokerConfig::new());
+    let paused = Arc::clone(&kafka);
+    let receipts = publish_through(&client, &topic, COUNT, move || {
+        paused.pause(1)?;
+        std::thread::sleep(Duration::from_secs(5));
+        paused.resume(1)
+    })
+    .await;
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert!(client.shutdown(MINUTE).await.is_empty());
+    assert_eq!(failed.load(Ordering::SeqCst), 0);
+    let stats = client.writer_stats();
+    assert_eq!((stats.stored, stats.failed), (COUNT as u64, 0));
+    assert_eq!(
+        kafka.admin().unwrap().count_records(&topic).unwrap(),
+        COUNT as u64
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_under_load_leaves_each_event_one_outcome_in_order() {
+    const COUNT: usize = 300_000;
+    let kafka = Arc::new(Kafka::builder().start().unwrap());
+    let topic = unique_topic("killed");
+    kafka
+        .admin()
+        .unwrap()
+        .create_topic(&topic, 4, 1, &[])
+        .unwrap();
+    let (client, failed) = client(&kafka, BrokerConfig::new());
+    let killed = Arc::clone(&kafka);
+    let receipts = publish_through(&client, &topic, COUNT, move || {
+        killed.kill(1)?;
+        killed.restart(1)
+    })
+    .await;
+    let (mut acknowledged, mut lost) = (HashSet::new(), 0);
+    for (n, receipt) in receipts.into_iter().enumerate() {
+        match receipt.await {
+            Ok(_) => drop(acknowledged.insert(n)),
+            Err(_) => lost += 1,
+        }
+    }
+    assert!(client.shutdown(MINUTE).await.is_empty());
+    assert_eq!(failed.load(Ordering::SeqCst), lost);
+    let stored = stored_in_order(&kafka, &topic);
+    let distinct: HashSet<_> = stored.iter().copied().collect();
+    assert_eq!(distinct.len(), stored.len(), "no duplicates");
+    assert!(
+        acknowledged.is_subset(&distinct),
+        "what is acknowledged is there"
+    );
+    println!(
+        "{} acknowledged, {lost} failed, {} stored",
+        acknowledged.len(),
+        stored.len()
+    );
+    assert_eq!(lost, 0, "the absence was shorter than the publish timeout");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_refuses_is_told() {
+    let kafka = Kafka::builder().auto_create_topics(false).start().unwrap();
+    let admin = kafka.admin().unwrap();
+    let (client, failed) = client(&kafka, BrokerConfig::new());
+    let unknown = client.publish(event("nowhere", 0)).await.unwrap();
+
+    let small = unique_topic("small");
+    admin
+        .create_topic(&small, 1, 1, &[("max.message.bytes", "2000")])
+        .unwrap();
+    let fits = client.publish_sync(event(&small, 0)).await.unwrap();
+    assert!(fits.timestamp_millis() > 1_700_000_000_000);
+    let large = event(&small, 1).additional_fields(&HashMap::from([("x", "x".repeat(3000))]));
+    let error = client.publish_sync(large).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    client.publish_sync(event(&small, 2)).await.unwrap();
+
+    let deleted = unique_topic("deleted");
+    admin.create_topic(&deleted, 1, 1, &[]).unwrap();
+    client.publish_sync(event(&deleted, 0)).await.unwrap();
+    admin.delete_topic(&deleted).unwrap();
+    let gone = client.publish(event(&deleted, 1)).await.unwrap();
+
+    for receipt in [unknown, gone] {
+        let error = receipt.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error}");
+    }
+    client.publish_sync(event(&small, 3)).await.unwrap();
+    admin.create_topic(&deleted, 1, 1, &[]).unwrap();
+    // Known to be gone, the topic is refused at once, until the next look at the cluster (30 s).
+    let deadline = tokio::time::Instant::now() + MINUTE;
+    let mut refused = 0;
+    while let Err(error) = client.publish_sync(event(&deleted, 2)).await {
+        assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error}");
+        assert!(tokio::time::Instant::now() < deadline, "never found again");
+        refused += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("{refused} refused before the new topic was found");
+    assert!(client.shutdown(MINUTE).await.is_empty());
+    assert_eq!(failed.load(Ordering::SeqCst), 3);
+}
