@@ -1,1 +1,38 @@
-fn main() {}
+//! `eventstream`: publish, consume, inspect and measure events over Kafka, from a shell.
+//!
+//! A thin user of the library: each command is a file in `commands`, and does nothing that a
+//! program could not do with the same few calls.
+
+mod cli;
+mod commands;
+mod connection;
+mod exit;
+mod json_text;
+mod logging;
+mod ndjson;
+mod output;
+mod progress;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    logging::start(cli.connection.log_mode());
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&anyhow::Error::new(error).context("start the runtime")),
+    };
+    let result = runtime.block_on(async {
+        let interrupt = signals::Interrupt::listen()?;
+        commands::run(cli, &interrupt).await
+    });
+    // A read of the terminal or a question to a broker may still block a thread; nobody waits for it.
+    runtime.shutdown_background();
+    match result {
+        Ok(exit) => exit.code(),
+        Err(error) => exit::report(&error),
+    }
+}

@@ -1,10 +1,12 @@
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{self, AuditEnvelope};
 use crate::name;
+use crate::receipt::EventId;
 
 /// Who did what an audit log records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct AuditLog {
     target_user_id: String,
     device_id: String,
     key: String,
+    id: String,
+    timestamp: Option<SystemTime>,
     content: String,
     before: String,
     after: String,
@@ -97,6 +101,8 @@ impl AuditLog {
             target_user_id: String::new(),
             device_id: String::new(),
             key: String::new(),
+            id: String::new(),
+            timestamp: None,
             content: String::new(),
             before: String::new(),
             after: String::new(),
@@ -124,6 +130,15 @@ impl AuditLog {
         /// The record's key. Default: empty, as in the Go SDK, which spreads audit logs over the
         /// partitions without order.
         key;
+        /// The audit log's id, for copies. Default: a new UUID v4 without hyphens.
+        id;
+    }
+
+    /// When it was done, for copies: kept in milliseconds, from 1970. Default: the moment it is
+    /// published.
+    pub fn timestamp(mut self, time: SystemTime) -> Self {
+        self.timestamp = Some(time);
+        self
     }
 
     /// What was done, in detail: anything that serialises to a JSON object. Default: `{}`.
@@ -200,6 +215,13 @@ impl AuditLog {
                 ));
             }
         }
+        if let (Some(time), None) = (self.timestamp, self.given_millis()) {
+            faults.push(Fault::new(
+                "timestamp",
+                format!("{time:?}"),
+                "must not lie before 1970",
+            ));
+        }
         faults.extend(self.faults.iter().cloned());
         if faults.is_empty() {
             Ok(())
@@ -236,12 +258,24 @@ impl AuditLog {
         .write(out);
     }
 
-    /// The JSON with a new id and the time now; the id comes with it.
-    pub(crate) fn encode_now(&self, out: &mut Vec<u8>) -> crate::receipt::EventId {
-        let id = event::new_id();
-        let (_, nanos) = event::now();
-        self.encode(id.as_str(), nanos / 1_000_000, out);
-        crate::receipt::EventId::Generated(id)
+    /// The JSON with the id and the time given, or a new id and the time now; the id comes with it.
+    pub(crate) fn encode_now(&self, out: &mut Vec<u8>) -> EventId {
+        let id = if self.id.is_empty() {
+            EventId::Generated(event::new_id())
+        } else {
+            EventId::Chosen(self.id.as_str().into())
+        };
+        let millis = self.given_millis().unwrap_or_else(|| {
+            let (_, nanos) = event::now();
+            nanos / 1_000_000
+        });
+        self.encode(id.as_str(), millis, out);
+        id
+    }
+
+    fn given_millis(&self) -> Option<i64> {
+        let since = self.timestamp?.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok()
     }
 }
 

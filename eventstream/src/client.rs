@@ -226,6 +226,33 @@ impl Client {
         }
     }
 
+    /// Creates a topic (given without the prefix) with so many partitions and copies. `false` when
+    /// it exists already, whatever it has. On `stdout` and `none` there is nothing to create.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Validation`] for a name that is not allowed, [`ErrorKind::Unreachable`] or
+    /// [`ErrorKind::Authentication`] when no broker answers in time, [`ErrorKind::Unauthorized`],
+    /// or [`ErrorKind::Broker`] when the broker refuses, for example more copies than it has
+    /// brokers.
+    pub async fn create_topic(
+        &self,
+        topic: &str,
+        partitions: u32,
+        replication: u16,
+        timeout: Duration,
+    ) -> Result<bool> {
+        let topic = Topic::new(topic)?;
+        match &self.inner.backend {
+            Backend::Kafka(kafka) => {
+                kafka
+                    .create_topic(topic.as_str(), partitions, replication, timeout)
+                    .await
+            }
+            Backend::Stdout(_) | Backend::None(_) => Ok(false),
+        }
+    }
+
     /// Counts of the publishing side.
     pub fn writer_stats(&self) -> WriterStats {
         match &self.inner.backend {

@@ -47,7 +47,7 @@
 //! | to | see |
 //! |---|---|
 //! | publish | [`Publish`], [`Client::publish`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
-//! | handle | [`Subscribe`], [`Client::register`], [`Context`], [`Event`], [`Ordering`], [`Retry`] |
+//! | handle | [`Subscribe`], [`Client::register`], [`Context`], [`Event`], [`Ordering`], [`Retry`], [`DeadLetter`] |
 //! | configure | [`BrokerConfig`], [`Security`], [`ClientBuilder`] |
 //! | watch | [`Health`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | test | [`EmbeddedBroker`], [`Stream`] |
@@ -56,6 +56,7 @@ mod audit;
 pub mod blocking;
 mod client;
 mod config;
+mod dead_letter;
 mod delivery;
 mod error;
 mod event;
@@ -78,6 +79,7 @@ pub use config::{
     Acks, Assignment, BrokerConfig, Compression, LogMode, Partitioner, SaslMechanism, Secret,
     Security,
 };
+pub use dead_letter::DeadLetter;
 pub use delivery::{Backoff, Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
 pub use error::{Error, ErrorKind, Fault};
 pub use event::{Event, Payload, SpanContext};

@@ -88,9 +88,10 @@ enum Field {
     TargetUserIds,
     AdditionalFields,
     Payload,
+    EventTopic,
 }
 
-const FIELDS: usize = 20;
+const FIELDS: usize = 21;
 
 /// Room for a usual event, so that the buffer does not grow.
 const USUAL: usize = 1024;
@@ -214,6 +215,14 @@ impl Publish {
     /// The session's id; a UUID v4 without hyphens under strict validation.
     pub fn session_id(mut self, id: impl AsRef<str>) -> Self {
         self.put(Field::SessionId, id.as_ref());
+        self
+    }
+
+    /// The envelope's own `topic` field, which events of older publishers and consumed events that
+    /// were written anew have: for copies. It says nothing about where the event goes. Default:
+    /// absent.
+    pub fn event_topic(mut self, topic: impl AsRef<str>) -> Self {
+        self.put(Field::EventTopic, topic.as_ref());
         self
     }
 
@@ -468,7 +477,7 @@ impl Publish {
             target_user_ids: self.get(Field::TargetUserIds),
             target_namespace: self.get(Field::TargetNamespace),
             privacy: self.parts.numbers.privacy,
-            topic: "",
+            topic: self.get(Field::EventTopic),
             source_namespace: self.get(Field::SourceNamespace),
             additional_fields: self.get(Field::AdditionalFields),
             payload: self.get(Field::Payload),
@@ -500,6 +509,7 @@ impl Field {
             Self::TargetUserIds => "target_user_ids",
             Self::AdditionalFields => "additional_fields",
             Self::Payload => "payload",
+            Self::EventTopic => "event_topic",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::dead_letter::DeadLetter;
 use crate::delivery::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::Event;
@@ -67,6 +68,9 @@ impl DeadLetterLimit {
 /// What went wrong in a subscription, outside its handlers' own results.
 pub(crate) type OnSubscriptionError = Arc<dyn Fn(Error) + Send + Sync>;
 
+/// What is told of a record once its dead letter is acknowledged.
+pub(crate) type OnDeadLetter = Arc<dyn Fn(DeadLetter) + Send + Sync>;
+
 /// A subscription to be registered: the README's subscribe parameters of the Go SDK as a builder.
 ///
 /// ```
@@ -99,6 +103,7 @@ pub struct Subscribe {
     pub(crate) drain_timeout: Duration,
     pub(crate) dead_letter_limit: Option<DeadLetterLimit>,
     pub(crate) on_error: Option<OnSubscriptionError>,
+    pub(crate) on_dead_letter: Option<OnDeadLetter>,
 }
 
 impl Subscribe {
@@ -121,6 +126,7 @@ impl Subscribe {
             drain_timeout: Duration::from_secs(20),
             dead_letter_limit: None,
             on_error: None,
+            on_dead_letter: None,
         }
     }
 
@@ -262,6 +268,13 @@ impl Subscribe {
     /// that cannot be written, errors of the consumer. On a worker of the runtime: must not block.
     pub fn on_error(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(callback));
+        self
+    }
+
+    /// Called with each record of this subscription that was written to the dead letter topic,
+    /// once the broker has acknowledged it. On a worker of the runtime: must not block.
+    pub fn on_dead_letter(mut self, callback: impl Fn(DeadLetter) + Send + Sync + 'static) -> Self {
+        self.on_dead_letter = Some(Arc::new(callback));
         self
     }
 

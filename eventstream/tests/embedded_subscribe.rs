@@ -81,6 +81,8 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
     let counted = Arc::clone(&attempts);
     let letters = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&letters);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
     let _first = client
         .register(
             Subscribe::new("t")
@@ -92,6 +94,7 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
                         .backoff(eventstream::Backoff::default().initial(Duration::from_millis(5))),
                 )
                 .send_error_dlq(true)
+                .on_dead_letter(move |letter| tell.lock().unwrap().push(letter))
                 .callback(move |ctx: Context, event: Event| {
                     let counted = Arc::clone(&counted);
                     async move {
@@ -112,6 +115,22 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
         .unwrap();
     until("dead letters", || client.reader_stats().dead_lettered == 3).await;
     assert_eq!(attempts.load(Atomic::SeqCst), 3);
+    until("letters told", || told.lock().unwrap().len() == 3).await;
+    let mut reasons: Vec<_> = told
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|letter| {
+            assert_eq!(letter.delivery().topic().as_str(), "t-dlq");
+            assert!(letter.record().decode().is_ok());
+            (letter.reason(), letter.context().attempt())
+        })
+        .collect();
+    reasons.sort_unstable();
+    assert_eq!(
+        reasons,
+        [("exhausted", 3), ("exhausted", 3), ("rejected", 1)]
+    );
     let _second = client
         .register(
             Subscribe::new("t-dlq")

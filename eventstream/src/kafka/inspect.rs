@@ -17,7 +17,13 @@ use super::error::{from_code, from_kafka};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{BrokerMetadata, Metadata, PartitionMetadata, TopicMetadata};
 
-struct Asking(Arc<Reporter>);
+pub(super) struct Asking(Arc<Reporter>);
+
+impl Asking {
+    pub(super) fn new(reporter: &Arc<Reporter>) -> Self {
+        Self(Arc::clone(reporter))
+    }
+}
 
 impl ClientContext for Asking {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -44,7 +50,7 @@ pub(crate) fn metadata(
         config.set("group.id", group);
     }
     let client: BaseConsumer<Asking> = config
-        .create_with_context(Asking(Arc::clone(reporter)))
+        .create_with_context(Asking::new(reporter))
         .map_err(|e| from_kafka("metadata", e))?;
     let found = fetch(&client, reporter, topic, deadline)?;
     let mut topics = Vec::new();
@@ -70,7 +76,7 @@ pub(crate) fn metadata(
 }
 
 /// Asks in short rounds, between which librdkafka's errors are served: they say why nobody answers.
-fn fetch(
+pub(super) fn fetch(
     client: &BaseConsumer<Asking>,
     reporter: &Reporter,
     topic: Option<&str>,

@@ -1,5 +1,6 @@
 //! The one place that knows librdkafka.
 
+mod admin;
 mod config;
 mod consumer;
 mod context;
@@ -19,7 +20,7 @@ use self::context::Reporter;
 use self::producer::{OnError, Outgoing, Producer, ProducerOptions};
 use crate::audit::AuditLog;
 use crate::config::BrokerConfig;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
 use crate::name::Topic;
 use crate::publish::Publish;
@@ -192,8 +193,7 @@ impl Kafka {
         let group = group.map(|group| format!("{}.{group}", self.prefix));
         let configs = Arc::clone(&self.configs);
         let reporter = Arc::clone(&self.reporter);
-        // librdkafka's metadata calls block.
-        tokio::task::spawn_blocking(move || {
+        blocking("metadata", move || {
             inspect::metadata(
                 &configs,
                 &reporter,
@@ -203,10 +203,30 @@ impl Kafka {
             )
         })
         .await
-        .map_err(|e| {
-            crate::error::Error::new(ErrorKind::Closed, "metadata: the runtime is shutting down")
-                .with_source(e)
-        })?
+    }
+
+    pub(crate) async fn create_topic(
+        &self,
+        topic: &str,
+        partitions: u32,
+        replication: u16,
+        timeout: Duration,
+    ) -> Result<bool> {
+        let wanted = admin::NewTopic {
+            name: prefixed(&self.prefix, topic),
+            partitions,
+            replication,
+        };
+        // The embedded broker answers no admin calls.
+        if let Some(broker) = &self.embedded {
+            return admin::create_embedded(broker, &wanted);
+        }
+        let configs = Arc::clone(&self.configs);
+        let reporter = Arc::clone(&self.reporter);
+        blocking("create a topic", move || {
+            admin::create_topic(&configs, &reporter, &wanted, timeout)
+        })
+        .await
     }
 
     pub(crate) fn writer_stats(&self) -> WriterStats {
@@ -238,6 +258,17 @@ impl Kafka {
     pub(crate) fn embedded_broker(&self) -> Option<&EmbeddedBroker> {
         self.embedded.as_ref()
     }
+}
+
+/// librdkafka's calls about the cluster block.
+async fn blocking<T: Send + 'static>(
+    doing: &str,
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(call).await.map_err(|e| {
+        let message = format!("{doing}: the runtime is shutting down");
+        Error::new(ErrorKind::Closed, message).with_source(e)
+    })?
 }
 
 fn outgoing<'a>(event: &'a Publish, id: &'a EventId, value: &'a [u8]) -> Outgoing<'a> {

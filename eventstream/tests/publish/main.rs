@@ -4,6 +4,7 @@
 
 mod audit;
 mod buffer;
+mod copies;
 mod ending;
 mod local;
 mod outcomes;

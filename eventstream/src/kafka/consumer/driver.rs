@@ -22,12 +22,14 @@ use super::group::GroupEnv;
 use super::letters::{self, Cause};
 use super::poller::{PollerHandle, ToPoller};
 use super::routes::{Route, RouteTable, TopicRoutes};
+use crate::dead_letter::DeadLetter;
 use crate::delivery::{
     Action, Failure, Input, Ordering, Outcome, Partition, PartitionConfig, Plan, Reason, RouteId,
     Ticket, Time,
 };
 use crate::error::{Error, ErrorKind};
 use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record, Source};
+use crate::receipt::Delivery;
 
 /// What a partition's task is told, in order and ahead of the records: never more than a few words
 /// are on their way, so they need no bound and nobody waits to say them.
@@ -114,7 +116,7 @@ enum Unhandled {
 
 struct Letter {
     failure: Failure<Arc<Record>>,
-    result: Result<(), Error>,
+    result: Result<Delivery, Error>,
 }
 
 struct Attached {
@@ -500,8 +502,9 @@ impl Driver {
         let Letter { failure, result } = letter;
         let stored = result.is_ok();
         match result {
-            Ok(()) => {
+            Ok(delivery) => {
                 self.tally.dead_lettered += 1;
+                self.tell_dead_letter(&failure, delivery);
                 self.shared.progress.lock().blocked = None;
                 self.forget_error(failure.ticket, failure.route);
                 self.watch_flood(failure.route);
@@ -528,6 +531,29 @@ impl Driver {
             stored,
             now,
         });
+    }
+
+    /// Tells of a dead letter to whom it belongs: to the route's registration, or to all.
+    fn tell_dead_letter(&self, failure: &Failure<Arc<Record>>, delivery: Delivery) {
+        let mut told = Vec::new();
+        for attached in &self.routes {
+            let registration = &attached.route.registration;
+            let concerned = failure.route.is_none_or(|id| attached.route.id == id);
+            if concerned
+                && registration.on_dead_letter.is_some()
+                && !told.contains(&registration.id)
+            {
+                told.push(registration.id);
+                let error = self.find_error(failure);
+                registration.tell_dead_letter(&DeadLetter::new(
+                    &failure.body,
+                    failure.attempts,
+                    letters::word(failure.reason),
+                    error.map_or_else(String::new, |error| with_sources(&error)),
+                    delivery.clone(),
+                ));
+            }
+        }
     }
 
     /// Pauses a registration whose dead letters come too fast.

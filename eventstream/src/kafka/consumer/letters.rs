@@ -6,7 +6,7 @@ use crate::delivery::{Failure, Reason};
 use crate::error::{Error, Result};
 use crate::handler::Record;
 use crate::kafka::producer::{Outgoing, Producer};
-use crate::receipt::EventId;
+use crate::receipt::{Delivery, EventId};
 
 const PREFIX: &str = "eventstream-dead-letter-";
 
@@ -35,7 +35,7 @@ pub(super) async fn write(
     producer: &Producer,
     failure: &Failure<Arc<Record>>,
     cause: &Cause,
-) -> Result<(), Error> {
+) -> Result<Delivery, Error> {
     let record = &failure.body;
     let topic = format!("{}{}", record.source.topic, cause.suffix);
     let headers = headers(failure, cause);
@@ -47,11 +47,7 @@ pub(super) async fn write(
         timeout: None,
     };
     let id = EventId::Chosen("".into());
-    producer
-        .publish(&topic, outgoing, id)
-        .await?
-        .await
-        .map(drop)
+    producer.publish(&topic, outgoing, id).await?.await
 }
 
 fn headers(failure: &Failure<Arc<Record>>, cause: &Cause) -> Vec<(String, Option<Vec<u8>>)> {

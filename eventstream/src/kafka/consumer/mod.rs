@@ -112,6 +112,7 @@ impl Consumers {
                 }))
             }),
             on_error: subscribe.options.on_error.clone(),
+            on_dead_letter: subscribe.options.on_dead_letter.clone(),
             working: TaskTracker::new(),
             ended: CancellationToken::new(),
             state: Mutex::default(),

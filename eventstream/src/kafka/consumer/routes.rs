@@ -6,13 +6,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::dead_letter::DeadLetter;
 use crate::delivery::{
     FloodGuard, OnUndecodable, OnUnmatched, Ordering, Plan, RouteId, RouteOptions,
 };
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::name::{EventName, Topic};
-use crate::subscribe::OnSubscriptionError;
+use crate::subscribe::{OnDeadLetter, OnSubscriptionError};
 
 /// One handler of a registration.
 pub(super) struct Route {
@@ -31,6 +32,7 @@ pub(super) struct Registration {
     pub(super) serial: Option<Arc<Semaphore>>,
     pub(super) flood: Option<Mutex<FloodGuard>>,
     pub(super) on_error: Option<OnSubscriptionError>,
+    pub(super) on_dead_letter: Option<OnDeadLetter>,
     /// Counts the partitions that still have work of this registration.
     pub(super) working: TaskTracker,
     pub(super) ended: CancellationToken,
@@ -57,6 +59,19 @@ impl Registration {
         }));
         if told.is_err() {
             tracing::error!("an on_error callback of a subscription panicked");
+        }
+    }
+
+    /// Tells of a dead letter to the registration's own callback.
+    pub(super) fn tell_dead_letter(&self, letter: &DeadLetter) {
+        let Some(on_dead_letter) = &self.on_dead_letter else {
+            return;
+        };
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            on_dead_letter(letter.clone());
+        }));
+        if told.is_err() {
+            tracing::error!("an on_dead_letter callback of a subscription panicked");
         }
     }
 

@@ -1,0 +1,102 @@
+//! `bench`: figures of publishing and consuming, each as one JSON line.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use eventstream::{Client, ErrorKind, Topic};
+
+use crate::connection::Connection;
+use crate::exit::Exit;
+use crate::output;
+use crate::signals::Interrupt;
+
+mod consume;
+mod event;
+mod figures;
+mod latency;
+mod publish;
+
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// Publish events and await every receipt
+    #[command(after_help = publish::EXAMPLES)]
+    Publish(publish::Args),
+    /// Read events from the head with a fresh group, decoded and counted
+    #[command(after_help = consume::EXAMPLES)]
+    Consume(consume::Args),
+    /// Time each event from its publishing to its receipt
+    #[command(after_help = latency::EXAMPLES)]
+    Latency(latency::Args),
+}
+
+pub(crate) const EXAMPLES: &str = "\
+Each prints one JSON line: events, failed, seconds, events_per_second, cpu_us_per_event (user and
+system time of this process) and max_rss_mib. The event is one userLoggedIn of about 650 bytes.
+
+Examples:
+  eventstream bench publish --events 1000000 --topic bench
+  eventstream bench consume --events 1000000 --topic bench
+  eventstream bench latency --events 10000 --in-flight 100";
+
+/// What every measurement takes.
+#[derive(clap::Args)]
+struct Common {
+    /// How many events
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    events: u64,
+    /// The topic, without the prefix; created if it is missing
+    #[arg(long, value_name = "TOPIC", default_value = "bench")]
+    topic: Topic,
+    /// Partitions of a topic that is created here
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    partitions: u32,
+    /// Copies of each partition of a topic that is created here
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    replication: u16,
+}
+
+pub(crate) async fn run(
+    bench: Bench,
+    connection: &Connection,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Exit> {
+    let client = connection.client()?;
+    let common = match &bench {
+        Bench::Publish(args) => &args.common,
+        Bench::Consume(args) => &args.common,
+        Bench::Latency(args) => &args.common,
+    };
+    let ready = interrupt.or(prepare(&client, common, connection.patience()));
+    let Some(ready) = ready.await else {
+        return Ok(Exit::Interrupted);
+    };
+    ready?;
+    let figures = match bench {
+        Bench::Publish(args) => publish::run(&args, &client, interrupt).await?,
+        Bench::Consume(args) => consume::run(&args, &client, interrupt).await?,
+        Bench::Latency(args) => latency::run(args, &client, interrupt).await?,
+    };
+    client.shutdown(Duration::from_secs(10)).await;
+    let Some(figures) = figures else {
+        return Ok(Exit::Interrupted);
+    };
+    output::print(&figures.line())?;
+    Ok(if figures.failed == 0 {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+async fn prepare(client: &Client, common: &Common, patience: Duration) -> anyhow::Result<()> {
+    let topic = common.topic.as_str();
+    let patience = patience.min(Duration::from_secs(30));
+    let created = client
+        .create_topic(topic, common.partitions, common.replication, patience)
+        .await;
+    match created {
+        // It makes topics at their first use.
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        created => Ok(created.map(drop)?),
+    }
+}

@@ -1,0 +1,239 @@
+//! `publish`: NDJSON in, receipts out.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use eventstream::{Client, ErrorKind, Topic};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::exit::Exit;
+use crate::ndjson::{self, BadLine, Defaults};
+use crate::output::Lines;
+use crate::progress::Progress;
+use crate::signals::Interrupt;
+
+mod input;
+mod outcomes;
+
+pub(crate) use input::{Input, Line, Source};
+pub(crate) use outcomes::Outcome;
+use outcomes::{Outcomes, Summary};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Topic to publish to, without the prefix
+    #[arg(long, value_name = "TOPIC")]
+    topic: Topic,
+    /// Event name of lines that give none
+    #[arg(long, value_name = "NAME")]
+    name: Option<eventstream::EventName>,
+    /// Namespace of lines that give none
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Key of lines that give none [default: the event's id]
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Take each line as the payload of an event
+    #[arg(long)]
+    payload_only: bool,
+    /// Print one JSON line for each event: where it is stored, or why not
+    #[arg(long)]
+    receipts: bool,
+    /// Stop at the first bad line; what came before it is still delivered
+    #[arg(long)]
+    strict: bool,
+    /// NDJSON file, or - [default: standard input]
+    file: Option<PathBuf>,
+}
+
+pub(crate) const EXAMPLES: &str = "\
+A line is an event: a JSON object with the envelope's fields, spelled as on the wire (id, name,
+namespace, parentNamespace, unionNamespace, sourceNamespace, clientId, traceId, spanContext, userId,
+sessionId, timestamp, timestampUnixNano, version, event_id, event_type, event_level, service,
+client_ids, target_user_ids, target_namespace, privacy, topic, additional_fields, payload), and key,
+the record's key. What a line gives is kept; what it leaves out (or has as null or \"\") comes from
+the options, else from their defaults: a new id, the time now, version 1. Any other field is an
+error that names it. A line's `topic` is a field of the envelope: where the event goes is --topic's
+to say. The fields that a consumed event gains when it is written anew are taken too: `Key` is the
+key where there is no `key`; `Partition` and `Offset` say where it stood, and are not kept.
+
+Blank lines are passed over. A bad line is reported with its number, and the others are published.
+Exit code 0 only if every line is stored.
+
+Examples:
+  eventstream publish --topic player --name levelUp --payload-only payloads.ndjson
+  eventstream publish --topic player --receipts < events.ndjson > receipts.ndjson
+  eventstream publish --topic player --stream stdout --name levelUp events.ndjson
+  echo '{\"name\":\"levelUp\",\"key\":\"player-7\",\"payload\":{\"level\":7}}' | eventstream publish --topic player
+  eventstream subscribe --topic player --from head --idle 5 --output json | jq -c '.event + {key}' | eventstream publish --topic copy";
+
+/// How many events are accepted and without a printed outcome at most.
+pub(crate) const WINDOW: usize = 20_000;
+
+pub(crate) async fn run(
+    args: Args,
+    connection: &Connection,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Exit> {
+    let client = connection.client()?;
+    let source = Source::open(args.file.as_deref())?;
+    let progress = Progress::new(source.guess(), args.receipts);
+    let lines = args.receipts.then(|| Lines::start(None)).transpose()?;
+    let work = Work {
+        client: &client,
+        defaults: Defaults {
+            topic: args.topic.as_str().to_owned(),
+            name: args.name.map(|name| name.as_str().to_owned()),
+            namespace: args.namespace,
+            key: args.key,
+            payload_only: args.payload_only,
+        },
+        strict: args.strict,
+    };
+    let input = source.read()?;
+    let exit = pump(
+        input,
+        lines,
+        &progress,
+        interrupt,
+        async |line, outcomes| work.line(line, outcomes, interrupt).await,
+    )
+    .await?;
+    client.shutdown(Duration::from_secs(5)).await;
+    Ok(exit)
+}
+
+/// Whether there is a reason to read no further.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Go,
+    Stop,
+}
+
+/// Carries lines to `publish` and their outcomes to standard output, until the input or a reason
+/// to stop ends it; then waits for the outcomes that are left.
+pub(crate) async fn pump(
+    mut input: Input,
+    lines: Option<Lines>,
+    progress: &Progress,
+    interrupt: &Interrupt,
+    publish: impl AsyncFn(Line, &mpsc::Sender<Outcome>) -> Next,
+) -> anyhow::Result<Exit> {
+    let started = Instant::now();
+    let closed = lines.as_ref().map(|lines| lines.ended().clone());
+    let closed = closed.unwrap_or_else(CancellationToken::new);
+    let (outcomes, queue) = mpsc::channel(WINDOW);
+    let collector = Outcomes::new(lines, progress.clone());
+    let refused = collector.refused();
+    let collected = tokio::spawn(collector.collect(queue));
+    let mut read = 0_u64;
+    let mut broken = None;
+    let whole = loop {
+        let line = tokio::select! {
+            biased;
+            () = interrupt.asked() => break false,
+            () = closed.cancelled() => break false,
+            () = refused.cancelled() => break false,
+            line = input.next() => line,
+        };
+        match line {
+            None => break true,
+            Some(Err(error)) => {
+                broken = Some(error);
+                break false;
+            }
+            Some(Ok(line)) => {
+                read += 1;
+                progress.inc();
+                progress.estimate(line.end, input.size());
+                if publish(line, &outcomes).await == Next::Stop {
+                    break false;
+                }
+            }
+        }
+    };
+    drop(outcomes);
+    let summary: Summary = collected.await?;
+    progress.end();
+    let interrupted = interrupt.is_asked() && !(whole && summary.is_clean());
+    summary.say(read, started.elapsed(), interrupted);
+    if let Some(error) = broken {
+        return Err(anyhow::Error::new(error).context("read the input"));
+    }
+    if interrupted {
+        return Ok(Exit::Interrupted);
+    }
+    if let Some(error) = summary.output {
+        return Err(anyhow::Error::new(error).context("write the receipts"));
+    }
+    Ok(if summary.failed == 0 {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+struct Work<'a> {
+    client: &'a Client,
+    defaults: Defaults,
+    strict: bool,
+}
+
+impl Work<'_> {
+    /// Publishes one line. What became of it goes to `outcomes`.
+    async fn line(
+        &self,
+        line: Line,
+        outcomes: &mpsc::Sender<Outcome>,
+        interrupt: &Interrupt,
+    ) -> Next {
+        let number = line.number;
+        let parsed = match ndjson::parse(&line.text, &self.defaults) {
+            Ok(parsed) => parsed,
+            Err(bad) => return self.bad(number, bad, outcomes).await,
+        };
+        // Dropped while it waits for room, nothing is published.
+        match interrupt.or(self.client.publish(parsed.event)).await {
+            Some(Ok(receipt)) => {
+                Outcome::accepted(number, receipt, parsed.key)
+                    .tell(outcomes)
+                    .await;
+                Next::Go
+            }
+            Some(Err(error)) if is_bad_line(error.kind()) => {
+                self.bad(number, BadLine::refused(&error), outcomes).await
+            }
+            Some(Err(error)) => {
+                Outcome::failed(number, &error).tell(outcomes).await;
+                Next::Go
+            }
+            None => {
+                Outcome::bad(number, interrupted()).tell(outcomes).await;
+                Next::Stop
+            }
+        }
+    }
+
+    async fn bad(&self, number: u64, bad: BadLine, outcomes: &mpsc::Sender<Outcome>) -> Next {
+        Outcome::bad(number, bad).tell(outcomes).await;
+        if self.strict { Next::Stop } else { Next::Go }
+    }
+}
+
+/// Whether it is the line that is at fault, so that no broker would take it.
+pub(crate) fn is_bad_line(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Validation | ErrorKind::Encode | ErrorKind::TooLarge
+    )
+}
+
+/// What is said of a line that was read and not accepted when the signal came.
+pub(crate) fn interrupted() -> BadLine {
+    BadLine {
+        kind: ErrorKind::Closed.as_str(),
+        message: "interrupted before it was accepted".to_owned(),
+    }
+}

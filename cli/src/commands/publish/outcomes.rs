@@ -1,0 +1,219 @@
+//! What became of each line, told in the order of the input.
+
+use std::io;
+use std::time::Duration;
+
+use eventstream::{Error, ErrorKind, Receipt};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::ndjson::BadLine;
+use crate::output::{self, Lines};
+use crate::progress::Progress;
+
+/// One line on its way.
+pub(crate) struct Outcome {
+    line: u64,
+    state: State,
+}
+
+enum State {
+    Accepted {
+        receipt: Receipt,
+        key: Option<String>,
+    },
+    Failed(Failure),
+    /// Checked, and not to be published.
+    Disabled,
+}
+
+struct Failure {
+    kind: &'static str,
+    message: String,
+    /// The brokers do not let this client in: there is no use in going on.
+    refused: bool,
+}
+
+impl Failure {
+    fn new(error: &Error) -> Self {
+        Self {
+            kind: error.kind().as_str(),
+            message: crate::exit::chain(error),
+            refused: error.kind() == ErrorKind::Authentication,
+        }
+    }
+}
+
+impl Outcome {
+    /// Accepted, under this key or, without one, under its id.
+    pub(crate) fn accepted(line: u64, receipt: Receipt, key: Option<String>) -> Self {
+        let state = State::Accepted { receipt, key };
+        Self { line, state }
+    }
+
+    pub(crate) fn failed(line: u64, error: &Error) -> Self {
+        let state = State::Failed(Failure::new(error));
+        Self { line, state }
+    }
+
+    pub(crate) fn bad(line: u64, bad: BadLine) -> Self {
+        let state = State::Failed(Failure {
+            kind: bad.kind,
+            message: bad.message,
+            refused: false,
+        });
+        Self { line, state }
+    }
+
+    pub(crate) fn disabled(line: u64) -> Self {
+        let state = State::Disabled;
+        Self { line, state }
+    }
+
+    /// Hands it to the collector, waiting where that has a full window.
+    pub(crate) async fn tell(self, outcomes: &mpsc::Sender<Self>) {
+        // The collector ends after its last sender only.
+        let _ = outcomes.send(self).await;
+    }
+}
+
+/// Waits for the outcomes in turn and tells each.
+pub(super) struct Outcomes {
+    lines: Option<Lines>,
+    progress: Progress,
+    refused: CancellationToken,
+}
+
+/// How it all went.
+#[derive(Default)]
+pub(super) struct Summary {
+    pub(super) stored: u64,
+    pub(super) failed: u64,
+    pub(super) disabled: u64,
+    /// What stopped the writing of receipts.
+    pub(super) output: Option<io::Error>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told<'a> {
+    Stored {
+        line: u64,
+        id: &'a str,
+        topic: &'a str,
+        key: &'a str,
+        partition: i32,
+        offset: i64,
+    },
+    Failed {
+        line: u64,
+        error: ToldError<'a>,
+    },
+    Disabled {
+        line: u64,
+        disabled: bool,
+    },
+}
+
+#[derive(Serialize)]
+struct ToldError<'a> {
+    kind: &'a str,
+    message: &'a str,
+}
+
+impl Outcomes {
+    pub(super) fn new(lines: Option<Lines>, progress: Progress) -> Self {
+        Self {
+            lines,
+            progress,
+            refused: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled once the brokers are known to refuse this client.
+    pub(super) fn refused(&self) -> CancellationToken {
+        self.refused.clone()
+    }
+
+    pub(super) async fn collect(self, mut queue: mpsc::Receiver<Outcome>) -> Summary {
+        let mut summary = Summary::default();
+        while let Some(Outcome { line, state }) = queue.recv().await {
+            let failure = match state {
+                State::Accepted { mut receipt, key } => match (&mut receipt).await {
+                    Ok(delivery) => {
+                        summary.stored += 1;
+                        self.tell(&Told::Stored {
+                            line,
+                            id: receipt.id(),
+                            topic: delivery.topic().as_str(),
+                            key: key.as_deref().unwrap_or(receipt.id()),
+                            partition: delivery.partition(),
+                            offset: delivery.offset(),
+                        })
+                        .await;
+                        continue;
+                    }
+                    Err(error) => Failure::new(&error),
+                },
+                State::Failed(failure) => failure,
+                State::Disabled => {
+                    summary.disabled += 1;
+                    let disabled = true;
+                    self.tell(&Told::Disabled { line, disabled }).await;
+                    continue;
+                }
+            };
+            summary.failed += 1;
+            self.fail(line, &failure).await;
+        }
+        if let Some(lines) = self.lines {
+            summary.output = lines.finish().await.err();
+        }
+        summary
+    }
+
+    async fn fail(&self, line: u64, failure: &Failure) {
+        if failure.refused {
+            self.refused.cancel();
+        }
+        let Failure { kind, message, .. } = failure;
+        self.progress.say(&format!("line {line}: {message}"));
+        let error = ToldError { kind, message };
+        self.tell(&Told::Failed { line, error }).await;
+    }
+
+    async fn tell(&self, told: &Told<'_>) {
+        if let Some(lines) = &self.lines {
+            let mut text = serde_json::to_vec(told).expect("texts and numbers can be written");
+            text.push(b'\n');
+            // Who no longer reads is noticed where the input is read.
+            let _ = lines.send(text).await;
+        }
+    }
+}
+
+impl Summary {
+    /// Whether everything that was read is where it should be.
+    pub(super) fn is_clean(&self) -> bool {
+        self.failed == 0
+    }
+
+    pub(super) fn say(&self, read: u64, took: Duration, interrupted: bool) {
+        let rate = self.stored as f64 / took.as_secs_f64().max(f64::EPSILON);
+        let mut text = format!(
+            "{read} read, {} stored, {} failed, {rate:.0} events/s",
+            self.stored, self.failed
+        );
+        if self.disabled > 0 {
+            text += &format!(
+                ", {} not published: audit logs are disabled (APP_EVENT_STREAM_AUDIT_LOG_ENABLED)",
+                self.disabled
+            );
+        }
+        if interrupted {
+            text += ", interrupted: what comes after was not published";
+        }
+        output::say(&text);
+    }
+}

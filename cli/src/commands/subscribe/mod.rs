@@ -1,0 +1,263 @@
+//! `subscribe`: events out, one line each.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::ValueEnum;
+use eventstream::{
+    Context, EventName, GroupId, Ordering, RawRecord, Retry, StartOffset, Subscribe, Topic,
+};
+use tokio::sync::Semaphore;
+
+use crate::connection::{Connection, seconds};
+use crate::exit::{Exit, Usage};
+use crate::output::{Lines, NotWritten};
+use crate::signals::Interrupt;
+
+mod record;
+mod watch;
+
+use record::Format;
+use watch::{Activity, End};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Topic to read, without the prefix
+    #[arg(long, value_name = "TOPIC")]
+    topic: Topic,
+    /// Group whose members share the partitions, without the prefix [default: a new one]
+    #[arg(long, value_name = "GROUP")]
+    group: Option<GroupId>,
+    /// Only events of this name; repeatable
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<EventName>,
+    /// Where to start when the group has no committed offset: tail, head, an offset, or an
+    /// RFC 3339 time
+    #[arg(long, value_name = "WHERE", default_value = "tail", value_parser = start)]
+    from: StartOffset,
+    /// End after so many lines
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after so long without an event, counted from the first assignment
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    idle: Option<Duration>,
+    /// What stays in order
+    #[arg(long, value_name = "ORDER", default_value = "partition")]
+    ordering: Order,
+    /// How many events are handled at the same time at most [default with --ordering key: 16 in
+    /// each partition]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    concurrency: Option<u32>,
+    /// Send what cannot be decoded to the dead-letter topic
+    #[arg(long)]
+    dead_letter: bool,
+    /// json, one line each; pretty, for people; payload, the payload alone
+    /// [default: pretty on a terminal, else json]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    output: Option<Format>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// Events of a partition
+    Partition,
+    /// Events of a key
+    Key,
+    /// All events
+    Serial,
+}
+
+pub(crate) const EXAMPLES: &str = "\
+A line of JSON: topic, partition, offset, key, timestamp, headers (pairs of name and value), and
+event, the envelope as it stands on the wire. A record that is no envelope has error and value
+(base64; null for a tombstone) instead, and dead_letter when it was sent there. A key or a header
+that is not UTF-8 is {\"base64\":\"..\"}. With --name, records that are no envelope have no name and
+are not shown. An event counts as handled, and its offset as committable, once its line is written.
+
+Exit code 0 after --count lines, and without --count after --idle or an interrupt; with --count 1
+when --idle comes first, 130 when an interrupt does.
+
+Examples:
+  eventstream subscribe --topic player
+  eventstream subscribe --topic player --from head --count 10 --output json | jq .event.payload
+  eventstream subscribe --topic player --group rewards --name levelUp --name questDone
+  eventstream subscribe --topic player --from 2026-01-31T08:00:00Z --idle 5 --output payload
+  eventstream subscribe --topic player --group rewards --ordering key --concurrency 32 --dead-letter";
+
+/// How long a subscription may take to end: to finish its lines, commit and leave the group.
+const STOP: Duration = Duration::from_secs(10);
+
+pub(crate) async fn run(
+    args: Args,
+    connection: &Connection,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Exit> {
+    let client = connection.client()?;
+    let lines = Lines::start(args.count)?;
+    let activity = Arc::new(Activity::default());
+    let format = args.output.unwrap_or_else(Format::usual);
+    let printer = Arc::new(Printer {
+        lines: lines.clone(),
+        activity: Arc::clone(&activity),
+        format,
+        at_once: at_once(&args)?.map(Semaphore::new),
+    });
+    let asked = watch::reach(&client, &args.topic, connection.patience());
+    let Some(found) = interrupt.or(asked).await else {
+        return Ok(end_of(&args, End::Interrupted, 0));
+    };
+    activity.topic_is_missing(!found?);
+    let ended = lines.ended().clone();
+    let subscription = client.register(subscribe(&args, &printer)).await?;
+    let end = watch::until_end(&subscription, &activity, &ended, args.idle, interrupt).await;
+    subscription.stop(STOP).await;
+    client.shutdown(STOP).await;
+    let written = match tokio::time::timeout(Duration::from_secs(1), lines.finish()).await {
+        Ok(written) => written,
+        // Somebody still holds a slow pipe open: what is not written is not acknowledged.
+        Err(_) => Ok(()),
+    };
+    let end = end?;
+    written?;
+    Ok(end_of(&args, end, activity.lines()))
+}
+
+/// The exit code, and the word about it.
+fn end_of(args: &Args, end: End, came: u64) -> Exit {
+    let Some(count) = args.count else {
+        return Exit::Done;
+    };
+    if came >= count {
+        return Exit::Done;
+    }
+    crate::output::say(&format!("{came} of {count} events came"));
+    match end {
+        End::Interrupted => Exit::Interrupted,
+        End::Idle | End::Written => Exit::Failed,
+    }
+}
+
+/// The bound for handlers, where it is not the ordering that sets it.
+fn at_once(args: &Args) -> anyhow::Result<Option<usize>> {
+    match (args.ordering, args.concurrency) {
+        (Order::Serial, Some(n)) if n > 1 => Err(Usage(format!(
+            "--concurrency {n}: must be 1 with --ordering serial"
+        ))
+        .into()),
+        (Order::Partition, Some(n)) => Ok(Some(n as usize)),
+        _ => Ok(None),
+    }
+}
+
+fn subscribe(args: &Args, printer: &Arc<Printer>) -> Subscribe {
+    let keys = args.concurrency.unwrap_or(16) as usize;
+    let mut subscribe = Subscribe::new(args.topic.as_str())
+        .group_id(args.group.as_ref().map_or("", GroupId::as_str))
+        .offset(args.from)
+        .ordering(match args.ordering {
+            Order::Partition => Ordering::PerPartition,
+            Order::Key => Ordering::PerKey(keys),
+            Order::Serial => Ordering::Serial,
+        })
+        .send_error_dlq(args.dead_letter)
+        // A line that was not written is no fault of its event: it never becomes a dead letter.
+        .retry(Retry::forever())
+        .on_error(|error| say(&error));
+    let letters = Arc::clone(printer);
+    if args.dead_letter {
+        subscribe = subscribe.on_dead_letter(move |letter| {
+            let printer = Arc::clone(&letters);
+            // The record is done; its line is handed over in the order of the letters.
+            tokio::spawn(async move {
+                let text = printer.format.dead_letter(&letter);
+                if printer.print(text).await.is_err() {
+                    let (context, place) = (letter.context(), letter.delivery());
+                    crate::output::say(&format!(
+                        "{}/{}@{} was sent to {}/{}@{}; its line was not written",
+                        context.topic(),
+                        context.partition(),
+                        context.offset(),
+                        place.topic(),
+                        place.partition(),
+                        place.offset()
+                    ));
+                }
+            });
+        });
+    }
+    if args.names.is_empty() && args.dead_letter {
+        // A handler of events leaves what is none to the dead letters.
+        let printer = Arc::clone(printer);
+        return subscribe.callback(move |context: Context, event: eventstream::Event| {
+            let printer = Arc::clone(&printer);
+            async move {
+                let text = printer.format.event(&context, &event);
+                printer.print(text).await
+            }
+        });
+    }
+    let handler = |printer: Arc<Printer>| {
+        move |context: Context, record: RawRecord| {
+            let printer = Arc::clone(&printer);
+            async move {
+                let text = printer.format.record(&context, &record);
+                printer.print(text).await
+            }
+        }
+    };
+    if args.names.is_empty() {
+        return subscribe.callback_raw(handler(Arc::clone(printer)));
+    }
+    let mut names: Vec<_> = args.names.iter().collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        subscribe = subscribe.on_raw(name.as_str(), handler(Arc::clone(printer)));
+    }
+    subscribe
+}
+
+fn say(error: &eventstream::Error) {
+    crate::output::say(&format!("error: {}", crate::exit::chain(error)));
+}
+
+/// What a handler needs.
+struct Printer {
+    lines: Lines,
+    activity: Arc<Activity>,
+    format: Format,
+    at_once: Option<Semaphore>,
+}
+
+impl Printer {
+    /// Returns once the line is written: only then is its event handled.
+    async fn print(&self, text: Vec<u8>) -> Result<(), NotWritten> {
+        let _permit = match &self.at_once {
+            Some(semaphore) => semaphore.acquire().await.ok(),
+            None => None,
+        };
+        self.lines.write(text).await?;
+        self.activity.line();
+        Ok(())
+    }
+}
+
+/// A clap parser for where to start.
+fn start(text: &str) -> Result<StartOffset, String> {
+    match text {
+        "tail" => return Ok(StartOffset::Tail),
+        "head" => return Ok(StartOffset::Head),
+        _ => {}
+    }
+    if let Ok(offset) = text.parse::<u64>() {
+        return i64::try_from(offset)
+            .map(StartOffset::At)
+            .map_err(|_| "is too large for an offset".to_owned());
+    }
+    text.parse::<jiff::Timestamp>()
+        .map(|time| StartOffset::Time(SystemTime::from(time)))
+        .map_err(|_| {
+            "must be tail, head, an offset from 0, or a time such as 2026-01-31T08:00:00Z"
+                .to_owned()
+        })
+}

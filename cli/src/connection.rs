@@ -1,0 +1,253 @@
+//! The connection: from the configuration file, the environment and the options, later ones first.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use eventstream::{
+    BrokerConfig, Client, ClientBuilder, Error, ErrorKind, Fault, LogMode, SaslMechanism, Secret,
+    Stream,
+};
+
+use crate::exit::Usage;
+
+const DEFAULT_BROKERS: &str = "127.0.0.1:9092";
+
+/// What every command takes.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// kafka, embedded (a broker inside this process), stdout or none [default: kafka]
+    /// [env: EVENTSTREAM_STREAM]
+    #[arg(long, global = true, value_name = "STREAM", value_parser = ["kafka", "embedded", "stdout", "none"], hide_possible_values = true)]
+    stream: Option<String>,
+    /// Brokers to ask first [default: 127.0.0.1:9092] [env: EVENTSTREAM_BROKERS]
+    #[arg(long, global = true, value_name = "HOST:PORT,...")]
+    brokers: Option<String>,
+    /// What stands, with a dot, before every topic and group on the broker
+    /// [env: EVENTSTREAM_PREFIX]
+    #[arg(long, global = true, value_name = "PREFIX")]
+    prefix: Option<String>,
+    /// Configuration in TOML; variables and options win over it [env: EVENTSTREAM_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// CA certificates (PEM) to trust instead of the system's; implies TLS
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<String>,
+    /// Client certificate (PEM), for mutual TLS
+    #[arg(long, global = true, value_name = "FILE")]
+    cert_file: Option<String>,
+    /// Private key (PEM) of the client certificate
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<String>,
+    /// scram-sha-512, scram-sha-256 or plain; implies TLS
+    #[arg(long, global = true, value_name = "MECHANISM")]
+    sasl_mechanism: Option<SaslMechanism>,
+    /// SASL user name
+    #[arg(long, global = true, value_name = "NAME")]
+    sasl_username: Option<String>,
+    /// SASL password; other processes can see options, so prefer the variable or a file
+    /// [env: EVENTSTREAM_SASL_PASSWORD]
+    #[arg(long, global = true, value_name = "PASSWORD", value_parser = secret)]
+    sasl_password: Option<Secret>,
+    /// File that holds the SASL password
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "sasl_password"
+    )]
+    sasl_password_file: Option<String>,
+    /// Send SASL credentials over plain text
+    #[arg(long, global = true)]
+    sasl_without_tls: bool,
+    /// How long an event may take until it is stored [default: 60]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    publish_timeout: Option<Duration>,
+    /// A property of librdkafka, repeatable
+    #[arg(short = 'X', global = true, value_name = "KEY=VALUE", value_parser = property)]
+    properties: Vec<(String, String)>,
+    /// off, error, warn, info or debug [default: error]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["off", "error", "warn", "info", "debug"], hide_possible_values = true)]
+    log: Option<String>,
+}
+
+impl Connection {
+    /// How much is logged: by the library and, passed on, by librdkafka.
+    pub(crate) fn log_mode(&self) -> LogMode {
+        let word = self.log.clone().or_else(|| variable("LOG_MODE"));
+        // A variable that is none of the words is told when the configuration is read.
+        word.and_then(|word| word.parse().ok())
+            .unwrap_or(LogMode::Error)
+    }
+
+    /// A client that connects in the background.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        self.build(self.builder()?)
+    }
+
+    /// A client with more than the options say: `builder`, then `build`.
+    pub(crate) fn build(&self, builder: ClientBuilder) -> anyhow::Result<Client> {
+        builder.build().map_err(usage)
+    }
+
+    pub(crate) fn builder(&self) -> anyhow::Result<ClientBuilder> {
+        let stream = self.stream()?;
+        let given = self.brokers.clone().or_else(|| variable("BROKERS"));
+        let brokers = match stream {
+            // Without an address the embedded broker is one of this process.
+            Stream::Embedded => given.unwrap_or_default(),
+            _ => given.unwrap_or_else(|| DEFAULT_BROKERS.to_owned()),
+        };
+        let brokers = brokers
+            .split(',')
+            .map(str::trim)
+            .filter(|broker| !broker.is_empty());
+        let prefix = self.prefix.clone().or_else(|| variable("PREFIX"));
+        Ok(Client::builder(stream)
+            .brokers(brokers)
+            .prefix(prefix.unwrap_or_default())
+            .config(self.broker_config()?)
+            .name("eventstream-cli"))
+    }
+
+    pub(crate) fn stream(&self) -> anyhow::Result<Stream> {
+        let word = self.stream.clone().or_else(|| variable("STREAM"));
+        match word {
+            Some(word) => word.parse().map_err(usage),
+            None => Ok(Stream::Kafka),
+        }
+    }
+
+    /// How long an unreachable broker is waited for before a command gives up.
+    pub(crate) fn patience(&self) -> Duration {
+        self.publish_timeout.unwrap_or(Duration::from_secs(60))
+    }
+
+    fn broker_config(&self) -> anyhow::Result<BrokerConfig> {
+        let file = self
+            .config
+            .clone()
+            .filter(|path| !path.as_os_str().is_empty())
+            .or_else(|| variable("CONFIG").map(PathBuf::from));
+        let mut config = match &file {
+            Some(path) => BrokerConfig::from_file(path)?,
+            None => BrokerConfig::new().log_mode(LogMode::Error),
+        };
+        config = config.apply_env()?;
+        if self.log.is_some() {
+            config = config.log_mode(self.log_mode());
+        }
+        if let Some(timeout) = self.publish_timeout {
+            config = config.publish_timeout(timeout);
+        }
+        // As variables, so that each is set by itself and what the file says of the rest stays.
+        config = config.apply_vars(self.security()).map_err(usage)?;
+        for (key, value) in &self.properties {
+            config = config.base_config(key, value);
+        }
+        Ok(config)
+    }
+
+    fn security(&self) -> impl Iterator<Item = (String, String)> {
+        let given = [
+            ("CA_FILE", self.ca_file.clone()),
+            ("CERT_FILE", self.cert_file.clone()),
+            ("KEY_FILE", self.key_file.clone()),
+            (
+                "SASL_MECHANISM",
+                self.sasl_mechanism
+                    .map(|mechanism| mechanism.as_str().to_owned()),
+            ),
+            ("SASL_USERNAME", self.sasl_username.clone()),
+            (
+                "SASL_PASSWORD",
+                self.sasl_password
+                    .as_ref()
+                    .map(|password| password.expose().to_owned()),
+            ),
+            ("SASL_PASSWORD_FILE", self.sasl_password_file.clone()),
+            (
+                "SASL_WITHOUT_TLS",
+                self.sasl_without_tls.then(|| "true".to_owned()),
+            ),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(name, value)| Some((format!("EVENTSTREAM_{name}"), value?)))
+    }
+}
+
+/// A variable of this tool; empty counts as unset, as everywhere in the configuration.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(format!("EVENTSTREAM_{name}"))
+        .ok()
+        .filter(|value| !value.is_empty())
+}
+
+/// A refused configuration in the words of the command line.
+fn usage(error: Error) -> anyhow::Error {
+    if error.kind() != ErrorKind::Config || error.faults().is_empty() {
+        return error.into();
+    }
+    let faults: Vec<_> = error.faults().iter().map(in_options).collect();
+    Usage(faults.join("\n       ")).into()
+}
+
+/// A fault with the option for its field.
+fn in_options(fault: &Fault) -> String {
+    const OPTIONS: &[&str] = &[
+        "stream",
+        "brokers",
+        "prefix",
+        "ca_file",
+        "cert_file",
+        "key_file",
+        "sasl_mechanism",
+        "sasl_username",
+        "sasl_password",
+        "sasl_password_file",
+        "sasl_without_tls",
+        "publish_timeout",
+    ];
+    let field = fault
+        .field
+        .strip_prefix("EVENTSTREAM_")
+        .map_or_else(|| fault.field.clone(), str::to_ascii_lowercase);
+    let option = if let Some(property) = field.strip_prefix("base_config.") {
+        format!("-X {property}")
+    } else if OPTIONS.contains(&&*field) {
+        format!("--{}", field.replace('_', "-"))
+    } else {
+        fault.field.clone()
+    };
+    if fault.value.is_empty() {
+        format!("{option}: {}", fault.allowed)
+    } else {
+        format!("{option} {:?}: {}", fault.value, fault.allowed)
+    }
+}
+
+/// A clap parser for a time in seconds, above 0.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "must be a number of seconds above 0".to_owned())
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "must be key=value".to_owned())
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "clap's parsers of arguments are fallible"
+)]
+fn secret(text: &str) -> Result<Secret, String> {
+    Ok(Secret::from(text))
+}

@@ -1,0 +1,174 @@
+//! Standard output and standard error.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Writes `text` to standard output, whole.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// A line for people, on standard error. Where nobody can read it, nobody can be told so.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Standard output for many lines, written by a thread of its own: a reader that is slow or gone
+/// must not hold up the runtime, on whose workers signals and handlers run.
+#[derive(Clone)]
+pub(crate) struct Lines {
+    queue: mpsc::Sender<Entry>,
+    state: Arc<State>,
+}
+
+enum Entry {
+    Line(Line),
+    End,
+}
+
+struct Line {
+    /// With its newline; empty where an entry counts without anything to print.
+    text: Vec<u8>,
+    written: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// No more lines are written: the limit is reached, or the reader has gone.
+    ended: CancellationToken,
+    done: CancellationToken,
+    error: Mutex<Option<io::Error>>,
+}
+
+/// The line was not written, nor will any be.
+#[derive(Debug)]
+pub(crate) struct NotWritten;
+
+impl std::fmt::Display for NotWritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the line was not written")
+    }
+}
+
+impl std::error::Error for NotWritten {}
+
+/// As many bytes are gathered for one write at most, and as many lines wait for it.
+const CHUNK: usize = 256 * 1024;
+const WAITING: usize = 4096;
+
+impl Lines {
+    /// Starts the thread. After `limit` lines it writes no more.
+    pub(crate) fn start(limit: Option<u64>) -> io::Result<Self> {
+        let (queue, lines) = mpsc::channel(WAITING);
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        std::thread::Builder::new()
+            .name("stdout".to_owned())
+            .spawn(move || {
+                if let Err(error) = write(lines, limit, &shared.ended) {
+                    *shared
+                        .error
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                    shared.ended.cancel();
+                }
+                shared.done.cancel();
+            })?;
+        Ok(Self { queue, state })
+    }
+
+    /// Hands a line over, waiting while the reader is behind.
+    pub(crate) async fn send(&self, text: Vec<u8>) -> Result<(), NotWritten> {
+        let line = Line {
+            text,
+            written: None,
+        };
+        self.queue
+            .send(Entry::Line(line))
+            .await
+            .map_err(|_| NotWritten)
+    }
+
+    /// Returns once the operating system has the line.
+    pub(crate) async fn write(&self, text: Vec<u8>) -> Result<(), NotWritten> {
+        let (written, ack) = oneshot::channel();
+        let line = Line {
+            text,
+            written: Some(written),
+        };
+        self.queue
+            .send(Entry::Line(line))
+            .await
+            .map_err(|_| NotWritten)?;
+        ack.await.map_err(|_| NotWritten)
+    }
+
+    /// Cancelled once no more lines are written.
+    pub(crate) fn ended(&self) -> &CancellationToken {
+        &self.state.ended
+    }
+
+    /// Waits until everything handed over before is written, or nothing more can be. What is handed
+    /// over later is not written.
+    ///
+    /// # Errors
+    ///
+    /// What stopped the writing; a broken pipe too.
+    pub(crate) async fn finish(self) -> io::Result<()> {
+        // Where the thread has ended, it is done.
+        let _ = self.queue.send(Entry::End).await;
+        self.state.done.cancelled().await;
+        let mut error = self
+            .state
+            .error
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        error.take().map_or(Ok(()), Err)
+    }
+}
+
+fn write(
+    mut entries: mpsc::Receiver<Entry>,
+    limit: Option<u64>,
+    ended: &CancellationToken,
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let mut left = limit.unwrap_or(u64::MAX);
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut acks = Vec::new();
+    let mut open = true;
+    while left > 0 && open {
+        let mut next = entries.blocking_recv();
+        loop {
+            let Some(Entry::Line(line)) = next else {
+                // The end was said, or everyone who could say it is gone.
+                open = false;
+                break;
+            };
+            chunk.extend_from_slice(&line.text);
+            acks.extend(line.written);
+            left -= 1;
+            if left == 0 || chunk.len() >= CHUNK {
+                break;
+            }
+            next = match entries.try_recv() {
+                Ok(entry) => Some(entry),
+                Err(_) => break,
+            };
+        }
+        out.write_all(&chunk)?;
+        out.flush()?;
+        chunk.clear();
+        for ack in acks.drain(..) {
+            // Whoever waited may have been cancelled; the line stands all the same.
+            let _ = ack.send(());
+        }
+    }
+    ended.cancel();
+    Ok(())
+}

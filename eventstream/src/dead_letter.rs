@@ -1,0 +1,76 @@
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::handler::{Context, RawRecord, Record};
+use crate::receipt::Delivery;
+
+/// A record that has been written to the dead letter topic: why, and where it stands there. Given
+/// to [`Subscribe::on_dead_letter`](crate::Subscribe::on_dead_letter).
+#[derive(Clone)]
+pub struct DeadLetter {
+    context: Context,
+    record: RawRecord,
+    reason: &'static str,
+    error: String,
+    delivery: Delivery,
+}
+
+impl DeadLetter {
+    pub(crate) fn new(
+        record: &Arc<Record>,
+        attempts: u32,
+        reason: &'static str,
+        error: String,
+        delivery: Delivery,
+    ) -> Self {
+        Self {
+            context: Context {
+                record: Arc::clone(record),
+                attempt: attempts,
+                rejection: Arc::new(Mutex::new(None)),
+            },
+            record: RawRecord::new(Arc::clone(record)),
+            reason,
+            error,
+            delivery,
+        }
+    }
+
+    /// Where the record was read, its headers and timestamp, and how often a handler was given it.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The record.
+    pub fn record(&self) -> &RawRecord {
+        &self.record
+    }
+
+    /// Why, in the word of the dead letter's header: `undecodable`, `exhausted`, `unmatched` or
+    /// `rejected`.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The last error, as in the dead letter's header; empty where there was none.
+    pub fn error(&self) -> &str {
+        &self.error
+    }
+
+    /// Where the dead letter stands, as the broker acknowledged it.
+    pub fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+}
+
+impl fmt::Debug for DeadLetter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetter")
+            .field("record", &self.record)
+            .field("reason", &self.reason)
+            .field("delivery", &self.delivery)
+            .finish_non_exhaustive()
+    }
+}
