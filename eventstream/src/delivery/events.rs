@@ -81,7 +81,10 @@ pub(crate) enum Input<R> {
     /// The subscription or the client stops: as [`Input::Revoke`].
     #[cfg_attr(
         not(test),
-        expect(dead_code, reason = "a stop revokes; the simulation shows that both are the same")
+        expect(
+            dead_code,
+            reason = "a stop revokes; the simulation shows that both are the same"
+        )
     )]
     Drain,
     /// The partition has been taken away: everything is forgotten, nothing may be committed.
