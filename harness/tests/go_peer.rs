@@ -179,6 +179,9 @@ async fn what_we_publish_go_decodes_as_what_it_was() -> Result<()> {
             if event.id().is_empty() {
                 fields.remove("id");
             }
+            if event.name().is_empty() {
+                fields.remove("name");
+            }
             if event.time().is_none() {
                 fields.remove("timestamp");
                 fields.remove("timestampUnixNano");
