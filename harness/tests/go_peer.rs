@@ -155,8 +155,7 @@ async fn what_we_publish_go_decodes_as_what_it_was() -> Result<()> {
     for (name, event) in &originals {
         let published = client.publish_sync(copy(&topic, event)?).await;
         published.with_context(|| name.clone())?;
-        // The samples have line breaks; members of an object have no order.
-        lines.push(event.to_json());
+        lines.push(event.to_json().into_bytes());
     }
     let stored =
         tokio::task::block_in_place(|| shared().admin().read_all(&setup.on_broker(&topic)))?;
@@ -165,6 +164,13 @@ async fn what_we_publish_go_decodes_as_what_it_was() -> Result<()> {
         .filter_map(|record| record.value)
         .collect();
     let peer = GoPeer::find()?;
+    // Payloads keep the line breaks between their members.
+    let one_line = |bytes: &Vec<u8>| -> Vec<u8> {
+        let blank = |byte: &u8| if *byte == b'\n' { b' ' } else { *byte };
+        bytes.iter().map(blank).collect()
+    };
+    let lines: Vec<_> = lines.iter().map(one_line).collect();
+    let stored: Vec<_> = stored.iter().map(one_line).collect();
     let (expected, found) = (peer.decode(&lines)?, peer.decode(&stored)?);
     assert_eq!(found.len(), originals.len());
     for (((name, event), expected), found) in originals.iter().zip(expected).zip(found) {
