@@ -85,9 +85,10 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
                 .group_id("g")
                 .offset(StartOffset::Head)
                 .ordering(Ordering::PerKey(4))
-                .retry(eventstream::Retry::attempts(3).backoff(
-                    eventstream::Backoff::default().initial(Duration::from_millis(5)),
-                ))
+                .retry(
+                    eventstream::Retry::attempts(3)
+                        .backoff(eventstream::Backoff::default().initial(Duration::from_millis(5))),
+                )
                 .send_error_dlq(true)
                 .callback(move |ctx: Context, event: Event| {
                     let counted = Arc::clone(&counted);
@@ -119,7 +120,12 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
                     async move {
                         let headers: Vec<_> = ctx
                             .headers()
-                            .map(|(k, v)| (k.to_owned(), String::from_utf8_lossy(v.unwrap()).into_owned()))
+                            .map(|(k, v)| {
+                                (
+                                    k.to_owned(),
+                                    String::from_utf8_lossy(v.unwrap()).into_owned(),
+                                )
+                            })
                             .collect();
                         println!("{headers:?}");
                         assert!(record.decode().is_ok());
