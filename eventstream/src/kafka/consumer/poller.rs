@@ -158,8 +158,9 @@ pub(super) struct Poller {
     group: Arc<Group>,
     handle: PollerHandle,
     commands: Receiver<ToPoller>,
-    consumer: BaseConsumer<PollerContext>,
+    /// Before the consumer, which must outlive it when a panic drops both.
     queue: ConsumerQueue,
+    consumer: BaseConsumer<PollerContext>,
     assigned: Vec<Assigned>,
     /// The partition of the last record: runs of one partition are the normal case.
     last: usize,
