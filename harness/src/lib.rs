@@ -24,10 +24,13 @@
 //! | `certificates` | a CA, a server and the client certificates of a secured broker |
 //! | `admin` | blocking administration and reading, over librdkafka and Kafka's own tools |
 //! | `go_peer` | a Go program that speaks the same envelopes |
+//! | `contract` | what the library promises, as behaviours to be run on any broker (feature `contract`) |
 //! | `guard` | child processes that cannot outlive the test |
 
 mod admin;
 mod certificates;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod go_peer;
 mod guard;
 mod jars;

@@ -93,7 +93,6 @@ pub(super) struct Group {
 struct State {
     table: Arc<RouteTable>,
     last_registration: Instant,
-    started: bool,
     assigned: Vec<Arc<Shared>>,
     was_assigned: bool,
     problem: Option<Error>,
@@ -115,7 +114,6 @@ impl Group {
             state: Mutex::new(State {
                 table: Arc::default(),
                 last_registration: Instant::now(),
-                started: false,
                 assigned: Vec::new(),
                 was_assigned: false,
                 problem: None,
@@ -148,13 +146,9 @@ impl Group {
     }
 
     fn spawn_poller(self: &Arc<Self>, inbox: std::sync::mpsc::Receiver<ToPoller>) {
-        {
-            let mut state = self.state.lock();
-            if self.stopping.load(Atomic::SeqCst) {
-                self.end();
-                return;
-            }
-            state.started = true;
+        if self.stopping.load(Atomic::SeqCst) {
+            self.end();
+            return;
         }
         let group = Arc::clone(self);
         let spawned = std::thread::Builder::new()
