@@ -85,7 +85,7 @@ impl ClientContext for PollerContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.reporter.error(error, reason);
+        self.reporter.error(&error, reason);
     }
 }
 
