@@ -1,5 +1,174 @@
-use crate::{connection::Connection, exit::Exit, signals::Interrupt};
-pub(crate) const EXAMPLES: &str = "Examples:\n  eventstream demo";
-pub(crate) async fn run(_c: &Connection, _i: &Interrupt) -> anyhow::Result<Exit> {
-    Ok(Exit::Failed)
+//! `demo`: the whole round on a broker inside this process, told step by step.
+
+use std::time::Duration;
+
+use eventstream::{Actor, AuditLog, BrokerConfig, Client, Stream, Subscription};
+use serde_json::json;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use crate::exit::Exit;
+use crate::output;
+use crate::signals::Interrupt;
+
+mod handlers;
+mod ledger;
+mod samples;
+
+use ledger::{Happened, Ledger};
+
+pub(crate) const EXAMPLES: &str = "\
+Needs no broker and no network, ends by itself within 10 s, and exits with 0 only if every event was
+accounted for.
+
+Examples:
+  eventstream demo
+  eventstream demo --log info";
+
+/// The prefix of every topic and group.
+const PREFIX: &str = "demo";
+const PLAYER: &str = "player";
+const MATCH: &str = "match";
+const AUDIT: &str = "auditLog";
+const DEAD_LETTERS: &str = "player-dlq";
+
+/// How long the handlers have. The rest of the ten seconds is for publishing and ending.
+const HANDLING: Duration = Duration::from_secs(6);
+const CALL: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(interrupt: &Interrupt) -> anyhow::Result<Exit> {
+    let config = BrokerConfig::new()
+        .publish_timeout(CALL)
+        .registration_settle(Duration::from_millis(50));
+    let client = Client::builder(Stream::Embedded)
+        .prefix(PREFIX)
+        .config(config)
+        .audit_log_topic(AUDIT)
+        .audit_log_enabled(true)
+        .build()?;
+    let Some(told) = interrupt.or(tell(&client)).await else {
+        return Ok(Exit::Interrupted);
+    };
+    let complete = told?;
+    let undelivered = client.shutdown(Duration::from_secs(2)).await;
+    Ok(if complete && undelivered.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+async fn tell(client: &Client) -> anyhow::Result<bool> {
+    let address = client
+        .embedded_broker()
+        .map_or("", |broker| broker.address());
+    line(&format!(
+        "A game back end, on a Kafka broker inside this process ({address}).\n"
+    ))?;
+    for (topic, partitions) in [(PLAYER, 4), (MATCH, 2), (AUDIT, 1), (DEAD_LETTERS, 1)] {
+        client.create_topic(topic, partitions, 1, CALL).await?;
+    }
+    let mut ledger = Ledger::default();
+    publish(client, &mut ledger).await?;
+    publish_audit_log(client, &mut ledger).await?;
+    let (happened, happenings) = mpsc::unbounded_channel();
+    let subscriptions = subscribe(client, happened).await?;
+    let heard = tokio::time::timeout(HANDLING, listen(happenings, &mut ledger));
+    if let Ok(heard) = heard.await {
+        heard?;
+    }
+    for subscription in subscriptions {
+        subscription.stop(Duration::from_secs(1)).await;
+    }
+    // Nobody asked for them, so no handler tells of them.
+    ledger.unmatched(client.reader_stats().unmatched);
+    line(&ledger.summary())?;
+    Ok(ledger.is_complete())
+}
+
+async fn publish(client: &Client, ledger: &mut Ledger) -> anyhow::Result<()> {
+    line(
+        "1. Services publish what happened: each event under its player's or match's key, so that",
+    )?;
+    line("   the events of one key stay in order. A receipt says where the broker stored it.\n")?;
+    let mut receipts = Vec::new();
+    for sample in samples::EVENTS {
+        receipts.push((sample, client.publish(sample.event()).await?));
+    }
+    for (sample, mut receipt) in receipts {
+        let delivery = (&mut receipt).await?;
+        ledger.published(sample, receipt.id());
+        let place = format!(
+            "{}/{}@{}",
+            delivery.topic(),
+            delivery.partition(),
+            delivery.offset()
+        );
+        line(&format!(
+            "   {:<11} {:<9} stored at {place:<12} {}",
+            sample.name, sample.key, sample.payload
+        ))?;
+    }
+    Ok(())
+}
+
+async fn publish_audit_log(client: &Client, ledger: &mut Ledger) -> anyhow::Result<()> {
+    let operator = Actor::User("e95b150043ff4a2c88427a6eb25e5bc8".to_owned());
+    let log = AuditLog::new("players", "grantGold", operator)
+        .client_id("7d480ce0e8624b02901bd80d9ba9817c")
+        .actor_namespace("demo")
+        .object_namespace("demo")
+        .object_type("player")
+        .object_id("dee")
+        .diff(json!({"gold": 0}), json!({"gold": 500}));
+    if let Some(receipt) = client.publish_audit_log(log).await? {
+        let delivery = receipt.await?;
+        ledger.audit_published();
+        line(&format!(
+            "\n   An operator gives a player gold: an audit log, stored at {}/{}@{}.\n",
+            delivery.topic(),
+            delivery.partition(),
+            delivery.offset()
+        ))?;
+    }
+    Ok(())
+}
+
+async fn subscribe(
+    client: &Client,
+    happened: UnboundedSender<Happened>,
+) -> anyhow::Result<Vec<Subscription>> {
+    line("2. Groups consume them. `rewards` has a handler for each of three event names, one of")?;
+    line(
+        "   which fails twice for one event and refuses another; `analytics` takes all there is.\n",
+    )?;
+    let subscribes = [
+        handlers::rewards(happened.clone()),
+        handlers::analytics(happened.clone()),
+        handlers::support(happened.clone()),
+        handlers::compliance(happened),
+    ];
+    let mut subscriptions = Vec::new();
+    for subscribe in subscribes {
+        subscriptions.push(client.register(subscribe).await?);
+    }
+    Ok(subscriptions)
+}
+
+/// Tells what the handlers do, until all that is expected of them is done.
+async fn listen(
+    mut happenings: UnboundedReceiver<Happened>,
+    ledger: &mut Ledger,
+) -> anyhow::Result<()> {
+    while !ledger.is_handled() {
+        let Some(happened) = happenings.recv().await else {
+            break;
+        };
+        line(&format!("   {happened}"))?;
+        ledger.enter(happened);
+    }
+    Ok(())
+}
+
+fn line(text: &str) -> std::io::Result<()> {
+    output::print(&format!("{text}\n"))
 }

@@ -19,7 +19,7 @@ pub(crate) async fn run(cli: Cli, interrupt: &Interrupt) -> anyhow::Result<Exit>
         command,
     } = cli;
     match command {
-        Command::Demo => demo::run(&connection, interrupt).await,
+        Command::Demo => demo::run(interrupt).await,
         Command::Publish(args) => publish::run(args, &connection, interrupt).await,
         Command::Subscribe(args) => subscribe::run(args, &connection, interrupt).await,
         Command::Audit(args) => audit::run(*args, &connection, interrupt).await,
