@@ -208,10 +208,6 @@ impl Poller {
         }
     }
 
-    #[expect(
-        clippy::result_large_err,
-        reason = "the receiver goes back to the caller"
-    )]
     fn start(
         group: &Arc<Group>,
         handle: &PollerHandle,
@@ -322,7 +318,7 @@ impl Poller {
                     Event::Assign(partitions) => other = Some(Event::Assign(partitions)),
                     Event::Revoke(partitions) => other = Some(Event::Revoke(partitions)),
                     Event::Committed(error, offsets) => {
-                        other = Some(Event::Committed(error, offsets))
+                        other = Some(Event::Committed(error, offsets));
                     }
                     Event::Error {
                         code,
