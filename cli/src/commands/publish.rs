@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use eventstream::{Client, ErrorKind, Topic};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::exit::Exit;
@@ -123,7 +122,7 @@ pub(crate) async fn pump(
 ) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let closed = lines.as_ref().map(|lines| lines.ended().clone());
-    let closed = closed.unwrap_or_else(CancellationToken::new);
+    let closed = closed.unwrap_or_default();
     let (outcomes, queue) = mpsc::channel(WINDOW);
     let collector = Outcomes::new(lines, progress.clone());
     let refused = collector.refused();
