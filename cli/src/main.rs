@@ -3,6 +3,11 @@
 //! A thin user of the library: each command is a file in `commands`, and does nothing that a
 //! program could not do with the same few calls.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "comments on arguments are help texts, which know no Markdown"
+)]
+
 mod cli;
 mod commands;
 mod connection;

@@ -50,7 +50,10 @@ async fn two_registrations_in_either_order_share_a_topic() {
     }
 }
 
-fn produce(topic: &str, records: &[(Option<&[u8]>, Option<&[u8]>)]) {
+/// The key and the value of a record.
+type KeyValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+fn produce(topic: &str, records: &[KeyValue<'_>]) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", shared().bootstrap())
         .create()
@@ -76,7 +79,7 @@ async fn poison_goes_to_the_dead_letters_and_the_rest_goes_on() {
     create(&format!("{topic}-dlq"), 1);
     let client = client(BrokerConfig::new());
     let garbage: Vec<u8> = (0..900_000_u32).map(|n| (n * 31 % 251) as u8).collect();
-    let bad: Vec<(Option<&[u8]>, Option<&[u8]>)> = vec![
+    let bad: Vec<KeyValue<'_>> = vec![
         (Some(b"k"), Some(b"null")),
         (None, Some(b"")),
         (Some(b"k"), None),
@@ -326,7 +329,7 @@ async fn a_handler_that_is_behind_pauses_and_misses_nothing() {
             let handled = handled.clone();
             async move {
                 let n = number(&event);
-                if n % 64 == 0 {
+                if n.is_multiple_of(64) {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 handled.add(n);

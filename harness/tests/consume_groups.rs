@@ -77,7 +77,10 @@ async fn come_and_go(assignment: Assignment) {
     tokio::time::sleep(Duration::from_secs(3)).await;
     done.store(true, Atomic::SeqCst);
     let published = loading.await.expect("published");
-    until("all", Duration::from_secs(30), || seen.distinct() == published).await;
+    until("all", Duration::from_secs(30), || {
+        seen.distinct() == published
+    })
+    .await;
     let stats: Vec<_> = members.iter().map(Client::reader_stats).collect();
     for member in members {
         member.shutdown(END).await;
@@ -88,7 +91,10 @@ async fn come_and_go(assignment: Assignment) {
         stats.iter().map(|s| s.rebalances).collect::<Vec<_>>()
     );
     assert_eq!(seen.total(), published, "handled twice");
-    assert_eq!(committed(&topic, &topic), i64::try_from(published).expect("few"));
+    assert_eq!(
+        committed(&topic, &topic),
+        i64::try_from(published).expect("few")
+    );
     publisher.shutdown(END).await;
 }
 

@@ -17,7 +17,7 @@ fn older() -> Setup {
         kafka.map_err(|error| format!("{error:#}"))
     });
     match kafka {
-        Ok(kafka) => Setup::kafka(&kafka.bootstrap(), kafka.admin().unwrap()),
+        Ok(kafka) => Setup::kafka(&kafka.bootstrap(), kafka.admin().expect("an admin client")),
         Err(error) => panic!("no Kafka {OLDER_VERSION} for this test: {error}"),
     }
 }

@@ -79,6 +79,13 @@ pub(crate) enum Input<R> {
     /// the next owner.
     Revoke,
     /// The subscription or the client stops: as [`Input::Revoke`].
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "a stop revokes; the simulation shows that both are the same"
+        )
+    )]
     Drain,
     /// The partition has been taken away: everything is forgotten, nothing may be committed.
     /// Also what the driver says when a drain took too long.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-pub use self::setup::Setup;
+pub use self::setup::{Setup, end};
 
 /// How a behaviour fails.
 pub type Failure = anyhow::Error;

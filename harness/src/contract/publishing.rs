@@ -51,7 +51,12 @@ pub fn samples() -> Result<Vec<(String, Event)>> {
 /// Its payload or additional fields are no JSON.
 pub fn copy(topic: &str, event: &Event) -> Result<Publish> {
     let raw = |text: &str| RawValue::from_string(text.to_owned());
-    let mut publish = Publish::new(topic, event.name())
+    // An event needs a name, which some of the samples do not have.
+    let name = match event.name() {
+        "" => "unnamed",
+        name => name,
+    };
+    let mut publish = Publish::new(topic, name)
         .id(event.id())
         .namespace(event.namespace())
         .parent_namespace(event.parent_namespace())
@@ -115,6 +120,7 @@ pub async fn every_sample_arrives_with_equal_fields(setup: &Setup) -> Result<()>
         // What the sample does not say, publishing adds.
         for (absent, added) in [
             (sent.id().is_empty(), "id"),
+            (sent.name().is_empty(), "name"),
             (sent.time().is_none(), "timestamp"),
         ] {
             if absent {

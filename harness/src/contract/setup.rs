@@ -155,7 +155,10 @@ pub(super) async fn publish_numbers(
 }
 
 /// Ends a client that has nothing left to do.
-pub(super) async fn end(client: &Client) -> Result<()> {
+///
+/// # Errors
+/// An event was not delivered.
+pub async fn end(client: &Client) -> Result<()> {
     let undelivered = client.shutdown(SOON).await;
     ensure!(undelivered.is_empty(), "not delivered: {undelivered:?}");
     Ok(())

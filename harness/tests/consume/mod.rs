@@ -34,7 +34,12 @@ pub(crate) fn wire(name: &str) -> String {
 }
 
 /// Publishes `from..to`, each with its number as `n` and one of 50 keys.
-pub(crate) async fn publish(client: &Client, topic: &str, name: &str, numbers: std::ops::Range<usize>) {
+pub(crate) async fn publish(
+    client: &Client,
+    topic: &str,
+    name: &str,
+    numbers: std::ops::Range<usize>,
+) {
     for n in numbers {
         let event = Publish::new(topic, name)
             .key(format!("k{}", n % 50))

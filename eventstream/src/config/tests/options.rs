@@ -149,7 +149,7 @@ fn librdkafkas_queue_is_larger_than_the_buffer() {
         new().buffer_bytes(1 << 38),
     ] {
         let producer = settings(&config).producer;
-        let number = |name: &str| property(&producer, name).map(|value| value.parse::<usize>());
+        let number = |name: &str| property(&producer, name).map(str::parse::<usize>);
         assert!(number("queue.buffering.max.messages").unwrap().unwrap() > config.buffer_events);
         assert!(
             number("queue.buffering.max.kbytes").unwrap().unwrap() * 1024 > config.buffer_bytes

@@ -146,6 +146,9 @@ const BATCH: usize = 512;
 const GRACE: Duration = Duration::from_millis(50);
 /// How long the poll sleeps when nothing happens; it is woken for everything that matters.
 const IDLE: Duration = Duration::from_millis(500);
+/// How long the last commit of partitions that are given up is tried, and how often.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
+const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 const REBUILD_MIN: Duration = Duration::from_secs(1);
 const REBUILD_MAX: Duration = Duration::from_secs(30);
 /// As long as the Go SDK waits before it joins again.
@@ -155,8 +158,9 @@ pub(super) struct Poller {
     group: Arc<Group>,
     handle: PollerHandle,
     commands: Receiver<ToPoller>,
-    consumer: BaseConsumer<PollerContext>,
+    /// Before the consumer, which must outlive it when a panic drops both.
     queue: ConsumerQueue,
+    consumer: BaseConsumer<PollerContext>,
     assigned: Vec<Assigned>,
     /// The partition of the last record: runs of one partition are the normal case.
     last: usize,
@@ -204,10 +208,6 @@ impl Poller {
         }
     }
 
-    #[expect(
-        clippy::result_large_err,
-        reason = "the receiver goes back to the caller"
-    )]
     fn start(
         group: &Arc<Group>,
         handle: &PollerHandle,
@@ -318,7 +318,7 @@ impl Poller {
                     Event::Assign(partitions) => other = Some(Event::Assign(partitions)),
                     Event::Revoke(partitions) => other = Some(Event::Revoke(partitions)),
                     Event::Committed(error, offsets) => {
-                        other = Some(Event::Committed(error, offsets))
+                        other = Some(Event::Committed(error, offsets));
                     }
                     Event::Error {
                         code,
@@ -653,7 +653,7 @@ impl Poller {
         let deadline = Instant::now() + timeout;
         self.tell(names, || ToPartition::Revoke);
         self.await_ended(names, deadline);
-        self.commit_watermarks(KafkaCommit::Sync);
+        self.commit_finally(deadline);
         let late: Vec<_> = self
             .assigned
             .iter()
@@ -754,8 +754,24 @@ impl Poller {
         }
     }
 
-    /// Commits every watermark that has moved.
-    fn commit_watermarks(&mut self, mode: KafkaCommit) {
+    /// Commits what the partitions have done before they are given up. A commit that was sent while
+    /// the group agrees anew waits at the broker behind this member's own request to join, and is
+    /// then refused as one of an older generation. It is sent again, for what is not committed is
+    /// handled twice.
+    fn commit_finally(&mut self, deadline: Instant) {
+        let mut again_until = None;
+        while !self.commit_watermarks(KafkaCommit::Sync) {
+            // From the first refusal, which may have taken long.
+            let until = *again_until.get_or_insert_with(|| Instant::now() + LAST_COMMIT);
+            if Instant::now() >= deadline.min(until) {
+                return;
+            }
+            std::thread::sleep(COMMIT_AGAIN);
+        }
+    }
+
+    /// Commits every watermark that has moved; `false` when that was refused.
+    fn commit_watermarks(&mut self, mode: KafkaCommit) -> bool {
         let offsets: Vec<_> = self
             .assigned
             .iter()
@@ -764,12 +780,14 @@ impl Poller {
                 (watermark > a.committed).then(|| (a.name.clone(), watermark))
             })
             .collect();
-        if !offsets.is_empty()
-            && self.commit(&offsets, mode)
-            && mode as i32 == KafkaCommit::Sync as i32
-        {
+        if offsets.is_empty() {
+            return true;
+        }
+        let ok = self.commit(&offsets, mode);
+        if ok && mode as i32 == KafkaCommit::Sync as i32 {
             self.confirm(&offsets);
         }
+        ok
     }
 
     fn commit(&mut self, offsets: &[(TopicPartition, i64)], mode: KafkaCommit) -> bool {
