@@ -1,5 +1,7 @@
 //! The tool as a process, on an embedded broker in another.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 mod audit;
 mod bench;
 mod demo;

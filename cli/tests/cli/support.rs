@@ -9,10 +9,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Long enough for two busy cores.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// The tool, with nothing of this process's environment that it would read.
-pub fn tool(args: &[&str]) -> Command {
+pub(crate) fn tool(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eventstream"));
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
@@ -26,28 +26,28 @@ pub fn tool(args: &[&str]) -> Command {
 
 /// How a process ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ended {
     /// Standard output as one JSON value for each line.
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         self.out.lines().map(parse).collect()
     }
 
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
         self
     }
 }
 
 /// Runs a command to its end with this standard input.
-pub fn run_command(mut command: Command, input: &str) -> Ended {
+pub(crate) fn run_command(mut command: Command, input: &str) -> Ended {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -62,12 +62,12 @@ pub fn run_command(mut command: Command, input: &str) -> Ended {
 }
 
 /// Runs the tool to its end.
-pub fn run(args: &[&str], input: &str) -> Ended {
+pub(crate) fn run(args: &[&str], input: &str) -> Ended {
     run_command(tool(args), input)
 }
 
 /// Waits for the end of a process whose outputs are piped.
-pub fn end(mut child: Child) -> Ended {
+pub(crate) fn end(mut child: Child) -> Ended {
     fn reader(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -97,19 +97,19 @@ pub fn end(mut child: Child) -> Ended {
     }
 }
 
-pub fn signal(child: &Child, signal: Signal) {
+pub(crate) fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
 }
 
 /// `eventstream broker` as a process.
-pub struct Broker {
+pub(crate) struct Broker {
     child: Child,
-    pub address: String,
+    pub(crate) address: String,
 }
 
 impl Broker {
     /// With these topics, each `name:partitions`.
-    pub fn start(topics: &[&str]) -> Self {
+    pub(crate) fn start(topics: &[&str]) -> Self {
         let mut args = vec!["broker"];
         args.extend(topics.iter().flat_map(|topic| ["--topic", topic]));
         let mut child = tool(&args).stdout(Stdio::piped()).spawn().unwrap();
@@ -124,18 +124,18 @@ impl Broker {
     }
 
     /// The tool on this broker.
-    pub fn tool(&self, args: &[&str]) -> Command {
+    pub(crate) fn tool(&self, args: &[&str]) -> Command {
         let mut command = tool(args);
         command.env("EVENTSTREAM_BROKERS", &self.address);
         command
     }
 
-    pub fn run(&self, args: &[&str], input: &str) -> Ended {
+    pub(crate) fn run(&self, args: &[&str], input: &str) -> Ended {
         run_command(self.tool(args), input)
     }
 
     /// The tool on this broker, running.
-    pub fn spawn(&self, args: &[&str]) -> Child {
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
         self.tool(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -146,14 +146,14 @@ impl Broker {
 
     /// Publishes these lines to a topic, all of which have to be stored.
     #[track_caller]
-    pub fn publish(&self, topic: &str, lines: &str) {
+    pub(crate) fn publish(&self, topic: &str, lines: &str) {
         self.run(&["publish", "--topic", topic, "--name", "tested"], lines)
             .expect(0);
     }
 
     /// Everything in a topic of this many records.
     #[track_caller]
-    pub fn read(&self, topic: &str, count: usize) -> Vec<Value> {
+    pub(crate) fn read(&self, topic: &str, count: usize) -> Vec<Value> {
         let count = count.to_string();
         let args = [
             "subscribe",
@@ -168,7 +168,7 @@ impl Broker {
     }
 
     /// Ends it with SIGTERM.
-    pub fn stop(mut self) -> i32 {
+    pub(crate) fn stop(mut self) -> i32 {
         signal(&self.child, Signal::SIGTERM);
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
@@ -183,7 +183,7 @@ impl Drop for Broker {
 }
 
 /// `count` payload-only lines with their number.
-pub fn numbered(count: usize) -> String {
+pub(crate) fn numbered(count: usize) -> String {
     (0..count)
         .map(|n| format!("{{\"payload\":{{\"n\":{n}}}}}\n"))
         .collect()
