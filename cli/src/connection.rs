@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use clap::Args;
 use eventstream::{
-    BrokerConfig, Client, ClientBuilder, Error, ErrorKind, Fault, LogMode, SaslMechanism, Secret,
-    Stream,
+    BrokerConfig, Client, Error, ErrorKind, Fault, LogMode, SaslMechanism, Secret, Stream,
 };
 
 use crate::exit::Usage;
+use crate::output::EventLines;
 
 const DEFAULT_BROKERS: &str = "127.0.0.1:9092";
 
 /// What every command takes.
 #[derive(Args, Clone)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the help shows these texts as they stand"
+)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
     /// kafka, embedded (a broker inside this process), stdout or none [default: kafka]
@@ -41,7 +45,7 @@ pub(crate) struct Connection {
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<String>,
     /// scram-sha-512, scram-sha-256 or plain; implies TLS
-    #[arg(long, global = true, value_name = "MECHANISM")]
+    #[arg(long, global = true, value_name = "MECHANISM", value_parser = mechanism)]
     sasl_mechanism: Option<SaslMechanism>,
     /// SASL user name
     #[arg(long, global = true, value_name = "NAME")]
@@ -83,15 +87,6 @@ impl Connection {
 
     /// A client that connects in the background.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        self.build(self.builder()?)
-    }
-
-    /// A client with more than the options say: `builder`, then `build`.
-    pub(crate) fn build(&self, builder: ClientBuilder) -> anyhow::Result<Client> {
-        builder.build().map_err(usage)
-    }
-
-    pub(crate) fn builder(&self) -> anyhow::Result<ClientBuilder> {
         let stream = self.stream()?;
         let given = self.brokers.clone().or_else(|| variable("BROKERS"));
         let brokers = match stream {
@@ -104,11 +99,17 @@ impl Connection {
             .map(str::trim)
             .filter(|broker| !broker.is_empty());
         let prefix = self.prefix.clone().or_else(|| variable("PREFIX"));
-        Ok(Client::builder(stream)
+        let mut builder = Client::builder(stream);
+        if stream == Stream::Stdout {
+            builder = builder.writer(EventLines);
+        }
+        builder
             .brokers(brokers)
             .prefix(prefix.unwrap_or_default())
             .config(self.broker_config()?)
-            .name("eventstream-cli"))
+            .name("eventstream-cli")
+            .build()
+            .map_err(usage)
     }
 
     pub(crate) fn stream(&self) -> anyhow::Result<Stream> {
@@ -235,6 +236,13 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "must be a number of seconds above 0".to_owned())
+}
+
+fn mechanism(word: &str) -> Result<SaslMechanism, String> {
+    word.parse().map_err(|error: Error| {
+        let allowed = error.faults().first().map(|fault| fault.allowed.clone());
+        allowed.unwrap_or_default()
+    })
 }
 
 fn property(text: &str) -> Result<(String, String), String> {

@@ -18,6 +18,29 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Standard output as the `stdout` stream's: there is nothing to bring in order when its reader has
+/// gone, so that ends the process, quietly.
+pub(crate) struct EventLines;
+
+impl EventLines {
+    fn quiet<T>(done: io::Result<T>) -> io::Result<T> {
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            done => done,
+        }
+    }
+}
+
+impl Write for EventLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::quiet(io::stdout().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::quiet(io::stdout().flush())
+    }
+}
+
 /// Standard output for many lines, written by a thread of its own: a reader that is slow or gone
 /// must not hold up the runtime, on whose workers signals and handlers run.
 #[derive(Clone)]

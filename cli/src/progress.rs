@@ -1,11 +1,29 @@
 //! What standard error shows while a command works: a bar on a terminal, nothing elsewhere.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::output;
+
+/// Events per second since the start: at these speeds the latest of them say nothing.
+fn rate(state: &ProgressState) -> f64 {
+    state.pos() as f64 / state.elapsed().as_secs_f64().max(0.001)
+}
+
+fn push_rate(state: &ProgressState, out: &mut dyn Write) {
+    // A text takes everything.
+    let _ = write!(out, "{:.0}/s", rate(state));
+}
+
+fn push_left(state: &ProgressState, out: &mut dyn Write) {
+    let events = state.len().unwrap_or(0).saturating_sub(state.pos());
+    let seconds = events as f64 / rate(state).max(0.001);
+    let left = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    let _ = write!(out, "{:#}", HumanDuration(left));
+}
 
 /// A progress bar, hidden unless standard error is a terminal of its own.
 #[derive(Clone)]
@@ -13,8 +31,8 @@ pub(crate) struct Progress {
     bar: ProgressBar,
 }
 
-const COUNTED: &str = "{bar:30} {human_pos}/{human_len} events  {per_sec}  {eta} left";
-const UNCOUNTED: &str = "{spinner} {human_pos} events  {per_sec}  {elapsed}";
+const COUNTED: &str = "{bar:30} {human_pos}/{human_len} events  {rate}  {left} left";
+const UNCOUNTED: &str = "{spinner} {human_pos} events  {rate}  {elapsed}";
 
 impl Progress {
     /// A bar towards `total` events, or a plain count where nobody knows how many come.
@@ -31,7 +49,11 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(total, target);
         let template = if total.is_some() { COUNTED } else { UNCOUNTED };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            bar.set_style(
+                style
+                    .with_key("rate", push_rate)
+                    .with_key("left", push_left),
+            );
         }
         if total.is_none() && !bar.is_hidden() {
             bar.enable_steady_tick(Duration::from_millis(200));

@@ -33,6 +33,8 @@ struct Failure {
     message: String,
     /// The brokers do not let this client in: there is no use in going on.
     refused: bool,
+    /// The line is at fault, not the broker or the time.
+    is_its_own: bool,
 }
 
 impl Failure {
@@ -41,6 +43,7 @@ impl Failure {
             kind: error.kind().as_str(),
             message: crate::exit::chain(error),
             refused: error.kind() == ErrorKind::Authentication,
+            is_its_own: false,
         }
     }
 }
@@ -62,6 +65,7 @@ impl Outcome {
             kind: bad.kind,
             message: bad.message,
             refused: false,
+            is_its_own: true,
         });
         Self { line, state }
     }
@@ -83,6 +87,15 @@ pub(super) struct Outcomes {
     lines: Option<Lines>,
     progress: Progress,
     refused: CancellationToken,
+    /// The latest failure that is not its line's own fault. What follows it for the same reason is
+    /// told in one line: a broker that is away fails events by the thousand.
+    repeated: Option<Repeated>,
+}
+
+struct Repeated {
+    message: String,
+    first: u64,
+    last: u64,
 }
 
 /// How it all went.
@@ -128,6 +141,7 @@ impl Outcomes {
             lines,
             progress,
             refused: CancellationToken::new(),
+            repeated: None,
         }
     }
 
@@ -136,13 +150,14 @@ impl Outcomes {
         self.refused.clone()
     }
 
-    pub(super) async fn collect(self, mut queue: mpsc::Receiver<Outcome>) -> Summary {
+    pub(super) async fn collect(mut self, mut queue: mpsc::Receiver<Outcome>) -> Summary {
         let mut summary = Summary::default();
         while let Some(Outcome { line, state }) = queue.recv().await {
             let failure = match state {
                 State::Accepted { mut receipt, key } => match (&mut receipt).await {
                     Ok(delivery) => {
                         summary.stored += 1;
+                        self.say_repeated();
                         self.tell(&Told::Stored {
                             line,
                             id: receipt.id(),
@@ -167,20 +182,47 @@ impl Outcomes {
             summary.failed += 1;
             self.fail(line, &failure).await;
         }
+        self.say_repeated();
         if let Some(lines) = self.lines {
             summary.output = lines.finish().await.err();
         }
         summary
     }
 
-    async fn fail(&self, line: u64, failure: &Failure) {
+    async fn fail(&mut self, line: u64, failure: &Failure) {
         if failure.refused {
             self.refused.cancel();
         }
         let Failure { kind, message, .. } = failure;
-        self.progress.say(&format!("line {line}: {message}"));
+        self.say(line, failure);
         let error = ToldError { kind, message };
         self.tell(&Told::Failed { line, error }).await;
+    }
+
+    fn say(&mut self, line: u64, failure: &Failure) {
+        match &mut self.repeated {
+            Some(repeated) if !failure.is_its_own && repeated.message == failure.message => {
+                repeated.last = line;
+                return;
+            }
+            _ => self.say_repeated(),
+        }
+        self.progress
+            .say(&format!("line {line}: {}", failure.message));
+        self.repeated = (!failure.is_its_own).then(|| Repeated {
+            message: failure.message.clone(),
+            first: line,
+            last: line,
+        });
+    }
+
+    fn say_repeated(&mut self) {
+        if let Some(Repeated { first, last, .. }) = self.repeated.take()
+            && last > first
+        {
+            self.progress
+                .say(&format!("lines {} to {last}: the same", first + 1));
+        }
     }
 
     async fn tell(&self, told: &Told<'_>) {

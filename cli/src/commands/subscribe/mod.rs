@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 use eventstream::{
-    Context, EventName, GroupId, Ordering, RawRecord, Retry, StartOffset, Subscribe, Topic,
+    Context, EventName, GroupId, Ordering, RawRecord, Retry, StartOffset, Stream, Subscribe, Topic,
 };
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Connection, seconds};
 use crate::exit::{Exit, Usage};
@@ -33,7 +34,7 @@ pub(crate) struct Args {
     names: Vec<EventName>,
     /// Where to start when the group has no committed offset: tail, head, an offset, or an
     /// RFC 3339 time
-    #[arg(long, value_name = "WHERE", default_value = "tail", value_parser = start)]
+    #[arg(long, value_name = "WHERE", default_value = "tail", allow_hyphen_values = true, value_parser = start)]
     from: StartOffset,
     /// End after so many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -86,6 +87,8 @@ Examples:
 
 /// How long a subscription may take to end: to finish its lines, commit and leave the group.
 const STOP: Duration = Duration::from_secs(10);
+/// How long the end waits for whoever reads the lines.
+const GRACE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(
     args: Args,
@@ -101,22 +104,31 @@ pub(crate) async fn run(
         activity: Arc::clone(&activity),
         format,
         at_once: at_once(&args)?.map(Semaphore::new),
+        given_up: CancellationToken::new(),
     });
     let asked = watch::reach(&client, &args.topic, connection.patience());
     let Some(found) = interrupt.or(asked).await else {
         return Ok(end_of(&args, End::Interrupted, 0));
     };
-    activity.topic_is_missing(!found?);
+    let delivers = matches!(connection.stream()?, Stream::Kafka | Stream::Embedded);
+    if !found? || !delivers {
+        // Nothing will be assigned that the time could run from.
+        activity.start();
+    }
     let ended = lines.ended().clone();
     let subscription = client.register(subscribe(&args, &printer)).await?;
     let end = watch::until_end(&subscription, &activity, &ended, args.idle, interrupt).await;
+    let given_up = printer.given_up.clone();
+    let patience = tokio::spawn(async move {
+        tokio::time::sleep(GRACE).await;
+        given_up.cancel();
+    });
     subscription.stop(STOP).await;
     client.shutdown(STOP).await;
-    let written = match tokio::time::timeout(Duration::from_secs(1), lines.finish()).await {
-        Ok(written) => written,
-        // Somebody still holds a slow pipe open: what is not written is not acknowledged.
-        Err(_) => Ok(()),
-    };
+    patience.abort();
+    // What a reader that does not read leaves unwritten is not acknowledged either.
+    let written = tokio::time::timeout(GRACE, lines.finish()).await;
+    let written = written.unwrap_or(Ok(()));
     let end = end?;
     written?;
     Ok(end_of(&args, end, activity.lines()))
@@ -227,6 +239,8 @@ struct Printer {
     activity: Arc<Activity>,
     format: Format,
     at_once: Option<Semaphore>,
+    /// The end waits no longer for a reader that does not read.
+    given_up: CancellationToken,
 }
 
 impl Printer {
@@ -236,7 +250,10 @@ impl Printer {
             Some(semaphore) => semaphore.acquire().await.ok(),
             None => None,
         };
-        self.lines.write(text).await?;
+        tokio::select! {
+            written = self.lines.write(text) => written?,
+            () = self.given_up.cancelled() => return Err(NotWritten),
+        }
         self.activity.line();
         Ok(())
     }

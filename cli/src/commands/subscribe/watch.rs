@@ -36,15 +36,9 @@ impl Activity {
         self.lines.load(Ordering::Relaxed)
     }
 
-    /// Without the topic there is nothing to be assigned: then the time runs from here.
-    pub(super) fn topic_is_missing(&self, missing: bool) {
-        if missing {
-            self.touch(Instant::now());
-        }
-    }
-
-    fn touch(&self, at: Instant) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    /// Lets the silence count from now on.
+    pub(super) fn start(&self) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     fn latest(&self) -> Option<Instant> {
@@ -103,7 +97,7 @@ pub(super) async fn until_end(
         }
         let lines = activity.lines();
         if lines > seen || (health.assigned && !assigned) {
-            activity.touch(Instant::now());
+            activity.start();
         }
         seen = lines;
         assigned |= health.assigned;

@@ -1,0 +1,14 @@
+//! The tool as a process, on an embedded broker in another.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod audit;
+mod bench;
+mod demo;
+mod endings;
+mod metadata;
+mod publish;
+mod round_trip;
+mod subscribe;
+mod support;
+mod usage;

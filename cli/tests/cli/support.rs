@@ -1,0 +1,190 @@
+//! Running the tool, and the broker it talks to.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Long enough for two busy cores.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// The tool, with nothing of this process's environment that it would read.
+pub(crate) fn tool(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eventstream"));
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("EVENTSTREAM_") || name_text.starts_with("APP_EVENT_STREAM_") {
+            command.env_remove(&name);
+        }
+    }
+    command.args(args);
+    command
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    /// Standard output as one JSON value for each line.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        self.out.lines().map(parse).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
+        self
+    }
+}
+
+/// Runs a command to its end with this standard input.
+pub(crate) fn run_command(mut command: Command, input: &str) -> Ended {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    // A command that does not read its input closes it.
+    std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    end(child)
+}
+
+/// Runs the tool to its end.
+pub(crate) fn run(args: &[&str], input: &str) -> Ended {
+    run_command(tool(args), input)
+}
+
+/// Waits for the end of a process whose outputs are piped.
+pub(crate) fn end(mut child: Child) -> Ended {
+    fn reader(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut from) = from {
+                from.read_to_end(&mut bytes).unwrap();
+            }
+            String::from_utf8(bytes).unwrap()
+        })
+    }
+    let (out, err) = (reader(child.stdout.take()), reader(child.stderr.take()));
+    let deadline = Instant::now() + SOON;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            let (out, err) = (out.join().unwrap(), err.join().unwrap());
+            panic!("still running after {SOON:?}:\n{out}\n{err}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    Ended {
+        code: status.code().unwrap_or(-1),
+        out: out.join().unwrap(),
+        err: err.join().unwrap(),
+    }
+}
+
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+}
+
+/// `eventstream broker` as a process.
+pub(crate) struct Broker {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Broker {
+    /// With these topics, each `name:partitions`.
+    pub(crate) fn start(topics: &[&str]) -> Self {
+        let mut args = vec!["broker"];
+        args.extend(topics.iter().flat_map(|topic| ["--topic", topic]));
+        let mut child = tool(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut address = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut address)
+            .unwrap();
+        Self {
+            child,
+            address: address.trim().to_owned(),
+        }
+    }
+
+    /// The tool on this broker.
+    pub(crate) fn tool(&self, args: &[&str]) -> Command {
+        let mut command = tool(args);
+        command.env("EVENTSTREAM_BROKERS", &self.address);
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str], input: &str) -> Ended {
+        run_command(self.tool(args), input)
+    }
+
+    /// The tool on this broker, running.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        self.tool(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Publishes these lines to a topic, all of which have to be stored.
+    #[track_caller]
+    pub(crate) fn publish(&self, topic: &str, lines: &str) {
+        self.run(&["publish", "--topic", topic, "--name", "tested"], lines)
+            .expect(0);
+    }
+
+    /// Everything in a topic of this many records.
+    #[track_caller]
+    pub(crate) fn read(&self, topic: &str, count: usize) -> Vec<Value> {
+        let count = count.to_string();
+        let args = [
+            "subscribe",
+            "--topic",
+            topic,
+            "--from",
+            "head",
+            "--count",
+            &count,
+        ];
+        self.run(&args, "").expect(0).lines()
+    }
+
+    /// Ends it with SIGTERM.
+    pub(crate) fn stop(mut self) -> i32 {
+        signal(&self.child, Signal::SIGTERM);
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Stopped already, or killed here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `count` payload-only lines with their number.
+pub(crate) fn numbered(count: usize) -> String {
+    (0..count)
+        .map(|n| format!("{{\"payload\":{{\"n\":{n}}}}}\n"))
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! Options, help and secrets.
+
+use crate::support::{Broker, run, run_command, tool};
+
+#[test]
+fn wrong_usage_names_the_option_the_value_and_what_is_allowed() {
+    for (args, told) in [
+        ("", "Usage"),
+        ("frobnicate", "frobnicate"),
+        ("publish", "--topic"),
+        ("publish --topic a..b", "runs of A-Z a-z 0-9"),
+        ("publish --topic t --name=-x-", "runs of A-Z a-z 0-9"),
+        (
+            "subscribe --topic t --from -1",
+            "must be tail, head, an offset from 0",
+        ),
+        (
+            "subscribe --topic t --from yesterday",
+            "must be tail, head, an offset from 0",
+        ),
+        ("subscribe --topic t --count 0", "--count"),
+        ("subscribe --topic t --idle no", "number of seconds"),
+        ("subscribe --topic t --output xml", "xml"),
+        (
+            "subscribe --topic t --ordering serial --concurrency 2",
+            "must be 1",
+        ),
+        ("metadata -X foo", "key=value"),
+        (
+            "metadata -X fetch.min.byte=1",
+            "did you mean fetch.min.bytes",
+        ),
+        ("metadata --brokers nohost", "--brokers \"nohost\""),
+        (
+            "metadata --sasl-mechanism foo",
+            "scram-sha-512, scram-sha-256, plain",
+        ),
+        (
+            "metadata --sasl-mechanism plain --sasl-username u",
+            "--sasl-password",
+        ),
+        ("metadata --publish-timeout 0", "above 0"),
+        ("metadata --ca-file /no/such", "--ca-file \"/no/such\""),
+        ("metadata --stream foo", "kafka, embedded, stdout, none"),
+        ("metadata --config /no/such", "/no/such"),
+        ("metadata --prefix a$", "--prefix \"a$\""),
+        ("audit --category x", "actorType"),
+        ("bench publish --events 0", "--events"),
+        ("broker --nodes 11", "--nodes"),
+        ("completions csh", "csh"),
+    ] {
+        let words: Vec<_> = args.split_whitespace().collect();
+        let ended = run(&words, "").expect(2);
+        assert!(ended.err.contains(told), "{args}: {}", ended.err);
+        assert_eq!(ended.out, "", "{args}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_wrong_usage_and_an_empty_one_is_none() {
+    let mut command = tool(&["metadata"]);
+    command.env("EVENTSTREAM_STREAM", "carrier-pigeon");
+    let ended = run_command(command, "").expect(2);
+    assert!(
+        ended.err.contains("kafka, embedded, stdout, none"),
+        "{}",
+        ended.err
+    );
+    let mut command = tool(&["metadata"]);
+    command
+        .env("EVENTSTREAM_STREAM", "none")
+        .env("EVENTSTREAM_CONFIG", "");
+    run_command(command, "").expect(0);
+}
+
+#[test]
+fn help_has_examples_and_goes_to_standard_output() {
+    for command in [
+        "demo",
+        "publish",
+        "subscribe",
+        "audit",
+        "metadata",
+        "bench",
+        "broker",
+        "completions",
+    ] {
+        let ended = run(&[command, "--help"], "").expect(0);
+        assert!(ended.out.contains("Examples:\n"), "{command}");
+        assert!(
+            ended.out.contains(&format!("eventstream {command}")),
+            "{command}"
+        );
+    }
+    assert!(
+        run(&["--version"], "")
+            .expect(0)
+            .out
+            .starts_with("eventstream ")
+    );
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = run(&["completions", shell], "").expect(0).out;
+        assert!(
+            script.contains("subscribe") && script.contains("dead-letter"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    const SECRET: &str = "correct-horse-battery";
+    let sasl = [
+        "--sasl-mechanism",
+        "plain",
+        "--sasl-username",
+        "u",
+        "--log",
+        "debug",
+    ];
+    let args = [
+        &["metadata", "--brokers", "127.0.0.1:1", "--timeout", "1"],
+        &sasl[..],
+    ]
+    .concat();
+    let mut with_variable = tool(&args);
+    with_variable.env("EVENTSTREAM_SASL_PASSWORD", SECRET);
+    let with_option = tool(&[&args[..], &["--sasl-password", SECRET]].concat());
+    let with_property = tool(&[&args[..], &["-X", &format!("sasl.password={SECRET}")]].concat());
+    let mut help = tool(&["metadata", "--help"]);
+    help.env("EVENTSTREAM_SASL_PASSWORD", SECRET);
+    for command in [with_variable, with_option, with_property, help] {
+        let ended = run_command(command, "");
+        assert!(!ended.err.contains(SECRET), "{}", ended.err);
+        assert!(!ended.out.contains(SECRET), "{}", ended.out);
+    }
+}
+
+#[test]
+fn options_win_over_variables_and_those_over_the_file() {
+    let broker = Broker::start(&[]);
+    let mut file = std::env::temp_dir();
+    file.push(format!("eventstream-cli-{}.toml", std::process::id()));
+    std::fs::write(&file, "message_max_bytes = 2000\nbuffer_bytes = 1000000\n").unwrap();
+    let line = format!(
+        "{{\"name\":\"n\",\"payload\":{{\"x\":\"{}\"}}}}\n",
+        "x".repeat(2500)
+    );
+    let path = file.to_str().unwrap();
+    let args = ["publish", "--topic", "t", "--config", path];
+    broker.run(&args, &line).expect(1);
+    let mut command = broker.tool(&args);
+    command.env("EVENTSTREAM_MESSAGE_MAX_BYTES", "3000");
+    run_command(command, &line).expect(0);
+    broker
+        .run(
+            &[&args[..], &["-X", "message.max.bytes=3000"]].concat(),
+            &line,
+        )
+        .expect(0);
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_prefix_stands_before_topics_and_groups() {
+    let broker = Broker::start(&["p.t:1"]);
+    broker
+        .run(
+            &["publish", "--prefix", "p", "--topic", "t", "--name", "n"],
+            "{}",
+        )
+        .expect(0);
+    let lines = broker.read("p.t", 1);
+    assert_eq!(lines[0]["topic"], "p.t");
+    let mut command = broker.tool(&[
+        "subscribe",
+        "--topic",
+        "t",
+        "--from",
+        "head",
+        "--count",
+        "1",
+    ]);
+    command.env("EVENTSTREAM_PREFIX", "p");
+    assert_eq!(run_command(command, "").expect(0).lines()[0]["topic"], "t");
+}
