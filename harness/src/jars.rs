@@ -95,8 +95,8 @@ impl Jars {
         self.libs().join("*").display().to_string()
     }
 
-    /// Kafka 4 logs through log4j 2 and has the new group protocol on by default.
-    pub(crate) fn is_4_or_newer(&self) -> bool {
+    /// Whether this version logs through log4j 2; older ones log through log4j 1.
+    pub(crate) fn has_log4j2(&self) -> bool {
         major(&self.version) >= 4
     }
 

@@ -99,7 +99,7 @@ impl KafkaBuilder {
             .secured
             .then(|| self.prepare_security(data.path()))
             .transpose()?;
-        let nodes = self.lay_out_nodes(&jars, data.path(), security.as_ref())?;
+        let nodes = self.lay_out_nodes(data.path(), security.as_ref())?;
         let credentials = security.as_ref().map(|(_, credentials)| credentials);
         storage::format_all(&jars, &nodes, credentials)?;
         for node in &nodes {
@@ -128,7 +128,6 @@ impl KafkaBuilder {
 
     fn lay_out_nodes(
         &self,
-        jars: &Jars,
         data: &Path,
         security: Option<&(Certificates, Credentials)>,
     ) -> Result<Vec<Node>> {
@@ -142,13 +141,8 @@ impl KafkaBuilder {
         for (id, listeners) in (1_i32..).zip(listeners) {
             let folder = data.join(format!("node-{id}"));
             fs::create_dir_all(&folder)?;
-            let mut properties = server_properties(
-                id,
-                &folder.join("data"),
-                &listeners,
-                &controllers,
-                jars.is_4_or_newer(),
-            );
+            let mut properties =
+                server_properties(id, &folder.join("data"), &listeners, &controllers);
             properties.insert(
                 "auto.create.topics.enable".to_owned(),
                 self.auto_create_topics.to_string(),

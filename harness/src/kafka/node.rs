@@ -166,7 +166,7 @@ impl Node {
 
 /// Tells the logging library of this version of Kafka where its configuration is.
 pub(crate) fn logging_option(jars: &Jars, folder: &Path) -> String {
-    if jars.is_4_or_newer() {
+    if jars.has_log4j2() {
         format!(
             "-Dlog4j2.configurationFile={}",
             folder.join("log4j2.properties").display()

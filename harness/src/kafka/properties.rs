@@ -53,14 +53,13 @@ impl Listeners {
     }
 }
 
-/// What all nodes have, secured or not. The new group protocol (KIP-848) is on by default since Kafka 4, which warns
-/// where it is asked for; Kafka 3 has it on demand. A version of Kafka that does not know a name only warns.
+/// What all nodes have, secured or not. A version of Kafka that does not know a name only warns. The new group protocol
+/// (KIP-848) needs nothing here: Kafka 4 has it on, and librdkafka does not speak the preview that Kafka 3 has.
 pub(crate) fn server_properties(
     id: i32,
     data: &Path,
     listeners: &Listeners,
     controllers: &[u16],
-    new_groups_by_default: bool,
 ) -> BTreeMap<String, String> {
     let mut properties = BTreeMap::new();
     let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
@@ -110,12 +109,6 @@ pub(crate) fn server_properties(
         "share.coordinator.state.topic.min.isr",
     ] {
         set(name, in_sync.to_string());
-    }
-    if !new_groups_by_default {
-        set(
-            "group.coordinator.rebalance.protocols",
-            "classic,consumer".to_owned(),
-        );
     }
     for (name, value) in FAST {
         set(name, (*value).to_owned());
