@@ -139,8 +139,9 @@ async fn subscribe(
 ) -> anyhow::Result<Vec<Subscription>> {
     line("2. Groups consume them. `rewards` has a handler for each of three event names, one of")?;
     line(
-        "   which fails twice for one event and refuses another; `analytics` takes all there is.\n",
+        "   which fails twice for one event (the next of its key waits) and one of which refuses",
     )?;
+    line("   an event for good; `analytics` takes all there is.\n")?;
     let subscribes = [
         handlers::rewards(happened.clone()),
         handlers::analytics(happened.clone()),

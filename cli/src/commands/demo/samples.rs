@@ -88,7 +88,13 @@ pub(super) const EVENTS: &[Sample] = &[
         r#"{"quest":"dragon","gold":900}"#,
         Fate::Retried,
     ),
-    Sample::new(PLAYER, "levelUp", "cem", r#"{"level":31}"#, Fate::Handled),
+    Sample::new(
+        PLAYER,
+        "questDone",
+        "cem",
+        r#"{"quest":"goblins","gold":30}"#,
+        Fate::Handled,
+    ),
     Sample::new(
         PLAYER,
         "itemBought",
