@@ -131,7 +131,8 @@ impl Subscribe {
     }
 
     /// A handler for the events of one name. Several names in one registration share everything
-    /// else that is set here.
+    /// else that is set here, the order too: an event whose handler fails holds back what comes
+    /// after it in its partition or key, whatever its name.
     pub fn on<F, Fut, E>(mut self, event_name: impl Into<String>, handler: F) -> Self
     where
         F: Fn(Context, Event) -> Fut + Send + Sync + 'static,
@@ -296,6 +297,18 @@ impl Subscribe {
                 "at least one handler is required: `on`, `callback`, `on_raw` or `callback_raw`",
             )
         }));
+        for (at, (event_name, _)) in self.handlers.iter().enumerate() {
+            let twice = self.handlers[..at]
+                .iter()
+                .any(|(name, _)| name == event_name);
+            if twice && !event_name.is_empty() {
+                keep(Some(Fault::new(
+                    "on",
+                    event_name,
+                    "has a handler in this registration already: register twice for two workers",
+                )));
+            }
+        }
         if let StartOffset::At(n) = self.offset
             && n < 0
         {

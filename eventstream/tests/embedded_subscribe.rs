@@ -74,6 +74,45 @@ async fn two_names_of_one_group_get_all_their_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn order_within_a_key_holds_over_event_names_and_retries() {
+    let client = client();
+    for name in ["first", "second", "first", "second"] {
+        publish(&client, "t", name, 1).await;
+    }
+    let (seen, mut handled) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |name: &'static str| {
+        let seen = seen.clone();
+        move |ctx: Context, _: Event| {
+            let seen = seen.clone();
+            async move {
+                if name == "first" && ctx.attempt() < 3 {
+                    return Err(std::io::Error::other("not yet"));
+                }
+                seen.send(name).map_err(std::io::Error::other)
+            }
+        }
+    };
+    let retry = eventstream::Retry::forever()
+        .backoff(eventstream::Backoff::default().initial(Duration::from_millis(20)));
+    let _subscription = client
+        .register(
+            Subscribe::new("t")
+                .group_id("g")
+                .offset(StartOffset::Head)
+                .retry(retry)
+                .on("first", handler("first"))
+                .on("second", handler("second")),
+        )
+        .await
+        .unwrap();
+    for expected in ["first", "second", "first", "second"] {
+        let next = tokio::time::timeout(Duration::from_secs(10), handled.recv()).await;
+        assert_eq!(next.unwrap(), Some(expected));
+    }
+    client.shutdown(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failing_handler_is_tried_again_then_dead_lettered() {
     let client = client();
     publish(&client, "t", "a", 20).await;

@@ -425,7 +425,7 @@ impl Driver {
                 Some(serial) => serial.acquire().await.ok(),
                 None => None,
             };
-            let result = finished(invoke(&route.handler, context, record)).await;
+            let result = finished(invoke(&route, context, record)).await;
             settle(ticket, id, result, &rejection)
         });
         if let Ordering::PerKey(_) = ordering {
@@ -768,7 +768,11 @@ async fn sleep_until(deadline: Option<Instant>) {
 type Call = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
 /// Calls a handler, which may panic already here.
-fn invoke(handler: &Handler, context: Context, record: Arc<Record>) -> Result<Call, String> {
+fn invoke(route: &Route, context: Context, record: Arc<Record>) -> Result<Call, String> {
+    let name = record.event.as_ref().map(crate::event::Event::name);
+    let Some(handler) = route.handlers.pick(name) else {
+        return Err("the route has no handler for the event".to_owned());
+    };
     let call = AssertUnwindSafe(|| match handler {
         Handler::Event(f) => match record.event.clone() {
             Some(event) => f(context, event),

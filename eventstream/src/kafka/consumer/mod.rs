@@ -38,7 +38,7 @@ use tokio_util::task::TaskTracker;
 
 use self::counters::Counters;
 use self::group::{Group, GroupEnv};
-use self::routes::{Registration, Route, TopicRoutes, serial};
+use self::routes::{Handlers, Registration, Route, TopicRoutes, serial};
 use super::config::ClientConfigs;
 use super::context::Reporter;
 use super::producer::Producer;
@@ -243,11 +243,10 @@ impl Consumers {
                 .or_insert_with(TopicRoutes::default);
             topic.on_unmatched = options.on_unmatched;
             topic.on_undecodable = on_undecodable;
-            for (name, handler) in subscribe.routes() {
+            for handlers in handlers_of(subscribe) {
                 topic.routes.push(Arc::new(Route {
                     id: RouteId(self.numbers.fetch_add(1, Atomic::Relaxed)),
-                    name,
-                    handler,
+                    handlers,
                     options: RouteOptions {
                         ordering: options.ordering,
                         retry: options.effective_retry(),
@@ -312,6 +311,22 @@ impl Drop for Consumers {
             group.stop(group.env.drain_timeout());
         }
     }
+}
+
+/// The handlers of a registration by the routes they make: all named ones are one.
+fn handlers_of(subscribe: &CheckedSubscribe) -> Vec<Handlers> {
+    let mut named = Vec::new();
+    let mut routes = Vec::new();
+    for (name, handler) in subscribe.routes() {
+        match name {
+            Some(name) => named.push((name, handler)),
+            None => routes.push(Handlers::Any(handler)),
+        }
+    }
+    if !named.is_empty() {
+        routes.push(Handlers::Named(named));
+    }
+    routes
 }
 
 fn disagrees(field: &str, asked: &dyn std::fmt::Debug, has: &dyn std::fmt::Debug) -> Fault {

@@ -15,14 +15,48 @@ use crate::handler::Handler;
 use crate::name::{EventName, Topic};
 use crate::subscribe::{OnDeadLetter, OnSubscriptionError};
 
-/// One handler of a registration.
+/// The handlers of a registration that share its order: those for its names, or one for all names.
 pub(super) struct Route {
     pub(super) id: RouteId,
-    /// `None` matches every name.
-    pub(super) name: Option<EventName>,
-    pub(super) handler: Handler,
+    pub(super) handlers: Handlers,
     pub(super) options: RouteOptions,
     pub(super) registration: Arc<Registration>,
+}
+
+/// Which handler an event of a route goes to.
+pub(super) enum Handlers {
+    /// By name, each name once. They are one route, because the order of a key holds over names.
+    Named(Vec<(EventName, Handler)>),
+    Any(Handler),
+}
+
+impl Handlers {
+    /// The handler for a name among the named ones.
+    fn named(&self, name: &str) -> Option<&Handler> {
+        match self {
+            Self::Named(handlers) => handlers
+                .iter()
+                .find(|(for_name, _)| for_name.as_str() == name)
+                .map(|(_, handler)| handler),
+            Self::Any(_) => None,
+        }
+    }
+
+    /// The handler for a record of this route; `name` is its event's.
+    pub(super) fn pick(&self, name: Option<&str>) -> Option<&Handler> {
+        match self {
+            Self::Named(_) => self.named(name?),
+            Self::Any(handler) => Some(handler),
+        }
+    }
+
+    fn is_any(&self) -> bool {
+        matches!(self, Self::Any(_))
+    }
+
+    fn is_any_raw(&self) -> bool {
+        matches!(self, Self::Any(handler) if handler.is_raw())
+    }
 }
 
 /// What the routes of one registration share.
@@ -125,19 +159,15 @@ impl RouteTable {
 impl TopicRoutes {
     /// Whether any route needs the envelope to be decoded.
     pub(super) fn needs_decoding(&self) -> bool {
-        self.routes
-            .iter()
-            .any(|route| route.name.is_some() || !route.handler.is_raw())
+        self.routes.iter().any(|route| !route.handlers.is_any_raw())
     }
 
     /// The routes for an event of this name in this partition: one of each set of competing
-    /// workers, that is, of the open routes with the same filter. A partition always goes to the
+    /// workers, that is, of the routes for the same name, or for all names. A partition always goes to the
     /// same worker, so order within it (and so within a key) is kept, as between members of a group.
     pub(super) fn plan(&self, name: &str, partition: i32) -> Plan {
-        let named = self.worker(partition, |filter| {
-            filter.is_some_and(|f| f.as_str() == name)
-        });
-        let any = self.worker(partition, |filter| filter.is_none());
+        let named = self.worker(partition, |handlers| handlers.named(name).is_some());
+        let any = self.worker(partition, Handlers::is_any);
         match (named, any) {
             (Some(a), Some(b)) => Plan::Many(Arc::new([a.id, b.id])),
             (Some(one), None) | (None, Some(one)) => Plan::One(one.id),
@@ -147,28 +177,20 @@ impl TopicRoutes {
 
     /// The routes for a record that is no event: a raw handler for everything takes it.
     pub(super) fn plan_undecodable(&self, partition: i32) -> Plan {
-        match self.worker(partition, |filter| filter.is_none()) {
-            Some(route) if route.handler.is_raw() => Plan::One(route.id),
+        match self.worker(partition, Handlers::is_any) {
+            Some(route) if route.handlers.is_any_raw() => Plan::One(route.id),
             _ => Plan::Undecodable,
         }
     }
 
     /// The route for everything, where there is one and no filter at all.
     pub(super) fn plan_any(&self, partition: i32) -> Plan {
-        self.worker(partition, |filter| filter.is_none())
+        self.worker(partition, Handlers::is_any)
             .map_or(Plan::Unmatched, |route| Plan::One(route.id))
     }
 
-    fn worker(
-        &self,
-        partition: i32,
-        matches: impl Fn(Option<&EventName>) -> bool,
-    ) -> Option<&Arc<Route>> {
-        let open = || {
-            self.routes
-                .iter()
-                .filter(|route| matches(route.name.as_ref()))
-        };
+    fn worker(&self, partition: i32, matches: impl Fn(&Handlers) -> bool) -> Option<&Arc<Route>> {
+        let open = || self.routes.iter().filter(|route| matches(&route.handlers));
         let count = open().count();
         let turn = usize::try_from(partition).unwrap_or(0).checked_rem(count)?;
         open().nth(turn)
