@@ -361,7 +361,7 @@ unsafe fn reports(event: *mut sys::rd_kafka_event_t, sink: &mut dyn FnMut(Report
 /// # Safety
 ///
 /// `data` must be null or point to `len` bytes that outlive the result.
-unsafe fn slice<'a>(data: *const c_void, len: usize) -> Option<&'a [u8]> {
+pub(crate) unsafe fn slice<'a>(data: *const c_void, len: usize) -> Option<&'a [u8]> {
     // SAFETY: by contract.
     (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data.cast(), len) })
 }
@@ -399,7 +399,7 @@ fn log_level(syslog: i32) -> RDKafkaLogLevel {
 /// # Safety
 ///
 /// `s` must be null or a terminated string that outlives the result.
-unsafe fn text<'a>(s: *const std::ffi::c_char) -> std::borrow::Cow<'a, str> {
+pub(crate) unsafe fn text<'a>(s: *const std::ffi::c_char) -> std::borrow::Cow<'a, str> {
     if s.is_null() {
         return "".into();
     }

@@ -3,7 +3,7 @@
 //!
 //! Every `unsafe` of the consumer is here.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::CStr;
 use std::ptr;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::{RDKafkaErrorCode as Code, rd_kafka_resp_err_t as RespErr};
 
 use crate::handler::Headers;
+use crate::kafka::native::{self, slice, text};
 
 /// What a consumer has to say.
 pub(super) enum Event<'a> {
@@ -196,13 +197,13 @@ unsafe fn serve<C: ClientContext>(
                 if let Some(code) = code(error) {
                     sink(Event::Error {
                         code,
-                        reason: text(sys::rd_kafka_event_error_string(event)),
+                        reason: text(sys::rd_kafka_event_error_string(event)).into_owned(),
                         fatal: sys::rd_kafka_event_error_is_fatal(event) != 0,
                     });
                 }
             }
             sys::RD_KAFKA_EVENT_LOG => {
-                crate::kafka::native::log(event, client.context());
+                native::log(event, client.context());
             }
             sys::RD_KAFKA_EVENT_STATS => {
                 let json = sys::rd_kafka_event_stats(event);
@@ -234,7 +235,7 @@ unsafe fn list(
         (0..usize::try_from(list.cnt).unwrap_or(0))
             .map(|i| {
                 let element = &*list.elems.add(i);
-                let topic = text(element.topic);
+                let topic = text(element.topic).into_owned();
                 (
                     (topic, element.partition),
                     element.offset,
@@ -243,23 +244,4 @@ unsafe fn list(
             })
             .collect()
     }
-}
-
-/// # Safety
-///
-/// `s` must be null or a terminated string.
-unsafe fn text(s: *const std::ffi::c_char) -> String {
-    if s.is_null() {
-        return String::new();
-    }
-    // SAFETY: by contract.
-    unsafe { CStr::from_ptr(s) }.to_string_lossy().into_owned()
-}
-
-/// # Safety
-///
-/// `data` must be null or point to `len` bytes that outlive the result.
-unsafe fn slice<'a>(data: *const c_void, len: usize) -> Option<&'a [u8]> {
-    // SAFETY: by contract.
-    (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data.cast(), len) })
 }
