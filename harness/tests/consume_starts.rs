@@ -2,42 +2,12 @@
 
 mod consume;
 
-use std::io::Error as IoError;
 use std::time::{Duration, SystemTime};
 
-use consume::{END, Seen, client, committed, create, number, publish, until, wire};
-use eventstream::{BrokerConfig, Client, Context, Event, StartOffset, Subscribe, Subscription};
+use consume::{END, Seen, client, committed, counting, create, publish, register, until, wire};
+use eventstream::{BrokerConfig, StartOffset};
 use eventstream_harness::{shared, unique_topic};
 use tokio_util::sync::CancellationToken;
-
-fn counting(
-    topic: &str,
-    group: &str,
-    start: StartOffset,
-    seen: &Seen,
-    delay: Duration,
-) -> Subscribe {
-    let seen = seen.clone();
-    Subscribe::new(topic)
-        .group_id(group)
-        .offset(start)
-        .callback(move |_: Context, event: Event| {
-            let seen = seen.clone();
-            async move {
-                if !delay.is_zero() {
-                    tokio::time::sleep(delay).await;
-                }
-                seen.add(number(&event));
-                Ok::<_, IoError>(())
-            }
-        })
-}
-
-async fn register(client: &Client, subscribe: Subscribe) -> Subscription {
-    let subscription = client.register(subscribe).await.expect("registered");
-    until("assigned", END, || subscription.health().assigned).await;
-    subscription
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_start_is_where_it_says() {

@@ -2,41 +2,11 @@
 
 mod consume;
 
-use std::io::Error as IoError;
 use std::time::Duration;
 
-use consume::{END, Seen, client, create, number, publish, threads, until};
-use eventstream::{BrokerConfig, Client, Context, Event, StartOffset, Subscribe, Subscription};
+use consume::{END, Seen, client, counting, create, publish, register, threads, until};
+use eventstream::{BrokerConfig, StartOffset};
 use eventstream_harness::{shared, unique_topic};
-
-fn counting(
-    topic: &str,
-    group: &str,
-    start: StartOffset,
-    seen: &Seen,
-    delay: Duration,
-) -> Subscribe {
-    let seen = seen.clone();
-    Subscribe::new(topic)
-        .group_id(group)
-        .offset(start)
-        .callback(move |_: Context, event: Event| {
-            let seen = seen.clone();
-            async move {
-                if !delay.is_zero() {
-                    tokio::time::sleep(delay).await;
-                }
-                seen.add(number(&event));
-                Ok::<_, IoError>(())
-            }
-        })
-}
-
-async fn register(client: &Client, subscribe: Subscribe) -> Subscription {
-    let subscription = client.register(subscribe).await.expect("registered");
-    until("assigned", END, || subscription.health().assigned).await;
-    subscription
-}
 
 #[test]
 fn no_thread_is_left() {

@@ -3,10 +3,13 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::HashMap;
+use std::io::Error as IoError;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, Client, Publish, Stream};
+use eventstream::{
+    BrokerConfig, Client, Context, Event, Publish, StartOffset, Stream, Subscribe, Subscription,
+};
 use eventstream_harness::shared;
 
 pub(crate) const PREFIX: &str = "p";
@@ -49,7 +52,7 @@ pub(crate) async fn publish(
     assert!(client.flush(Duration::from_secs(30)).await);
 }
 
-pub(crate) fn number(event: &eventstream::Event) -> usize {
+pub(crate) fn number(event: &Event) -> usize {
     event
         .payload()
         .get("n")
@@ -104,4 +107,35 @@ pub(crate) fn threads() -> Vec<String> {
         .map(|name| name.trim().to_owned())
         .filter(|name| name.starts_with("eventstream") || name.starts_with("rdk:"))
         .collect()
+}
+
+/// A subscription that notes what it has seen, each after a delay.
+pub(crate) fn counting(
+    topic: &str,
+    group: &str,
+    start: StartOffset,
+    seen: &Seen,
+    delay: Duration,
+) -> Subscribe {
+    let seen = seen.clone();
+    Subscribe::new(topic)
+        .group_id(group)
+        .offset(start)
+        .callback(move |_: Context, event: Event| {
+            let seen = seen.clone();
+            async move {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                seen.add(number(&event));
+                Ok::<_, IoError>(())
+            }
+        })
+}
+
+/// Registers and waits for the first assignment.
+pub(crate) async fn register(client: &Client, subscribe: Subscribe) -> Subscription {
+    let subscription = client.register(subscribe).await.expect("registered");
+    until("assigned", END, || subscription.health().assigned).await;
+    subscription
 }
