@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! cargo run --release -p eventstream-bench -- publish --events 400000 --pairs 5
+//! cargo run --release -p eventstream-bench -- consume --events 400000 --pairs 5
 //! ```
 //!
 //! Absolute figures depend on the machine and on what else it does. The ratios are what counts:
 //! both sides run in turns, each in a process of its own and on a fresh topic.
 
+mod consuming;
 mod event;
-mod floor;
 mod measure;
-mod ours;
+mod publishing;
 mod scenario;
 mod table;
 
@@ -21,6 +22,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use harness::{Admin, Kafka};
 
+use crate::measure::Figures;
 use crate::scenario::{Run, Scenario, Side};
 
 /// The broker writes back what it was given and deletes what it was told to.
@@ -35,9 +37,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The publishing side.
+    /// Publishing.
     Publish(Options),
-    /// One side of one scenario in this process; what `publish` starts, and what to profile.
+    /// Consuming.
+    Consume(Options),
+    /// One side of one scenario in this process; what the other commands start, and what to profile.
     Child {
         scenario: Scenario,
         side: Side,
@@ -70,7 +74,10 @@ struct Options {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Publish(options) => publish(&options),
+        Command::Publish(options) => {
+            compare(&[Scenario::All, Scenario::One, Scenario::Hundred], &options)
+        }
+        Command::Consume(options) => compare(&[Scenario::Consume, Scenario::Keys], &options),
         Command::Child {
             scenario,
             side,
@@ -95,7 +102,8 @@ fn main() -> Result<()> {
     }
 }
 
-fn publish(options: &Options) -> Result<()> {
+/// Runs the scenarios, side by side, and prints their table.
+fn compare(scenarios: &[Scenario], options: &Options) -> Result<()> {
     let own = match options.brokers {
         Some(_) => None,
         None => Some(Kafka::builder().for_throughput().start()?),
@@ -105,32 +113,45 @@ fn publish(options: &Options) -> Result<()> {
         .clone()
         .or_else(|| own.as_ref().map(Kafka::bootstrap))
         .context("no brokers")?;
-    let admin = Admin::new(&brokers)?;
+    let bench = Bench {
+        admin: Admin::new(&brokers)?,
+        brokers,
+        topics: RefCell::default(),
+    };
     let mut rows = Vec::new();
-    for (scenario, events) in [
-        (Scenario::All, options.events),
-        (Scenario::One, (options.events / 100).max(1)),
-        (Scenario::Hundred, (options.events / 4).max(1)),
-    ] {
-        if !options.only.is_empty() && !options.only.contains(&scenario) {
-            continue;
+    for &scenario in scenarios {
+        if options.only.is_empty() || options.only.contains(&scenario) {
+            let pairs = bench.pairs(scenario, options)?;
+            rows.extend(table::rows(scenario, &pairs));
         }
+    }
+    table::print(&rows)
+}
+
+struct Bench {
+    brokers: String,
+    admin: Admin,
+    /// What was made and is not needed any more.
+    topics: RefCell<Vec<String>>,
+}
+
+impl Bench {
+    fn pairs(&self, scenario: Scenario, options: &Options) -> Result<Vec<(Figures, Figures)>> {
+        let events = scenario.share(options.events);
+        let read = if scenario.reads() {
+            let run = self.prepare(scenario, events)?;
+            consuming::fill(&run)?;
+            Some(run)
+        } else {
+            None
+        };
+        let side = |side| match &read {
+            Some(run) => scenario.run_in_child(side, run),
+            None => scenario.run_in_child(side, &self.prepare(scenario, events)?),
+        };
         let mut pairs = Vec::new();
-        let topics = RefCell::new(Vec::new());
         // The first pair warms the broker up and is not counted.
         for pair in 0..=options.pairs {
-            let side = |side| {
-                let topic = harness::unique_topic("bench");
-                admin.create_topic(&topic, 4, 1, &[])?;
-                let run = Run {
-                    brokers: brokers.clone(),
-                    topic: topic.clone(),
-                    events,
-                };
-                let figures = scenario.run_in_child(side, &run)?;
-                topics.borrow_mut().push(topic);
-                anyhow::Ok(figures)
-            };
             // Whoever comes second may find a warmer or a busier broker: take turns.
             let measured = if pair % 2 == 0 {
                 let floor = side(Side::Floor)?;
@@ -139,11 +160,9 @@ fn publish(options: &Options) -> Result<()> {
                 let ours = side(Side::Ours)?;
                 (side(Side::Floor)?, ours)
             };
-            // Between pairs, so that the deleting falls on neither side.
-            for topic in topics.take() {
-                admin.delete_topic(&topic)?;
+            if read.is_none() {
+                self.clear()?;
             }
-            std::thread::sleep(SETTLE);
             if pair > 0 {
                 eprintln!(
                     "{scenario:?} {pair}: floor {:?}, ours {:?}",
@@ -152,7 +171,29 @@ fn publish(options: &Options) -> Result<()> {
                 pairs.push(measured);
             }
         }
-        rows.extend(table::rows(scenario, &pairs));
+        self.clear()?;
+        Ok(pairs)
     }
-    table::print(&rows)
+
+    /// A run on a fresh topic.
+    fn prepare(&self, scenario: Scenario, events: u64) -> Result<Run> {
+        let topic = harness::unique_topic("bench");
+        self.admin
+            .create_topic(&topic, scenario.partitions(), 1, &[])?;
+        self.topics.borrow_mut().push(topic.clone());
+        Ok(Run {
+            brokers: self.brokers.clone(),
+            topic,
+            events,
+        })
+    }
+
+    /// Deletes the topics so far; between pairs, so that it falls on neither side.
+    fn clear(&self) -> Result<()> {
+        for topic in self.topics.take() {
+            self.admin.delete_topic(&topic)?;
+        }
+        std::thread::sleep(SETTLE);
+        Ok(())
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use crate::measure::Figures;
-use crate::{floor, ours};
+use crate::{consuming, publishing};
 
 /// Events before the span of a latency run begins: connections, caches, the broker's compiler.
 pub(crate) const WARM_UP: u64 = 500;
@@ -19,6 +19,10 @@ pub(crate) enum Scenario {
     One,
     /// A hundred events in flight.
     Hundred,
+    /// Consume everything from the head, a handler counts.
+    Consume,
+    /// Handlers of 5 ms, 64 at once by key, on one partition.
+    Keys,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,18 +44,44 @@ impl Scenario {
             Self::All => "all, receipts at the end",
             Self::One => "1 in flight",
             Self::Hundred => "100 in flight",
+            Self::Consume => "consume, a handler counts",
+            Self::Keys => "64 handlers of 5 ms by key",
         }
+    }
+
+    /// How many of `events` a run of it takes, so that no scenario takes much longer than another.
+    pub(crate) fn share(self, events: u64) -> u64 {
+        match self {
+            Self::All => events,
+            Self::One => (events / 100).max(1),
+            Self::Hundred => (events / 4).max(1),
+            Self::Consume => events * 2,
+            Self::Keys => (events / 8).max(1),
+        }
+    }
+
+    pub(crate) fn partitions(self) -> i32 {
+        if self == Self::Keys { 1 } else { 4 }
+    }
+
+    /// Whether its runs only read, so that all of them can read the same topic.
+    pub(crate) fn reads(self) -> bool {
+        matches!(self, Self::Consume | Self::Keys)
     }
 
     /// Runs in this process.
     pub(crate) fn run(self, side: Side, run: &Run) -> Result<Figures> {
         match (self, side) {
-            (Self::All, Side::Floor) => floor::all(run),
-            (Self::All, Side::Ours) => ours::all(run),
-            (Self::One, Side::Floor) => floor::one_in_flight(run),
-            (Self::One, Side::Ours) => ours::one_in_flight(run),
-            (Self::Hundred, Side::Floor) => floor::some_in_flight(run, 100),
-            (Self::Hundred, Side::Ours) => ours::some_in_flight(run, 100),
+            (Self::All, Side::Floor) => publishing::floor::all(run),
+            (Self::All, Side::Ours) => publishing::ours::all(run),
+            (Self::One, Side::Floor) => publishing::floor::one_in_flight(run),
+            (Self::One, Side::Ours) => publishing::ours::one_in_flight(run),
+            (Self::Hundred, Side::Floor) => publishing::floor::some_in_flight(run, 100),
+            (Self::Hundred, Side::Ours) => publishing::ours::some_in_flight(run, 100),
+            (Self::Consume, Side::Floor) => consuming::floor::all(run),
+            (Self::Consume, Side::Ours) => consuming::ours::all(run),
+            (Self::Keys, Side::Floor) => consuming::floor::keys(run),
+            (Self::Keys, Side::Ours) => consuming::ours::keys(run),
         }
     }
 

@@ -47,6 +47,12 @@ fn readings(scenario: Scenario) -> Vec<Reading> {
             ("events/s", RATE, Budget::AtLeast(0.9)),
             ("CPU us/event", CPU, Budget::AtMost(f64::INFINITY)),
         ],
+        Scenario::Consume => vec![
+            ("events/s", RATE, Budget::AtLeast(1.0)),
+            ("CPU us/event", CPU, Budget::AtMost(1.15)),
+        ],
+        // Here the floor is what the handlers alone take.
+        Scenario::Keys => vec![("events/s", RATE, Budget::AtLeast(0.9))],
     }
 }
 
