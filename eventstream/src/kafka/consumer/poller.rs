@@ -8,10 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{
@@ -23,56 +22,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::assignment::{self, KnownPartitions};
-use super::driver::{Driver, DriverOptions, Shared, ToPartition};
+use super::driver::{Driver, DriverOptions};
 use super::events::{ConsumerQueue, Event, Message, TopicPartition};
 use super::group::Group;
+use super::words::{PollerHandle, Shared, ToPartition, ToPoller};
 use crate::delivery::{CommitMode, PartitionConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{Record, Source};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
-
-/// What the polling thread is asked for. Partitions are named by the number of their assignment: a
-/// task that ends late must not speak for a partition that has come back since.
-pub(super) enum ToPoller {
-    Commit {
-        number: u64,
-        up_to: i64,
-    },
-    /// A partition's machine is full, or is no longer.
-    Pause(u64),
-    Resume(u64),
-    /// A partition's inbox has room again.
-    Room,
-    /// A partition's task has ended.
-    Drained(u64),
-    RoutesChanged,
-    StopSubscription {
-        registration: Option<u32>,
-        error: Error,
-    },
-    Rejoin,
-    /// Drain within this time, leave the group, end.
-    Stop(Duration),
-}
-
-/// The way to the polling thread: sends, and ends the poll it may be blocked in.
-#[derive(Clone)]
-pub(super) struct PollerHandle {
-    pub(super) commands: Sender<ToPoller>,
-    pub(super) queue: Arc<Mutex<Option<ConsumerQueue>>>,
-}
-
-impl PollerHandle {
-    pub(super) fn send(&self, command: ToPoller) {
-        // A poller that is gone has given up all partitions: nothing is left to ask for.
-        if self.commands.send(command).is_ok()
-            && let Some(queue) = &*self.queue.lock()
-        {
-            queue.wake();
-        }
-    }
-}
 
 /// librdkafka's callbacks of a consumer. Rebalances and commits come as events instead.
 struct PollerContext {
