@@ -3,89 +3,30 @@
 //! Handlers run here (per partition, serial) or on tasks of their own (per key); dead letters are
 //! written and awaited here. The machine decides; this only carries.
 
-use std::panic::AssertUnwindSafe;
+mod calls;
+mod failures;
+mod intake;
+
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering as Atomic};
-use std::task::Poll;
+use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use self::calls::{Ended, Running};
+use self::failures::Letter;
 use super::counters::Tally;
 use super::group::GroupEnv;
-use super::letters::{self, Cause};
-use super::poller::{PollerHandle, ToPoller};
 use super::routes::{Route, RouteTable, TopicRoutes};
-use crate::dead_letter::DeadLetter;
-use crate::delivery::{
-    Action, Failure, Input, Ordering, Outcome, Partition, PartitionConfig, Plan, Reason, RouteId,
-    Ticket, Time,
-};
-use crate::error::{Error, ErrorKind};
-use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record, Source};
-use crate::receipt::Delivery;
-
-/// What a partition's task is told, in order and ahead of the records: never more than a few words
-/// are on their way, so they need no bound and nobody waits to say them.
-pub(super) enum ToPartition {
-    Routes(Arc<RouteTable>),
-    Committed {
-        up_to: i64,
-        ok: bool,
-    },
-    /// Taken away, or the consumer stops: finish what runs, then say so.
-    Revoke,
-    /// Taken away already, or the time to finish is over.
-    Lost,
-}
-
-/// What the poller and a partition's task both see.
-pub(super) struct Shared {
-    pub(super) source: Arc<Source>,
-    /// The offset that may be committed; negative: none.
-    pub(super) watermark: AtomicI64,
-    /// The inbox was full, and the poller waits to hear of room.
-    pub(super) starved: AtomicBool,
-    pub(super) progress: Mutex<Progress>,
-}
-
-/// Whether a partition gets on.
-pub(super) struct Progress {
-    /// When the watermark last moved, or there was nothing to do.
-    pub(super) since: Instant,
-    pub(super) buffered: usize,
-    /// The last failure of the record that holds the partition back.
-    pub(super) last_failure: Option<Error>,
-    /// A dead letter that cannot be written.
-    pub(super) blocked: Option<Error>,
-}
-
-impl Shared {
-    pub(super) fn new(source: Arc<Source>) -> Self {
-        Self {
-            source,
-            watermark: AtomicI64::new(-1),
-            starved: AtomicBool::new(false),
-            progress: Mutex::new(Progress {
-                since: Instant::now(),
-                buffered: 0,
-                last_failure: None,
-                blocked: None,
-            }),
-        }
-    }
-
-    pub(super) fn watermark(&self) -> Option<i64> {
-        let watermark = self.watermark.load(Atomic::Acquire);
-        (watermark >= 0).then_some(watermark)
-    }
-}
+use super::words::{PollerHandle, Shared, ToPartition, ToPoller};
+use crate::delivery::{Action, Input, Partition, PartitionConfig, Plan, RouteId, Ticket, Time};
+use crate::error::Error;
+use crate::handler::Record;
 
 /// What a task is made with.
 pub(super) struct DriverOptions {
@@ -98,25 +39,6 @@ pub(super) struct DriverOptions {
     /// The number of this assignment.
     pub(super) number: u64,
     pub(super) config: PartitionConfig,
-}
-
-type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
-
-/// How a handler's call ended.
-struct Ended {
-    ticket: Ticket,
-    route: RouteId,
-    result: Result<(), Unhandled>,
-}
-
-enum Unhandled {
-    Failed(Error),
-    Rejected(Error),
-}
-
-struct Letter {
-    failure: Failure<Arc<Record>>,
-    result: Result<Delivery, Error>,
 }
 
 struct Attached {
@@ -275,21 +197,6 @@ impl Driver {
         Time::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// While a topic has no handler here, its records are left where they are: they must not be
-    /// acknowledged, for another member, or the next registration, may be there for them.
-    fn wants_records(&self) -> bool {
-        self.state == State::Active && !self.topic.routes.is_empty()
-    }
-
-    fn take(&mut self, records: Vec<Record>) {
-        for record in records {
-            self.record(record);
-        }
-        if self.shared.starved.swap(false, Atomic::AcqRel) {
-            self.poller.send(ToPoller::Room);
-        }
-    }
-
     fn heard(&mut self, word: ToPartition) {
         match word {
             ToPartition::Routes(table) => self.attach(&table),
@@ -313,50 +220,6 @@ impl Driver {
         self.state = State::Lost;
         self.shared.source.lost.cancel();
         self.machine.handle(Input::Lost);
-    }
-
-    fn record(&mut self, mut record: Record) {
-        let partition = record.source.partition;
-        let plan = if self.topic.needs_decoding() {
-            match handler::decode(&record) {
-                Ok(event) => {
-                    let plan = self.plan(event.name(), partition);
-                    record.event = Some(event);
-                    plan
-                }
-                Err(error) => {
-                    self.tally.undecodable += 1;
-                    let plan = self.topic.plan_undecodable(partition);
-                    if matches!(plan, Plan::Undecodable) {
-                        self.tell(None, &self.context_of(&record, "decode", &error));
-                    }
-                    plan
-                }
-            }
-        } else {
-            self.topic.plan_any(partition)
-        };
-        if matches!(plan, Plan::Unmatched) {
-            self.tally.unmatched += 1;
-        }
-        self.machine.handle(Input::Record {
-            offset: record.offset,
-            key: record.key().filter(|key| !key.is_empty()).map(hash),
-            size: record.size(),
-            body: Arc::new(record),
-            plan,
-        });
-    }
-
-    fn plan(&mut self, name: &str, partition: i32) -> Plan {
-        if let Some((last, plan)) = &self.last_plan
-            && **last == *name
-        {
-            return plan.clone();
-        }
-        let plan = self.topic.plan(name, partition);
-        self.last_plan = Some((name.into(), plan.clone()));
-        plan
     }
 
     /// Carries out one action; `true` when the partition is given up.
@@ -403,322 +266,6 @@ impl Driver {
         false
     }
 
-    async fn start(&mut self, ticket: Ticket, id: RouteId, attempt: u32, record: Arc<Record>) {
-        let Some(attached) = self.routes.iter().find(|r| r.route.id == id) else {
-            return;
-        };
-        let route = &attached.route;
-        if Arc::get_mut(&mut self.rejection).is_none_or(|r| r.get_mut().is_some()) {
-            self.rejection = Arc::default();
-        }
-        let rejection = Arc::clone(&self.rejection);
-        let context = Context {
-            record: Arc::clone(&record),
-            attempt,
-            rejection: Arc::clone(&rejection),
-        };
-        let ordering = route.options.ordering;
-        let route = Arc::clone(route);
-        let mut running: Running = Box::pin(async move {
-            let _permit = match &route.registration.serial {
-                // The semaphore is never closed, so there always is a permit.
-                Some(serial) => serial.acquire().await.ok(),
-                None => None,
-            };
-            let result = finished(invoke(&route, context, record)).await;
-            settle(ticket, id, result, &rejection)
-        });
-        if let Ordering::PerKey(_) = ordering {
-            self.spawned.spawn(running);
-            return;
-        }
-        // Most handlers are done at once; then nothing has to be queued and woken.
-        let first = std::future::poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await;
-        match first {
-            Poll::Ready(ended) => self.ended(ended),
-            Poll::Pending => self.running.push(running),
-        }
-    }
-
-    fn ended(&mut self, ended: Ended) {
-        let Ended {
-            ticket,
-            route,
-            result,
-        } = ended;
-        let result = match result {
-            Ok(()) => {
-                self.tally.handled += 1;
-                self.forget_error(ticket, Some(route));
-                if let Some(guard) = self.flood_guard(route) {
-                    guard.lock().done();
-                }
-                Outcome::Handled
-            }
-            Err(unhandled) => {
-                self.tally.failed_attempts += 1;
-                let (error, rejected) = match unhandled {
-                    Unhandled::Failed(error) => (error, false),
-                    Unhandled::Rejected(error) => (error, true),
-                };
-                tracing::debug!(
-                    topic = %self.shared.source.topic,
-                    partition = self.shared.source.partition,
-                    %error,
-                    "handler failed"
-                );
-                self.shared.progress.lock().last_failure = Some(error.clone());
-                self.remember_error(ticket, Some(route), error);
-                if rejected {
-                    Outcome::Rejected
-                } else {
-                    Outcome::Failed { now: self.now() }
-                }
-            }
-        };
-        self.machine.handle(Input::Outcome {
-            ticket,
-            route,
-            result,
-        });
-    }
-
-    fn dead_letter(&mut self, failure: Failure<Arc<Record>>) {
-        let producer = Arc::clone(&self.env.producer);
-        let cause = Cause {
-            error: self
-                .find_error(&failure)
-                .map_or_else(String::new, |error| with_sources(&error)),
-            group: Arc::clone(&self.env.wire_group),
-            suffix: Arc::clone(&self.env.dead_letter_suffix),
-        };
-        self.letters.push(Box::pin(async move {
-            let result = letters::write(&producer, &failure, &cause).await;
-            Letter { failure, result }
-        }));
-    }
-
-    fn lettered(&mut self, letter: Letter) {
-        let Letter { failure, result } = letter;
-        let stored = result.is_ok();
-        match result {
-            Ok(delivery) => {
-                self.tally.dead_lettered += 1;
-                self.tell_dead_letter(&failure, delivery);
-                self.shared.progress.lock().blocked = None;
-                self.forget_error(failure.ticket, failure.route);
-                self.watch_flood(failure.route);
-            }
-            Err(error) => {
-                let error = Error::new(
-                    error.kind(),
-                    format!(
-                        "dead letter of {}/{} offset {}: it cannot be written, so the offset does \
-                         not move; tried again with backoff",
-                        self.shared.source.topic, self.shared.source.partition, failure.offset
-                    ),
-                )
-                .with_source(error);
-                tracing::warn!(%error, "dead letter failed");
-                self.tell(failure.route, &error);
-                self.shared.progress.lock().blocked = Some(error);
-            }
-        }
-        let now = self.now();
-        self.machine.handle(Input::DeadLettered {
-            ticket: failure.ticket,
-            route: failure.route,
-            stored,
-            now,
-        });
-    }
-
-    /// Tells of a dead letter to whom it belongs: to the route's registration, or to all.
-    fn tell_dead_letter(&self, failure: &Failure<Arc<Record>>, delivery: Delivery) {
-        let mut told = Vec::new();
-        for attached in &self.routes {
-            let registration = &attached.route.registration;
-            let concerned = failure.route.is_none_or(|id| attached.route.id == id);
-            if concerned
-                && registration.on_dead_letter.is_some()
-                && !told.contains(&registration.id)
-            {
-                told.push(registration.id);
-                let error = self.find_error(failure);
-                registration.tell_dead_letter(&DeadLetter::new(
-                    &failure.body,
-                    failure.attempts,
-                    letters::word(failure.reason),
-                    error.map_or_else(String::new, |error| with_sources(&error)),
-                    delivery.clone(),
-                ));
-            }
-        }
-    }
-
-    /// Pauses a registration whose dead letters come too fast.
-    fn watch_flood(&self, route: Option<RouteId>) {
-        let tripped: Vec<_> = self
-            .routes
-            .iter()
-            .filter(|r| route.is_none_or(|id| r.route.id == id))
-            .map(|r| &r.route.registration)
-            .filter(|r| r.flood.as_ref().is_some_and(|g| g.lock().dead_lettered()))
-            .collect();
-        for registration in tripped {
-            let error = Error::new(
-                ErrorKind::Handler,
-                "dead letters come too fast: the subscription is paused until `resume`",
-            );
-            tracing::error!(topic = %self.shared.source.topic, "{error}");
-            registration.tell(&error);
-            let mut state = registration.state.lock();
-            state.paused = true;
-            state.problem = Some(error);
-            drop(state);
-            self.poller.send(ToPoller::RoutesChanged);
-        }
-    }
-
-    fn flood_guard(&self, route: RouteId) -> Option<&Mutex<crate::delivery::FloodGuard>> {
-        self.routes
-            .iter()
-            .find(|r| r.route.id == route)
-            .and_then(|r| r.route.registration.flood.as_ref())
-    }
-
-    fn skipped(&mut self, failure: &Failure<Arc<Record>>) {
-        if failure.reason == Reason::Unmatched {
-            // Acknowledged by the policy, and counted when it came.
-            return;
-        }
-        self.tally.skipped += 1;
-        if failure.reason != Reason::Undecodable {
-            let error = self.failure_error(failure, "passed over, as the policy says");
-            self.tell(failure.route, &error);
-        }
-        self.forget_error(failure.ticket, failure.route);
-    }
-
-    fn failure_error(&self, failure: &Failure<Arc<Record>>, what: &str) -> Error {
-        let error = Error::new(
-            ErrorKind::Handler,
-            format!(
-                "{}/{} offset {}, {} after {} attempts: {what}",
-                self.shared.source.topic,
-                self.shared.source.partition,
-                failure.offset,
-                letters::word(failure.reason),
-                failure.attempts,
-            ),
-        );
-        match self.find_error(failure) {
-            Some(cause) => error.with_source(cause),
-            None => error,
-        }
-    }
-
-    fn context_of(&self, record: &Record, doing: &str, error: &Error) -> Error {
-        Error::new(
-            ErrorKind::Decode,
-            format!(
-                "{doing} {}/{} offset {}",
-                record.source.topic, record.source.partition, record.offset
-            ),
-        )
-        .with_source(error.clone())
-    }
-
-    fn registration_of(&self, route: Option<RouteId>) -> Option<u32> {
-        let route = route?;
-        self.routes
-            .iter()
-            .find(|r| r.route.id == route)
-            .map(|r| r.route.registration.id)
-    }
-
-    /// Tells an error to the registration of a route, or to all of this topic.
-    fn tell(&self, route: Option<RouteId>, error: &Error) {
-        if self.env.log_errors {
-            tracing::warn!(group = &*self.env.wire_group, %error, "subscription");
-        }
-        let mut told = Vec::new();
-        for attached in &self.routes {
-            let registration = &attached.route.registration;
-            if route.is_none_or(|id| attached.route.id == id) && !told.contains(&registration.id) {
-                told.push(registration.id);
-                registration.tell(error);
-            }
-        }
-    }
-
-    fn remember_error(&mut self, ticket: Ticket, route: Option<RouteId>, error: Error) {
-        self.forget_error(ticket, route);
-        self.errors.push((ticket, route, error));
-    }
-
-    fn forget_error(&mut self, ticket: Ticket, route: Option<RouteId>) {
-        if !self.errors.is_empty() {
-            self.errors
-                .retain(|(t, r, _)| !(*t == ticket && *r == route));
-        }
-    }
-
-    fn find_error(&self, failure: &Failure<Arc<Record>>) -> Option<Error> {
-        if failure.reason == Reason::Undecodable {
-            return handler::decode(&failure.body).err();
-        }
-        self.errors
-            .iter()
-            .find(|(t, r, _)| *t == failure.ticket && *r == failure.route)
-            .map(|(_, _, error)| error.clone())
-    }
-
-    /// Brings the machine's routes in line with a new table.
-    fn attach(&mut self, table: &Arc<RouteTable>) {
-        self.topic = table
-            .topics
-            .get(&self.shared.source.topic)
-            .cloned()
-            .unwrap_or_default();
-        self.last_plan = None;
-        for attached in &mut self.routes {
-            let gone = self.topic.routes.iter().all(|r| r.id != attached.route.id);
-            if gone && !attached.closing {
-                attached.closing = true;
-                self.machine.close_route(attached.route.id);
-            }
-        }
-        for route in &self.topic.routes {
-            let paused = route.registration.is_paused();
-            let known = self.routes.iter_mut().find(|r| r.route.id == route.id);
-            let attached = match known {
-                Some(attached) => attached,
-                None => {
-                    self.machine.add_route(route.id, route.options);
-                    self.routes.push(Attached {
-                        route: Arc::clone(route),
-                        _working: route.registration.working.token(),
-                        paused: false,
-                        closing: false,
-                    });
-                    let Some(last) = self.routes.last_mut() else {
-                        continue;
-                    };
-                    last
-                }
-            };
-            if attached.paused != paused {
-                attached.paused = paused;
-                if paused {
-                    self.machine.pause_route(route.id);
-                } else {
-                    self.machine.resume_route(route.id);
-                }
-            }
-        }
-    }
-
     fn publish_progress(&mut self) {
         let moved = self.machine.watermark().is_some_and(|watermark| {
             self.shared.watermark.swap(watermark, Atomic::AcqRel) != watermark
@@ -763,87 +310,4 @@ async fn sleep_until(deadline: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-type Call = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
-
-/// Calls a handler, which may panic already here.
-fn invoke(route: &Route, context: Context, record: Arc<Record>) -> Result<Call, String> {
-    let name = record.event.as_ref().map(crate::event::Event::name);
-    let Some(handler) = route.handlers.pick(name) else {
-        return Err("the route has no handler for the event".to_owned());
-    };
-    let call = AssertUnwindSafe(|| match handler {
-        Handler::Event(f) => match record.event.clone() {
-            Some(event) => f(context, event),
-            // A route was given an event without one: only if a table changed from raw handlers
-            // to event handlers while the record was on its way.
-            None => match handler::decode(&record) {
-                Ok(event) => f(context, event),
-                Err(error) => Box::pin(std::future::ready(Err(error.into()))),
-            },
-        },
-        Handler::Raw(f) => f(context, RawRecord::new(record)),
-    });
-    std::panic::catch_unwind(call).map_err(|panic| panic_text(&*panic))
-}
-
-async fn finished(call: Result<Call, String>) -> Result<Result<(), BoxError>, String> {
-    AssertUnwindSafe(call?)
-        .catch_unwind()
-        .await
-        .map_err(|panic| panic_text(&*panic))
-}
-
-fn settle(
-    ticket: Ticket,
-    route: RouteId,
-    result: Result<Result<(), BoxError>, String>,
-    rejection: &Mutex<Option<String>>,
-) -> Ended {
-    let rejected = rejection.lock().take();
-    let result = match (result, rejected) {
-        (_, Some(reason)) => Err(Unhandled::Rejected(Error::new(ErrorKind::Handler, reason))),
-        (Ok(Ok(())), None) => Ok(()),
-        (Ok(Err(error)), None) => Err(Unhandled::Failed(
-            Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error),
-        )),
-        (Err(panic), None) => Err(Unhandled::Failed(Error::new(
-            ErrorKind::Handler,
-            format!("the handler panicked: {panic}"),
-        ))),
-    };
-    Ended {
-        ticket,
-        route,
-        result,
-    }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
-}
-
-/// An error with its causes, for a header that has to stand alone.
-fn with_sources(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-/// FNV-1a: short keys, no adversary inside one partition's lanes that a collision would help; two
-/// keys that collide share a lane, which keeps the order of both.
-fn hash(key: &[u8]) -> u64 {
-    key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::counters::Counters;
-use super::driver::Shared;
-use super::poller::{Poller, PollerHandle, ToPoller};
+use super::poller::Poller;
 use super::routes::{Registration, RouteTable};
+use super::words::{PollerHandle, Shared, ToPoller};
 use crate::delivery::CommitMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::config::ClientConfigs;

@@ -11,10 +11,11 @@
 //! |---|---|
 //! | `group` | a group: its routes, its life from the first registration to the end |
 //! | `routes` | which handlers a record goes to |
-//! | `poller` | the polling thread: reads, rebalances, commits |
+//! | `words` | what the polling thread and the tasks say to each other |
+//! | `poller` | the polling thread: reading, rebalances, commits |
 //! | `assignment` | where to start in a partition |
 //! | `events` | librdkafka's consumer events |
-//! | `driver` | one partition's task: carries inputs in and actions out of the machine |
+//! | `driver` | one partition's task: intake, calls of handlers, failures |
 //! | `letters` | the dead letter format |
 
 mod assignment;
@@ -25,6 +26,7 @@ mod group;
 mod letters;
 mod poller;
 mod routes;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,0 +1,225 @@
+//! What becomes of records that failed: dead letters, what is passed over, and who is told.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Driver;
+use crate::dead_letter::DeadLetter;
+use crate::delivery::{Failure, FloodGuard, Input, Reason, RouteId, Ticket};
+use crate::error::{Error, ErrorKind};
+use crate::handler::{self, Record};
+use crate::kafka::consumer::letters::{self, Cause};
+use crate::kafka::consumer::words::ToPoller;
+use crate::receipt::Delivery;
+
+/// A dead letter and whether it was written.
+pub(super) struct Letter {
+    failure: Failure<Arc<Record>>,
+    result: Result<Delivery, Error>,
+}
+
+impl Driver {
+    pub(super) fn dead_letter(&mut self, failure: Failure<Arc<Record>>) {
+        let producer = Arc::clone(&self.env.producer);
+        let cause = Cause {
+            error: self
+                .find_error(&failure)
+                .map_or_else(String::new, |error| with_sources(&error)),
+            group: Arc::clone(&self.env.wire_group),
+            suffix: Arc::clone(&self.env.dead_letter_suffix),
+        };
+        self.letters.push(Box::pin(async move {
+            let result = letters::write(&producer, &failure, &cause).await;
+            Letter { failure, result }
+        }));
+    }
+
+    pub(super) fn lettered(&mut self, letter: Letter) {
+        let Letter { failure, result } = letter;
+        let stored = result.is_ok();
+        match result {
+            Ok(delivery) => {
+                self.tally.dead_lettered += 1;
+                self.tell_dead_letter(&failure, delivery);
+                self.shared.progress.lock().blocked = None;
+                self.forget_error(failure.ticket, failure.route);
+                self.watch_flood(failure.route);
+            }
+            Err(error) => {
+                let error = Error::new(
+                    error.kind(),
+                    format!(
+                        "dead letter of {}/{} offset {}: it cannot be written, so the offset does \
+                         not move; tried again with backoff",
+                        self.shared.source.topic, self.shared.source.partition, failure.offset
+                    ),
+                )
+                .with_source(error);
+                tracing::warn!(%error, "dead letter failed");
+                self.tell(failure.route, &error);
+                self.shared.progress.lock().blocked = Some(error);
+            }
+        }
+        let now = self.now();
+        self.machine.handle(Input::DeadLettered {
+            ticket: failure.ticket,
+            route: failure.route,
+            stored,
+            now,
+        });
+    }
+
+    /// Tells of a dead letter to whom it belongs: to the route's registration, or to all.
+    pub(super) fn tell_dead_letter(&self, failure: &Failure<Arc<Record>>, delivery: Delivery) {
+        let mut told = Vec::new();
+        for attached in &self.routes {
+            let registration = &attached.route.registration;
+            let concerned = failure.route.is_none_or(|id| attached.route.id == id);
+            if concerned
+                && registration.on_dead_letter.is_some()
+                && !told.contains(&registration.id)
+            {
+                told.push(registration.id);
+                let error = self.find_error(failure);
+                registration.tell_dead_letter(&DeadLetter::new(
+                    &failure.body,
+                    failure.attempts,
+                    letters::word(failure.reason),
+                    error.map_or_else(String::new, |error| with_sources(&error)),
+                    delivery.clone(),
+                ));
+            }
+        }
+    }
+
+    /// Pauses a registration whose dead letters come too fast.
+    pub(super) fn watch_flood(&self, route: Option<RouteId>) {
+        let tripped: Vec<_> = self
+            .routes
+            .iter()
+            .filter(|r| route.is_none_or(|id| r.route.id == id))
+            .map(|r| &r.route.registration)
+            .filter(|r| r.flood.as_ref().is_some_and(|g| g.lock().dead_lettered()))
+            .collect();
+        for registration in tripped {
+            let error = Error::new(
+                ErrorKind::Handler,
+                "dead letters come too fast: the subscription is paused until `resume`",
+            );
+            tracing::error!(topic = %self.shared.source.topic, "{error}");
+            registration.tell(&error);
+            let mut state = registration.state.lock();
+            state.paused = true;
+            state.problem = Some(error);
+            drop(state);
+            self.poller.send(ToPoller::RoutesChanged);
+        }
+    }
+
+    pub(super) fn flood_guard(&self, route: RouteId) -> Option<&Mutex<FloodGuard>> {
+        self.routes
+            .iter()
+            .find(|r| r.route.id == route)
+            .and_then(|r| r.route.registration.flood.as_ref())
+    }
+
+    pub(super) fn skipped(&mut self, failure: &Failure<Arc<Record>>) {
+        if failure.reason == Reason::Unmatched {
+            // Acknowledged by the policy, and counted when it came.
+            return;
+        }
+        self.tally.skipped += 1;
+        if failure.reason != Reason::Undecodable {
+            let error = self.failure_error(failure, "passed over, as the policy says");
+            self.tell(failure.route, &error);
+        }
+        self.forget_error(failure.ticket, failure.route);
+    }
+
+    pub(super) fn failure_error(&self, failure: &Failure<Arc<Record>>, what: &str) -> Error {
+        let error = Error::new(
+            ErrorKind::Handler,
+            format!(
+                "{}/{} offset {}, {} after {} attempts: {what}",
+                self.shared.source.topic,
+                self.shared.source.partition,
+                failure.offset,
+                letters::word(failure.reason),
+                failure.attempts,
+            ),
+        );
+        match self.find_error(failure) {
+            Some(cause) => error.with_source(cause),
+            None => error,
+        }
+    }
+
+    pub(super) fn context_of(&self, record: &Record, doing: &str, error: &Error) -> Error {
+        Error::new(
+            ErrorKind::Decode,
+            format!(
+                "{doing} {}/{} offset {}",
+                record.source.topic, record.source.partition, record.offset
+            ),
+        )
+        .with_source(error.clone())
+    }
+
+    pub(super) fn registration_of(&self, route: Option<RouteId>) -> Option<u32> {
+        let route = route?;
+        self.routes
+            .iter()
+            .find(|r| r.route.id == route)
+            .map(|r| r.route.registration.id)
+    }
+
+    /// Tells an error to the registration of a route, or to all of this topic.
+    pub(super) fn tell(&self, route: Option<RouteId>, error: &Error) {
+        if self.env.log_errors {
+            tracing::warn!(group = &*self.env.wire_group, %error, "subscription");
+        }
+        let mut told = Vec::new();
+        for attached in &self.routes {
+            let registration = &attached.route.registration;
+            if route.is_none_or(|id| attached.route.id == id) && !told.contains(&registration.id) {
+                told.push(registration.id);
+                registration.tell(error);
+            }
+        }
+    }
+
+    pub(super) fn remember_error(&mut self, ticket: Ticket, route: Option<RouteId>, error: Error) {
+        self.forget_error(ticket, route);
+        self.errors.push((ticket, route, error));
+    }
+
+    pub(super) fn forget_error(&mut self, ticket: Ticket, route: Option<RouteId>) {
+        if !self.errors.is_empty() {
+            self.errors
+                .retain(|(t, r, _)| !(*t == ticket && *r == route));
+        }
+    }
+
+    pub(super) fn find_error(&self, failure: &Failure<Arc<Record>>) -> Option<Error> {
+        if failure.reason == Reason::Undecodable {
+            return handler::decode(&failure.body).err();
+        }
+        self.errors
+            .iter()
+            .find(|(t, r, _)| *t == failure.ticket && *r == failure.route)
+            .map(|(_, _, error)| error.clone())
+    }
+}
+
+/// An error with its causes, for a header that has to stand alone.
+fn with_sources(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

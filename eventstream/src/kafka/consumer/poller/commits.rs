@@ -1,0 +1,156 @@
+//! Commits: what the tasks wish, each interval, and at the end.
+
+use std::sync::atomic::Ordering as Atomic;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{CommitMode as KafkaCommit, Consumer};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::topic_partition_list::Offset;
+
+use super::Poller;
+use crate::delivery::CommitMode;
+use crate::kafka::consumer::assignment;
+use crate::kafka::consumer::events::TopicPartition;
+use crate::kafka::consumer::words::ToPartition;
+use crate::kafka::error::from_code;
+
+/// How long the last commit of partitions that are given up is tried, and how often.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
+const COMMIT_AGAIN: Duration = Duration::from_millis(100);
+
+impl Poller {
+    /// Commits what machines that commit record by record wait for: all at once.
+    pub(super) fn commit_wanted(&mut self) {
+        if self.commits_wanted.is_empty() {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.commits_wanted);
+        let mode = match self.group.env.commit {
+            CommitMode::AsyncEach | CommitMode::Auto => KafkaCommit::Async,
+            CommitMode::AfterEach | CommitMode::BeforeProcessing => KafkaCommit::Sync,
+        };
+        let offsets: Vec<_> = self
+            .assigned
+            .iter()
+            .filter_map(|a| Some((a.name.clone(), *wanted.get(&a.number)?)))
+            .collect();
+        let ok = self.commit(&offsets, mode);
+        for assigned in &mut self.assigned {
+            if let Some(up_to) = wanted.get(&assigned.number) {
+                if ok && mode as i32 == KafkaCommit::Sync as i32 {
+                    assigned.committed = assigned.committed.max(*up_to);
+                }
+                let up_to = *up_to;
+                let _ = assigned.words.send(ToPartition::Committed { up_to, ok });
+            }
+        }
+    }
+
+    /// Commits what the partitions have done before they are given up. A commit that was sent while
+    /// the group agrees anew waits at the broker behind this member's own request to join, and is
+    /// then refused as one of an older generation. It is sent again, for what is not committed is
+    /// handled twice.
+    pub(super) fn commit_finally(&mut self, deadline: Instant) {
+        let mut again_until = None;
+        while !self.commit_watermarks(KafkaCommit::Sync) {
+            // From the first refusal, which may have taken long.
+            let until = *again_until.get_or_insert_with(|| Instant::now() + LAST_COMMIT);
+            if Instant::now() >= deadline.min(until) {
+                return;
+            }
+            std::thread::sleep(COMMIT_AGAIN);
+        }
+    }
+
+    /// Commits every watermark that has moved; `false` when that was refused.
+    pub(super) fn commit_watermarks(&mut self, mode: KafkaCommit) -> bool {
+        let offsets: Vec<_> = self
+            .assigned
+            .iter()
+            .filter_map(|a| {
+                let watermark = a.shared.watermark()?;
+                (watermark > a.committed).then(|| (a.name.clone(), watermark))
+            })
+            .collect();
+        if offsets.is_empty() {
+            return true;
+        }
+        let ok = self.commit(&offsets, mode);
+        if ok && mode as i32 == KafkaCommit::Sync as i32 {
+            self.confirm(&offsets);
+        }
+        ok
+    }
+
+    pub(super) fn commit(&mut self, offsets: &[(TopicPartition, i64)], mode: KafkaCommit) -> bool {
+        let list = assignment::list(offsets.iter().map(|(p, o)| (p, Offset::Offset(*o))));
+        match self.consumer.commit(&list, mode) {
+            Ok(()) => {
+                if mode as i32 == KafkaCommit::Sync as i32 {
+                    self.group
+                        .env
+                        .counters
+                        .commits
+                        .fetch_add(1, Atomic::Relaxed);
+                }
+                true
+            }
+            Err(error) => {
+                self.commit_failed(error.rdkafka_error_code());
+                false
+            }
+        }
+    }
+
+    /// The outcome of an asynchronous commit.
+    pub(super) fn committed(
+        &mut self,
+        error: Option<Code>,
+        offsets: &[(TopicPartition, i64, Option<Code>)],
+    ) {
+        if let Some(code) = error {
+            self.commit_failed(Some(code));
+            return;
+        }
+        self.group
+            .env
+            .counters
+            .commits
+            .fetch_add(1, Atomic::Relaxed);
+        let confirmed: Vec<_> = offsets
+            .iter()
+            .filter(|(_, _, error)| error.is_none())
+            .map(|(name, offset, _)| (name.clone(), *offset))
+            .collect();
+        self.confirm(&confirmed);
+    }
+
+    pub(super) fn confirm(&mut self, offsets: &[(TopicPartition, i64)]) {
+        for (name, offset) in offsets {
+            if let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) {
+                assigned.committed = assigned.committed.max(*offset);
+            }
+        }
+    }
+
+    /// A commit that a rebalance has overtaken is nobody's loss: the next owner reads again.
+    pub(super) fn commit_failed(&self, code: Option<Code>) {
+        let code = code.unwrap_or(Code::Unknown);
+        let passing = matches!(
+            code,
+            Code::IllegalGeneration
+                | Code::UnknownMemberId
+                | Code::RebalanceInProgress
+                | Code::NoOffset
+                | Code::AssignmentLost
+                | Code::State
+        );
+        let error = from_code("commit offsets", code);
+        if passing {
+            tracing::debug!(group = &*self.group.env.wire_group, %error, "commit overtaken");
+        } else {
+            tracing::warn!(group = &*self.group.env.wire_group, %error, "commit failed, tried again");
+            self.group.tell_all(&error);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Reading, and holding it up where a partition is full.
+
+use std::sync::atomic::Ordering as Atomic;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::topic_partition_list::Offset;
+
+use super::Poller;
+use super::assigned::take;
+use crate::kafka::consumer::assignment;
+use crate::kafka::consumer::events::{Event, TopicPartition};
+
+/// Records read in one go before they are handed over.
+const BATCH: usize = 512;
+/// How long a full partition holds up the reading before its fetching is paused. A pause throws
+/// away what librdkafka has read ahead, so a handler that is merely a little behind is waited for.
+const GRACE: Duration = Duration::from_millis(50);
+/// How long the poll sleeps when nothing happens; it is woken for everything that matters.
+const IDLE: Duration = Duration::from_millis(500);
+
+impl Poller {
+    /// Reads what there is, at most a batch for each partition, and hands it over.
+    pub(super) fn read(&mut self) {
+        let until = self
+            .rejoin_at
+            .map_or(self.next_commit, |at| at.min(self.next_commit));
+        let mut wait = until
+            .saturating_duration_since(Instant::now())
+            .min(IDLE)
+            .max(Duration::from_millis(1));
+        if self.assigned.iter().any(|a| a.inbox_full) {
+            wait = wait.min(GRACE);
+        }
+        for _ in 0..BATCH {
+            let mut other = None;
+            // The records go straight into the batches; everything else is rare, and needs `self`.
+            let (assigned, last) = (&mut self.assigned, &mut self.last);
+            let some = self
+                .queue
+                .poll(self.consumer.client(), wait, &mut |event| match event {
+                    Event::Record(message) => take(assigned, last, message),
+                    Event::Assign(partitions) => other = Some(Event::Assign(partitions)),
+                    Event::Revoke(partitions) => other = Some(Event::Revoke(partitions)),
+                    Event::Committed(error, offsets) => {
+                        other = Some(Event::Committed(error, offsets));
+                    }
+                    Event::Error {
+                        code,
+                        reason,
+                        fatal,
+                    } => {
+                        other = Some(Event::Error {
+                            code,
+                            reason,
+                            fatal,
+                        });
+                    }
+                });
+            wait = Duration::ZERO;
+            if let Some(event) = other {
+                self.flush();
+                self.event(event);
+                return;
+            }
+            if !some {
+                break;
+            }
+        }
+        self.flush();
+    }
+
+    pub(super) fn flush(&mut self) {
+        let (mut records, mut bytes) = (0, 0);
+        for assigned in &mut self.assigned {
+            let handed = assigned.flush();
+            records += handed.0;
+            bytes += handed.1;
+        }
+        let counters = &self.group.env.counters;
+        counters.records.fetch_add(records as u64, Atomic::Relaxed);
+        counters.bytes.fetch_add(bytes as u64, Atomic::Relaxed);
+    }
+
+    /// How long to leave the queue alone because a partition is full; pauses what stays full.
+    pub(super) fn backpressure(&mut self, now: Instant) -> Option<Duration> {
+        let (mut pause, mut resume, mut wait) = (Vec::new(), Vec::new(), None);
+        for assigned in &mut self.assigned {
+            if !assigned.is_full() {
+                assigned.full_since = None;
+                if std::mem::take(&mut assigned.paused) {
+                    resume.push(assigned.name.clone());
+                }
+                continue;
+            }
+            if assigned.paused {
+                continue;
+            }
+            let since = *assigned.full_since.get_or_insert(now);
+            let left = GRACE.saturating_sub(now - since);
+            if left.is_zero() {
+                assigned.paused = true;
+                pause.push(assigned.name.clone());
+            } else {
+                wait = Some(wait.map_or(left, |w: Duration| w.min(left)));
+            }
+        }
+        let list = |names: &[TopicPartition]| {
+            assignment::list(names.iter().map(|name| (name, Offset::Invalid)))
+        };
+        if !pause.is_empty()
+            && let Err(error) = self.consumer.pause(&list(&pause))
+        {
+            tracing::warn!(%error, "pause");
+        }
+        if !resume.is_empty()
+            && let Err(error) = self.consumer.resume(&list(&resume))
+        {
+            tracing::warn!(%error, "resume");
+        }
+        wait
+    }
+}

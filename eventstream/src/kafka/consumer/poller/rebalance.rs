@@ -1,0 +1,235 @@
+//! Rebalances: partitions come, are drained and given up, or are lost.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering as Atomic;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::topic_partition_list::Offset;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Poller;
+use super::assigned::Assigned;
+use crate::delivery::PartitionConfig;
+use crate::handler::Source;
+use crate::kafka::consumer::assignment;
+use crate::kafka::consumer::driver::{Driver, DriverOptions};
+use crate::kafka::consumer::events::TopicPartition;
+use crate::kafka::consumer::words::{Shared, ToPartition};
+use crate::kafka::error::from_kafka;
+
+/// Batches that wait in a partition's inbox; beside them its machine has its own marks.
+const INBOX: usize = 8;
+
+impl Poller {
+    pub(super) fn assign(&mut self, partitions: &[TopicPartition]) {
+        let env = &self.group.env;
+        let starts = assignment::starts(&self.consumer, &mut self.known, partitions, env.start);
+        let list = assignment::list(starts.iter().map(|s| (&s.partition, s.offset)));
+        let assigned = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(&list),
+        };
+        if let Err(error) = assigned {
+            self.fatal = Some(from_kafka("take the assigned partitions", error));
+            return;
+        }
+        tracing::info!(
+            group = &*env.wire_group,
+            partitions = partitions.len(),
+            "partitions assigned"
+        );
+        env.counters.rebalances.fetch_add(1, Atomic::Relaxed);
+        env.reporter.accepted();
+        self.group.set_problem(None);
+        for start in starts {
+            self.start_partition(start);
+        }
+        self.group.set_assigned(
+            self.assigned
+                .iter()
+                .map(|a| Arc::clone(&a.shared))
+                .collect(),
+        );
+    }
+
+    pub(super) fn start_partition(&mut self, start: assignment::Start) {
+        let env = &self.group.env;
+        let table = self.group.table();
+        // Its routes may be gone by now, or not be there yet: its task then waits for the next ones.
+        let Some(topic) = env.topic(&start.partition.0) else {
+            tracing::error!(topic = start.partition.0, "assigned and not subscribed to");
+            return;
+        };
+        let partition = start.partition.1;
+        let source = Arc::new(Source {
+            topic: topic.clone(),
+            partition,
+            lost: CancellationToken::new(),
+        });
+        let shared = Arc::new(Shared::new(source));
+        if let Some(position) = start.commit {
+            shared.watermark.store(position, Atomic::Release);
+        }
+        self.incarnation = self.incarnation.wrapping_add(1);
+        let routes = table.topics.get(&topic).cloned().unwrap_or_default();
+        let number = env.assignments.fetch_add(1, Atomic::Relaxed);
+        let (words, heard) = mpsc::unbounded_channel();
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let driver = Driver::new(DriverOptions {
+            env: Arc::clone(env),
+            shared: Arc::clone(&shared),
+            table: Arc::clone(&table),
+            poller: self.handle.clone(),
+            words: heard,
+            inbox,
+            number,
+            config: PartitionConfig {
+                commit: env.commit,
+                on_unmatched: routes.on_unmatched,
+                on_undecodable: routes.on_undecodable,
+                incarnation: self.incarnation,
+                seed: u64::from(self.incarnation) << 32 | u64::from(partition.unsigned_abs()),
+                ..PartitionConfig::default()
+            },
+        });
+        env.tasks.spawn_on(driver.run(), &env.runtime);
+        self.assigned.push(Assigned {
+            name: start.partition,
+            number,
+            shared,
+            words,
+            inbox: sender,
+            batch: Vec::new(),
+            machine_full: false,
+            inbox_full: false,
+            full_since: None,
+            paused: false,
+            committed: -1,
+            ended: false,
+        });
+    }
+
+    pub(super) fn revoke(&mut self, partitions: &[TopicPartition]) {
+        let lost = self.consumer.assignment_lost();
+        tracing::info!(
+            group = &*self.group.env.wire_group,
+            partitions = partitions.len(),
+            lost,
+            "partitions revoked"
+        );
+        let names: Vec<TopicPartition> = partitions.to_vec();
+        if lost {
+            self.lose(&names);
+        } else {
+            self.drain(&names, self.group.env.drain_timeout());
+        }
+        // The pause of a partition must not outlive its assignment.
+        let paused = self
+            .assigned
+            .iter()
+            .filter(|a| a.paused && names.contains(&a.name));
+        let paused = assignment::list(paused.map(|a| (&a.name, Offset::Invalid)));
+        if paused.count() > 0
+            && let Err(error) = self.consumer.resume(&paused)
+        {
+            tracing::debug!(%error, "resume what is revoked");
+        }
+        self.assigned.retain(|a| !names.contains(&a.name));
+        self.last = 0;
+        let unassigned = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(
+                &assignment::list(names.iter().map(|name| (name, Offset::Invalid))),
+            ),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.unassign(),
+        };
+        if let Err(error) = unassigned {
+            self.fatal = Some(from_kafka("give up the revoked partitions", error));
+        }
+        self.group.set_assigned(
+            self.assigned
+                .iter()
+                .map(|a| Arc::clone(&a.shared))
+                .collect(),
+        );
+    }
+
+    /// Lets what runs in these partitions finish, then commits. What does not finish in time is
+    /// lost to this member, and read again by the next.
+    pub(super) fn drain(&mut self, names: &[TopicPartition], timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.tell(names, || ToPartition::Revoke);
+        self.await_ended(names, deadline);
+        self.commit_finally(deadline);
+        let late: Vec<_> = self
+            .assigned
+            .iter()
+            .filter(|a| names.contains(&a.name) && !a.ended)
+            .map(|a| a.name.clone())
+            .collect();
+        if !late.is_empty() {
+            self.group.cut_short();
+            tracing::warn!(
+                group = &*self.group.env.wire_group,
+                partitions = late.len(),
+                "handlers still run at the end of the drain: they are cancelled"
+            );
+            self.lose(&late);
+        }
+    }
+
+    pub(super) fn lose(&mut self, names: &[TopicPartition]) {
+        for assigned in self.assigned.iter().filter(|a| names.contains(&a.name)) {
+            assigned.shared.watermark.store(-1, Atomic::Release);
+            assigned.shared.source.lost.cancel();
+        }
+        self.tell(names, || ToPartition::Lost);
+    }
+
+    pub(super) fn lose_all(&mut self) {
+        let names: Vec<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
+        self.lose(&names);
+        self.assigned.clear();
+        self.group.set_assigned(Vec::new());
+    }
+
+    pub(super) fn drain_all(&mut self, deadline: Duration) {
+        let names: Vec<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
+        self.drain(&names, deadline);
+        self.assigned.clear();
+        self.group.set_assigned(Vec::new());
+    }
+
+    /// Says a word to partitions.
+    pub(super) fn tell(&self, names: &[TopicPartition], word: impl Fn() -> ToPartition) {
+        for assigned in self
+            .assigned
+            .iter()
+            .filter(|a| names.contains(&a.name) && !a.ended)
+        {
+            // What cannot be told is told to a task that has ended.
+            let _ = assigned.words.send(word());
+        }
+    }
+
+    /// Serves the tasks' wishes until those of these partitions have ended.
+    pub(super) fn await_ended(&mut self, names: &[TopicPartition], deadline: Instant) {
+        loop {
+            let open = self
+                .assigned
+                .iter()
+                .any(|a| names.contains(&a.name) && !a.ended);
+            // A stop may come meanwhile, with less time.
+            let deadline = self.stop.map_or(deadline, |stop| stop.min(deadline));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !open || left.is_zero() {
+                return;
+            }
+            if let Ok(command) = self.commands.recv_timeout(left) {
+                self.command(command);
+            }
+            self.commit_wanted();
+        }
+    }
+}

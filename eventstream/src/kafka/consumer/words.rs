@@ -1,0 +1,111 @@
+//! What the polling thread and the partitions' tasks say to each other, and what both see.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering as Atomic};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::events::ConsumerQueue;
+use super::routes::RouteTable;
+use crate::error::Error;
+use crate::handler::Source;
+
+/// What the polling thread is asked for. Partitions are named by the number of their assignment: a
+/// task that ends late must not speak for a partition that has come back since.
+pub(super) enum ToPoller {
+    Commit {
+        number: u64,
+        up_to: i64,
+    },
+    /// A partition's machine is full, or is no longer.
+    Pause(u64),
+    Resume(u64),
+    /// A partition's inbox has room again.
+    Room,
+    /// A partition's task has ended.
+    Drained(u64),
+    RoutesChanged,
+    StopSubscription {
+        registration: Option<u32>,
+        error: Error,
+    },
+    Rejoin,
+    /// Drain within this time, leave the group, end.
+    Stop(Duration),
+}
+
+/// The way to the polling thread: sends, and ends the poll it may be blocked in.
+#[derive(Clone)]
+pub(super) struct PollerHandle {
+    pub(super) commands: Sender<ToPoller>,
+    pub(super) queue: Arc<Mutex<Option<ConsumerQueue>>>,
+}
+
+impl PollerHandle {
+    pub(super) fn send(&self, command: ToPoller) {
+        // A poller that is gone has given up all partitions: nothing is left to ask for.
+        if self.commands.send(command).is_ok()
+            && let Some(queue) = &*self.queue.lock()
+        {
+            queue.wake();
+        }
+    }
+}
+
+/// What a partition's task is told, in order and ahead of the records: never more than a few words
+/// are on their way, so they need no bound and nobody waits to say them.
+pub(super) enum ToPartition {
+    Routes(Arc<RouteTable>),
+    Committed {
+        up_to: i64,
+        ok: bool,
+    },
+    /// Taken away, or the consumer stops: finish what runs, then say so.
+    Revoke,
+    /// Taken away already, or the time to finish is over.
+    Lost,
+}
+
+/// What the poller and a partition's task both see.
+pub(super) struct Shared {
+    pub(super) source: Arc<Source>,
+    /// The offset that may be committed; negative: none.
+    pub(super) watermark: AtomicI64,
+    /// The inbox was full, and the poller waits to hear of room.
+    pub(super) starved: AtomicBool,
+    pub(super) progress: Mutex<Progress>,
+}
+
+/// Whether a partition gets on.
+pub(super) struct Progress {
+    /// When the watermark last moved, or there was nothing to do.
+    pub(super) since: Instant,
+    pub(super) buffered: usize,
+    /// The last failure of the record that holds the partition back.
+    pub(super) last_failure: Option<Error>,
+    /// A dead letter that cannot be written.
+    pub(super) blocked: Option<Error>,
+}
+
+impl Shared {
+    pub(super) fn new(source: Arc<Source>) -> Self {
+        Self {
+            source,
+            watermark: AtomicI64::new(-1),
+            starved: AtomicBool::new(false),
+            progress: Mutex::new(Progress {
+                since: Instant::now(),
+                buffered: 0,
+                last_failure: None,
+                blocked: None,
+            }),
+        }
+    }
+
+    pub(super) fn watermark(&self) -> Option<i64> {
+        let watermark = self.watermark.load(Atomic::Acquire);
+        (watermark >= 0).then_some(watermark)
+    }
+}
