@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::Event;
+use crate::event::{Event, Place};
 use crate::name::Topic;
 
 /// An error of a handler, of any type.
@@ -54,11 +54,12 @@ impl Handler {
     }
 }
 
-/// A record as it came from the broker, in one allocation with its key.
+/// A record as it came from the broker.
 pub(crate) struct Record {
     pub(crate) source: Arc<Source>,
     pub(crate) offset: i64,
     pub(crate) timestamp_ms: Option<i64>,
+    /// Key and value, and those of its neighbours.
     pub(crate) body: Arc<[u8]>,
     pub(crate) key: Option<Range<usize>>,
     pub(crate) value: Option<Range<usize>>,
@@ -92,7 +93,8 @@ impl Record {
     }
 
     pub(crate) fn size(&self) -> usize {
-        self.body.len()
+        let len = |range: &Option<Range<usize>>| range.as_ref().map_or(0, ExactSizeIterator::len);
+        len(&self.key) + len(&self.value)
     }
 }
 
@@ -226,10 +228,13 @@ pub(crate) fn decode(record: &Record) -> Result<Event, crate::Error> {
             "decode an event: the record has no value (a tombstone)",
         ));
     };
-    let mut event = Event::decode_shared(&record.body, value)?;
-    event.set_record(record.source.partition, record.offset, record.key.clone());
-    event.set_topic(record.source.topic.clone());
-    Ok(event)
+    let place = Place {
+        topic: record.source.topic.clone(),
+        partition: record.source.partition,
+        offset: record.offset,
+        key: record.key.clone(),
+    };
+    Event::decode_record(&record.body, value, place)
 }
 
 impl fmt::Debug for RawRecord {

@@ -3,15 +3,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Event;
 use super::fields::{self, MAX_LEN, Refusal, Span};
 use super::text::lossy;
+use super::{Event, Inner, Place};
 use crate::error::{Error, ErrorKind};
 
 /// How much of a key an error repeats, in characters.
 const KEY_SHOWN: usize = 40;
 
-pub(super) fn decode(body: &Arc<[u8]>, value: Range<usize>) -> Result<Event, Error> {
+pub(super) fn decode(
+    body: &Arc<[u8]>,
+    value: Range<usize>,
+    place: Option<Place>,
+) -> Result<Event, Error> {
     let wire = match body.get(value.clone()) {
         Some(wire) if body.len() <= MAX_LEN => wire,
         _ => return Err(refuse("the record is longer than 2 GiB")),
@@ -20,24 +24,33 @@ pub(super) fn decode(body: &Arc<[u8]>, value: Range<usize>) -> Result<Event, Err
         return Err(refuse("the value is empty"));
     }
     if std::str::from_utf8(wire).is_err() {
-        return decode_lossy(body, value);
+        return decode_lossy(body, value, place);
     }
-    read(Arc::clone(body), value.clone(), value)
+    read(Arc::clone(body), value.clone(), value, place)
 }
 
 /// Appends the mended text to a copy of the body, so that the spans of the wire and the key stay good.
 #[cold]
-fn decode_lossy(body: &Arc<[u8]>, value: Range<usize>) -> Result<Event, Error> {
+fn decode_lossy(
+    body: &Arc<[u8]>,
+    value: Range<usize>,
+    place: Option<Place>,
+) -> Result<Event, Error> {
     let mut longer = body.to_vec();
     lossy(&body[value.clone()], &mut longer);
     if longer.len() > MAX_LEN {
         return Err(refuse("the record is longer than 2 GiB"));
     }
     let text = body.len()..longer.len();
-    read(Arc::from(longer), value, text)
+    read(Arc::from(longer), value, text, place)
 }
 
-fn read(body: Arc<[u8]>, wire: Range<usize>, text: Range<usize>) -> Result<Event, Error> {
+fn read(
+    body: Arc<[u8]>,
+    wire: Range<usize>,
+    text: Range<usize>,
+    place: Option<Place>,
+) -> Result<Event, Error> {
     let mut arena = String::new();
     let fields = fields::read(&body, text.clone(), &mut arena)
         .map_err(|refusal| explain(&refusal, &body, text.start))?;
@@ -45,13 +58,14 @@ fn read(body: Arc<[u8]>, wire: Range<usize>, text: Range<usize>) -> Result<Event
         return Err(refuse("the record is longer than 2 GiB"));
     }
     Ok(Event {
-        wire: Span::new(wire.start, wire.end),
-        text: Span::new(text.start, text.end),
-        arena: (!arena.is_empty()).then(|| Arc::from(arena)),
-        body,
-        fields,
-        topic: None,
-        record: None,
+        inner: Arc::new(Inner {
+            wire: Span::new(wire.start, wire.end),
+            text: Span::new(text.start, text.end),
+            arena: arena.into_boxed_str(),
+            body,
+            fields,
+            place,
+        }),
     })
 }
 

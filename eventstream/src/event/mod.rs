@@ -33,6 +33,7 @@ use crate::name::Topic;
 use fields::{Fields, Span};
 
 /// One event, as it stands in a record. Immutable and cheap to clone: the fields are stretches of the record's text.
+/// Small records that were read together share their memory, so an event that is kept for long may keep up to 8 KiB.
 ///
 /// A field that the record does not have reads as empty, 0 or false. What the record says about itself (`key`, `offset`
 /// and `partition` in the text) is ignored; [`key`](Self::key), [`offset`](Self::offset) and
@@ -54,25 +55,32 @@ use fields::{Fields, Span};
 /// ```
 #[derive(Clone)]
 pub struct Event {
-    /// The record's bytes. Every span of `fields` outside the arena stands in UTF-8 text.
+    /// Behind a pointer, so that an event is cheap to clone and to move into a handler.
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// The record's bytes, perhaps with those of its neighbours. Every span of `fields` outside the arena stands in
+    /// UTF-8 text.
     body: Arc<[u8]>,
     /// The envelope as it came.
     wire: Span,
     /// The envelope as text: the same, unless that was not UTF-8.
     text: Span,
     /// The strings that had escapes.
-    arena: Option<Arc<str>>,
+    arena: Box<str>,
     fields: Fields,
-    topic: Option<Topic>,
-    record: Option<Record>,
+    place: Option<Place>,
 }
 
-/// Where the broker keeps a consumed event.
-#[derive(Clone, Copy)]
-struct Record {
-    partition: i32,
-    offset: i64,
-    key: Option<Span>,
+/// Where a consumed event is from.
+pub(crate) struct Place {
+    /// The subscription's, without prefix; it overrides what the envelope says.
+    pub(crate) topic: Topic,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    /// A stretch of the body that is decoded.
+    pub(crate) key: Option<Range<usize>>,
 }
 
 /// The accessors of the fields that are text.
@@ -81,7 +89,7 @@ macro_rules! text_fields {
         $(
             $(#[$doc])*
             pub fn $name(&self) -> &str {
-                self.str_at(self.fields.$name)
+                self.str_at(self.inner.fields.$name)
             }
         )*
     };
@@ -93,7 +101,7 @@ macro_rules! integer_fields {
         $(
             $(#[$doc])*
             pub fn $name(&self) -> i64 {
-                self.fields.$name
+                self.inner.fields.$name
             }
         )*
     };
@@ -152,43 +160,30 @@ impl Event {
     /// type, or the nesting is deeper than 10,000. The message names the field, the reason and the offset in bytes.
     pub fn decode(json: impl AsRef<[u8]>) -> Result<Self, crate::Error> {
         let json = json.as_ref();
-        Self::decode_shared(&Arc::from(json), 0..json.len())
+        decode::decode(&Arc::from(json), 0..json.len(), None)
     }
 
-    /// Decodes the envelope that stands in `body` at `value`, without copying.
-    pub(crate) fn decode_shared(
+    /// Decodes the envelope of a consumed record that stands in `body` at `value`, without copying.
+    pub(crate) fn decode_record(
         body: &Arc<[u8]>,
         value: Range<usize>,
+        place: Place,
     ) -> Result<Self, crate::Error> {
-        decode::decode(body, value)
-    }
-
-    /// Says where the broker keeps this event; `key` is a stretch of the body that was decoded.
-    pub(crate) fn set_record(&mut self, partition: i32, offset: i64, key: Option<Range<usize>>) {
-        self.record = Some(Record {
-            partition,
-            offset,
-            key: key.map(|key| Span::new(key.start, key.end)),
-        });
-    }
-
-    /// Overrides the envelope's topic by the subscription's, without prefix.
-    pub(crate) fn set_topic(&mut self, topic: Topic) {
-        self.topic = Some(topic);
+        decode::decode(body, value, Some(place))
     }
 
     /// The topic without prefix: the subscription's for a consumed event, else what the envelope says.
     pub fn topic(&self) -> &str {
-        match &self.topic {
-            Some(topic) => topic.as_str(),
-            None => self.str_at(self.fields.topic),
+        match &self.inner.place {
+            Some(place) => place.topic.as_str(),
+            None => self.str_at(self.inner.fields.topic),
         }
     }
 
     /// When the event was published: `timestampUnixNano` where present, else the parsed [`timestamp`](Self::timestamp).
     /// Nothing when neither is readable.
     pub fn time(&self) -> Option<SystemTime> {
-        match self.fields.timestamp_unix_nano {
+        match self.inner.fields.timestamp_unix_nano {
             0 => parse_rfc3339(self.timestamp()),
             nanos => Some(timestamp::from_unix_nanos(nanos)),
         }
@@ -196,37 +191,37 @@ impl Event {
 
     /// Whether the event holds private data.
     pub fn privacy(&self) -> bool {
-        self.fields.privacy
+        self.inner.fields.privacy
     }
 
     /// The OAuth clients of the event. Parsed at each call.
     pub fn client_ids(&self) -> Vec<Cow<'_, str>> {
-        payload::strings(self.str_at(self.fields.client_ids))
+        payload::strings(self.str_at(self.inner.fields.client_ids))
     }
 
     /// The users that the event is about. Parsed at each call.
     pub fn target_user_ids(&self) -> Vec<Cow<'_, str>> {
-        payload::strings(self.str_at(self.fields.target_user_ids))
+        payload::strings(self.str_at(self.inner.fields.target_user_ids))
     }
 
     /// The additional fields, a JSON object; empty when absent.
     pub fn additional_fields(&self) -> Payload<'_> {
-        Payload::new(self.str_at(self.fields.additional_fields))
+        Payload::new(self.str_at(self.inner.fields.additional_fields))
     }
 
     /// The payload, a JSON object; empty when absent.
     pub fn payload(&self) -> Payload<'_> {
-        Payload::new(self.str_at(self.fields.payload))
+        Payload::new(self.str_at(self.inner.fields.payload))
     }
 
     /// The partition that a consumed event stands in.
     pub fn partition(&self) -> Option<i32> {
-        self.record.map(|record| record.partition)
+        self.inner.place.as_ref().map(|place| place.partition)
     }
 
     /// The offset of a consumed event in its partition.
     pub fn offset(&self) -> Option<i64> {
-        self.record.map(|record| record.offset)
+        self.inner.place.as_ref().map(|place| place.offset)
     }
 
     /// The record's key as text; nothing when there is none or it is not UTF-8, and then
@@ -238,17 +233,18 @@ impl Event {
 
     /// The record's key.
     pub fn key_bytes(&self) -> Option<&[u8]> {
-        self.body.get(self.record?.key?.range())
+        let key = self.inner.place.as_ref()?.key.clone()?;
+        self.inner.body.get(key)
     }
 
     /// The envelope as it stands in the record.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.body[self.wire.range()]
+        &self.inner.body[self.inner.wire.range()]
     }
 
     /// The envelope as it stands in the record, with bytes that are not UTF-8 as U+FFFD.
     pub fn json(&self) -> &str {
-        self.str_at(self.text)
+        self.str_at(self.inner.text)
     }
 
     /// The envelope written anew: known fields only, in the wire's order, with `topic`, and `Partition`, `Offset` and
@@ -259,12 +255,11 @@ impl Event {
 
     fn str_at(&self, span: Span) -> &str {
         let text = if span.is_in_arena() {
-            self.arena
-                .as_deref()
-                .and_then(|arena| arena.get(span.range()))
+            self.inner.arena.get(span.range())
         } else {
             // Checked again rather than trusted: a field costs nanoseconds and the crate no unsafe code here.
-            self.body
+            self.inner
+                .body
                 .get(span.range())
                 .and_then(|bytes| std::str::from_utf8(bytes).ok())
         };

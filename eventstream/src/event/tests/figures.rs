@@ -8,7 +8,8 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{Envelope, Event, new_id, now};
+use super::super::{Envelope, Event, Place, new_id, now};
+use crate::Topic;
 
 const ROUNDS: u32 = 200_000;
 
@@ -69,11 +70,18 @@ fn figures() {
     println!("the event has {} bytes", out.len());
     let body: Arc<[u8]> = Arc::from(&out[..]);
 
+    let topic = Topic::new("topic").unwrap();
+    let place = || Place {
+        topic: topic.clone(),
+        partition: 0,
+        offset: 0,
+        key: None,
+    };
     measure("utf-8 check alone", || {
         black_box(std::str::from_utf8(black_box(&body)).is_ok());
     });
-    measure("decode_shared", || {
-        black_box(Event::decode_shared(black_box(&body), 0..body.len()).is_ok());
+    measure("decode_record", || {
+        black_box(Event::decode_record(black_box(&body), 0..body.len(), place()).is_ok());
     });
     measure("decode (copies the bytes)", || {
         black_box(Event::decode(black_box(&body)).is_ok());
@@ -84,7 +92,7 @@ fn figures() {
     measure("serde_json, ignoring everything", || {
         black_box(serde_json::from_slice::<serde::de::IgnoredAny>(black_box(&body)).is_ok());
     });
-    let event = Event::decode_shared(&body, 0..body.len()).unwrap();
+    let event = Event::decode_record(&body, 0..body.len(), place()).unwrap();
     measure("clone", || {
         black_box(black_box(&event).clone());
     });

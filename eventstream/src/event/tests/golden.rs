@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{AuditEnvelope, Envelope, Event, timestamp};
+use super::super::{AuditEnvelope, Envelope, Event, Place, timestamp};
 use super::file;
 use crate::Topic;
 
@@ -178,9 +178,13 @@ fn rewrites_a_consumed_event_as_go_does() {
     let value = 0..record.len();
     record.push(b'k');
     let key = value.end..record.len();
-    let mut event = Event::decode_shared(&Arc::from(record), value).unwrap();
-    event.set_record(3, 42, Some(key));
-    event.set_topic(Topic::new("topic").unwrap());
+    let place = Place {
+        topic: Topic::new("topic").unwrap(),
+        partition: 3,
+        offset: 42,
+        key: Some(key),
+    };
+    let event = Event::decode_record(&Arc::from(record), value, place).unwrap();
     assert_eq!((event.partition(), event.offset()), (Some(3), Some(42)));
     assert_eq!((event.key(), event.topic()), (Some("k"), "topic"));
     let golden = String::from_utf8(bytes("reserialised-by-consumer.json")).unwrap();
@@ -191,8 +195,13 @@ fn rewrites_a_consumed_event_as_go_does() {
 #[test]
 fn keeps_the_key_of_a_record_that_is_not_utf_8() {
     let record: Arc<[u8]> = Arc::from(&b"\xffkey{\"id\":\"a\xff\xfeb\"}"[..]);
-    let mut event = Event::decode_shared(&record, 4..record.len()).unwrap();
-    event.set_record(0, 0, Some(0..4));
+    let place = Place {
+        topic: Topic::new("topic").unwrap(),
+        partition: 0,
+        offset: 0,
+        key: Some(0..4),
+    };
+    let event = Event::decode_record(&record, 4..record.len(), place).unwrap();
     assert_eq!(event.key_bytes(), Some(&b"\xffkey"[..]));
     assert_eq!(event.key(), None);
     assert_eq!(event.id(), "a\u{fffd}\u{fffd}b");

@@ -71,6 +71,8 @@ pub(super) struct Driver {
     rejection: Arc<Mutex<Option<String>>>,
     /// The plan of the last name, since runs of one name are the normal case.
     last_plan: Option<(Box<str>, Plan)>,
+    /// Whether keys matter to any route.
+    by_key: bool,
     tally: Tally,
     origin: Instant,
     state: State,
@@ -119,6 +121,7 @@ impl Driver {
             errors: Vec::new(),
             rejection: Arc::default(),
             last_plan: None,
+            by_key: false,
             tally: Tally::default(),
             origin: Instant::now(),
             state: State::Active,

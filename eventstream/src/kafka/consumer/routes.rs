@@ -162,6 +162,12 @@ impl TopicRoutes {
         self.routes.iter().any(|route| !route.handlers.is_any_raw())
     }
 
+    /// Whether any route orders its records by key.
+    pub(super) fn needs_keys(&self) -> bool {
+        let by_key = |route: &Arc<Route>| matches!(route.options.ordering, Ordering::PerKey(_));
+        self.routes.iter().any(by_key)
+    }
+
     /// The routes for an event of this name in this partition: one of each set of competing
     /// workers, that is, of the routes for the same name, or for all names. A partition always goes to the
     /// same worker, so order within it (and so within a key) is kept, as between members of a group.

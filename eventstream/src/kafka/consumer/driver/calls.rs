@@ -1,5 +1,6 @@
 //! The calls of handlers: how one starts, and what comes of it.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,27 +50,48 @@ impl Driver {
             attempt,
             rejection: Arc::clone(&rejection),
         };
-        let ordering = route.options.ordering;
-        let route = Arc::clone(route);
-        let mut running: Running = Box::pin(async move {
-            let _permit = match &route.registration.serial {
-                // The semaphore is never closed, so there always is a permit.
-                Some(serial) => serial.acquire().await.ok(),
-                None => None,
-            };
-            let result = finished(invoke(&route, context, record)).await;
-            settle(ticket, id, result, &rejection)
-        });
-        if let Ordering::PerKey(_) = ordering {
-            self.spawned.spawn(running);
+        if let Ordering::PerKey(_) = route.options.ordering {
+            let route = Arc::clone(route);
+            self.spawned.spawn(async move {
+                let result = finished(invoke(&route, context, record)).await;
+                settle(ticket, id, result, &rejection)
+            });
             return;
         }
-        // Most handlers are done at once; then nothing has to be queued and woken.
-        let first = std::future::poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await;
-        match first {
-            Poll::Ready(ended) => self.ended(ended),
-            Poll::Pending => self.running.push(running),
+        if route.registration.serial.is_some() {
+            let route = Arc::clone(route);
+            self.running.push(Box::pin(async move {
+                let _permit = match &route.registration.serial {
+                    // The semaphore is never closed, so there always is a permit.
+                    Some(serial) => serial.acquire().await.ok(),
+                    None => None,
+                };
+                let result = finished(invoke(&route, context, record)).await;
+                settle(ticket, id, result, &rejection)
+            }));
+            return;
         }
+        let result = match invoke(route, context, record) {
+            Ok(mut call) => {
+                // Most handlers are done at once; then nothing has to be queued and woken.
+                let first = poll_fn(|cx| {
+                    let poll = AssertUnwindSafe(|| call.as_mut().poll(cx));
+                    Poll::Ready(std::panic::catch_unwind(poll))
+                });
+                match first.await {
+                    Ok(Poll::Ready(result)) => Ok(result),
+                    Ok(Poll::Pending) => {
+                        self.running.push(Box::pin(async move {
+                            settle(ticket, id, finished(Ok(call)).await, &rejection)
+                        }));
+                        return;
+                    }
+                    Err(panic) => Err(panic_text(&*panic)),
+                }
+            }
+            Err(panic) => Err(panic),
+        };
+        self.ended(settle(ticket, id, result, &rejection));
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {

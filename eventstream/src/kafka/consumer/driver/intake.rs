@@ -51,7 +51,10 @@ impl Driver {
         }
         self.machine.handle(Input::Record {
             offset: record.offset,
-            key: record.key().filter(|key| !key.is_empty()).map(hash),
+            key: match record.key() {
+                Some(key) if self.by_key && !key.is_empty() => Some(hash(key)),
+                _ => None,
+            },
             size: record.size(),
             body: Arc::new(record),
             plan,
@@ -76,6 +79,7 @@ impl Driver {
             .get(&self.shared.source.topic)
             .cloned()
             .unwrap_or_default();
+        self.by_key = self.topic.needs_keys();
         self.last_plan = None;
         for attached in &mut self.routes {
             let gone = self.topic.routes.iter().all(|r| r.id != attached.route.id);

@@ -1,5 +1,6 @@
 //! One assigned partition, as the polling thread sees it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 use std::time::Instant;
@@ -18,7 +19,7 @@ pub(super) struct Assigned {
     pub(super) words: mpsc::UnboundedSender<ToPartition>,
     pub(super) inbox: mpsc::Sender<Vec<Record>>,
     /// Records read and not yet handed over.
-    pub(super) batch: Vec<Record>,
+    pub(super) batch: Batch,
     pub(super) machine_full: bool,
     pub(super) inbox_full: bool,
     /// Since when it is full; its reading goes on until [`GRACE`] has passed.
@@ -42,9 +43,9 @@ impl Assigned {
         match self.inbox.try_reserve() {
             Ok(room) => {
                 self.shared.starved.store(false, Atomic::Release);
-                let bytes = self.batch.iter().map(Record::size).sum();
-                let handed = (self.batch.len(), bytes);
-                room.send(std::mem::take(&mut self.batch));
+                let records = self.batch.take();
+                let handed = (records.len(), records.iter().map(Record::size).sum());
+                room.send(records);
                 self.inbox_full = false;
                 handed
             }
@@ -53,6 +54,85 @@ impl Assigned {
                 (0, 0)
             }
         }
+    }
+}
+
+/// Records on their way to a partition's task.
+///
+/// Small neighbours share one allocation: it is made on this thread and freed on another, which is
+/// what an allocator is slowest at. So an event that is kept keeps up to [`BODY`] bytes of others.
+pub(super) struct Batch {
+    records: Vec<Record>,
+    /// Keys and values of the last records, which have no body yet.
+    open: Vec<u8>,
+    /// How many records have their body.
+    sealed: usize,
+    /// What the others have meanwhile.
+    nothing: Arc<[u8]>,
+}
+
+/// Bytes that records share; a larger record has a body of its own.
+const BODY: usize = 8 * 1024;
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            open: Vec::with_capacity(BODY),
+            sealed: 0,
+            nothing: Arc::default(),
+        }
+    }
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn push(&mut self, source: &Arc<Source>, message: Message<'_>) {
+        let (key, value) = (message.key(), message.value());
+        let lengths = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        if self.open.len() + lengths > BODY {
+            self.seal();
+        }
+        let key = key.map(|key| self.append(key));
+        let value = value.map(|value| self.append(value));
+        self.records.push(Record {
+            source: Arc::clone(source),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp_ms(),
+            body: Arc::clone(&self.nothing),
+            key,
+            value,
+            headers: message.headers(),
+            event: None,
+        });
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.open.len();
+        self.open.extend_from_slice(bytes);
+        start..self.open.len()
+    }
+
+    /// Gives the last records their body.
+    fn seal(&mut self) {
+        let body: Arc<[u8]> = Arc::from(self.open.as_slice());
+        for record in &mut self.records[self.sealed..] {
+            record.body = Arc::clone(&body);
+        }
+        self.sealed = self.records.len();
+        self.open.clear();
+        self.open.shrink_to(BODY);
+    }
+
+    fn take(&mut self) -> Vec<Record> {
+        self.seal();
+        self.sealed = 0;
+        // The next batch is likely to be as large.
+        let next = Vec::with_capacity(self.records.len());
+        std::mem::replace(&mut self.records, next)
     }
 }
 
@@ -68,32 +148,5 @@ pub(super) fn take(assigned: &mut [Assigned], last: &mut usize, message: Message
     let Some(at) = found else { return };
     *last = at;
     let to = &mut assigned[at];
-    let record = record(&to.shared.source, message);
-    to.batch.push(record);
-}
-
-fn record(source: &Arc<Source>, message: Message<'_>) -> Record {
-    thread_local! {
-        static BODY: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
-    }
-    let (key, value) = (message.key(), message.value());
-    let key_len = key.map_or(0, <[u8]>::len);
-    let value_len = value.map_or(0, <[u8]>::len);
-    // Key and value in one allocation that events can share.
-    let body = BODY.with_borrow_mut(|body| {
-        body.clear();
-        body.extend_from_slice(key.unwrap_or_default());
-        body.extend_from_slice(value.unwrap_or_default());
-        Arc::from(body.as_slice())
-    });
-    Record {
-        source: Arc::clone(source),
-        offset: message.offset(),
-        timestamp_ms: message.timestamp_ms(),
-        body,
-        key: key.map(|_| 0..key_len),
-        value: value.map(|_| key_len..key_len + value_len),
-        headers: message.headers(),
-        event: None,
-    }
+    to.batch.push(&to.shared.source, message);
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Poller;
-use super::assigned::Assigned;
+use super::assigned::{Assigned, Batch};
 use crate::delivery::PartitionConfig;
 use crate::handler::Source;
 use crate::kafka::consumer::assignment;
@@ -101,7 +101,7 @@ impl Poller {
             shared,
             words,
             inbox: sender,
-            batch: Vec::new(),
+            batch: Batch::default(),
             machine_full: false,
             inbox_full: false,
             full_since: None,
