@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use eventstream::{BrokerConfig, Client, ErrorKind, Publish, Receipt, Stream};
-use eventstream_harness::{Kafka, unique_topic};
+use eventstream::{Actor, AuditLog, BrokerConfig, Client, ErrorKind, Publish, Receipt, Stream};
+use eventstream_harness::{Kafka, eventually, unique_topic};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -16,7 +16,7 @@ fn client(kafka: &Kafka, config: BrokerConfig) -> (Client, Arc<AtomicUsize>) {
     let failed = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&failed);
     let client = Client::builder(Stream::Kafka)
-        .brokers([kafka.bootstrap()])
+        .brokers(kafka.bootstrap().split(','))
         .config(config)
         .on_error(move |_| {
             seen.fetch_add(1, Ordering::SeqCst);
@@ -141,6 +141,137 @@ async fn a_broker_killed_under_load_leaves_each_event_one_outcome_in_order() {
         stored.len()
     );
     assert_eq!(lost, 0, "the absence was shorter than the publish timeout");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_that_move_under_load_change_nothing() {
+    const MOVES: usize = 6;
+    let kafka = Arc::new(Kafka::builder().nodes(3).start().unwrap());
+    let admin = kafka.admin().unwrap();
+    let topic = unique_topic("moved");
+    admin.create_topic(&topic, 2, 3, &[]).unwrap();
+    let (client, failed) = client(&kafka, BrokerConfig::new());
+    let (moved, of) = (Arc::clone(&kafka), topic.clone());
+    let moves = tokio::task::spawn_blocking(move || {
+        for (_, partition) in (0..MOVES).zip([0, 1].into_iter().cycle()) {
+            let leader = moved.admin()?.leader(&of, partition)?.unwrap();
+            moved.move_leader(&of, partition, leader % 3 + 1)?;
+        }
+        anyhow::Ok(())
+    });
+    // As long as the leaders move.
+    let mut receipts = Vec::new();
+    while !moves.is_finished() {
+        for _ in 0..100 {
+            let n = receipts.len();
+            receipts.push(client.publish(event(&topic, n)).await.unwrap());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    moves.await.unwrap().unwrap();
+    let count = receipts.len();
+    println!("{count} events while leaders moved {MOVES} times");
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert!(client.shutdown(MINUTE).await.is_empty());
+    assert_eq!(failed.load(Ordering::SeqCst), 0);
+    let mut stored = stored_in_order(&kafka, &topic);
+    stored.sort_unstable();
+    assert!(stored.into_iter().eq(0..count), "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_logs_survive_an_outage_or_are_told() {
+    const COUNT: usize = 20_000;
+    let kafka = Arc::new(Kafka::builder().start().unwrap());
+    let topic = unique_topic("audit");
+    kafka
+        .admin()
+        .unwrap()
+        .create_topic(&topic, 1, 1, &[])
+        .unwrap();
+    let failed = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&failed);
+    let client = Client::builder(Stream::Kafka)
+        .brokers([kafka.bootstrap()])
+        .config(BrokerConfig::new().publish_timeout(Duration::from_secs(20)))
+        .audit_log_topic(&topic)
+        .on_error(move |_| {
+            seen.fetch_add(1, Ordering::SeqCst);
+        })
+        .build()
+        .unwrap();
+    let log = |n: usize| {
+        let actor = Actor::Anonymous("48bf8a020b584f31bc605bf65d3300ed".into());
+        AuditLog::new("tested", "outage", actor)
+            .client_id("fe5bd0e3dc184d2d8ae0e09fcedf0f51")
+            .actor_namespace("accelbyte")
+            .object_namespace("accelbyte")
+            .content(&HashMap::from([("n", n)]))
+    };
+    let mut receipts = Vec::with_capacity(COUNT + 1);
+    for n in 0..COUNT {
+        if n == COUNT / 2 {
+            kafka.kill(1).unwrap();
+        }
+        receipts.push(client.publish_audit_log(log(n)).await.unwrap().unwrap());
+    }
+    kafka.restart(1).unwrap();
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    let stored = || {
+        let records = kafka.admin().unwrap().read_all(&topic).unwrap();
+        let number = |record: eventstream_harness::RawRecord| {
+            let value: serde_json::Value = serde_json::from_slice(&record.value.unwrap()).unwrap();
+            usize::try_from(value["payload"]["content"]["n"].as_u64().unwrap()).unwrap()
+        };
+        records.into_iter().map(number).collect::<Vec<_>>()
+    };
+    assert_eq!(stored(), (0..COUNT).collect::<Vec<_>>());
+
+    // An outage that outlasts the publish timeout is told, to the receipt and to `on_error`.
+    kafka.kill(1).unwrap();
+    let lost = client.publish_audit_log(log(COUNT)).await.unwrap().unwrap();
+    let error = lost.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!(failed.load(Ordering::SeqCst), 1);
+    assert!(client.shutdown(MINUTE).await.is_empty());
+    kafka.restart(1).unwrap();
+    assert_eq!(stored().len(), COUNT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_retries_cap_the_attempts() {
+    let kafka = Kafka::builder().nodes(3).start().unwrap();
+    let admin = kafka.admin().unwrap();
+    let topic = unique_topic("retries");
+    admin
+        .create_topic(&topic, 1, 2, &[("min.insync.replicas", "2")])
+        .unwrap();
+    // One replica is not enough: the broker answers each attempt with an error to retry.
+    let leader = admin.leader(&topic, 0).unwrap();
+    let replicas = admin.replicas(&topic, 0).unwrap();
+    let follower = replicas.into_iter().find(|id| Some(*id) != leader).unwrap();
+    kafka.kill(follower).unwrap();
+    eventually("the follower to fall out of step", MINUTE, || {
+        Ok((!admin.in_sync(&topic)?).then_some(()))
+    })
+    .unwrap();
+    let mut waited = Vec::new();
+    for config in [BrokerConfig::new().publish_retries(2), BrokerConfig::new()] {
+        let (client, failed) = client(&kafka, config.publish_timeout(Duration::from_secs(15)));
+        let start = std::time::Instant::now();
+        let error = client.publish_sync(event(&topic, 0)).await.unwrap_err();
+        waited.push(start.elapsed());
+        assert!(error.is_retriable(), "{error}");
+        assert_eq!(failed.load(Ordering::SeqCst), 1);
+        assert!(client.shutdown(MINUTE).await.is_empty());
+    }
+    println!("capped after {:?}, else after {:?}", waited[0], waited[1]);
+    assert!(waited[0] < Duration::from_secs(10), "{waited:?}");
+    assert!(waited[1] >= Duration::from_secs(14), "{waited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
