@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::toolchain;
 use crate::paths::{home, workspace};
 
 /// Where the program for the present sources is, or would be: their hash is in its name.
@@ -36,7 +36,7 @@ pub(super) fn build(program: &Path) -> Result<()> {
     }
     // The name that `find` looks for appears only when the program is whole.
     let unfinished = folder.join("unfinished");
-    let output = Command::new("go")
+    let output = Command::new(toolchain::go()?)
         .args(["build", "-o"])
         .arg(&unfinished)
         .arg(".")
@@ -44,15 +44,8 @@ pub(super) fn build(program: &Path) -> Result<()> {
         // librdkafka comes with the Go module as a static library, which only cgo can link.
         .env("CGO_ENABLED", "1")
         .stdin(Stdio::null())
-        .output();
-    let output = match output {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!(
-                "Go is missing: install version 1.22 or newer (the Go project has it, and so have the backports of Debian 12)"
-            )
-        }
-        other => other.context("running go build")?,
-    };
+        .output()
+        .context("running go build")?;
     if !output.status.success() {
         bail!(
             "go build failed with {}:\n{}",

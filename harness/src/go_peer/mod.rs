@@ -2,6 +2,7 @@
 
 mod build;
 mod consumer;
+mod toolchain;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -41,10 +42,11 @@ impl GoPeer {
         Ok(Self { program })
     }
 
-    /// Builds the program, unless it is there for the present sources.
+    /// Builds the program, unless it is there for the present sources; fetches Go where the machine has none.
     ///
     /// # Errors
-    /// Go or a C compiler is missing, or the build fails; the message has the remedy or the compiler's words.
+    /// Go is missing and cannot be fetched, a C compiler is missing, or the build fails; the message has the remedy or
+    /// the compiler's words.
     pub fn build() -> Result<Self> {
         let program = build::program()?;
         if !program.exists() {
