@@ -1,22 +1,44 @@
 //! What the fuzz targets run. The envelope's source is included rather than depended on: the library would bring
 //! librdkafka, and a build with a sanitizer would compile all of it again.
 //!
-//! `cargo +nightly fuzz run decode_event`, `cargo +nightly fuzz run span_context`.
+//! `cargo +nightly fuzz run decode_event`, or `span_context`, `config`, `ndjson`.
 
-#![allow(dead_code, unused_imports, reason = "only the decoder's side of the included source is run")]
+#![allow(dead_code, unused_imports, reason = "only a part of the included source is run")]
 
+extern crate self as eventstream;
+
+#[path = "../../eventstream/src/audit.rs"]
+mod audit;
+#[path = "../../eventstream/src/config/mod.rs"]
+mod config;
 #[path = "../../eventstream/src/error.rs"]
 mod error;
 #[path = "../../eventstream/src/event/mod.rs"]
 mod event;
 #[path = "../../eventstream/src/name.rs"]
 mod name;
+#[path = "../../cli/src/ndjson/mod.rs"]
+mod ndjson;
+#[path = "../../eventstream/src/publish.rs"]
+mod publish;
+#[path = "../../eventstream/src/receipt.rs"]
+mod receipt;
 #[path = "../../eventstream/src/event/tests/reference.rs"]
 mod reference;
 
+pub use audit::{Actor, AuditLog};
+pub use config::BrokerConfig;
 pub use error::{Error, ErrorKind, Fault};
 pub use event::{Event, Payload, SpanContext};
 pub use name::{EventName, GroupId, Topic};
+pub use publish::Publish;
+
+/// What the tool's reader of lines needs of the tool.
+mod exit {
+    pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+        error.to_string()
+    }
+}
 
 /// The decoder and `serde_json` agree about these bytes.
 pub fn decode_event(bytes: &[u8]) {
@@ -38,5 +60,52 @@ pub fn span_context(bytes: &[u8]) {
         assert!(context.is_valid());
         let again = SpanContext::from_traceparent(&context.to_traceparent());
         assert_eq!(again.expect("our own header"), context);
+    }
+}
+
+/// Reading a configuration, from TOML and from variables, never panics; what is found valid can be
+/// handed to librdkafka.
+pub fn config(text: &str) {
+    let vars = text.lines().filter_map(|line| line.split_once('='));
+    let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for config in [BrokerConfig::from_toml(text), BrokerConfig::from_vars(vars)] {
+        let Ok(config) = config else { continue };
+        let _ = format!("{config:?}");
+        if config.validate().is_ok() {
+            config.settings(&["localhost:9092".to_owned()]);
+        }
+    }
+}
+
+/// A line of the tool's input becomes an event, or is refused with a message. An event that is valid
+/// is an envelope that decodes, with the id and name it was given.
+pub fn ndjson(line: &[u8]) {
+    let (payload_only, line) = match line.split_first() {
+        Some((first, rest)) => (first & 1 == 1, rest),
+        None => return,
+    };
+    let defaults = ndjson::Defaults {
+        topic: "topic".to_owned(),
+        name: Some("name".to_owned()),
+        namespace: None,
+        key: None,
+        payload_only,
+    };
+    match ndjson::parse(line, &defaults) {
+        Ok(parsed) => {
+            let id = parsed.event.assign_id();
+            if parsed.event.validate(true).is_err() {
+                return;
+            }
+            let mut bytes = Vec::new();
+            parsed.event.encode(id.as_str(), &mut bytes);
+            let event = Event::decode(&bytes).expect("a valid event is an envelope");
+            assert_eq!(event.id(), id.as_str());
+            decode_event(&bytes);
+        }
+        Err(bad) => assert!(!bad.message.is_empty()),
+    }
+    if let Err(bad) = ndjson::audit::parse(line, &ndjson::audit::AuditFields::default()) {
+        assert!(!bad.message.is_empty());
     }
 }
