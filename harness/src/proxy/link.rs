@@ -164,10 +164,7 @@ impl Shared {
             Direction::Responses => (&connection.broker, &connection.client),
         };
         let mut chunk = vec![0; CHUNK];
-        loop {
-            let Ok(read @ 1..) = from.read(&mut chunk) else {
-                break;
-            };
+        while let Ok(read @ 1..) = from.read(&mut chunk) {
             let Some(delay) = self.wait(direction) else {
                 break;
             };
