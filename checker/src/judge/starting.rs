@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::assignment::Back;
+use super::assignment::{Back, Term};
 use super::consuming::{Consuming, InLane, Running, Start};
 use super::event_name;
 use crate::anomaly::{Anomaly, Class, Findings};
@@ -52,25 +52,21 @@ impl Consuming<'_> {
                 )
             });
         }
-        let (begun, base) = self.assign(start, handle.attempt == 1, found);
-        let lane = self.lane(start, begun, found);
+        let term = self.assign(start, handle.attempt == 1, found);
+        let lane = self.lane(start, term.begun, found);
         let log = self.world.log(self.views[view].place);
         if let Some(cell) = self.views[view].cell(log, offset) {
             cell.started = true;
         }
+        self.views[view].high = self.views[view].high.max(offset);
         let place = self.views[view].place;
         let running = self.running.entry((member, place, offset)).or_default();
-        running.push(Running {
-            at,
-            lane,
-            begun,
-            base,
-        });
+        running.push(Running { at, lane, term });
         Ok(())
     }
 
-    /// Fits a start into its member's assignment, whose begin and base it returns.
-    fn assign(&mut self, start: Start, first: bool, found: &mut Findings) -> (u64, i64) {
+    /// Fits a start into its member's assignment, whose term it returns.
+    fn assign(&mut self, start: Start, first: bool, found: &mut Findings) -> Term {
         let Start {
             at,
             view,
@@ -100,7 +96,8 @@ impl Consuming<'_> {
                 }),
                 Back::BehindFirst => {}
             }
-            if explained || back == Back::Again {
+            // Keys run side by side, so the first records of an assignment start in any order.
+            if (explained && back != Back::BehindFirst) || back == Back::Again {
                 self.close(at, view, |open| open.member == member);
                 index = self.open(at, view, member, told);
             }
@@ -111,7 +108,7 @@ impl Consuming<'_> {
         }
         let assignment = &mut self.views[view].assignments[index];
         assignment.last = at;
-        (assignment.begun, assignment.base)
+        assignment.term()
     }
 
     /// Checks that what came before in the order is done.
