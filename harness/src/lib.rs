@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `jars` | Apache Kafka from Maven Central into `.kafka/` |
 //! | `kafka` | brokers as child processes: properties, storage, start, faults |
+//! | `proxy` | connections that are cut, held up, delayed or half open |
 //! | `certificates` | a CA, a server and the client certificates of a secured broker |
 //! | `admin` | blocking administration and reading, over librdkafka and Kafka's own tools |
 //! | `go_peer` | a Go program that speaks the same envelopes |
@@ -37,6 +38,7 @@ mod jars;
 mod kafka;
 mod paths;
 mod ports;
+mod proxy;
 mod shared;
 mod wait;
 
@@ -47,6 +49,7 @@ pub use guard::Guarded;
 pub use jars::{DEFAULT_VERSION, Jars, OLDER_VERSION};
 pub use kafka::{Kafka, KafkaBuilder, Secured, User};
 pub use paths::{home, workspace};
+pub use proxy::{Direction, FaultProxy};
 pub use rustix::process::Signal;
 pub use shared::{BROKERS_VARIABLE, Shared, shared, unique_topic};
 pub use wait::eventually;

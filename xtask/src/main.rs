@@ -4,6 +4,7 @@ mod kafka;
 mod setup;
 mod step;
 mod test;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,13 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
+    /// Run publishers and groups on three brokers under drawn faults, and judge the history; `--help` tells its options
+    #[command(disable_help_flag = true)]
+    Torture {
+        /// `--minutes`, `--seed`, `--without` and more
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run Apache Kafka
     #[command(subcommand)]
     Kafka(KafkaChore),
@@ -41,6 +49,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Setup => setup::run(),
         Chore::Test { quick } => test::run(quick),
+        Chore::Torture { arguments } => torture::run(&arguments),
         Chore::Kafka(KafkaChore::Up(up)) => up.run(),
     };
     match done {

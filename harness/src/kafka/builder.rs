@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -21,7 +21,9 @@ pub struct KafkaBuilder {
     nodes: usize,
     auto_create_topics: bool,
     secured: bool,
+    proxied: bool,
     for_throughput: bool,
+    data: Option<PathBuf>,
     properties: BTreeMap<String, String>,
 }
 
@@ -32,7 +34,9 @@ impl Default for KafkaBuilder {
             nodes: 1,
             auto_create_topics: true,
             secured: false,
+            proxied: false,
             for_throughput: false,
+            data: None,
             properties: BTreeMap::new(),
         }
     }
@@ -68,6 +72,21 @@ impl KafkaBuilder {
         self
     }
 
+    /// Adds a plain listener that sends its clients to a port for a [`FaultProxy`](crate::FaultProxy).
+    #[must_use]
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
+        self
+    }
+
+    /// Keeps the data in a new folder under this one, for instance in memory. Default: the
+    /// temporary folder.
+    #[must_use]
+    pub fn data_under(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.data = Some(folder.into());
+        self
+    }
+
     /// Lets the JVM compile at its best, at the cost of a slower start: for benches.
     #[must_use]
     pub fn for_throughput(mut self) -> Self {
@@ -91,9 +110,11 @@ impl KafkaBuilder {
             bail!("a cluster has at least one node");
         }
         let jars = Jars::find(&self.version)?;
+        let under = self.data.clone().unwrap_or_else(std::env::temp_dir);
         let data = tempfile::Builder::new()
             .prefix("eventstream-kafka-")
-            .tempdir()?;
+            .tempdir_in(&under)
+            .with_context(|| format!("making a folder for the data in {}", under.display()))?;
         fs::create_dir_all(logs()).with_context(|| format!("creating {}", logs().display()))?;
         let security = self
             .secured
@@ -133,7 +154,7 @@ impl KafkaBuilder {
     ) -> Result<Vec<Node>> {
         let mut listeners = Vec::with_capacity(self.nodes);
         for _ in 0..self.nodes {
-            listeners.push(Listeners::reserve(self.secured)?);
+            listeners.push(Listeners::reserve(self.secured, self.proxied)?);
         }
         let controllers: Vec<u16> = listeners.iter().map(|own| own.controller.number).collect();
         let instance = next_instance();

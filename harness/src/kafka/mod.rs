@@ -79,6 +79,18 @@ impl Kafka {
             .context("this cluster was started without `secured()`")
     }
 
+    /// For each node that was started with [`KafkaBuilder::proxied`]: its id, the port its clients are sent to, and the
+    /// one it listens at.
+    pub(crate) fn proxied(&self) -> Vec<(i32, u16, u16)> {
+        let nodes = self.nodes.iter();
+        nodes
+            .filter_map(|node| {
+                let proxied = node.listeners.proxied.as_ref()?;
+                Some((node.id, proxied.proxy.number, proxied.broker.number))
+            })
+            .collect()
+    }
+
     /// Administration through the listener without authentication; made at the first call.
     ///
     /// # Errors

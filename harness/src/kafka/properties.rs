@@ -13,6 +13,14 @@ pub(crate) struct Listeners {
     pub(crate) plaintext: Port,
     pub(crate) controller: Port,
     pub(crate) secured: Option<SecuredListeners>,
+    pub(crate) proxied: Option<ProxiedListener>,
+}
+
+/// A plain listener that sends its clients to another port: that of a proxy in front of it.
+#[derive(Debug)]
+pub(crate) struct ProxiedListener {
+    pub(crate) broker: Port,
+    pub(crate) proxy: Port,
 }
 
 /// The ports that a secured node has beside the plain one.
@@ -24,7 +32,7 @@ pub(crate) struct SecuredListeners {
 }
 
 impl Listeners {
-    pub(crate) fn reserve(secured: bool) -> Result<Self> {
+    pub(crate) fn reserve(secured: bool, proxied: bool) -> Result<Self> {
         let secured = if secured {
             Some(SecuredListeners {
                 sasl_ssl: Port::reserve()?,
@@ -34,22 +42,38 @@ impl Listeners {
         } else {
             None
         };
+        let proxied = if proxied {
+            Some(ProxiedListener {
+                broker: Port::reserve()?,
+                proxy: Port::reserve()?,
+            })
+        } else {
+            None
+        };
         Ok(Self {
             plaintext: Port::reserve()?,
             controller: Port::reserve()?,
             secured,
+            proxied,
         })
     }
 
-    /// The listeners for clients: name, which is also the security protocol, and port.
-    fn for_clients(&self) -> Vec<(&'static str, u16)> {
-        let mut all = vec![("PLAINTEXT", self.plaintext.number)];
+    /// The listeners for clients: name, the port it listens at, and the port it tells its clients.
+    fn for_clients(&self) -> Vec<(&'static str, u16, u16)> {
+        let mut all = vec![("PLAINTEXT", &self.plaintext, &self.plaintext)];
         if let Some(secured) = &self.secured {
-            all.push(("SASL_SSL", secured.sasl_ssl.number));
-            all.push(("SASL_PLAINTEXT", secured.sasl_plaintext.number));
-            all.push(("SSL", secured.ssl.number));
+            all.push(("SASL_SSL", &secured.sasl_ssl, &secured.sasl_ssl));
+            let sasl_plaintext = &secured.sasl_plaintext;
+            all.push(("SASL_PLAINTEXT", sasl_plaintext, sasl_plaintext));
+            all.push(("SSL", &secured.ssl, &secured.ssl));
         }
-        all
+        if let Some(proxied) = &self.proxied {
+            all.push(("PROXIED", &proxied.broker, &proxied.proxy));
+        }
+        let numbers = all.into_iter();
+        numbers
+            .map(|(name, own, told)| (name, own.number, told.number))
+            .collect()
     }
 }
 
@@ -64,12 +88,13 @@ pub(crate) fn server_properties(
     let mut properties = BTreeMap::new();
     let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
 
-    let for_clients: Vec<_> = listeners
-        .for_clients()
-        .iter()
-        .map(|(name, port)| format!("{name}://127.0.0.1:{port}"))
-        .collect();
-    let for_clients = for_clients.join(",");
+    let for_clients = listeners.for_clients();
+    let addresses = |port: fn(&(&str, u16, u16)) -> u16| {
+        let all = for_clients
+            .iter()
+            .map(|listener| format!("{}://127.0.0.1:{}", listener.0, port(listener)));
+        all.collect::<Vec<_>>().join(",")
+    };
     let voters: Vec<_> = (1..)
         .zip(controllers)
         .map(|(id, port): (i32, _)| format!("{id}@127.0.0.1:{port}"))
@@ -80,16 +105,17 @@ pub(crate) fn server_properties(
     set(
         "listeners",
         format!(
-            "{for_clients},CONTROLLER://127.0.0.1:{}",
+            "{},CONTROLLER://127.0.0.1:{}",
+            addresses(|listener| listener.1),
             listeners.controller.number
         ),
     );
-    set("advertised.listeners", for_clients);
+    set("advertised.listeners", addresses(|listener| listener.2));
     set("controller.listener.names", "CONTROLLER".to_owned());
     set("inter.broker.listener.name", "PLAINTEXT".to_owned());
     set(
         "listener.security.protocol.map",
-        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT".to_owned(),
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,PROXIED:PLAINTEXT".to_owned(),
     );
     set("log.dirs", data.display().to_string());
 

@@ -1,0 +1,151 @@
+//! What is wrong with a history.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// Examples kept of each class.
+const EXAMPLES: u64 = 10;
+/// Times kept for the page.
+const MARKS: usize = 5_000;
+
+/// The kinds of anomaly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Class {
+    /// Acknowledged and not in the log, or in the log and passed over by a group.
+    LostWrite,
+    /// Published once, twice in the log.
+    DuplicateStored,
+    /// `publish` returned an error, and the event is in the log.
+    RefusedYetStored,
+    /// In the log, and nobody published it.
+    Phantom,
+    /// Two witnesses disagree about what is at an offset.
+    InconsistentOffset,
+    /// Within one assignment a member went back in a partition.
+    NonMonotonicPoll,
+    /// Within one assignment a member passed over a record.
+    SkippedPoll,
+    /// The log has a publisher's events of a key in another order than they were published.
+    PublishOrder,
+    /// Handlers of a key or a partition overlapped, or ran in another order than the log's.
+    HandleOrder,
+    /// In the log, and at the end a group had not got so far.
+    Unseen,
+    /// A group's committed offset was above a record that was not done.
+    CommittedUnhandled,
+    /// Handled twice, and nothing that happened explains it.
+    DuplicateHandled,
+    /// Accepted, and its publisher ended in good order without an outcome for it.
+    SilentFailure,
+    /// An event had a second outcome.
+    SecondOutcome,
+}
+
+impl Class {
+    /// The name in a report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LostWrite => "lost write",
+            Self::DuplicateStored => "duplicate stored",
+            Self::RefusedYetStored => "refused yet stored",
+            Self::Phantom => "phantom",
+            Self::InconsistentOffset => "inconsistent offset",
+            Self::NonMonotonicPoll => "non-monotonic poll",
+            Self::SkippedPoll => "skipped poll",
+            Self::PublishOrder => "publish order",
+            Self::HandleOrder => "handle order",
+            Self::Unseen => "unseen",
+            Self::CommittedUnhandled => "committed unhandled",
+            Self::DuplicateHandled => "duplicate handled",
+            Self::SilentFailure => "silent failure",
+            Self::SecondOutcome => "second outcome",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+/// One anomaly, with as much as is known of where and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Anomaly {
+    /// Its kind.
+    pub class: Class,
+    /// When, in nanoseconds since the Unix epoch; absent for what only the end shows.
+    pub at: Option<u64>,
+    /// The event.
+    pub id: Option<u64>,
+    /// The group, for what consumers do.
+    pub group: Option<String>,
+    /// The topic.
+    pub topic: Option<String>,
+    /// The partition.
+    pub partition: Option<i32>,
+    /// The offset.
+    pub offset: Option<i64>,
+    /// What happened.
+    pub detail: String,
+}
+
+impl Anomaly {
+    pub(crate) fn new(class: Class, detail: impl Into<String>) -> Self {
+        Self {
+            class,
+            at: None,
+            id: None,
+            group: None,
+            topic: None,
+            partition: None,
+            offset: None,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// The anomalies of a history: all counted, the first of each class kept.
+#[derive(Debug, Default, Serialize)]
+pub struct Findings {
+    /// How many of each class.
+    pub counts: BTreeMap<Class, u64>,
+    /// The first ten of each class.
+    pub examples: Vec<Anomaly>,
+    /// When they happened.
+    #[serde(skip)]
+    pub(crate) marks: Vec<(u64, Class)>,
+}
+
+impl Findings {
+    pub(crate) fn add(
+        &mut self,
+        class: Class,
+        at: Option<u64>,
+        describe: impl FnOnce() -> Anomaly,
+    ) {
+        let count = self.counts.entry(class).or_default();
+        *count += 1;
+        if *count <= EXAMPLES {
+            self.examples.push(Anomaly {
+                class,
+                at,
+                ..describe()
+            });
+        }
+        if let Some(at) = at
+            && self.marks.len() < MARKS
+        {
+            self.marks.push((at, class));
+        }
+    }
+
+    /// How many anomalies there are.
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+}

@@ -1,0 +1,67 @@
+//! Assignments begin and end.
+
+use super::assignment::Assignment;
+use super::consuming::{Consuming, Skipped};
+use super::view::View;
+use crate::history::Order;
+
+impl Consuming<'_> {
+    /// The open assignment of a member; what was guessed of others ends with it.
+    pub(super) fn assignment(&mut self, at: u64, view: usize, member: u32) -> usize {
+        let find = |view: &View| {
+            let mut open = view.assignments.iter();
+            open.position(|open| open.member == member)
+        };
+        self.close(at, view, |open| open.member != member && !open.told);
+        match find(&self.views[view]) {
+            Some(index) => index,
+            None => self.open(at, view, member, false),
+        }
+    }
+
+    pub(super) fn open(&mut self, at: u64, view: usize, member: u32, told: bool) -> usize {
+        let log = self.world.log(self.views[view].place);
+        let view = &mut self.views[view];
+        let base = view.watermark(log);
+        view.assignments
+            .push(Assignment::new(member, told, at, base));
+        view.assignments.len() - 1
+    }
+
+    /// Ends assignments, and notes the holes that they leave.
+    pub(super) fn close(&mut self, at: u64, view: usize, ends: impl Fn(&Assignment) -> bool) {
+        let number = view;
+        let view = &mut self.views[number];
+        if !view.assignments.iter().any(&ends) {
+            return;
+        }
+        let log = self.world.log(view.place);
+        let order = self.world.groups[view.group as usize].order;
+        let all = std::mem::take(&mut view.assignments);
+        let (ended, open) = all.into_iter().partition::<Vec<_>, _>(|open| ends(open));
+        view.assignments = open;
+        for assignment in &ended {
+            for hole in assignment.holes() {
+                let Some(slot) = log.get(hole.offset) else {
+                    continue;
+                };
+                if view.cell(log, hole.offset).is_some_and(|cell| cell.dead) {
+                    continue;
+                }
+                let hole = match (order, slot.key()) {
+                    (Order::Partition, _) => Some(hole),
+                    (Order::Key, Some(key)) => assignment.hole_of_key(hole.offset, key),
+                    _ => None,
+                };
+                let member = assignment.member;
+                let skipped = hole.map(|hole| Skipped {
+                    view: number,
+                    member,
+                    at,
+                    hole,
+                });
+                self.skipped.extend(skipped);
+            }
+        }
+    }
+}

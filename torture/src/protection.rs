@@ -1,0 +1,37 @@
+//! Protections that can be switched off, to show that the checker sees what they are for.
+
+use clap::ValueEnum;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protection {
+    /// The idempotent producer: retries may duplicate and overtake
+    Idempotence,
+    /// Offsets are committed after the handler, not before
+    CommitAfterHandler,
+    /// A revoked partition's handlers are waited for
+    Drain,
+    /// The offset moves after the dead letter is acknowledged
+    DeadLetterAck,
+}
+
+impl Protection {
+    /// The word on the command line and in the history.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Idempotence => "idempotence",
+            Self::CommitAfterHandler => "commit-after-handler",
+            Self::Drain => "drain",
+            Self::DeadLetterAck => "dead-letter-ack",
+        }
+    }
+
+    /// The fault of the library that takes its place; `None` where an option does.
+    pub(crate) fn sabotage(self) -> Option<&'static str> {
+        match self {
+            Self::Idempotence => None,
+            Self::CommitAfterHandler => Some("store-before-done"),
+            Self::Drain => Some("revoke-without-drain"),
+            Self::DeadLetterAck => Some("pass-over-failed-dead-letter"),
+        }
+    }
+}

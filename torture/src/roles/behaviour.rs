@@ -1,0 +1,75 @@
+//! What a handler does with an event: a hash of its id decides, so that it is the same in every member.
+
+use std::time::Duration;
+
+use crate::control::{Mood, Moods};
+
+/// What a handler is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Succeed,
+    SucceedAfter(Duration),
+    Fail,
+    Panic,
+}
+
+const SLOW: Duration = Duration::from_millis(20);
+
+/// The act for an attempt at an event. In a group that dead-letters some events fail all their attempts.
+pub(super) fn act(id: u64, attempt: u32, dead_letters: bool, moods: &Moods) -> Act {
+    let hash = mix(id);
+    if dead_letters {
+        match hash % 400 {
+            0 => return Act::Fail,
+            1 => return Act::Panic,
+            2 if attempt < 3 => return Act::Fail,
+            3 => return Act::SucceedAfter(SLOW),
+            _ => {}
+        }
+    }
+    let draw = (hash >> 32) % 100;
+    match draw {
+        0..4 if moods.has(Mood::Failing) && attempt < 3 => Act::Fail,
+        4..6 if moods.has(Mood::Panicking) && attempt == 1 => Act::Panic,
+        6..12 if moods.has(Mood::Slow) => Act::SucceedAfter(SLOW),
+        _ => Act::Succeed,
+    }
+}
+
+/// The last step of `SplitMix64`.
+fn mix(id: u64) -> u64 {
+    let mut z = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calm_handlers_of_other_groups_always_succeed() {
+        let moods = Moods::default();
+        assert!((0..10_000).all(|id| act(id, 1, false, &moods) == Act::Succeed));
+    }
+
+    #[test]
+    fn some_events_fail_every_attempt_where_there_is_a_dead_letter_topic() {
+        let moods = Moods::default();
+        let exhausted = (0..10_000).filter(|id| {
+            (1..=3).all(|attempt| matches!(act(*id, attempt, true, &moods), Act::Fail | Act::Panic))
+        });
+        assert!((20..100).contains(&exhausted.count()));
+    }
+
+    #[test]
+    fn every_event_succeeds_at_its_third_attempt_without_one() {
+        let moods = Moods::default();
+        for mood in [Mood::Slow, Mood::Failing, Mood::Panicking] {
+            moods.set(mood, true);
+        }
+        let third = |id| act(id, 3, false, &moods);
+        assert!((0..10_000).all(|id| matches!(third(id), Act::Succeed | Act::SucceedAfter(_))));
+    }
+}

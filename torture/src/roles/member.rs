@@ -1,0 +1,212 @@
+//! A member of a group: writes down what its handler is given before the handler returns.
+
+use std::panic;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use checker::history::{self, Outcome, Sample, Writer};
+use clap::Args;
+use eventstream::{
+    Backoff, BrokerConfig, Client, Context, Event, Exhausted, Ordering, Retry, StartOffset, Stream,
+    Subscribe,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::behaviour::{Act, act};
+use super::{Common, sample};
+use crate::control::Moods;
+use crate::layout::{self, GroupPlan, PREFIX};
+
+/// How long a member may take to stop.
+pub(crate) const STOP: Duration = Duration::from_secs(30);
+/// As short as a service with little patience would have it: so long a killed member's partitions stand still.
+const SESSION: Duration = Duration::from_secs(6);
+const DRAIN: Duration = Duration::from_secs(10);
+/// The panic that the default hook need not describe.
+const WANTED: &str = "as the run wants it";
+
+#[derive(Args)]
+pub(crate) struct MemberArgs {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long)]
+    group: String,
+    /// Its place in the group; a member that takes the place of another has the same
+    #[arg(long)]
+    slot: usize,
+}
+
+struct Member {
+    name: String,
+    plan: &'static GroupPlan,
+    history: Writer,
+    moods: Moods,
+    handled: AtomicU64,
+    running: AtomicU64,
+}
+
+/// Runs until SIGTERM, then leaves its group in order.
+pub(crate) async fn run(args: MemberArgs) -> Result<()> {
+    let plan = layout::group(&args.group).context("no such group")?;
+    let common = args.common;
+    be_quiet_about_wanted_panics();
+    let member = Arc::new(Member {
+        history: Writer::create(&common.history, &common.name)?,
+        moods: Moods::follow(&common.history),
+        name: common.name.clone(),
+        plan,
+        handled: AtomicU64::new(0),
+        running: AtomicU64::new(0),
+    });
+    let client = Client::builder(Stream::Kafka)
+        .prefix(PREFIX)
+        .brokers(common.brokers())
+        .config(config(plan))
+        .build()?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    member.note(history::Event::Joined(history::Joined {
+        member: &member.name,
+        group: plan.name,
+        topics: vec![plan.topic],
+        order: match plan.ordering {
+            Ordering::PerKey(_) => history::Order::Key,
+            _ => history::Order::Partition,
+        },
+    }));
+    let subscription = client.register(subscribe(&member, args.slot)?).await?;
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = terminated.recv() => break,
+            _ = second.tick() => member.sample(&client),
+        }
+    }
+    let clean = subscription.stop(STOP).await;
+    let undelivered = client.shutdown(STOP).await;
+    member.note(history::Event::Left(history::Left {
+        member: &member.name,
+        clean,
+    }));
+    member.history.ended()?;
+    if !undelivered.is_empty() {
+        bail!("{} dead letters had no outcome", undelivered.len());
+    }
+    Ok(())
+}
+
+fn config(plan: &GroupPlan) -> BrokerConfig {
+    let config = BrokerConfig::new()
+        .assignment(plan.assignment)
+        .client_id(plan.name);
+    // The broker decides for the new protocol.
+    if plan.assignment == eventstream::Assignment::Consumer {
+        config
+    } else {
+        config.session_timeout(SESSION)
+    }
+}
+
+fn subscribe(member: &Arc<Member>, slot: usize) -> Result<Subscribe> {
+    let plan = member.plan;
+    let topic = layout::topic(plan.topic).context("no such topic")?;
+    let backoff = Backoff::default()
+        .initial(Duration::from_millis(20))
+        .max(Duration::from_millis(500));
+    let retry = match plan.attempts {
+        Some(attempts) => Retry::attempts(attempts).then(Exhausted::DeadLetter),
+        None => Retry::forever(),
+    };
+    let mut subscribe = Subscribe::new(plan.topic)
+        .group_id(plan.name)
+        .offset(StartOffset::Head)
+        .ordering(plan.ordering)
+        .drain_timeout(DRAIN)
+        .retry(retry.backoff(backoff))
+        .send_error_dlq(plan.attempts.is_some())
+        .on_error(|error| eprintln!("{error}"));
+    if plan.is_static {
+        subscribe = subscribe.group_instance_id(format!("{}-{slot}", plan.name));
+    }
+    for name in topic.events {
+        let member = Arc::clone(member);
+        subscribe = subscribe.on(*name, move |context, event| {
+            let member = Arc::clone(&member);
+            async move { member.handle(context, event).await }
+        });
+    }
+    Ok(subscribe)
+}
+
+impl Member {
+    async fn handle(&self, context: Context, event: Event) -> Result<(), String> {
+        let id: u64 = event.id().parse().map_err(|_| "not of this run")?;
+        let key = event.key().and_then(|key| key.parse().ok());
+        self.running.fetch_add(1, Atomic::Relaxed);
+        self.note(history::Event::Handle(history::Handle {
+            member: &self.name,
+            topic: self.plan.topic,
+            partition: context.partition(),
+            offset: context.offset(),
+            id,
+            key,
+            attempt: context.attempt(),
+        }));
+        let act = act(
+            id,
+            context.attempt(),
+            self.plan.attempts.is_some(),
+            &self.moods,
+        );
+        if let Act::SucceedAfter(time) = act {
+            tokio::time::sleep(time).await;
+        }
+        let outcome = match act {
+            Act::Succeed | Act::SucceedAfter(_) => Outcome::Ok,
+            Act::Fail => Outcome::Error,
+            Act::Panic => Outcome::Panic,
+        };
+        self.running.fetch_sub(1, Atomic::Relaxed);
+        self.handled.fetch_add(1, Atomic::Relaxed);
+        self.note(history::Event::Handled(history::Handled {
+            member: &self.name,
+            topic: self.plan.topic,
+            partition: context.partition(),
+            offset: context.offset(),
+            outcome,
+        }));
+        match outcome {
+            Outcome::Ok => Ok(()),
+            Outcome::Error => Err(WANTED.to_owned()),
+            Outcome::Panic => panic!("{WANTED}"),
+        }
+    }
+
+    /// A member that cannot write down what it does proves nothing.
+    fn note(&self, event: history::Event<'_>) {
+        if let Err(error) = self.history.write(event) {
+            eprintln!("writing the history: {error}");
+            std::process::abort();
+        }
+    }
+
+    fn sample(&self, client: &Client) {
+        self.note(history::Event::Sample(Sample {
+            handled: self.handled.load(Atomic::Relaxed),
+            in_flight: self.running.load(Atomic::Relaxed),
+            lag: client.reader_stats().buffered as u64,
+            ..sample::of_this_process()
+        }));
+    }
+}
+
+fn be_quiet_about_wanted_panics() {
+    let described = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let wanted = info.payload().downcast_ref::<String>();
+        if wanted.is_none_or(|text| text != WANTED) {
+            described(info);
+        }
+    }));
+}

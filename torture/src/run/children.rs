@@ -1,0 +1,224 @@
+//! The processes that the run starts: publishers, probes, and members that are killed and replaced.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use harness::{Guarded, Signal};
+
+use crate::layout::GROUPS;
+use crate::roles::{lane, member};
+
+/// Starts processes of this program.
+#[derive(Debug)]
+pub(super) struct Starter {
+    history: PathBuf,
+    brokers: String,
+    sabotage: Option<&'static str>,
+}
+
+impl Starter {
+    pub(super) fn new(
+        history: &Path,
+        brokers: String,
+        sabotage: Option<&'static str>,
+    ) -> Result<Self> {
+        fs::create_dir_all(history.join("logs"))?;
+        Ok(Self {
+            history: history.to_owned(),
+            brokers,
+            sabotage,
+        })
+    }
+
+    fn start(&self, role: &str, name: &str, more: &[String]) -> Result<Guarded> {
+        let log = File::create(self.history.join("logs").join(format!("{name}.log")))?;
+        let program = std::env::current_exe()?;
+        let mut arguments = Vec::new();
+        // Through `env`, since the guard hands on its own environment.
+        if let Some(sabotage) = self.sabotage {
+            arguments.push(format!("EVENTSTREAM_SABOTAGE={sabotage}"));
+        }
+        arguments.extend([program.display().to_string(), role.to_owned()]);
+        for (option, value) in [
+            ("--name", name),
+            ("--brokers", &self.brokers),
+            ("--history", &self.history.display().to_string()),
+        ] {
+            arguments.extend([option.to_owned(), value.to_owned()]);
+        }
+        arguments.extend_from_slice(more);
+        Guarded::spawn(Path::new("env"), &arguments, None, Stdio::null(), log)
+    }
+
+    pub(super) fn publisher(&self, number: usize, more: &[String]) -> Result<Guarded> {
+        self.start("publisher", &format!("publisher-{number}"), more)
+    }
+
+    pub(super) fn lane(&self, kind: lane::Kind) -> Result<Guarded> {
+        let more = ["--kind", kind.word()].map(str::to_owned);
+        self.start("lane", &format!("lane-{}", kind.word()), &more)
+    }
+
+    fn member(&self, group: &str, slot: usize, incarnation: u32) -> Result<Guarded> {
+        let name = member_name(group, slot, incarnation);
+        let more = ["--group", group, "--slot", &slot.to_string()].map(str::to_owned);
+        self.start("member", &name, &more)
+    }
+}
+
+fn member_name(group: &str, slot: usize, incarnation: u32) -> String {
+    format!("{group}-{slot}#{incarnation}")
+}
+
+/// Every member that there is to be.
+#[derive(Debug)]
+pub(super) struct Members {
+    starter: Starter,
+    places: Mutex<Vec<Place>>,
+}
+
+/// A member's place in its group: one process after another takes it.
+#[derive(Debug)]
+struct Place {
+    group: &'static str,
+    slot: usize,
+    incarnation: u32,
+    process: Option<Guarded>,
+    /// A fault has it now.
+    taken: bool,
+}
+
+/// A place that one fault has for itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken(usize);
+
+impl Members {
+    pub(super) fn start(starter: Starter) -> Result<Self> {
+        let mut places = Vec::new();
+        for group in &GROUPS {
+            for slot in 0..group.members {
+                places.push(Place {
+                    group: group.name,
+                    slot,
+                    incarnation: 0,
+                    process: Some(starter.member(group.name, slot, 0)?),
+                    taken: false,
+                });
+            }
+        }
+        Ok(Self {
+            starter,
+            places: Mutex::new(places),
+        })
+    }
+
+    pub(super) fn starter(&self) -> &Starter {
+        &self.starter
+    }
+
+    /// Takes a place that no other fault has; `None` when they have all.
+    pub(super) fn take(&self, random: &mut fastrand::Rng) -> Option<Taken> {
+        let mut places = self.places();
+        let free: Vec<_> = (0..places.len()).filter(|at| !places[*at].taken).collect();
+        let at = random.choice(free)?;
+        places[at].taken = true;
+        Some(Taken(at))
+    }
+
+    pub(super) fn give_back(&self, taken: Taken) {
+        self.places()[taken.0].taken = false;
+    }
+
+    /// The name of the process in a place.
+    pub(super) fn name(&self, taken: Taken) -> String {
+        let place = &self.places()[taken.0];
+        member_name(place.group, place.slot, place.incarnation)
+    }
+
+    pub(super) fn signal(&self, taken: Taken, signal: Signal) -> Result<()> {
+        match &mut self.places()[taken.0].process {
+            Some(process) => process.signal(signal),
+            None => bail!("the member does not run"),
+        }
+    }
+
+    /// Ends the process with SIGKILL.
+    pub(super) fn kill(&self, taken: Taken) {
+        drop(self.places()[taken.0].process.take());
+    }
+
+    /// Ends the process with SIGTERM and waits for it.
+    pub(super) fn stop(&self, taken: Taken) -> Result<()> {
+        let process = self.places()[taken.0].process.take();
+        match process {
+            Some(process) => end(process, &self.name(taken)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the process out of its place without ending it.
+    pub(super) fn set_aside(&self, taken: Taken) -> Option<Guarded> {
+        self.places()[taken.0].process.take()
+    }
+
+    /// Starts the next process in an empty place.
+    pub(super) fn replace(&self, taken: Taken) -> Result<()> {
+        let mut places = self.places();
+        let place = &mut places[taken.0];
+        ensure!(place.process.is_none(), "the place is taken");
+        place.incarnation += 1;
+        let (group, slot, incarnation) = (place.group, place.slot, place.incarnation);
+        place.process = Some(self.starter.member(group, slot, incarnation)?);
+        Ok(())
+    }
+
+    /// Fails when a member has ended that nobody has ended.
+    pub(super) fn check(&self) -> Result<()> {
+        for place in self.places().iter_mut() {
+            if let Some(process) = &mut place.process
+                && let Some(status) = process.exit_status()?
+            {
+                let name = member_name(place.group, place.slot, place.incarnation);
+                bail!("{name} ended by itself with {status}; see logs/{name}.log");
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops all of them in order, at the same time.
+    pub(super) fn stop_all(&self) -> Result<()> {
+        let mut running = Vec::new();
+        for place in self.places().iter_mut() {
+            if let Some(mut process) = place.process.take() {
+                process.signal(Signal::TERM)?;
+                let name = member_name(place.group, place.slot, place.incarnation);
+                running.push((process, name));
+            }
+        }
+        for (process, name) in running {
+            end(process, &name)?;
+        }
+        Ok(())
+    }
+
+    fn places(&self) -> MutexGuard<'_, Vec<Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a process with SIGTERM and demands that it says it went well.
+pub(super) fn end(mut process: Guarded, name: &str) -> Result<()> {
+    let within = 3 * member::STOP + Duration::from_secs(100);
+    let status = process
+        .terminate(within)
+        .with_context(|| format!("ending {name}"))?;
+    ensure!(
+        status.success(),
+        "{name} ended with {status}; see logs/{name}.log"
+    );
+    Ok(())
+}

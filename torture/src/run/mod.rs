@@ -1,0 +1,264 @@
+//! The process that starts the others, torments them, observes them, and has their history judged.
+
+mod children;
+mod fault;
+mod observer;
+mod reader;
+mod recovery;
+mod status;
+mod storm;
+mod world;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use checker::history::{Event, Run, Writer};
+use clap::Args;
+use harness::{FaultProxy, Guarded, Kafka, Signal, workspace};
+
+use self::children::{Members, Starter, end};
+use self::fault::Kind;
+use self::observer::Observer;
+use self::status::Status;
+use self::storm::Tally;
+use self::world::World;
+use crate::control::Moods;
+use crate::layout::{GROUPS, REPLICAS, TOPICS, dead_letters_of, on_broker};
+use crate::protection::Protection;
+use crate::roles::lane;
+
+/// How long the groups may take to catch up once the faults have ended.
+const DRAIN: Duration = Duration::from_secs(240);
+/// Members join before the load begins.
+const JOIN: Duration = Duration::from_secs(30);
+
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// How long faults happen, in minutes
+    #[arg(long, default_value_t = 2.0)]
+    minutes: f64,
+    /// What faults are drawn from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Events a second
+    #[arg(long, default_value_t = 12_000)]
+    rate: u32,
+    /// Switch a protection off; the checker must then find something
+    #[arg(long)]
+    without: Option<Protection>,
+    /// Only faults of these kinds; `none` for none
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<String>,
+    /// Where brokers keep their data and the history is written; a folder in memory is fastest
+    #[arg(long, default_value = "/dev/shm")]
+    scratch: PathBuf,
+    /// Keep the history; otherwise it is removed after a run without anomaly
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) fn run(args: RunArgs) -> Result<()> {
+    let kinds = kinds(&args.faults)?;
+    let directory = args
+        .scratch
+        .join(format!("eventstream-torture-{}", std::process::id()));
+    fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+    println!("history in {}", directory.display());
+    let started = Instant::now();
+    let world = start(&args, &directory)?;
+    let tally = Tally::default();
+    let report = torment(&args, &kinds, &world, &tally)?;
+    println!("{report}");
+    println!("faults: {:?}", tally.counts());
+    drop(world);
+    println!("{}", recovery::table(&directory)?);
+    println!("run of {:.0} s", started.elapsed().as_secs_f64());
+    judge(&args, &directory)
+}
+
+/// The kinds of these words; all of them where there is no word.
+fn kinds(words: &[String]) -> Result<Vec<Kind>> {
+    let all = Kind::DECK.map(|(kind, _)| kind);
+    if words == ["none"] {
+        return Ok(Vec::new());
+    }
+    for word in words {
+        let known = all.iter().any(|kind| kind.word() == word);
+        ensure!(
+            known,
+            "there is no fault {word}; there are {}",
+            all.map(Kind::word).join(", ")
+        );
+    }
+    let wanted = |kind: &Kind| words.is_empty() || words.iter().any(|word| word == kind.word());
+    Ok(all.into_iter().filter(wanted).collect())
+}
+
+/// Brokers, topics, proxy and members.
+fn start(args: &RunArgs, directory: &Path) -> Result<World> {
+    let kafka = Kafka::builder()
+        .nodes(3)
+        .proxied()
+        .auto_create_topics(false)
+        .data_under(&args.scratch)
+        // Leaders come back to nodes that come back, as they do in the field; only sooner.
+        .property("leader.imbalance.check.interval.seconds", "15")
+        .property("leader.imbalance.per.broker.percentage", "0")
+        .start()?;
+    let admin = kafka.admin()?;
+    for topic in &TOPICS {
+        admin.create_topic(&on_broker(topic.name), topic.partitions, REPLICAS, &[])?;
+    }
+    for group in GROUPS.iter().filter(|group| group.attempts.is_some()) {
+        let name = on_broker(&dead_letters_of(group.topic));
+        admin.create_topic(&name, 3, REPLICAS, &[])?;
+    }
+    admin.create_topic(&on_broker(lane::TOPIC), lane::PARTITIONS, REPLICAS, &[])?;
+    let proxy = FaultProxy::start(&kafka)?;
+    let history = Writer::create(directory, "torture")?;
+    history.write(Event::Run(Run {
+        seed: args.seed,
+        config: format!(
+            "three brokers, {} events/s, faults for {} minutes",
+            args.rate, args.minutes
+        )
+        .into(),
+        off: args.without.iter().map(|off| off.word().into()).collect(),
+    }))?;
+    let sabotage = args.without.and_then(Protection::sabotage);
+    let starter = Starter::new(directory, proxy.bootstrap(), sabotage)?;
+    Ok(World {
+        members: Members::start(starter)?,
+        kafka,
+        proxy,
+        moods: Moods::default(),
+        directory: directory.to_owned(),
+        history,
+        nodes: Mutex::new(()),
+        dead_letters: Mutex::new(()),
+        running: Mutex::new(Vec::new()),
+    })
+}
+
+/// Load and faults, then peace until everything has come to its end; says how it went.
+fn torment(args: &RunArgs, kinds: &[Kind], world: &World, tally: &Tally) -> Result<String> {
+    wait_for_members(world)?;
+    let bootstrap = world.kafka.bootstrap();
+    let observer = Observer::start(&bootstrap, Writer::create(&world.directory, "observer")?)?;
+    let lanes = lane::Kind::ALL.map(|kind| (kind, world.members.starter().lane(kind)));
+    let mut publishers = start_publishers(args, world)?;
+    let began = Instant::now();
+    let until = began + Duration::from_secs_f64(args.minutes * 60.0);
+    let ended = AtomicBool::new(false);
+    let status = Status::new(world, &observer, tally, began);
+    let raged = thread::scope(|scope| {
+        scope.spawn(|| status.show_until(&ended));
+        let raged = storm::rage(world, args.seed, kinds, until, tally);
+        if kinds.is_empty() {
+            thread::sleep(until.saturating_duration_since(Instant::now()));
+        }
+        ended.store(true, Ordering::Relaxed);
+        raged
+    });
+    raged.context("a fault could not be done as it was drawn")?;
+    let published_for = began.elapsed();
+    // All at once: each waits for its last outcomes.
+    for (_, publisher) in &mut publishers {
+        publisher.signal(Signal::TERM)?;
+    }
+    for (name, publisher) in publishers {
+        end(publisher, &name)?;
+    }
+    for (kind, lane) in lanes {
+        end(lane?, kind.word())?;
+    }
+    let calm = Instant::now();
+    observer.wait_for_no_lag(DRAIN)?;
+    let drained = calm.elapsed();
+    let stored = observer.stored();
+    world.members.stop_all()?;
+    observer.stop()?;
+    let history = Writer::create(&world.directory, "reader")?;
+    let read = reader::read_all(&bootstrap, &history)?;
+    history.ended()?;
+    world.history.ended()?;
+    let seconds = published_for.as_secs_f64();
+    Ok(format!(
+        "{stored} events in {seconds:.0} s, {:.0} a second, under {} faults; drained {:.1} s later; \
+         read back: {} records, {} dead letters",
+        stored as f64 / seconds,
+        tally.total(),
+        drained.as_secs_f64(),
+        read.records,
+        read.dead_letters,
+    ))
+}
+
+fn wait_for_members(world: &World) -> Result<()> {
+    let admin = world.kafka.admin()?;
+    for group in &GROUPS {
+        // The list of groups does not tell the members of the new protocol.
+        if group.assignment == eventstream::Assignment::Consumer {
+            continue;
+        }
+        let name = on_broker(group.name);
+        harness::eventually(&format!("the members of {name}"), JOIN, || {
+            world.members.check()?;
+            // A coordinator that is still loading says so by an error.
+            let there = admin
+                .members(&name)
+                .is_ok_and(|count| count == group.members);
+            Ok(there.then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+fn start_publishers(args: &RunArgs, world: &World) -> Result<Vec<(String, Guarded)>> {
+    // The second has little patience, so that some events time out under a fault.
+    let timeouts = [60, 8];
+    let mut publishers = Vec::new();
+    for (number, timeout) in timeouts.into_iter().enumerate() {
+        let mut more = vec![
+            format!("--number={number}"),
+            format!("--of={}", timeouts.len()),
+            format!("--rate={}", args.rate / 2),
+            format!("--timeout={timeout}"),
+        ];
+        if args.without == Some(Protection::Idempotence) {
+            more.push("--not-idempotent".to_owned());
+        }
+        let publisher = world.members.starter().publisher(number, &more)?;
+        publishers.push((format!("publisher-{number}"), publisher));
+    }
+    Ok(publishers)
+}
+
+/// Has the history judged; an anomaly is an error, and the history is kept.
+fn judge(args: &RunArgs, directory: &Path) -> Result<()> {
+    let report = checker::check(directory, checker::SETTLE)?;
+    println!("{report}");
+    let pages = workspace().join("target").join("torture");
+    fs::create_dir_all(&pages)?;
+    let protection = args
+        .without
+        .map_or_else(String::new, |off| format!("-without-{}", off.word()));
+    let page = pages.join(format!("seed-{}{protection}.html", args.seed));
+    fs::write(&page, report.page())?;
+    println!("page: {}", page.display());
+    let anomalies = report.anomalies.total();
+    ensure!(
+        anomalies == 0,
+        "{anomalies} anomalies; the history is in {}",
+        directory.display()
+    );
+    if !args.keep {
+        fs::remove_dir_all(directory)?;
+    }
+    Ok(())
+}

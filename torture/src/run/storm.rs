@@ -1,0 +1,127 @@
+//! Draws faults from the seed and lets them happen, one after another and sometimes over each other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::fault::{self, Came, Kind};
+use super::world::World;
+
+/// At most so many hold at once.
+const AT_ONCE: usize = 4;
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How many faults of each kind there were.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<BTreeMap<Kind, usize>>);
+
+impl Tally {
+    pub(super) fn total(&self) -> usize {
+        self.counts().values().sum()
+    }
+
+    pub(super) fn counts(&self) -> BTreeMap<Kind, usize> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.clone()
+    }
+
+    fn count(&self, kind: Kind) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(kind).or_default() += 1;
+    }
+}
+
+/// Kinds in a drawn order in which each has its part.
+struct Deck {
+    random: fastrand::Rng,
+    kinds: Vec<Kind>,
+    cards: VecDeque<Kind>,
+}
+
+impl Deck {
+    fn new(seed: u64, kinds: &[Kind]) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            kinds: kinds.to_vec(),
+            cards: VecDeque::new(),
+        }
+    }
+
+    fn next(&mut self) -> Option<Kind> {
+        if self.cards.is_empty() {
+            let mut cards: Vec<_> = Kind::DECK
+                .iter()
+                .filter(|(kind, _)| self.kinds.contains(kind))
+                .flat_map(|(kind, times)| vec![*kind; *times])
+                .collect();
+            self.random.shuffle(&mut cards);
+            self.cards = cards.into();
+        }
+        self.cards.pop_front()
+    }
+}
+
+/// Lets faults happen until the time is over or something goes wrong that was not drawn, and mends all of them.
+pub(super) fn rage(
+    world: &World,
+    seed: u64,
+    kinds: &[Kind],
+    until: Instant,
+    tally: &Tally,
+) -> Result<()> {
+    let mut deck = Deck::new(seed, kinds);
+    let failure = Mutex::new(None);
+    let fail = |error| {
+        let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error);
+    };
+    thread::scope(|scope| {
+        let mut ongoing: Vec<thread::ScopedJoinHandle<'_, ()>> = Vec::new();
+        while Instant::now() < until && !failed(&failure) {
+            let Some(kind) = deck.next() else { return };
+            // Each fault has chances of its own, so that how long another takes changes nothing.
+            let mut random = deck.random.fork();
+            let (alone, calm) = (random.u8(0..100) < 60, random.u64(500..=2_000));
+            let fail = &fail;
+            ongoing.push(
+                scope.spawn(move || match fault::happen(world, kind, &mut random) {
+                    Ok(Came::Done) => tally.count(kind),
+                    Ok(Came::NotNow) => {}
+                    Err(error) => fail(error.context(kind.word())),
+                }),
+            );
+            let begun = Instant::now();
+            loop {
+                ongoing.retain(|thread| !thread.is_finished());
+                let most = if alone && begun.elapsed() < Duration::from_secs(12) {
+                    0
+                } else {
+                    AT_ONCE - 1
+                };
+                if let Err(error) = world.members.check() {
+                    fail(error);
+                }
+                if ongoing.len() <= most || failed(&failure) {
+                    break;
+                }
+                thread::sleep(LOOK);
+            }
+            thread::sleep(Duration::from_millis(calm));
+        }
+    });
+    world.proxy.calm();
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn failed(failure: &Mutex<Option<anyhow::Error>>) -> bool {
+    failure
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_some()
+}

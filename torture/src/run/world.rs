@@ -1,0 +1,109 @@
+//! What faults act on.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use checker::history::{Event, Fault, Phase, Writer};
+use harness::{FaultProxy, Kafka};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+
+use super::children::Members;
+use crate::control::Moods;
+use crate::layout::{dead_letters_of, on_broker};
+use crate::roles::lane;
+
+const CALL: Duration = Duration::from_secs(5);
+const MEND: Duration = Duration::from_secs(60);
+
+/// The cluster, its proxy, the members, and where it is written down what befalls them.
+pub(super) struct World {
+    pub(super) kafka: Kafka,
+    pub(super) proxy: FaultProxy,
+    pub(super) members: Members,
+    pub(super) moods: Moods,
+    pub(super) directory: PathBuf,
+    pub(super) history: Writer,
+    /// Held by a fault that makes a node unreachable, or that needs all of them: of three nodes one may be away.
+    pub(super) nodes: Mutex<()>,
+    pub(super) dead_letters: Mutex<()>,
+    pub(super) running: Mutex<Vec<String>>,
+}
+
+impl World {
+    /// Writes down that a fault begins or ends, and shows it.
+    pub(super) fn note(&self, kind: &str, target: &str, phase: Phase, clean: bool) -> Result<()> {
+        let text = format!("{kind} {target}");
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match phase {
+            Phase::Begin => running.push(text),
+            Phase::End => running.retain(|other| *other != text),
+        }
+        drop(running);
+        self.history.write(Event::Fault(Fault {
+            kind: kind.into(),
+            target: target.into(),
+            phase,
+            clean,
+        }))?;
+        Ok(())
+    }
+
+    /// The faults that hold now.
+    pub(super) fn running(&self) -> String {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.join(", ")
+    }
+
+    /// Whether every replica of everything is in sync; waits for it.
+    pub(super) fn wait_in_sync(&self, topics: &[&str]) -> Result<()> {
+        for topic in topics.iter().copied().chain([lane::TOPIC]) {
+            self.kafka.wait_in_sync(&on_broker(topic), MEND)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the brokers refuse what is written to the dead letter topic of a topic, or take it again.
+    pub(super) fn refuse_dead_letters(&self, topic: &str, refuse: bool) -> Result<()> {
+        let name = on_broker(&dead_letters_of(topic));
+        let limit = if refuse { "1" } else { "1048588" };
+        let client: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", self.kafka.bootstrap())
+            .create()?;
+        let config =
+            AlterConfig::new(ResourceSpecifier::Topic(&name)).set("max.message.bytes", limit);
+        let options = AdminOptions::new().request_timeout(Some(CALL));
+        let deadline = Instant::now() + MEND;
+        loop {
+            let altered = wait(client.alter_configs([&config], &options))?;
+            let failure = match altered {
+                Ok(results) => results.into_iter().find_map(Result::err).map(|e| e.1),
+                Err(error) => error.rdkafka_error_code(),
+            };
+            let Some(code) = failure else { return Ok(()) };
+            if Instant::now() > deadline {
+                return Err(code).with_context(|| format!("altering {name}"));
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// Takes a lock that nobody may wait for.
+pub(super) fn try_hold(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
+    match lock.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// Waits for a future of `rdkafka`, which needs no runtime of its own.
+fn wait<T>(future: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    Ok(runtime.block_on(future))
+}
