@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use harness::{shared, unique_topic, workspace};
+use harness::{Guarded, shared, unique_topic, workspace};
 use serde_json::{Value, json};
 
 fn eventstream(arguments: &[&str]) -> Command {
@@ -171,4 +173,113 @@ fn a_hundred_thousand_events_pass_between_two_processes() {
         let before = last.insert(line["key"].to_string(), n);
         assert!(before.is_none_or(|before| before < n), "order within a key");
     }
+}
+
+/// One process of `subscribe`, from its start to its end.
+struct Reading {
+    /// When each line came, and what it says.
+    lines: Vec<(Instant, Value)>,
+    killed: Instant,
+}
+
+/// Reads lines, no more than about 20,000 in a second, and kills the tool after so many.
+fn read_and_kill(topic: &str, after: usize) -> Reading {
+    let arguments = subscribe_arguments(topic);
+    let program = Path::new(env!("CARGO_BIN_EXE_eventstream"));
+    let errors = File::create("/dev/null").unwrap();
+    let mut tool = Guarded::spawn(program, &arguments, None, Stdio::piped(), errors).unwrap();
+    let mut lines = Vec::new();
+    let mut killed = None;
+    for line in BufReader::new(tool.take_stdout().unwrap()).split(b'\n') {
+        // The kill may tear the last line: it was not written.
+        let Ok(line) = serde_json::from_slice(&line.unwrap()) else {
+            assert!(killed.is_some(), "a torn line before the kill");
+            continue;
+        };
+        lines.push((Instant::now(), line));
+        if lines.len() == after {
+            killed = Some(Instant::now());
+            tool.kill();
+        }
+        if lines.len().is_multiple_of(500) {
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+    let killed = killed.expect("it ended by itself");
+    Reading { lines, killed }
+}
+
+fn subscribe_arguments(topic: &str) -> Vec<String> {
+    let brokers = shared().bootstrap();
+    [
+        "--brokers",
+        brokers,
+        "-X",
+        "session.timeout.ms=6000",
+        "subscribe",
+        "--topic",
+        topic,
+        "--group",
+        topic,
+        "--from",
+        "head",
+        "--output",
+        "json",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// The commit interval is a second; what was written in it before a kill may come again.
+#[test]
+fn killed_three_times_it_misses_nothing() {
+    const EVENTS: usize = 200_000;
+    let topic = unique_topic("killed");
+    shared().admin().create_topic(&topic, 4, 1, &[]).unwrap();
+    let input: String = (0..EVENTS)
+        .map(|i| format!("{{\"key\":\"k{}\",\"payload\":{{\"n\":{i}}}}}\n", i % 500))
+        .collect();
+    let publish = ["publish", "--topic", &topic, "--name", "counted"];
+    assert!(run(&publish, input.as_bytes()).status.success());
+    let mut runs = Vec::new();
+    for after in [50_000, 40_000, 60_000] {
+        runs.push(read_and_kill(&topic, after));
+    }
+    let mut arguments = subscribe_arguments(&topic);
+    arguments.extend(["--idle", "10"].map(str::to_owned));
+    let rest = Command::new(env!("CARGO_BIN_EXE_eventstream"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let ended = Instant::now();
+    let rest = lines(&rest).into_iter().map(|line| (ended, line));
+    runs.push(Reading {
+        lines: rest.collect(),
+        killed: ended,
+    });
+    let mut seen: HashMap<u64, (Instant, Instant)> = HashMap::new();
+    let (mut again, mut oldest) = (Vec::new(), Duration::ZERO);
+    for reading in &runs {
+        let mut last: HashMap<String, u64> = HashMap::new();
+        let mut twice = 0;
+        for (at, line) in &reading.lines {
+            let n = line["event"]["payload"]["n"].as_u64().unwrap();
+            let before = last.insert(line["key"].to_string(), n);
+            assert!(before.is_none_or(|before| before < n), "order within a key");
+            if let Some((written, killed)) = seen.insert(n, (*at, reading.killed)) {
+                twice += 1;
+                oldest = oldest.max(killed.saturating_duration_since(written));
+            }
+        }
+        again.push(twice);
+    }
+    println!(
+        "lines {:?}, again {again:?}, the oldest written {oldest:?} before its kill",
+        runs.iter().map(|run| run.lines.len()).collect::<Vec<_>>()
+    );
+    assert_eq!(seen.len(), EVENTS, "missing");
+    assert!(
+        oldest < Duration::from_secs(3),
+        "more than a commit interval"
+    );
 }
