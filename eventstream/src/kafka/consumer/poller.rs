@@ -792,35 +792,32 @@ impl Poller {
 
     fn commit(&mut self, offsets: &[(TopicPartition, i64)], mode: KafkaCommit) -> bool {
         let list = assignment::list(offsets.iter().map(|(p, o)| (p, Offset::Offset(*o))));
-        match self.consumer.commit(&list, mode) {
-            Ok(()) => {
-                if mode as i32 == KafkaCommit::Sync as i32 {
-                    self.group
-                        .env
-                        .counters
-                        .commits
-                        .fetch_add(1, Atomic::Relaxed);
-                }
-                true
-            }
-            Err(error) => {
-                self.commit_failed(error.rdkafka_error_code());
-                false
-            }
-        }
+        let outcome = match mode {
+            KafkaCommit::Async => self.queue.commit(self.consumer.client(), &list),
+            KafkaCommit::Sync => self
+                .consumer
+                .commit(&list, mode)
+                .map(|()| self.count_commit())
+                .map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Unknown)),
+        };
+        outcome.map_err(|code| self.commit_failed(code)).is_ok()
+    }
+
+    fn count_commit(&self) {
+        let commits = &self.group.env.counters.commits;
+        commits.fetch_add(1, Atomic::Relaxed);
     }
 
     /// The outcome of an asynchronous commit.
     fn committed(&mut self, error: Option<Code>, offsets: &[(TopicPartition, i64, Option<Code>)]) {
         if let Some(code) = error {
-            self.commit_failed(Some(code));
+            self.commit_failed(code);
             return;
         }
-        self.group
-            .env
-            .counters
-            .commits
-            .fetch_add(1, Atomic::Relaxed);
+        match offsets.iter().find_map(|(_, _, error)| *error) {
+            Some(code) => self.commit_failed(code),
+            None => self.count_commit(),
+        }
         let confirmed: Vec<_> = offsets
             .iter()
             .filter(|(_, _, error)| error.is_none())
@@ -838,8 +835,7 @@ impl Poller {
     }
 
     /// A commit that a rebalance has overtaken is nobody's loss: the next owner reads again.
-    fn commit_failed(&self, code: Option<Code>) {
-        let code = code.unwrap_or(Code::Unknown);
+    fn commit_failed(&self, code: Code) {
         let passing = matches!(
             code,
             Code::IllegalGeneration
