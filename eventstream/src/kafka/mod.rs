@@ -22,6 +22,7 @@ use crate::audit::AuditLog;
 use crate::config::BrokerConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
+use crate::metrics::{ClientMeter, STATISTICS_INTERVAL};
 use crate::name::Topic;
 use crate::publish::Publish;
 use crate::receipt::{EventId, Receipt};
@@ -51,6 +52,7 @@ pub(crate) struct KafkaOptions {
     pub(crate) is_embedded: bool,
     pub(crate) config: BrokerConfig,
     pub(crate) on_error: Option<OnError>,
+    pub(crate) meter: ClientMeter,
 }
 
 /// The `kafka` and `embedded` streams.
@@ -61,6 +63,7 @@ pub(crate) struct Kafka {
     prefix: Arc<str>,
     strict: bool,
     reporter: Arc<Reporter>,
+    meter: ClientMeter,
     /// Last: it outlives the clients above.
     embedded: Option<EmbeddedBroker>,
 }
@@ -78,9 +81,15 @@ impl Kafka {
             mut brokers,
             embedded,
             is_embedded,
-            config,
+            mut config,
             on_error,
+            meter,
         } = options;
+        if meter.is_on() {
+            config
+                .statistics_interval
+                .get_or_insert(STATISTICS_INTERVAL);
+        }
         if let Some(broker) = &embedded {
             brokers = broker.address().split(',').map(str::to_owned).collect();
         }
@@ -96,6 +105,7 @@ impl Kafka {
             message_max_bytes: config.effective_message_max_bytes(),
             on_error,
             reporter: Arc::clone(&reporter),
+            meter: meter.clone(),
             keep_alive: embedded.clone(),
         })?);
         let strict = config.strict_validation;
@@ -105,6 +115,7 @@ impl Kafka {
             Arc::clone(&configs),
             Arc::clone(&producer),
             Arc::clone(&reporter),
+            meter.clone(),
             embedded.clone(),
         );
         Ok(Self {
@@ -114,11 +125,22 @@ impl Kafka {
             prefix,
             strict,
             reporter,
+            meter,
             embedded,
         })
     }
 
+    /// Counts a publish call that was refused.
+    fn told(&self, receipt: Result<Receipt>) -> Result<Receipt> {
+        receipt.inspect_err(|error| self.meter.refused(error.kind()))
+    }
+
     pub(crate) async fn publish(&self, event: &Publish) -> Result<Receipt> {
+        let receipt = self.accept(event).await;
+        self.told(receipt)
+    }
+
+    async fn accept(&self, event: &Publish) -> Result<Receipt> {
         event.validate(self.strict)?;
         let id = event.assign_id();
         let now = encoded(
@@ -155,6 +177,10 @@ impl Kafka {
     }
 
     pub(crate) fn try_publish(&self, event: &Publish) -> Result<Receipt> {
+        self.told(self.try_accept(event))
+    }
+
+    fn try_accept(&self, event: &Publish) -> Result<Receipt> {
         event.validate(self.strict)?;
         let id = event.assign_id();
         encoded(
@@ -168,6 +194,11 @@ impl Kafka {
     }
 
     pub(crate) async fn publish_audit_log(&self, topic: &Topic, log: &AuditLog) -> Result<Receipt> {
+        let receipt = self.accept_audit_log(topic, log).await;
+        self.told(receipt)
+    }
+
+    async fn accept_audit_log(&self, topic: &Topic, log: &AuditLog) -> Result<Receipt> {
         log.validate()?;
         let mut value = Vec::new();
         let id = log.encode_now(&mut value);

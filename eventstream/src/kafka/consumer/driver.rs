@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::counters::Tally;
 use super::group::GroupEnv;
 use super::letters::{self, Cause};
 use super::poller::{PollerHandle, ToPoller};
@@ -29,6 +28,7 @@ use crate::delivery::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record, Source};
+use crate::metrics::{Tally, TopicMeter, reason};
 use crate::receipt::Delivery;
 
 /// What a partition's task is told, in order and ahead of the records: never more than a few words
@@ -50,6 +50,12 @@ pub(super) struct Shared {
     pub(super) source: Arc<Source>,
     /// The offset that may be committed; negative: none.
     pub(super) watermark: AtomicI64,
+    /// Where the reading started; negative: librdkafka had to find it out.
+    pub(super) start: i64,
+    /// The last committed offset; negative: not known.
+    pub(super) committed: AtomicI64,
+    /// Fetching is paused.
+    pub(super) paused: AtomicBool,
     /// The inbox was full, and the poller waits to hear of room.
     pub(super) starved: AtomicBool,
     pub(super) progress: Mutex<Progress>,
@@ -67,9 +73,12 @@ pub(super) struct Progress {
 }
 
 impl Shared {
-    pub(super) fn new(source: Arc<Source>) -> Self {
+    pub(super) fn new(source: Arc<Source>, start: i64) -> Self {
         Self {
             source,
+            start,
+            committed: AtomicI64::new(-1),
+            paused: AtomicBool::new(false),
             watermark: AtomicI64::new(-1),
             starved: AtomicBool::new(false),
             progress: Mutex::new(Progress {
@@ -107,10 +116,13 @@ struct Ended {
     ticket: Ticket,
     route: RouteId,
     result: Result<(), Unhandled>,
+    /// How long it took, where that is measured.
+    took: Option<Duration>,
 }
 
 enum Unhandled {
     Failed(Error),
+    Panicked(Error),
     Rejected(Error),
 }
 
@@ -150,6 +162,7 @@ pub(super) struct Driver {
     /// The plan of the last name, since runs of one name are the normal case.
     last_plan: Option<(Box<str>, Plan)>,
     tally: Tally,
+    meter: TopicMeter,
     origin: Instant,
     state: State,
     /// How long handlers that were cancelled may take to notice.
@@ -181,6 +194,7 @@ impl Driver {
             config,
         } = options;
         let grace = env.drain_timeout();
+        let meter = env.meter.topic(&env.wire_topic(&shared.source.topic));
         let mut driver = Self {
             env,
             shared,
@@ -198,6 +212,7 @@ impl Driver {
             rejection: Arc::default(),
             last_plan: None,
             tally: Tally::default(),
+            meter,
             origin: Instant::now(),
             state: State::Active,
             grace,
@@ -417,16 +432,26 @@ impl Driver {
             attempt,
             rejection: Arc::clone(&rejection),
         };
+        if attempt > 1 {
+            self.tally.retries += 1;
+        }
         let ordering = route.options.ordering;
         let route = Arc::clone(route);
+        let timed = self.meter.is_on();
         let mut running: Running = Box::pin(async move {
             let _permit = match &route.registration.serial {
                 // The semaphore is never closed, so there always is a permit.
                 Some(serial) => serial.acquire().await.ok(),
                 None => None,
             };
+            let started = timed.then(Instant::now);
             let result = finished(invoke(&route, context, record)).await;
-            settle(ticket, id, result, &rejection)
+            Ended {
+                ticket,
+                route: id,
+                result: settle(result, &rejection),
+                took: started.map(|started| started.elapsed()),
+            }
         });
         if let Ordering::PerKey(_) = ordering {
             self.spawned.spawn(running);
@@ -445,7 +470,11 @@ impl Driver {
             ticket,
             route,
             result,
+            took,
         } = ended;
+        if let Some(took) = took {
+            self.meter.took(took);
+        }
         let result = match result {
             Ok(()) => {
                 self.tally.handled += 1;
@@ -456,11 +485,12 @@ impl Driver {
                 Outcome::Handled
             }
             Err(unhandled) => {
-                self.tally.failed_attempts += 1;
-                let (error, rejected) = match unhandled {
-                    Unhandled::Failed(error) => (error, false),
-                    Unhandled::Rejected(error) => (error, true),
+                let (count, error, rejected) = match unhandled {
+                    Unhandled::Failed(error) => (&mut self.tally.failed, error, false),
+                    Unhandled::Panicked(error) => (&mut self.tally.panicked, error, false),
+                    Unhandled::Rejected(error) => (&mut self.tally.rejected, error, true),
                 };
+                *count += 1;
                 tracing::debug!(
                     topic = %self.shared.source.topic,
                     partition = self.shared.source.partition,
@@ -503,13 +533,14 @@ impl Driver {
         let stored = result.is_ok();
         match result {
             Ok(delivery) => {
-                self.tally.dead_lettered += 1;
+                self.tally.dead_letters[reason(letters::word(failure.reason))] += 1;
                 self.tell_dead_letter(&failure, delivery);
                 self.shared.progress.lock().blocked = None;
                 self.forget_error(failure.ticket, failure.route);
                 self.watch_flood(failure.route);
             }
             Err(error) => {
+                self.tally.letter_failures += 1;
                 let error = Error::new(
                     error.kind(),
                     format!(
@@ -588,11 +619,11 @@ impl Driver {
     }
 
     fn skipped(&mut self, failure: &Failure<Arc<Record>>) {
+        self.tally.skipped[reason(letters::word(failure.reason))] += 1;
         if failure.reason == Reason::Unmatched {
             // Acknowledged by the policy, and counted when it came.
             return;
         }
-        self.tally.skipped += 1;
         if failure.reason != Reason::Undecodable {
             let error = self.failure_error(failure, "passed over, as the policy says");
             self.tell(failure.route, &error);
@@ -734,7 +765,12 @@ impl Driver {
         }
         progress.buffered = buffered;
         drop(progress);
-        self.env.counters.add(&mut self.tally);
+        self.tell_tally();
+    }
+
+    fn tell_tally(&mut self) {
+        self.env.counters.add(&self.tally);
+        self.meter.add(&mut self.tally);
     }
 
     /// The end: what still runs after a loss gets a moment to notice, then it is dropped.
@@ -753,7 +789,7 @@ impl Driver {
             }
         }
         self.spawned.shutdown().await;
-        self.env.counters.add(&mut self.tally);
+        self.tell_tally();
         self.poller.send(ToPoller::Drained(self.number));
     }
 }
@@ -796,27 +832,20 @@ async fn finished(call: Result<Call, String>) -> Result<Result<(), BoxError>, St
 }
 
 fn settle(
-    ticket: Ticket,
-    route: RouteId,
     result: Result<Result<(), BoxError>, String>,
     rejection: &Mutex<Option<String>>,
-) -> Ended {
+) -> Result<(), Unhandled> {
     let rejected = rejection.lock().take();
-    let result = match (result, rejected) {
+    match (result, rejected) {
         (_, Some(reason)) => Err(Unhandled::Rejected(Error::new(ErrorKind::Handler, reason))),
         (Ok(Ok(())), None) => Ok(()),
         (Ok(Err(error)), None) => Err(Unhandled::Failed(
             Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error),
         )),
-        (Err(panic), None) => Err(Unhandled::Failed(Error::new(
+        (Err(panic), None) => Err(Unhandled::Panicked(Error::new(
             ErrorKind::Handler,
             format!("the handler panicked: {panic}"),
         ))),
-    };
-    Ended {
-        ticket,
-        route,
-        result,
     }
 }
 

@@ -46,6 +46,7 @@ use super::{EmbeddedBroker, prefixed};
 use crate::config::{BrokerConfig, LogMode};
 use crate::delivery::{CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
 use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::metrics::ClientMeter;
 use crate::name::GroupId;
 use crate::stats::ReaderStats;
 use crate::subscribe::CheckedSubscribe;
@@ -58,6 +59,7 @@ pub(crate) struct Consumers {
     configs: Arc<ClientConfigs>,
     producer: Arc<Producer>,
     reporter: Arc<Reporter>,
+    meter: ClientMeter,
     embedded: Option<EmbeddedBroker>,
     counters: Arc<Counters>,
     groups: Mutex<HashMap<(GroupId, String), Arc<Group>>>,
@@ -72,6 +74,7 @@ impl Consumers {
         configs: Arc<ClientConfigs>,
         producer: Arc<Producer>,
         reporter: Arc<Reporter>,
+        meter: ClientMeter,
         embedded: Option<EmbeddedBroker>,
     ) -> Self {
         Self {
@@ -80,6 +83,7 @@ impl Consumers {
             configs,
             producer,
             reporter,
+            meter,
             embedded,
             counters: Arc::default(),
             groups: Mutex::default(),
@@ -168,10 +172,12 @@ impl Consumers {
             group.env.drain_millis.fetch_max(drain, Atomic::Relaxed);
             return Ok(Arc::clone(group));
         }
+        // `.group` without a prefix: where the Go SDK has its offsets.
+        let wire_group = format!("{}.{}", self.prefix, subscribe.group);
         let group = Group::start(GroupEnv {
             prefix: Arc::clone(&self.prefix),
-            // `.group` without a prefix: where the Go SDK has its offsets.
-            wire_group: format!("{}.{}", self.prefix, subscribe.group).into(),
+            meter: self.meter.group(&wire_group),
+            wire_group: wire_group.into(),
             wire_instance: match &*options.group_instance_id {
                 "" => String::new(),
                 instance => prefixed(&self.prefix, instance),

@@ -31,6 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{Record, Source};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
+use crate::metrics::{OnStatistics, PartitionMeter};
 
 /// What the polling thread is asked for. Partitions are named by the number of their assignment: a
 /// task that ends late must not speak for a partition that has come back since.
@@ -77,6 +78,7 @@ impl PollerHandle {
 /// librdkafka's callbacks of a consumer. Rebalances and commits come as events instead.
 struct PollerContext {
     reporter: Arc<Reporter>,
+    statistics: OnStatistics,
 }
 
 impl ClientContext for PollerContext {
@@ -86,6 +88,10 @@ impl ClientContext for PollerContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.reporter.error(&error, reason);
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        (self.statistics)(json);
     }
 }
 
@@ -98,6 +104,7 @@ struct Assigned {
     shared: Arc<Shared>,
     words: mpsc::UnboundedSender<ToPartition>,
     inbox: mpsc::Sender<Vec<Record>>,
+    meter: PartitionMeter,
     /// Records read and not yet handed over.
     batch: Vec<Record>,
     machine_full: bool,
@@ -110,6 +117,12 @@ struct Assigned {
 }
 
 impl Assigned {
+    fn confirm(&mut self, offset: i64) {
+        self.committed = self.committed.max(offset);
+        let shared = &self.shared.committed;
+        shared.fetch_max(self.committed, Atomic::Relaxed);
+    }
+
     fn is_full(&self) -> bool {
         self.machine_full || self.inbox_full
     }
@@ -125,6 +138,7 @@ impl Assigned {
                 self.shared.starved.store(false, Atomic::Release);
                 let bytes = self.batch.iter().map(Record::size).sum();
                 let handed = (self.batch.len(), bytes);
+                self.meter.read(handed.0, handed.1);
                 room.send(std::mem::take(&mut self.batch));
                 self.inbox_full = false;
                 handed
@@ -199,6 +213,7 @@ impl Poller {
                 backoff = REBUILD_MIN;
             }
             tracing::error!(group = &*group.env.wire_group, %error, ?backoff, "consumer lost, rebuilding it");
+            group.env.meter.rebuilt();
             group.tell_all(&error);
             group.set_problem(Some(error));
             if stop_wanted(group, &commands, backoff) {
@@ -215,6 +230,7 @@ impl Poller {
     ) -> Result<Self, (Error, Receiver<ToPoller>)> {
         let context = PollerContext {
             reporter: Arc::clone(&group.env.reporter),
+            statistics: group.env.meter.statistics(),
         };
         let made = group
             .env
@@ -481,6 +497,7 @@ impl Poller {
             if !assigned.is_full() {
                 assigned.full_since = None;
                 if std::mem::take(&mut assigned.paused) {
+                    assigned.shared.paused.store(false, Atomic::Relaxed);
                     resume.push(assigned.name.clone());
                 }
                 continue;
@@ -492,6 +509,7 @@ impl Poller {
             let left = GRACE.saturating_sub(now - since);
             if left.is_zero() {
                 assigned.paused = true;
+                assigned.shared.paused.store(true, Atomic::Relaxed);
                 pause.push(assigned.name.clone());
             } else {
                 wait = Some(wait.map_or(left, |w: Duration| w.min(left)));
@@ -533,6 +551,7 @@ impl Poller {
             "partitions assigned"
         );
         env.counters.rebalances.fetch_add(1, Atomic::Relaxed);
+        env.meter.rebalanced(&self.subscribed);
         env.reporter.accepted();
         self.group.set_problem(None);
         for start in starts {
@@ -560,7 +579,10 @@ impl Poller {
             partition,
             lost: CancellationToken::new(),
         });
-        let shared = Arc::new(Shared::new(source));
+        let shared = Arc::new(Shared::new(source, start.position()));
+        if start.is_committed {
+            shared.committed.store(start.position(), Atomic::Relaxed);
+        }
         if let Some(position) = start.commit {
             shared.watermark.store(position, Atomic::Release);
         }
@@ -588,6 +610,7 @@ impl Poller {
         });
         env.tasks.spawn_on(driver.run(), &env.runtime);
         self.assigned.push(Assigned {
+            meter: env.meter.partition(&start.partition.0, partition),
             name: start.partition,
             number,
             shared,
@@ -746,7 +769,7 @@ impl Poller {
         for assigned in &mut self.assigned {
             if let Some(up_to) = wanted.get(&assigned.number) {
                 if ok && mode as i32 == KafkaCommit::Sync as i32 {
-                    assigned.committed = assigned.committed.max(*up_to);
+                    assigned.confirm(*up_to);
                 }
                 let up_to = *up_to;
                 let _ = assigned.words.send(ToPartition::Committed { up_to, ok });
@@ -804,8 +827,9 @@ impl Poller {
     }
 
     fn count_commit(&self) {
-        let commits = &self.group.env.counters.commits;
-        commits.fetch_add(1, Atomic::Relaxed);
+        let env = &self.group.env;
+        env.counters.commits.fetch_add(1, Atomic::Relaxed);
+        env.meter.committed();
     }
 
     /// The outcome of an asynchronous commit.
@@ -829,7 +853,7 @@ impl Poller {
     fn confirm(&mut self, offsets: &[(TopicPartition, i64)]) {
         for (name, offset) in offsets {
             if let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) {
-                assigned.committed = assigned.committed.max(*offset);
+                assigned.confirm(*offset);
             }
         }
     }
@@ -850,6 +874,7 @@ impl Poller {
             tracing::debug!(group = &*self.group.env.wire_group, %error, "commit overtaken");
         } else {
             tracing::warn!(group = &*self.group.env.wire_group, %error, "commit failed, tried again");
+            self.group.env.meter.commit_failed();
             self.group.tell_all(&error);
         }
     }

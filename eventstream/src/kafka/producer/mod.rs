@@ -36,6 +36,7 @@ use super::EmbeddedBroker;
 use super::context::Reporter;
 use super::error::from_code;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{ClientMeter, WriterGauges};
 use crate::name::Topic;
 use crate::receipt::{EventId, Receipt, SlotRef};
 use crate::stats::WriterStats;
@@ -71,6 +72,7 @@ pub(crate) struct ProducerOptions {
     pub(crate) message_max_bytes: usize,
     pub(crate) on_error: Option<OnError>,
     pub(crate) reporter: Arc<Reporter>,
+    pub(crate) meter: ClientMeter,
     /// The broker inside the process, which must outlive the delivery thread.
     #[expect(dead_code, reason = "held, not read")]
     pub(crate) keep_alive: Option<EmbeddedBroker>,
@@ -123,6 +125,11 @@ impl Producer {
             ended: tokio::sync::watch::Sender::new(false),
         });
         inner.current.set(&instance);
+        let watched = Arc::downgrade(&inner);
+        inner
+            .options
+            .meter
+            .watch(move || watched.upgrade().map(|inner| inner.gauges()));
         delivery::spawn(Arc::clone(&inner), instance)?;
         Ok(Self { inner })
     }
@@ -256,6 +263,17 @@ impl Drop for Producer {
 }
 
 impl Inner {
+    fn gauges(&self) -> WriterGauges {
+        let (in_flight_events, in_flight_bytes) = self.admission.in_flight();
+        WriterGauges {
+            in_flight_events,
+            in_flight_bytes,
+            capacity_events: self.options.buffer_events,
+            capacity_bytes: self.options.buffer_bytes,
+            waiting: self.admission.waiting(),
+        }
+    }
+
     fn check_size(&self, topic: &str, record: &Outgoing<'_>) -> Result<()> {
         let headers: usize = record
             .headers

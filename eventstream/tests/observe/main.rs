@@ -1,0 +1,6 @@
+//! Metrics and traces, on the embedded broker.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod metrics;
+mod scrape;
