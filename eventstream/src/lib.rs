@@ -72,6 +72,7 @@ mod stats;
 mod stream;
 mod subscribe;
 mod subscription;
+mod trace;
 mod undelivered;
 
 pub use audit::{Actor, AuditLog};

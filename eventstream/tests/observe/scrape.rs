@@ -29,7 +29,9 @@ impl Scrape {
             kinds: BTreeMap::new(),
         };
         let families = registry.gather();
-        TextEncoder::new().encode_to_string(&families).unwrap();
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .expect("text");
         for family in &families {
             scrape.family(family);
         }
@@ -37,7 +39,7 @@ impl Scrape {
     }
 
     fn family(&mut self, family: &MetricFamily) {
-        let name = family.name().strip_prefix(PREFIX).unwrap();
+        let name = family.name().strip_prefix(PREFIX).expect("the prefix");
         let kind = family.get_field_type();
         self.kinds.insert(name.to_owned(), kind);
         for metric in family.get_metric() {

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Instrument;
 
 use super::group::GroupEnv;
 use super::letters::{self, Cause};
@@ -30,6 +31,7 @@ use crate::error::{Error, ErrorKind};
 use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record, Source};
 use crate::metrics::{Tally, TopicMeter, reason};
 use crate::receipt::Delivery;
+use crate::trace::{self, Mark};
 
 /// What a partition's task is told, in order and ahead of the records: never more than a few words
 /// are on their way, so they need no bound and nobody waits to say them.
@@ -118,12 +120,20 @@ struct Ended {
     result: Result<(), Unhandled>,
     /// How long it took, where that is measured.
     took: Option<Duration>,
+    mark: Mark,
 }
 
 enum Unhandled {
     Failed(Error),
     Panicked(Error),
     Rejected(Error),
+}
+
+impl Unhandled {
+    fn error(&self) -> &Error {
+        let (Self::Failed(error) | Self::Panicked(error) | Self::Rejected(error)) = self;
+        error
+    }
 }
 
 struct Letter {
@@ -137,6 +147,14 @@ struct Attached {
     _working: TaskTrackerToken,
     paused: bool,
     closing: bool,
+}
+
+/// The last failure of a record in a route.
+struct LastError {
+    ticket: Ticket,
+    route: Option<RouteId>,
+    error: Error,
+    mark: Mark,
 }
 
 pub(super) struct Driver {
@@ -156,7 +174,7 @@ pub(super) struct Driver {
     spawned: JoinSet<Ended>,
     letters: FuturesUnordered<Pin<Box<dyn Future<Output = Letter> + Send>>>,
     /// The last error of each record that a machine's action may have to name.
-    errors: Vec<(Ticket, Option<RouteId>, Error)>,
+    errors: Vec<LastError>,
     /// Reused for each call, as long as the last handler has let go of it.
     rejection: Arc<Mutex<Option<String>>>,
     /// The plan of the last name, since runs of one name are the normal case.
@@ -432,8 +450,10 @@ impl Driver {
             attempt,
             rejection: Arc::clone(&rejection),
         };
+        let mut before = None;
         if attempt > 1 {
             self.tally.retries += 1;
+            before = self.find_mark(ticket, Some(id));
         }
         let ordering = route.options.ordering;
         let route = Arc::clone(route);
@@ -444,13 +464,25 @@ impl Driver {
                 Some(serial) => serial.acquire().await.ok(),
                 None => None,
             };
+            let span = trace::handle(&route.registration.labels, &record, attempt, &before);
             let started = timed.then(Instant::now);
-            let result = finished(invoke(&route, context, record)).await;
+            let call = span.in_scope(|| invoke(&route, context, record));
+            let result = finished(call).instrument(span.clone()).await;
+            let result = settle(result, &rejection);
+            let took = started.map(|started| started.elapsed());
+            let mark = match &result {
+                Ok(()) => None,
+                Err(unhandled) => {
+                    trace::fail(&span, unhandled.error());
+                    trace::mark(&span)
+                }
+            };
             Ended {
                 ticket,
                 route: id,
-                result: settle(result, &rejection),
-                took: started.map(|started| started.elapsed()),
+                result,
+                took,
+                mark,
             }
         });
         if let Ordering::PerKey(_) = ordering {
@@ -471,6 +503,7 @@ impl Driver {
             route,
             result,
             took,
+            mark,
         } = ended;
         if let Some(took) = took {
             self.meter.took(took);
@@ -498,7 +531,13 @@ impl Driver {
                     "handler failed"
                 );
                 self.shared.progress.lock().last_failure = Some(error.clone());
-                self.remember_error(ticket, Some(route), error);
+                self.forget_error(ticket, Some(route));
+                self.errors.push(LastError {
+                    ticket,
+                    route: Some(route),
+                    error,
+                    mark,
+                });
                 if rejected {
                     Outcome::Rejected
                 } else {
@@ -521,6 +560,8 @@ impl Driver {
                 .map_or_else(String::new, |error| with_sources(&error)),
             group: Arc::clone(&self.env.wire_group),
             suffix: Arc::clone(&self.env.dead_letter_suffix),
+            labels: Arc::clone(&self.env.labels),
+            last: self.find_mark(failure.ticket, failure.route),
         };
         self.letters.push(Box::pin(async move {
             let result = letters::write(&producer, &failure, &cause).await;
@@ -683,15 +724,17 @@ impl Driver {
         }
     }
 
-    fn remember_error(&mut self, ticket: Ticket, route: Option<RouteId>, error: Error) {
-        self.forget_error(ticket, route);
-        self.errors.push((ticket, route, error));
+    fn find_mark(&self, ticket: Ticket, route: Option<RouteId>) -> Mark {
+        let mut errors = self.errors.iter();
+        errors
+            .find(|last| last.ticket == ticket && last.route == route)
+            .and_then(|last| Mark::clone(&last.mark))
     }
 
     fn forget_error(&mut self, ticket: Ticket, route: Option<RouteId>) {
         if !self.errors.is_empty() {
             self.errors
-                .retain(|(t, r, _)| !(*t == ticket && *r == route));
+                .retain(|last| !(last.ticket == ticket && last.route == route));
         }
     }
 
@@ -701,8 +744,8 @@ impl Driver {
         }
         self.errors
             .iter()
-            .find(|(t, r, _)| *t == failure.ticket && *r == failure.route)
-            .map(|(_, _, error)| error.clone())
+            .find(|last| last.ticket == failure.ticket && last.route == failure.route)
+            .map(|last| last.error.clone())
     }
 
     /// Brings the machine's routes in line with a new table.

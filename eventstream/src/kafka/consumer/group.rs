@@ -23,6 +23,7 @@ use crate::metrics::{GroupMeter, PartitionGauges};
 use crate::name::Topic;
 use crate::subscribe::StartOffset;
 use crate::subscription::Health;
+use crate::trace::Labels;
 
 /// What everything that works for one group needs, and never changes.
 pub(super) struct GroupEnv {
@@ -43,6 +44,7 @@ pub(super) struct GroupEnv {
     pub(super) reporter: Arc<Reporter>,
     pub(super) counters: Arc<Counters>,
     pub(super) meter: GroupMeter,
+    pub(super) labels: Arc<Labels>,
     pub(super) runtime: Handle,
     pub(super) tasks: TaskTracker,
     /// Numbers the assignments of partitions over the consumers that the group has had.

@@ -51,6 +51,7 @@ use crate::name::GroupId;
 use crate::stats::ReaderStats;
 use crate::subscribe::CheckedSubscribe;
 use crate::subscription::{Health, Subscription};
+use crate::trace::Labels;
 
 /// The groups of one client.
 pub(crate) struct Consumers {
@@ -106,7 +107,14 @@ impl Consumers {
                 "register: the client has been shut down",
             ));
         }
+        let labels = Arc::new(Labels {
+            client: self.reporter.client(),
+            prefix: Arc::clone(&self.prefix),
+            // `.group` without a prefix: where the Go SDK has its offsets.
+            group: format!("{}.{}", self.prefix, subscribe.group).into(),
+        });
         let registration = Arc::new(Registration {
+            labels: Arc::clone(&labels),
             id: self.numbers.fetch_add(1, Atomic::Relaxed),
             serial: serial(subscribe.options.ordering),
             flood: subscribe.options.dead_letter_limit.map(|limit| {
@@ -122,7 +130,7 @@ impl Consumers {
             state: Mutex::default(),
         });
         let group = loop {
-            let group = self.group(&subscribe, runtime.clone())?;
+            let group = self.group(&subscribe, &labels, runtime.clone())?;
             if self.add_routes(&group, &subscribe, &registration)? {
                 break group;
             }
@@ -145,7 +153,12 @@ impl Consumers {
     }
 
     /// The group's consumer: the running one, if its options agree, or a new one.
-    fn group(&self, subscribe: &CheckedSubscribe, runtime: Handle) -> Result<Arc<Group>> {
+    fn group(
+        &self,
+        subscribe: &CheckedSubscribe,
+        labels: &Arc<Labels>,
+        runtime: Handle,
+    ) -> Result<Arc<Group>> {
         let options = &subscribe.options;
         let commit = self.commit_mode(options.async_commit);
         // The group waits for the drain, and the broker for the next poll: less than all of it.
@@ -172,12 +185,11 @@ impl Consumers {
             group.env.drain_millis.fetch_max(drain, Atomic::Relaxed);
             return Ok(Arc::clone(group));
         }
-        // `.group` without a prefix: where the Go SDK has its offsets.
-        let wire_group = format!("{}.{}", self.prefix, subscribe.group);
         let group = Group::start(GroupEnv {
             prefix: Arc::clone(&self.prefix),
-            meter: self.meter.group(&wire_group),
-            wire_group: wire_group.into(),
+            meter: self.meter.group(&labels.group),
+            labels: Arc::clone(labels),
+            wire_group: Arc::clone(&labels.group),
             wire_instance: match &*options.group_instance_id {
                 "" => String::new(),
                 instance => prefixed(&self.prefix, instance),

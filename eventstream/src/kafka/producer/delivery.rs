@@ -16,6 +16,7 @@ use crate::kafka::error::{classify, from_code};
 use crate::kafka::native::Report;
 use crate::metrics::{ClientMeter, OnStatistics, StoredMeter};
 use crate::receipt::{SlotRef, Stored};
+use crate::trace;
 use crate::undelivered::Undelivered;
 
 /// The callback for events that failed after they were accepted.
@@ -248,6 +249,9 @@ impl Inner {
             let bytes = report.size();
             self.counters.stored(bytes);
             meter.stored(topic.key(), || topic.name(), report.partition, bytes);
+            if let Some(span) = self.traces.take(&report.slot) {
+                trace::stored(&span, report.partition, report.offset);
+            }
             report.slot.complete(Ok(Stored {
                 partition: report.partition,
                 offset: report.offset,
@@ -275,6 +279,9 @@ impl Inner {
         }
         self.counters.failed();
         self.options.meter.failed(error.kind());
+        if let Some(span) = self.traces.take(slot) {
+            trace::fail(&span, &error);
+        }
         let undelivered = Undelivered::new(
             topic,
             key.map(<[u8]>::to_vec),

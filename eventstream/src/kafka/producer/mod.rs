@@ -15,6 +15,7 @@ mod counters;
 mod delivery;
 mod instance;
 mod timed;
+mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -27,11 +28,13 @@ use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
+use tracing::Span;
 
 use self::admission::{Admission, Refused};
 use self::counters::Counters;
 use self::instance::{Current, Instance, Refusal};
 use self::timed::Timed;
+use self::traces::Traces;
 use super::EmbeddedBroker;
 use super::context::Reporter;
 use super::error::from_code;
@@ -40,6 +43,7 @@ use crate::metrics::{ClientMeter, WriterGauges};
 use crate::name::Topic;
 use crate::receipt::{EventId, Receipt, SlotRef};
 use crate::stats::WriterStats;
+use crate::trace;
 use crate::undelivered::Undelivered;
 
 pub(crate) use self::delivery::OnError;
@@ -53,6 +57,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) timestamp_ms: Option<i64>,
     /// The event's own publish timeout, where it differs from the client's.
     pub(crate) timeout: Option<Duration>,
+    /// The span that publishes it, where somebody looks.
+    pub(crate) span: Option<&'a Span>,
 }
 
 impl Outgoing<'_> {
@@ -92,6 +98,7 @@ struct Inner {
     /// Told whenever an instance comes or goes.
     replaced: tokio::sync::watch::Sender<()>,
     timed: Mutex<Timed>,
+    traces: Traces,
     /// No more events come: end when the last one is delivered.
     stopping: AtomicBool,
     /// A shutdown has begun: keep what fails, for its report.
@@ -118,6 +125,7 @@ impl Producer {
             current: Current::default(),
             replaced: tokio::sync::watch::Sender::new(()),
             timed: Mutex::default(),
+            traces: Traces::default(),
             stopping: AtomicBool::new(false),
             collecting: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -326,7 +334,20 @@ impl Inner {
             return Err(id);
         };
         let prefix = &self.options.prefix;
-        let refusal = match self.current.produce(topic, prefix, record, slot.clone()) {
+        let tracing = admitted
+            .deliver
+            .take()
+            .map(|span| (span, self.traces.opening()));
+        let produced = self.current.produce(topic, prefix, record, slot.clone());
+        match (tracing, &produced) {
+            (Some((span, opening)), Ok(_)) => opening.opened(&slot, span),
+            (Some((span, opening)), Err(_)) => {
+                opening.cancelled();
+                admitted.deliver = Some(span);
+            }
+            (None, _) => {}
+        }
+        let refusal = match produced {
             // Its report releases the room.
             Ok(topic) => {
                 self.counters.accepted();
@@ -373,6 +394,7 @@ struct Admitted<'a> {
     /// `None` once librdkafka has it.
     slot: Option<SlotRef>,
     size: usize,
+    deliver: Option<Span>,
 }
 
 impl<'a> Admitted<'a> {
@@ -381,6 +403,7 @@ impl<'a> Admitted<'a> {
             inner,
             slot: Some(slot),
             size: record.size(),
+            deliver: record.span.map(trace::deliver),
         }
     }
 }
