@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::kafka::{EmbeddedBroker, Kafka, KafkaOptions};
 use crate::local::{Blackhole, Stdout};
 use crate::metadata::Metadata;
+use crate::metrics::{ClientMeter, Metrics};
 use crate::name::Topic;
 use crate::publish::Publish;
 use crate::receipt::{Delivery, Receipt};
@@ -72,6 +73,7 @@ pub struct ClientBuilder {
     embedded: Option<EmbeddedBroker>,
     audit_topic: Option<String>,
     audit_enabled: Option<bool>,
+    metrics: Option<Metrics>,
 }
 
 impl Client {
@@ -111,6 +113,7 @@ impl Client {
             embedded: None,
             audit_topic: None,
             audit_enabled: None,
+            metrics: None,
         }
     }
 
@@ -335,7 +338,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The client's name in logs. Default: the configuration's `client_id`.
+    /// The client's name in logs, metrics and spans. Default: the configuration's `client_id`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -346,6 +349,14 @@ impl ClientBuilder {
     /// receipts.
     pub fn on_error(mut self, callback: impl Fn(Undelivered) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(callback));
+        self
+    }
+
+    /// Counts into these metrics, under the client's [`name`](Self::name). For the streams `kafka`
+    /// and `embedded`; the others have nothing to tell. Default: no metrics, which cost nothing.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, metrics: &Metrics) -> Self {
+        self.metrics = Some(metrics.clone());
         self
     }
 
@@ -417,12 +428,13 @@ impl ClientBuilder {
         let strict = self.config.strict_validation;
         let backend = match self.stream {
             Stream::Kafka | Stream::Embedded => {
+                let name = self.name.as_ref().unwrap_or(&self.config.client_id).clone();
+                let metrics = self.metrics.as_ref();
                 Backend::Kafka(Box::new(Kafka::start(KafkaOptions {
                     prefix: self.prefix.into(),
-                    name: self
-                        .name
-                        .unwrap_or_else(|| self.config.client_id.clone())
-                        .into(),
+                    meter: metrics
+                        .map_or_else(ClientMeter::default, |m| ClientMeter::new(m, &name)),
+                    name: name.into(),
                     embedded: match self.embedded {
                         Some(broker) => Some(broker),
                         None if self.stream == Stream::Embedded && self.brokers.is_empty() => {

@@ -64,6 +64,7 @@ mod handler;
 mod kafka;
 mod local;
 mod metadata;
+mod metrics;
 mod name;
 mod publish;
 mod receipt;
@@ -71,6 +72,7 @@ mod stats;
 mod stream;
 mod subscribe;
 mod subscription;
+mod trace;
 mod undelivered;
 
 pub use audit::{Actor, AuditLog};
@@ -86,6 +88,8 @@ pub use event::{Event, Payload, SpanContext};
 pub use handler::{Context, RawRecord, Rejected};
 pub use kafka::EmbeddedBroker;
 pub use metadata::{BrokerMetadata, Metadata, PartitionMetadata, TopicMetadata};
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
 pub use name::{EventName, GroupId, Topic};
 pub use publish::Publish;
 pub use receipt::{Delivery, Receipt};

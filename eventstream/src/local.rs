@@ -40,7 +40,7 @@ impl Stdout {
         let topic = Topic::new(publish.topic_name())?;
         let id = publish.assign_id();
         let mut line = Vec::new();
-        publish.encode(id.as_str(), &mut line);
+        publish.encode(id.as_str(), None, &mut line);
         self.write(&topic, line)
             .map(|stored| Receipt::ready(topic, id, stored))
     }

@@ -201,6 +201,8 @@ impl Publish {
     }
 
     /// The Jaeger span context, as text; see [`SpanContext`](crate::SpanContext). Never refused.
+    /// Default: with the feature `opentelemetry` the event's own span, where there is a trace, else
+    /// absent.
     pub fn span_context(mut self, context: impl AsRef<str>) -> Self {
         self.put(Field::SpanContext, context.as_ref());
         self
@@ -440,8 +442,16 @@ impl Publish {
         Err(Error::from_faults(ErrorKind::Validation, "publish", faults))
     }
 
-    /// Appends the envelope's JSON.
-    pub(crate) fn encode(&self, id: &str, out: &mut Vec<u8>) {
+    pub(crate) fn event_name(&self) -> &str {
+        self.get(Field::Name)
+    }
+
+    pub(crate) fn given_span_context(&self) -> &str {
+        self.get(Field::SpanContext)
+    }
+
+    /// Appends the envelope's JSON. The span context is used where none was given.
+    pub(crate) fn encode(&self, id: &str, span_context: Option<&str>, out: &mut Vec<u8>) {
         let stamp;
         let (timestamp, timestamp_unix_nano) = match self.parts.timestamp {
             Stamp::Now => {
@@ -463,7 +473,10 @@ impl Publish {
             union_namespace: self.get(Field::UnionNamespace),
             client_id: self.get(Field::ClientId),
             trace_id: self.get(Field::TraceId),
-            span_context: self.get(Field::SpanContext),
+            span_context: match self.given_span_context() {
+                "" => span_context.unwrap_or_default(),
+                given => given,
+            },
             user_id: self.get(Field::UserId),
             session_id: self.get(Field::SessionId),
             timestamp,

@@ -229,6 +229,11 @@ impl SlotRef {
         &self.chunk.states[self.index]
     }
 
+    /// A number that no other event in flight has.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.chunk).addr() | self.index
+    }
+
     /// The flush epoch in which the event was accepted.
     pub(crate) fn epoch(&self) -> u64 {
         self.chunk.epoch

@@ -199,3 +199,23 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
     until("letters read", || letters.load(Atomic::SeqCst) == 3).await;
     client.shutdown(Duration::from_secs(10)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_in_the_background_is_confirmed_and_not_repeated() {
+    let config = BrokerConfig::new().auto_commit_interval(Duration::from_millis(20));
+    let client = Client::new("p", Stream::Embedded, [""; 0], config).unwrap();
+    publish(&client, "t", "a", 10).await;
+    let subscribe = Subscribe::new("t")
+        .group_id("g")
+        .offset(StartOffset::Head)
+        .callback(|_: Context, _: Event| async { Ok::<_, std::io::Error>(()) });
+    let subscription = client.register(subscribe).await.unwrap();
+    until("handled", || client.reader_stats().handled == 10).await;
+    until("committed", || client.reader_stats().commits > 0).await;
+    // Thirty more intervals, in most of which there is nothing to commit.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(subscription.stop(Duration::from_secs(5)).await);
+    // Each commit moves at least one of ten offsets.
+    assert!(client.reader_stats().commits <= 10);
+    client.shutdown(Duration::from_secs(5)).await;
+}

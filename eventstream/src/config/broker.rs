@@ -192,8 +192,9 @@ options! {
         /// never create topics. Default: true, as the Go SDK.
         allow_auto_create_topics(bool): bool = true;
 
-        /// How often librdkafka's statistics are gathered, 1 ms to 24 h. Default: `None`, never; a
-        /// snapshot names every broker and partition and costs accordingly.
+        /// How often librdkafka's statistics are gathered for the metrics, 1 ms to 24 h. Default:
+        /// `None`, which is 10 s for a client with metrics and never for others; a snapshot names
+        /// every broker and partition and costs accordingly.
         statistics_interval(impl Into<Option<Duration>>): Option<Duration> = None;
     }
     and {

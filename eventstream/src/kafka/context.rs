@@ -36,6 +36,11 @@ impl Reporter {
         }
     }
 
+    /// The client's name.
+    pub(crate) fn client(&self) -> Arc<str> {
+        Arc::clone(&self.client)
+    }
+
     /// A line of librdkafka's log, as a `tracing` event of this client.
     pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         use RDKafkaLogLevel as L;

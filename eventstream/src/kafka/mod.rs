@@ -10,6 +10,7 @@ mod inspect;
 mod native;
 mod producer;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +23,14 @@ use crate::audit::AuditLog;
 use crate::config::BrokerConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
+use crate::metrics::{ClientMeter, STATISTICS_INTERVAL};
 use crate::name::Topic;
 use crate::publish::Publish;
 use crate::receipt::{EventId, Receipt};
 use crate::stats::{ReaderStats, WriterStats};
 use crate::subscribe::CheckedSubscribe;
 use crate::subscription::{Health, Subscription};
+use crate::trace::{self, Labels, Publishing, ToPublish};
 use crate::undelivered::Undelivered;
 
 pub(crate) use self::consumer::RegisteredRoutes;
@@ -51,6 +54,7 @@ pub(crate) struct KafkaOptions {
     pub(crate) is_embedded: bool,
     pub(crate) config: BrokerConfig,
     pub(crate) on_error: Option<OnError>,
+    pub(crate) meter: ClientMeter,
 }
 
 /// The `kafka` and `embedded` streams.
@@ -59,8 +63,10 @@ pub(crate) struct Kafka {
     consumers: Consumers,
     configs: Arc<ClientConfigs>,
     prefix: Arc<str>,
+    labels: Labels,
     strict: bool,
     reporter: Arc<Reporter>,
+    meter: ClientMeter,
     /// Last: it outlives the clients above.
     embedded: Option<EmbeddedBroker>,
 }
@@ -78,9 +84,15 @@ impl Kafka {
             mut brokers,
             embedded,
             is_embedded,
-            config,
+            mut config,
             on_error,
+            meter,
         } = options;
+        if meter.is_on() {
+            config
+                .statistics_interval
+                .get_or_insert(STATISTICS_INTERVAL);
+        }
         if let Some(broker) = &embedded {
             brokers = broker.address().split(',').map(str::to_owned).collect();
         }
@@ -96,6 +108,7 @@ impl Kafka {
             message_max_bytes: config.effective_message_max_bytes(),
             on_error,
             reporter: Arc::clone(&reporter),
+            meter: meter.clone(),
             keep_alive: embedded.clone(),
         })?);
         let strict = config.strict_validation;
@@ -105,78 +118,128 @@ impl Kafka {
             Arc::clone(&configs),
             Arc::clone(&producer),
             Arc::clone(&reporter),
+            meter.clone(),
             embedded.clone(),
         );
         Ok(Self {
             producer,
             consumers,
             configs,
+            labels: Labels {
+                client: name,
+                prefix: Arc::clone(&prefix),
+                group: "".into(),
+            },
             prefix,
             strict,
             reporter,
+            meter,
             embedded,
         })
     }
 
     pub(crate) async fn publish(&self, event: &Publish) -> Result<Receipt> {
-        event.validate(self.strict)?;
+        event.validate(self.strict).map_err(|e| self.refused(e))?;
         let id = event.assign_id();
-        let now = encoded(
-            |out| event.encode(id.as_str(), out),
-            |value| self.attempt(event, &id, value),
-        );
-        match now {
+        let traced = self.traced(event, &id);
+        let traced = traced.as_deref();
+        let headers = headers(event, traced);
+        let receipt = match self.encoded(event, &id, traced, |value| {
+            let record = outgoing(event, &id, value, &headers, traced);
+            match self
+                .producer
+                .try_publish(event.topic_name(), record, id.clone())
+            {
+                // No room: the bytes have to be kept while it waits, so it gets its own copy.
+                Err(e) if e.kind() == ErrorKind::BufferFull => Err(value.to_vec()),
+                receipt => Ok(receipt),
+            }
+        }) {
             Ok(receipt) => receipt,
-            // No room: the bytes have to be kept while it waits, so it gets its own copy.
             Err(value) => {
-                let outgoing = outgoing(event, &id, &value);
+                let record = outgoing(event, &id, &value, &headers, traced);
                 self.producer
-                    .publish(event.topic_name(), outgoing, id.clone())
+                    .publish(event.topic_name(), record, id.clone())
                     .await
             }
-        }
-    }
-
-    /// Publishes at once, or gives back the bytes where there is no room.
-    fn attempt(
-        &self,
-        event: &Publish,
-        id: &EventId,
-        value: &[u8],
-    ) -> Result<Result<Receipt>, Vec<u8>> {
-        let outgoing = outgoing(event, id, value);
-        match self
-            .producer
-            .try_publish(event.topic_name(), outgoing, id.clone())
-        {
-            Err(e) if e.kind() == ErrorKind::BufferFull => Err(value.to_vec()),
-            receipt => Ok(receipt),
-        }
+        };
+        self.told(traced, receipt)
     }
 
     pub(crate) fn try_publish(&self, event: &Publish) -> Result<Receipt> {
-        event.validate(self.strict)?;
+        event.validate(self.strict).map_err(|e| self.refused(e))?;
         let id = event.assign_id();
-        encoded(
-            |out| event.encode(id.as_str(), out),
-            |value| {
-                let outgoing = outgoing(event, &id, value);
-                self.producer
-                    .try_publish(event.topic_name(), outgoing, id.clone())
-            },
-        )
+        let traced = self.traced(event, &id);
+        let traced = traced.as_deref();
+        let headers = headers(event, traced);
+        let receipt = self.encoded(event, &id, traced, |value| {
+            let record = outgoing(event, &id, value, &headers, traced);
+            self.producer
+                .try_publish(event.topic_name(), record, id.clone())
+        });
+        self.told(traced, receipt)
     }
 
     pub(crate) async fn publish_audit_log(&self, topic: &Topic, log: &AuditLog) -> Result<Receipt> {
-        log.validate()?;
+        log.validate().map_err(|e| self.refused(e))?;
         let mut value = Vec::new();
         let id = log.encode_now(&mut value);
+        let traced = trace::publish(
+            &self.labels,
+            &ToPublish {
+                topic: topic.as_str(),
+                name: "",
+                id: id.as_str(),
+                span_context: "",
+            },
+        );
+        let traced = traced.as_deref();
+        let headers = traced.map_or_else(Cow::default, |traced| traced.headers(&[]));
         let outgoing = Outgoing {
             key: Some(log.record_key().as_bytes()),
             value: Some(&value),
+            headers: &headers,
+            span: traced.and_then(Publishing::span),
             ..Outgoing::default()
         };
-        self.producer.publish(topic.as_str(), outgoing, id).await
+        let receipt = self.producer.publish(topic.as_str(), outgoing, id).await;
+        self.told(traced, receipt)
+    }
+
+    fn traced(&self, event: &Publish, id: &EventId) -> Option<Box<Publishing>> {
+        let event = ToPublish {
+            topic: event.topic_name(),
+            name: event.event_name(),
+            id: id.as_str(),
+            span_context: event.given_span_context(),
+        };
+        trace::publish(&self.labels, &event)
+    }
+
+    fn encoded<T>(
+        &self,
+        event: &Publish,
+        id: &EventId,
+        traced: Option<&Publishing>,
+        send: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        let span_context = traced.and_then(Publishing::span_context);
+        encoded(|out| event.encode(id.as_str(), span_context, out), send)
+    }
+
+    /// Counts a publish call that was refused.
+    fn refused(&self, error: Error) -> Error {
+        self.meter.refused(error.kind());
+        error
+    }
+
+    fn told(&self, traced: Option<&Publishing>, receipt: Result<Receipt>) -> Result<Receipt> {
+        receipt.map_err(|error| {
+            if let Some(traced) = traced {
+                traced.refused(&error);
+            }
+            self.refused(error)
+        })
     }
 
     pub(crate) async fn register(&self, subscribe: CheckedSubscribe) -> Result<Subscription> {
@@ -271,13 +334,27 @@ async fn blocking<T: Send + 'static>(
     })?
 }
 
-fn outgoing<'a>(event: &'a Publish, id: &'a EventId, value: &'a [u8]) -> Outgoing<'a> {
+fn headers<'a>(event: &'a Publish, traced: Option<&Publishing>) -> Cow<'a, trace::Headers> {
+    match traced {
+        Some(traced) => traced.headers(event.headers()),
+        None => event.headers().into(),
+    }
+}
+
+fn outgoing<'a>(
+    event: &'a Publish,
+    id: &'a EventId,
+    value: &'a [u8],
+    headers: &'a trace::Headers,
+    traced: Option<&'a Publishing>,
+) -> Outgoing<'a> {
     Outgoing {
         key: Some(event.key_or(id).as_bytes()),
         value: Some(value),
-        headers: event.headers(),
+        headers,
         timestamp_ms: None,
         timeout: event.own_timeout(),
+        span: traced.and_then(Publishing::span),
     }
 }
 

@@ -31,13 +31,32 @@ pub(crate) struct Report<'a> {
     pub(crate) error: Option<RDKafkaErrorCode>,
     /// librdkafka's own text, where the error has one.
     pub(crate) maybe_stored: bool,
-    pub(crate) topic: &'a str,
+    pub(crate) topic: ReportedTopic<'a>,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) timestamp_ms: i64,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) slot: SlotRef,
+}
+
+/// The topic of a delivery report.
+#[derive(Clone, Copy)]
+pub(crate) struct ReportedTopic<'a>(&'a sys::rd_kafka_topic_t);
+
+impl<'a> ReportedTopic<'a> {
+    /// The same for all events of a topic, as long as the client has a handle of it.
+    pub(crate) fn key(self) -> usize {
+        ptr::from_ref(self.0).addr()
+    }
+
+    /// Its name on the broker.
+    pub(crate) fn name(self) -> &'a str {
+        // SAFETY: a topic's name lives as long as the topic.
+        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.0)) }
+            .to_str()
+            .unwrap_or_default()
+    }
 }
 
 impl Report<'_> {
@@ -340,13 +359,7 @@ unsafe fn reports(event: *mut sys::rd_kafka_event_t, sink: &mut dyn FnMut(Report
                 error: failed.then(|| m.err.into()),
                 maybe_stored: failed
                     && status() != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED,
-                topic: if failed {
-                    CStr::from_ptr(sys::rd_kafka_topic_name(m.rkt))
-                        .to_str()
-                        .unwrap_or("")
-                } else {
-                    ""
-                },
+                topic: ReportedTopic(&*m.rkt),
                 partition: m.partition,
                 offset: m.offset,
                 timestamp_ms: sys::rd_kafka_message_timestamp(message, ptr::null_mut()),

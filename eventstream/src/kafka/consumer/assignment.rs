@@ -19,9 +19,21 @@ const ROUND: Duration = Duration::from_secs(5);
 pub(super) struct Start {
     pub(super) partition: TopicPartition,
     pub(super) offset: Offset,
+    /// Whether the group has committed it.
+    pub(super) is_committed: bool,
     /// A position that has to be committed though nothing was read: without it a crash before the
     /// first event would move a group that began at the tail to a later tail.
     pub(super) commit: Option<i64>,
+}
+
+impl Start {
+    /// The offset as a number; negative where librdkafka has to find it out.
+    pub(super) fn position(&self) -> i64 {
+        match self.offset {
+            Offset::Offset(offset) => offset,
+            _ => -1,
+        }
+    }
 }
 
 /// How many partitions each topic had when the group's consumer first asked for it. What is
@@ -81,6 +93,7 @@ pub(super) fn starts<C: ConsumerContext>(
             .map(|partition| Start {
                 partition: partition.clone(),
                 offset: Offset::Stored,
+                is_committed: false,
                 commit: None,
             })
             .collect();
@@ -93,7 +106,8 @@ pub(super) fn starts<C: ConsumerContext>(
         .iter()
         .map(|partition| {
             let found = committed.find_partition(&partition.0, partition.1);
-            let (offset, commit) = match found.map(|f| f.offset()) {
+            let stored = found.map(|f| f.offset());
+            let (offset, commit) = match stored {
                 Some(Offset::Offset(offset)) => (Offset::Offset(offset), None),
                 _ if known.is_new(partition) => (Offset::Beginning, None),
                 _ => {
@@ -131,6 +145,7 @@ pub(super) fn starts<C: ConsumerContext>(
             Start {
                 partition: partition.clone(),
                 offset,
+                is_committed: matches!(stored, Some(Offset::Offset(_))),
                 commit,
             }
         })

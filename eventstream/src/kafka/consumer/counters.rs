@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::metrics::{Tally, reason};
 use crate::stats::ReaderStats;
 
 /// What all subscriptions of a client have done.
@@ -18,33 +19,28 @@ pub(super) struct Counters {
     pub(super) rebalances: AtomicU64,
 }
 
-/// What one partition has done since it last told: counted without sharing cache lines.
-#[derive(Default)]
-pub(super) struct Tally {
-    pub(super) handled: u64,
-    pub(super) failed_attempts: u64,
-    pub(super) unmatched: u64,
-    pub(super) undecodable: u64,
-    pub(super) dead_lettered: u64,
-    pub(super) skipped: u64,
-    pub(super) pauses: u64,
-}
-
 impl Counters {
-    /// Adds a tally and clears it.
-    pub(super) fn add(&self, tally: &mut Tally) {
+    /// Adds what a partition has done.
+    pub(super) fn add(&self, tally: &Tally) {
         let parts = [
-            (&self.handled, &mut tally.handled),
-            (&self.failed_attempts, &mut tally.failed_attempts),
-            (&self.unmatched, &mut tally.unmatched),
-            (&self.undecodable, &mut tally.undecodable),
-            (&self.dead_lettered, &mut tally.dead_lettered),
-            (&self.skipped, &mut tally.skipped),
-            (&self.pauses, &mut tally.pauses),
+            (&self.handled, tally.handled),
+            (
+                &self.failed_attempts,
+                tally.failed + tally.panicked + tally.rejected,
+            ),
+            (&self.unmatched, tally.unmatched),
+            (&self.undecodable, tally.undecodable),
+            (&self.dead_lettered, tally.dead_letters.iter().sum()),
+            // The unmatched ones have a count of their own.
+            (
+                &self.skipped,
+                tally.skipped.iter().sum::<u64>() - tally.skipped[reason("unmatched")],
+            ),
+            (&self.pauses, tally.pauses),
         ];
         for (total, part) in parts {
-            if *part > 0 {
-                total.fetch_add(std::mem::take(part), Ordering::Relaxed);
+            if part > 0 {
+                total.fetch_add(part, Ordering::Relaxed);
             }
         }
     }

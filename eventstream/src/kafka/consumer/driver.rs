@@ -20,13 +20,14 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::calls::{Ended, Running};
 use self::failures::Letter;
-use super::counters::Tally;
 use super::group::GroupEnv;
 use super::routes::{Route, RouteTable, TopicRoutes};
 use super::words::{PollerHandle, Shared, ToPartition, ToPoller};
 use crate::delivery::{Action, Input, Partition, PartitionConfig, Plan, RouteId, Ticket, Time};
 use crate::error::Error;
 use crate::handler::Record;
+use crate::metrics::{Tally, TopicMeter};
+use crate::trace::Mark;
 
 /// What a task is made with.
 pub(super) struct DriverOptions {
@@ -49,6 +50,14 @@ struct Attached {
     closing: bool,
 }
 
+/// The last failure of a record in a route.
+struct LastError {
+    ticket: Ticket,
+    route: Option<RouteId>,
+    error: Error,
+    mark: Mark,
+}
+
 pub(super) struct Driver {
     env: Arc<GroupEnv>,
     shared: Arc<Shared>,
@@ -66,7 +75,7 @@ pub(super) struct Driver {
     spawned: JoinSet<Ended>,
     letters: FuturesUnordered<Pin<Box<dyn Future<Output = Letter> + Send>>>,
     /// The last error of each record that a machine's action may have to name.
-    errors: Vec<(Ticket, Option<RouteId>, Error)>,
+    errors: Vec<LastError>,
     /// Reused for each call, as long as the last handler has let go of it.
     rejection: Arc<Mutex<Option<String>>>,
     /// The plan of the last name, since runs of one name are the normal case.
@@ -74,6 +83,7 @@ pub(super) struct Driver {
     /// Whether keys matter to any route.
     by_key: bool,
     tally: Tally,
+    meter: TopicMeter,
     origin: Instant,
     state: State,
     /// How long handlers that were cancelled may take to notice.
@@ -105,6 +115,7 @@ impl Driver {
             config,
         } = options;
         let grace = env.drain_timeout();
+        let meter = env.meter.topic(&env.wire_topic(&shared.source.topic));
         let mut driver = Self {
             env,
             shared,
@@ -123,6 +134,7 @@ impl Driver {
             last_plan: None,
             by_key: false,
             tally: Tally::default(),
+            meter,
             origin: Instant::now(),
             state: State::Active,
             grace,
@@ -284,7 +296,12 @@ impl Driver {
         }
         progress.buffered = buffered;
         drop(progress);
-        self.env.counters.add(&mut self.tally);
+        self.tell_tally();
+    }
+
+    fn tell_tally(&mut self) {
+        self.env.counters.add(&self.tally);
+        self.meter.add(&mut self.tally);
     }
 
     /// The end: what still runs after a loss gets a moment to notice, then it is dropped.
@@ -303,7 +320,7 @@ impl Driver {
             }
         }
         self.spawned.shutdown().await;
-        self.env.counters.add(&mut self.tally);
+        self.tell_tally();
         self.poller.send(ToPoller::Drained(self.number));
     }
 }

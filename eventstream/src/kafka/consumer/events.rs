@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
 use rdkafka_sys::{RDKafkaErrorCode as Code, rd_kafka_resp_err_t as RespErr};
 
@@ -127,6 +128,28 @@ impl ConsumerQueue {
     pub(super) fn wake(&self) {
         // SAFETY: the reference is owned.
         unsafe { sys::rd_kafka_queue_yield(self.0) }
+    }
+
+    /// Commits without waiting; the outcome comes as an [`Event::Committed`]. `rd_kafka_commit`, which
+    /// `rdkafka` calls, tells the outcome of an asynchronous commit to a callback only, never as an
+    /// event.
+    pub(super) fn commit<C: ClientContext>(
+        &self,
+        client: &Client<C>,
+        offsets: &TopicPartitionList,
+    ) -> Result<(), Code> {
+        // SAFETY: client and queue are alive; librdkafka copies the list and holds the queue until
+        // the outcome.
+        let error = unsafe {
+            sys::rd_kafka_commit_queue(
+                client.native_ptr(),
+                offsets.ptr(),
+                self.0,
+                None,
+                ptr::null_mut(),
+            )
+        };
+        code(error).map_or(Ok(()), Err)
     }
 
     /// Waits for one event and gives it to `sink`; `false` when none came, or the poll was woken.

@@ -19,9 +19,11 @@ use crate::kafka::config::ClientConfigs;
 use crate::kafka::context::Reporter;
 use crate::kafka::producer::Producer;
 use crate::kafka::{EmbeddedBroker, prefixed};
+use crate::metrics::{GroupMeter, PartitionGauges};
 use crate::name::Topic;
 use crate::subscribe::StartOffset;
 use crate::subscription::Health;
+use crate::trace::Labels;
 
 /// What everything that works for one group needs, and never changes.
 pub(super) struct GroupEnv {
@@ -41,6 +43,8 @@ pub(super) struct GroupEnv {
     pub(super) producer: Arc<Producer>,
     pub(super) reporter: Arc<Reporter>,
     pub(super) counters: Arc<Counters>,
+    pub(super) meter: GroupMeter,
+    pub(super) labels: Arc<Labels>,
     pub(super) runtime: Handle,
     pub(super) tasks: TaskTracker,
     /// Numbers the assignments of partitions over the consumers that the group has had.
@@ -123,6 +127,11 @@ impl Group {
             stopping: AtomicBool::new(false),
             cut_short: AtomicBool::new(false),
         });
+        let watched = Arc::downgrade(&group);
+        group
+            .env
+            .meter
+            .watch(move || watched.upgrade().map(|group| group.gauges()));
         let starting = Arc::clone(&group);
         group.env.runtime.spawn(async move {
             starting.settle().await;
@@ -286,6 +295,31 @@ impl Group {
         (state.assigned.len(), buffered)
     }
 
+    /// The topics it works for, and what it has of each assigned partition.
+    fn gauges(&self) -> (Vec<String>, Vec<PartitionGauges>) {
+        let state = self.state.lock();
+        let topics = state.table.topics.keys();
+        let topics = topics.map(|topic| self.env.wire_topic(topic)).collect();
+        let gauges = |shared: &Arc<Shared>| {
+            let progress = shared.progress.lock();
+            let (buffered, since) = (progress.buffered, progress.since);
+            drop(progress);
+            PartitionGauges {
+                topic: self.env.wire_topic(&shared.source.topic),
+                partition: shared.source.partition,
+                paused: shared.paused.load(Atomic::Relaxed),
+                buffered,
+                stalled: match buffered {
+                    0 => Duration::ZERO,
+                    _ => since.elapsed(),
+                },
+                committed: known(shared.committed.load(Atomic::Relaxed)),
+                position: shared.watermark().or(known(shared.start)),
+            }
+        };
+        (topics, state.assigned.iter().map(gauges).collect())
+    }
+
     /// The health of the group, and of one registration where one is named.
     pub(super) fn health(&self, registration: Option<&Registration>) -> Health {
         let state = self.state.lock();
@@ -328,4 +362,9 @@ impl Group {
         }
         health
     }
+}
+
+/// Offsets are negative while unknown.
+fn known(offset: i64) -> Option<i64> {
+    (offset >= 0).then_some(offset)
 }

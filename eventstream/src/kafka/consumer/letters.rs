@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use crate::delivery::{Failure, Reason};
 use crate::error::{Error, Result};
 use crate::handler::Record;
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::receipt::{Delivery, EventId};
+use crate::trace::{self, Labels, Mark};
 
 const PREFIX: &str = "eventstream-dead-letter-";
 
@@ -17,6 +20,9 @@ pub(super) struct Cause {
     /// The group on the wire.
     pub(super) group: Arc<str>,
     pub(super) suffix: Arc<str>,
+    pub(super) labels: Arc<Labels>,
+    /// The last attempt at it.
+    pub(super) last: Mark,
 }
 
 /// The word of a reason in the header.
@@ -38,16 +44,21 @@ pub(super) async fn write(
 ) -> Result<Delivery, Error> {
     let record = &failure.body;
     let topic = format!("{}{}", record.source.topic, cause.suffix);
+    let reason = word(failure.reason);
+    let span = trace::dead_letter(&cause.labels, record, &topic, reason, &cause.last);
     let headers = headers(failure, cause);
     let outgoing = Outgoing {
         key: record.key(),
         value: record.value(),
         headers: &headers,
         timestamp_ms: record.timestamp_ms,
-        timeout: None,
+        ..Outgoing::default()
     };
     let id = EventId::Chosen("".into());
-    producer.publish(&topic, outgoing, id).await?.await
+    let publish = async { producer.publish(&topic, outgoing, id).await?.await };
+    let result = publish.instrument(span.clone()).await;
+    trace::dead_lettered(&span, &result);
+    result
 }
 
 fn headers(failure: &Failure<Arc<Record>>, cause: &Cause) -> Vec<(String, Option<Vec<u8>>)> {

@@ -48,10 +48,12 @@ use super::{EmbeddedBroker, prefixed};
 use crate::config::{BrokerConfig, LogMode};
 use crate::delivery::{CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
 use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::metrics::ClientMeter;
 use crate::name::GroupId;
 use crate::stats::ReaderStats;
 use crate::subscribe::CheckedSubscribe;
 use crate::subscription::{Health, Subscription};
+use crate::trace::Labels;
 
 /// The groups of one client.
 pub(crate) struct Consumers {
@@ -60,6 +62,7 @@ pub(crate) struct Consumers {
     configs: Arc<ClientConfigs>,
     producer: Arc<Producer>,
     reporter: Arc<Reporter>,
+    meter: ClientMeter,
     embedded: Option<EmbeddedBroker>,
     counters: Arc<Counters>,
     groups: Mutex<HashMap<(GroupId, String), Arc<Group>>>,
@@ -74,6 +77,7 @@ impl Consumers {
         configs: Arc<ClientConfigs>,
         producer: Arc<Producer>,
         reporter: Arc<Reporter>,
+        meter: ClientMeter,
         embedded: Option<EmbeddedBroker>,
     ) -> Self {
         Self {
@@ -82,6 +86,7 @@ impl Consumers {
             configs,
             producer,
             reporter,
+            meter,
             embedded,
             counters: Arc::default(),
             groups: Mutex::default(),
@@ -104,7 +109,14 @@ impl Consumers {
                 "register: the client has been shut down",
             ));
         }
+        let labels = Arc::new(Labels {
+            client: self.reporter.client(),
+            prefix: Arc::clone(&self.prefix),
+            // `.group` without a prefix: where the Go SDK has its offsets.
+            group: format!("{}.{}", self.prefix, subscribe.group).into(),
+        });
         let registration = Arc::new(Registration {
+            labels: Arc::clone(&labels),
             id: self.numbers.fetch_add(1, Atomic::Relaxed),
             serial: serial(subscribe.options.ordering),
             flood: subscribe.options.dead_letter_limit.map(|limit| {
@@ -120,7 +132,7 @@ impl Consumers {
             state: Mutex::default(),
         });
         let group = loop {
-            let group = self.group(&subscribe, runtime.clone())?;
+            let group = self.group(&subscribe, &labels, runtime.clone())?;
             if self.add_routes(&group, &subscribe, &registration)? {
                 break group;
             }
@@ -143,7 +155,12 @@ impl Consumers {
     }
 
     /// The group's consumer: the running one, if its options agree, or a new one.
-    fn group(&self, subscribe: &CheckedSubscribe, runtime: Handle) -> Result<Arc<Group>> {
+    fn group(
+        &self,
+        subscribe: &CheckedSubscribe,
+        labels: &Arc<Labels>,
+        runtime: Handle,
+    ) -> Result<Arc<Group>> {
         let options = &subscribe.options;
         let commit = self.commit_mode(options.async_commit);
         // The group waits for the drain, and the broker for the next poll: less than all of it.
@@ -172,8 +189,9 @@ impl Consumers {
         }
         let group = Group::start(GroupEnv {
             prefix: Arc::clone(&self.prefix),
-            // `.group` without a prefix: where the Go SDK has its offsets.
-            wire_group: format!("{}.{}", self.prefix, subscribe.group).into(),
+            meter: self.meter.group(&labels.group),
+            labels: Arc::clone(labels),
+            wire_group: Arc::clone(&labels.group),
             wire_instance: match &*options.group_instance_id {
                 "" => String::new(),
                 instance => prefixed(&self.prefix, instance),

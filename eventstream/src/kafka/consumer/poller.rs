@@ -28,10 +28,12 @@ use super::words::{PollerHandle, ToPartition, ToPoller};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
+use crate::metrics::OnStatistics;
 
 /// librdkafka's callbacks of a consumer. Rebalances and commits come as events instead.
 struct PollerContext {
     reporter: Arc<Reporter>,
+    statistics: OnStatistics,
 }
 
 impl ClientContext for PollerContext {
@@ -41,6 +43,10 @@ impl ClientContext for PollerContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.reporter.error(&error, reason);
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        (self.statistics)(json);
     }
 }
 
@@ -96,6 +102,7 @@ impl Poller {
                 backoff = REBUILD_MIN;
             }
             tracing::error!(group = &*group.env.wire_group, %error, ?backoff, "consumer lost, rebuilding it");
+            group.env.meter.rebuilt();
             group.tell_all(&error);
             group.set_problem(Some(error));
             if stop_wanted(group, &commands, backoff) {
@@ -112,6 +119,7 @@ impl Poller {
     ) -> Result<Self, (Error, Receiver<ToPoller>)> {
         let context = PollerContext {
             reporter: Arc::clone(&group.env.reporter),
+            statistics: group.env.meter.statistics(),
         };
         let made = group
             .env

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::handler::Handler;
 use crate::name::{EventName, Topic};
 use crate::subscribe::{OnDeadLetter, OnSubscriptionError};
+use crate::trace::Labels;
 
 /// The handlers of a registration that share its order: those for its names, or one for all names.
 pub(super) struct Route {
@@ -62,6 +63,8 @@ impl Handlers {
 /// What the routes of one registration share.
 pub(super) struct Registration {
     pub(super) id: u32,
+    /// Of its group, for spans.
+    pub(super) labels: Arc<Labels>,
     /// One permit for [`Ordering::Serial`], over all partitions.
     pub(super) serial: Option<Arc<Semaphore>>,
     pub(super) flood: Option<Mutex<FloodGuard>>,

@@ -73,6 +73,12 @@ pub(super) struct Shared {
     pub(super) source: Arc<Source>,
     /// The offset that may be committed; negative: none.
     pub(super) watermark: AtomicI64,
+    /// Where the reading started; negative: librdkafka had to find it out.
+    pub(super) start: i64,
+    /// The last committed offset; negative: not known.
+    pub(super) committed: AtomicI64,
+    /// Fetching is paused.
+    pub(super) paused: AtomicBool,
     /// The inbox was full, and the poller waits to hear of room.
     pub(super) starved: AtomicBool,
     pub(super) progress: Mutex<Progress>,
@@ -90,9 +96,12 @@ pub(super) struct Progress {
 }
 
 impl Shared {
-    pub(super) fn new(source: Arc<Source>) -> Self {
+    pub(super) fn new(source: Arc<Source>, start: i64) -> Self {
         Self {
             source,
+            start,
+            committed: AtomicI64::new(-1),
+            paused: AtomicBool::new(false),
             watermark: AtomicI64::new(-1),
             starved: AtomicBool::new(false),
             progress: Mutex::new(Progress {

@@ -14,7 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code};
 use crate::kafka::native::Report;
+use crate::metrics::{ClientMeter, OnStatistics, StoredMeter};
 use crate::receipt::{SlotRef, Stored};
+use crate::trace;
 use crate::undelivered::Undelivered;
 
 /// The callback for events that failed after they were accepted.
@@ -37,11 +39,15 @@ const TOGETHER: usize = 256;
 /// librdkafka's callbacks of a producer.
 pub(crate) struct DeliveryContext {
     reporter: Arc<Reporter>,
+    statistics: OnStatistics,
 }
 
 impl DeliveryContext {
-    pub(super) fn new(reporter: Arc<Reporter>) -> Self {
-        Self { reporter }
+    pub(super) fn new(reporter: Arc<Reporter>, meter: &ClientMeter) -> Self {
+        Self {
+            reporter,
+            statistics: meter.producer_statistics(),
+        }
     }
 }
 
@@ -52,6 +58,10 @@ impl ClientContext for DeliveryContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.reporter.error(&error, reason);
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        (self.statistics)(json);
     }
 }
 
@@ -107,8 +117,9 @@ enum Ended {
 
 fn serve(inner: &Inner, instance: &Instance) -> Ended {
     let mut left = Left::default();
+    let mut meter = inner.options.meter.stored();
     loop {
-        inner.serve_once(instance, inner.wait(instance), &mut left);
+        inner.serve_once(instance, inner.wait(instance), &mut left, &mut meter);
         inner.expire();
         if instance.native.fatal_error().is_some() {
             return Ended::Lost;
@@ -138,9 +149,10 @@ fn retire(inner: &Inner, lost: &Instance) {
     );
     inner.current.clear();
     let mut left = Left::default();
+    let mut meter = inner.options.meter.stored();
     while lost.native.outstanding() > 0 {
         lost.native.purge();
-        inner.serve_once(lost, PURGING, &mut left);
+        inner.serve_once(lost, PURGING, &mut left, &mut meter);
     }
 }
 
@@ -159,6 +171,7 @@ fn rebuild(inner: &Inner, born: Instant) -> Option<Arc<Instance>> {
         match Instance::new(&inner.options) {
             Ok(instance) => {
                 inner.counters.rebuilt();
+                inner.options.meter.rebuilt();
                 return Some(Arc::new(instance));
             }
             // Creating a client fails for want of threads or memory: what waits is not lost.
@@ -198,7 +211,13 @@ impl Inner {
     }
 
     /// Serves one event of librdkafka, which may hold many reports.
-    fn serve_once(&self, instance: &Instance, wait: Duration, left: &mut Left) {
+    fn serve_once(
+        &self,
+        instance: &Instance,
+        wait: Duration,
+        left: &mut Left,
+        meter: &mut StoredMeter,
+    ) {
         let mut answered = false;
         let client = instance.native.client();
         instance.queue.serve(client, round_up(wait), &mut |report| {
@@ -208,7 +227,7 @@ impl Inner {
                 self.options.reporter.accepted();
             }
             // A waker or a log subscriber that panics must not take the other reports with it.
-            if catch_unwind(AssertUnwindSafe(|| self.reported(&report))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.reported(&report, meter))).is_err() {
                 tracing::error!(
                     client = &*self.options.name,
                     "telling an outcome panicked: a waker or a log subscriber is at fault"
@@ -224,9 +243,15 @@ impl Inner {
     }
 
     /// One delivery report: the outcome to the receipt, a failure also to the callback.
-    fn reported(&self, report: &Report<'_>) {
+    fn reported(&self, report: &Report<'_>, meter: &mut StoredMeter) {
+        let topic = report.topic;
         let Some(code) = report.error else {
-            self.counters.stored(report.size());
+            let bytes = report.size();
+            self.counters.stored(bytes);
+            meter.stored(topic.key(), || topic.name(), report.partition, bytes);
+            if let Some(span) = self.traces.take(&report.slot) {
+                trace::stored(&span, report.partition, report.offset);
+            }
             report.slot.complete(Ok(Stored {
                 partition: report.partition,
                 offset: report.offset,
@@ -235,9 +260,10 @@ impl Inner {
             return;
         };
         let prefix = &*self.options.prefix;
-        let topic = match report.topic.strip_prefix(prefix) {
-            Some(rest) if !prefix.is_empty() => rest.strip_prefix('.').unwrap_or(report.topic),
-            _ => report.topic,
+        let wire = topic.name();
+        let topic = match wire.strip_prefix(prefix) {
+            Some(rest) if !prefix.is_empty() => rest.strip_prefix('.').unwrap_or(wire),
+            _ => wire,
         };
         let error = self.failure(topic, code, report.maybe_stored);
         let value = report.value.unwrap_or_default();
@@ -252,6 +278,10 @@ impl Inner {
             return;
         }
         self.counters.failed();
+        self.options.meter.failed(error.kind());
+        if let Some(span) = self.traces.take(slot) {
+            trace::fail(&span, &error);
+        }
         let undelivered = Undelivered::new(
             topic,
             key.map(<[u8]>::to_vec),

@@ -24,7 +24,7 @@ pub(super) struct Instance {
 
 impl Instance {
     pub(super) fn new(options: &ProducerOptions) -> Result<Self> {
-        let context = DeliveryContext::new(Arc::clone(&options.reporter));
+        let context = DeliveryContext::new(Arc::clone(&options.reporter), &options.meter);
         let native = NativeProducer::new(&options.config, context)
             .map_err(|e| from_kafka("create the producer", e))?;
         Ok(Self {

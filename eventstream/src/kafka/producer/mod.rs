@@ -15,6 +15,7 @@ mod counters;
 mod delivery;
 mod instance;
 mod timed;
+mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -27,18 +28,22 @@ use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
+use tracing::Span;
 
 use self::admission::{Admission, Refused};
 use self::counters::Counters;
 use self::instance::{Current, Instance, Refusal};
 use self::timed::Timed;
+use self::traces::Traces;
 use super::EmbeddedBroker;
 use super::context::Reporter;
 use super::error::from_code;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{ClientMeter, WriterGauges};
 use crate::name::Topic;
 use crate::receipt::{EventId, Receipt, SlotRef};
 use crate::stats::WriterStats;
+use crate::trace;
 use crate::undelivered::Undelivered;
 
 pub(crate) use self::delivery::OnError;
@@ -52,6 +57,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) timestamp_ms: Option<i64>,
     /// The event's own publish timeout, where it differs from the client's.
     pub(crate) timeout: Option<Duration>,
+    /// The span that publishes it, where somebody looks.
+    pub(crate) span: Option<&'a Span>,
 }
 
 impl Outgoing<'_> {
@@ -71,6 +78,7 @@ pub(crate) struct ProducerOptions {
     pub(crate) message_max_bytes: usize,
     pub(crate) on_error: Option<OnError>,
     pub(crate) reporter: Arc<Reporter>,
+    pub(crate) meter: ClientMeter,
     /// The broker inside the process, which must outlive the delivery thread.
     #[expect(dead_code, reason = "held, not read")]
     pub(crate) keep_alive: Option<EmbeddedBroker>,
@@ -90,6 +98,7 @@ struct Inner {
     /// Told whenever an instance comes or goes.
     replaced: tokio::sync::watch::Sender<()>,
     timed: Mutex<Timed>,
+    traces: Traces,
     /// No more events come: end when the last one is delivered.
     stopping: AtomicBool,
     /// A shutdown has begun: keep what fails, for its report.
@@ -116,6 +125,7 @@ impl Producer {
             current: Current::default(),
             replaced: tokio::sync::watch::Sender::new(()),
             timed: Mutex::default(),
+            traces: Traces::default(),
             stopping: AtomicBool::new(false),
             collecting: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -123,6 +133,11 @@ impl Producer {
             ended: tokio::sync::watch::Sender::new(false),
         });
         inner.current.set(&instance);
+        let watched = Arc::downgrade(&inner);
+        inner
+            .options
+            .meter
+            .watch(move || watched.upgrade().map(|inner| inner.gauges()));
         delivery::spawn(Arc::clone(&inner), instance)?;
         Ok(Self { inner })
     }
@@ -256,6 +271,17 @@ impl Drop for Producer {
 }
 
 impl Inner {
+    fn gauges(&self) -> WriterGauges {
+        let (in_flight_events, in_flight_bytes) = self.admission.in_flight();
+        WriterGauges {
+            in_flight_events,
+            in_flight_bytes,
+            capacity_events: self.options.buffer_events,
+            capacity_bytes: self.options.buffer_bytes,
+            waiting: self.admission.waiting(),
+        }
+    }
+
     fn check_size(&self, topic: &str, record: &Outgoing<'_>) -> Result<()> {
         let headers: usize = record
             .headers
@@ -308,7 +334,20 @@ impl Inner {
             return Err(id);
         };
         let prefix = &self.options.prefix;
-        let refusal = match self.current.produce(topic, prefix, record, slot.clone()) {
+        let tracing = admitted
+            .deliver
+            .take()
+            .map(|span| (span, self.traces.opening()));
+        let produced = self.current.produce(topic, prefix, record, slot.clone());
+        match (tracing, &produced) {
+            (Some((span, opening)), Ok(_)) => opening.opened(&slot, span),
+            (Some((span, opening)), Err(_)) => {
+                opening.cancelled();
+                admitted.deliver = Some(span);
+            }
+            (None, _) => {}
+        }
+        let refusal = match produced {
             // Its report releases the room.
             Ok(topic) => {
                 self.counters.accepted();
@@ -355,6 +394,7 @@ struct Admitted<'a> {
     /// `None` once librdkafka has it.
     slot: Option<SlotRef>,
     size: usize,
+    deliver: Option<Span>,
 }
 
 impl<'a> Admitted<'a> {
@@ -363,6 +403,7 @@ impl<'a> Admitted<'a> {
             inner,
             slot: Some(slot),
             size: record.size(),
+            deliver: record.span.map(trace::deliver),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::*;
 use crate::config::{BrokerConfig, LogMode};
 use crate::kafka::config::ClientConfigs;
+use crate::metrics::ClientMeter;
 
 /// Long enough for two busy cores.
 const SOON: Duration = Duration::from_secs(20);
@@ -39,6 +40,7 @@ fn setup(config: &BrokerConfig) -> Setup {
             seen.lock().push((value, undelivered.error().kind()));
         })),
         reporter: Arc::new(Reporter::new("test".into(), LogMode::Off)),
+        meter: ClientMeter::default(),
         keep_alive: Some(broker.clone()),
     })
     .expect("a producer");

@@ -5,15 +5,17 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use parking_lot::Mutex;
+use tracing::Span;
 
-use super::Driver;
+use super::{Driver, LastError};
 use crate::delivery::{Input, Ordering, Outcome, RouteId, Ticket};
 use crate::error::{Error, ErrorKind};
 use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record};
 use crate::kafka::consumer::routes::Route;
+use crate::trace::{self, Mark};
 
 pub(super) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
@@ -22,11 +24,22 @@ pub(super) struct Ended {
     ticket: Ticket,
     route: RouteId,
     result: Result<(), Unhandled>,
+    /// How long it took, where that is measured.
+    took: Option<Duration>,
+    mark: Mark,
 }
 
 enum Unhandled {
     Failed(Error),
+    Panicked(Error),
     Rejected(Error),
+}
+
+impl Unhandled {
+    fn error(&self) -> &Error {
+        let (Self::Failed(error) | Self::Panicked(error) | Self::Rejected(error)) = self;
+        error
+    }
 }
 
 impl Driver {
@@ -37,6 +50,11 @@ impl Driver {
         attempt: u32,
         record: Arc<Record>,
     ) {
+        let mut before = None;
+        if attempt > 1 {
+            self.tally.retries += 1;
+            before = self.find_mark(ticket, Some(id));
+        }
         let Some(attached) = self.routes.iter().find(|r| r.route.id == id) else {
             return;
         };
@@ -44,18 +62,19 @@ impl Driver {
         if Arc::get_mut(&mut self.rejection).is_none_or(|r| r.get_mut().is_some()) {
             self.rejection = Arc::default();
         }
-        let rejection = Arc::clone(&self.rejection);
-        let context = Context {
-            record: Arc::clone(&record),
+        let call = Call {
+            ticket,
+            route: id,
             attempt,
-            rejection: Arc::clone(&rejection),
+            before,
+            record,
+            rejection: Arc::clone(&self.rejection),
+            timed: self.meter.is_on(),
         };
         if let Ordering::PerKey(_) = route.options.ordering {
             let route = Arc::clone(route);
-            self.spawned.spawn(async move {
-                let result = finished(invoke(&route, context, record)).await;
-                settle(ticket, id, result, &rejection)
-            });
+            self.spawned
+                .spawn(async move { call.begin(&route).run().await });
             return;
         }
         if route.registration.serial.is_some() {
@@ -66,32 +85,16 @@ impl Driver {
                     Some(serial) => serial.acquire().await.ok(),
                     None => None,
                 };
-                let result = finished(invoke(&route, context, record)).await;
-                settle(ticket, id, result, &rejection)
+                call.begin(&route).run().await
             }));
             return;
         }
-        let result = match invoke(route, context, record) {
-            Ok(mut call) => {
-                // Most handlers are done at once; then nothing has to be queued and woken.
-                let first = poll_fn(|cx| {
-                    let poll = AssertUnwindSafe(|| call.as_mut().poll(cx));
-                    Poll::Ready(std::panic::catch_unwind(poll))
-                });
-                match first.await {
-                    Ok(Poll::Ready(result)) => Ok(result),
-                    Ok(Poll::Pending) => {
-                        self.running.push(Box::pin(async move {
-                            settle(ticket, id, finished(Ok(call)).await, &rejection)
-                        }));
-                        return;
-                    }
-                    Err(panic) => Err(panic_text(&*panic)),
-                }
-            }
-            Err(panic) => Err(panic),
-        };
-        self.ended(settle(ticket, id, result, &rejection));
+        // Most handlers are done at once; then nothing has to be queued and woken.
+        let mut begun = call.begin(route);
+        match poll_fn(|cx| Poll::Ready(begun.poll(cx))).await {
+            Poll::Ready(result) => self.ended(begun.end(result)),
+            Poll::Pending => self.running.push(Box::pin(begun.run())),
+        }
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {
@@ -99,7 +102,12 @@ impl Driver {
             ticket,
             route,
             result,
+            took,
+            mark,
         } = ended;
+        if let Some(took) = took {
+            self.meter.took(took);
+        }
         let result = match result {
             Ok(()) => {
                 self.tally.handled += 1;
@@ -110,11 +118,12 @@ impl Driver {
                 Outcome::Handled
             }
             Err(unhandled) => {
-                self.tally.failed_attempts += 1;
-                let (error, rejected) = match unhandled {
-                    Unhandled::Failed(error) => (error, false),
-                    Unhandled::Rejected(error) => (error, true),
+                let (count, error, rejected) = match unhandled {
+                    Unhandled::Failed(error) => (&mut self.tally.failed, error, false),
+                    Unhandled::Panicked(error) => (&mut self.tally.panicked, error, false),
+                    Unhandled::Rejected(error) => (&mut self.tally.rejected, error, true),
                 };
+                *count += 1;
                 tracing::debug!(
                     topic = %self.shared.source.topic,
                     partition = self.shared.source.partition,
@@ -122,7 +131,13 @@ impl Driver {
                     "handler failed"
                 );
                 self.shared.progress.lock().last_failure = Some(error.clone());
-                self.remember_error(ticket, Some(route), error);
+                self.forget_error(ticket, Some(route));
+                self.errors.push(LastError {
+                    ticket,
+                    route: Some(route),
+                    error,
+                    mark,
+                });
                 if rejected {
                     Outcome::Rejected
                 } else {
@@ -138,58 +153,132 @@ impl Driver {
     }
 }
 
-type Call = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+type Handled = Result<(), BoxError>;
 
-/// Calls a handler, which may panic already here.
-fn invoke(route: &Route, context: Context, record: Arc<Record>) -> Result<Call, String> {
-    let name = record.event.as_ref().map(crate::event::Event::name);
-    let Some(handler) = route.handlers.pick(name) else {
-        return Err("the route has no handler for the event".to_owned());
-    };
-    let call = AssertUnwindSafe(|| match handler {
-        Handler::Event(f) => match record.event.clone() {
-            Some(event) => f(context, event),
-            // A route was given an event without one: only if a table changed from raw handlers
-            // to event handlers while the record was on its way.
-            None => match handler::decode(&record) {
-                Ok(event) => f(context, event),
-                Err(error) => Box::pin(std::future::ready(Err(error.into()))),
-            },
-        },
-        Handler::Raw(f) => f(context, RawRecord::new(record)),
-    });
-    std::panic::catch_unwind(call).map_err(|panic| panic_text(&*panic))
+/// What a handler is called with, and for whom.
+struct Call {
+    ticket: Ticket,
+    route: RouteId,
+    attempt: u32,
+    /// The attempt before, to be linked with.
+    before: Mark,
+    record: Arc<Record>,
+    rejection: Arc<Mutex<Option<String>>>,
+    timed: bool,
 }
 
-async fn finished(call: Result<Call, String>) -> Result<Result<(), BoxError>, String> {
-    AssertUnwindSafe(call?)
-        .catch_unwind()
-        .await
-        .map_err(|panic| panic_text(&*panic))
+/// A handler that was called and whose future is not done.
+struct Begun {
+    ticket: Ticket,
+    route: RouteId,
+    rejection: Arc<Mutex<Option<String>>>,
+    span: Span,
+    started: Option<Instant>,
+    /// The future, or the panic of the call that should have given one.
+    future: Result<Pin<Box<dyn Future<Output = Handled> + Send>>, String>,
+}
+
+impl Call {
+    /// Calls the handler, which may panic already here.
+    fn begin(self, route: &Route) -> Begun {
+        let record = self.record;
+        let span = trace::handle(
+            &route.registration.labels,
+            &record,
+            self.attempt,
+            &self.before,
+        );
+        let started = self.timed.then(Instant::now);
+        let context = Context {
+            record: Arc::clone(&record),
+            attempt: self.attempt,
+            rejection: Arc::clone(&self.rejection),
+        };
+        let name = record.event.as_ref().map(crate::event::Event::name);
+        let future = match route.handlers.pick(name) {
+            Some(handler) => {
+                let call = AssertUnwindSafe(|| match handler {
+                    Handler::Event(f) => match record.event.clone() {
+                        Some(event) => f(context, event),
+                        // A route was given an event without one: only if a table changed from raw
+                        // handlers to event handlers while the record was on its way.
+                        None => match handler::decode(&record) {
+                            Ok(event) => f(context, event),
+                            Err(error) => Box::pin(std::future::ready(Err(error.into()))),
+                        },
+                    },
+                    Handler::Raw(f) => f(context, RawRecord::new(record)),
+                });
+                span.in_scope(|| std::panic::catch_unwind(call))
+                    .map_err(|panic| panic_text(&*panic))
+            }
+            None => Err("the route has no handler for the event".to_owned()),
+        };
+        Begun {
+            ticket: self.ticket,
+            route: self.route,
+            rejection: self.rejection,
+            span,
+            started,
+            future,
+        }
+    }
+}
+
+impl Begun {
+    /// Polls the future once, in its span; a panic is its end.
+    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<Handled, String>> {
+        let future = match &mut self.future {
+            Ok(future) => future,
+            Err(panic) => return Poll::Ready(Err(std::mem::take(panic))),
+        };
+        let poll = AssertUnwindSafe(|| future.as_mut().poll(cx));
+        match self.span.in_scope(|| std::panic::catch_unwind(poll)) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
+        }
+    }
+
+    async fn run(mut self) -> Ended {
+        let result = poll_fn(|cx| self.poll(cx)).await;
+        self.end(result)
+    }
+
+    fn end(self, result: Result<Handled, String>) -> Ended {
+        let result = settle(result, &self.rejection);
+        let took = self.started.map(|started| started.elapsed());
+        let mark = match &result {
+            Ok(()) => None,
+            Err(unhandled) => {
+                trace::fail(&self.span, unhandled.error());
+                trace::mark(&self.span)
+            }
+        };
+        Ended {
+            ticket: self.ticket,
+            route: self.route,
+            result,
+            took,
+            mark,
+        }
+    }
 }
 
 fn settle(
-    ticket: Ticket,
-    route: RouteId,
     result: Result<Result<(), BoxError>, String>,
     rejection: &Mutex<Option<String>>,
-) -> Ended {
+) -> Result<(), Unhandled> {
     let rejected = rejection.lock().take();
-    let result = match (result, rejected) {
+    match (result, rejected) {
         (_, Some(reason)) => Err(Unhandled::Rejected(Error::new(ErrorKind::Handler, reason))),
         (Ok(Ok(())), None) => Ok(()),
         (Ok(Err(error)), None) => Err(Unhandled::Failed(
             Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error),
         )),
-        (Err(panic), None) => Err(Unhandled::Failed(Error::new(
+        (Err(panic), None) => Err(Unhandled::Panicked(Error::new(
             ErrorKind::Handler,
             format!("the handler panicked: {panic}"),
         ))),
-    };
-    Ended {
-        ticket,
-        route,
-        result,
     }
 }
 

@@ -11,7 +11,9 @@ use crate::error::{Error, ErrorKind};
 use crate::handler::{self, Record};
 use crate::kafka::consumer::letters::{self, Cause};
 use crate::kafka::consumer::words::ToPoller;
+use crate::metrics::reason;
 use crate::receipt::Delivery;
+use crate::trace::Mark;
 
 /// A dead letter and whether it was written.
 pub(super) struct Letter {
@@ -28,6 +30,8 @@ impl Driver {
                 .map_or_else(String::new, |error| with_sources(&error)),
             group: Arc::clone(&self.env.wire_group),
             suffix: Arc::clone(&self.env.dead_letter_suffix),
+            labels: Arc::clone(&self.env.labels),
+            last: self.find_mark(failure.ticket, failure.route),
         };
         self.letters.push(Box::pin(async move {
             let result = letters::write(&producer, &failure, &cause).await;
@@ -40,13 +44,14 @@ impl Driver {
         let stored = result.is_ok();
         match result {
             Ok(delivery) => {
-                self.tally.dead_lettered += 1;
+                self.tally.dead_letters[reason(letters::word(failure.reason))] += 1;
                 self.tell_dead_letter(&failure, delivery);
                 self.shared.progress.lock().blocked = None;
                 self.forget_error(failure.ticket, failure.route);
                 self.watch_flood(failure.route);
             }
             Err(error) => {
+                self.tally.letter_failures += 1;
                 let error = Error::new(
                     error.kind(),
                     format!(
@@ -125,11 +130,11 @@ impl Driver {
     }
 
     pub(super) fn skipped(&mut self, failure: &Failure<Arc<Record>>) {
+        self.tally.skipped[reason(letters::word(failure.reason))] += 1;
         if failure.reason == Reason::Unmatched {
             // Acknowledged by the policy, and counted when it came.
             return;
         }
-        self.tally.skipped += 1;
         if failure.reason != Reason::Undecodable {
             let error = self.failure_error(failure, "passed over, as the policy says");
             self.tell(failure.route, &error);
@@ -189,15 +194,17 @@ impl Driver {
         }
     }
 
-    pub(super) fn remember_error(&mut self, ticket: Ticket, route: Option<RouteId>, error: Error) {
-        self.forget_error(ticket, route);
-        self.errors.push((ticket, route, error));
+    pub(super) fn find_mark(&self, ticket: Ticket, route: Option<RouteId>) -> Mark {
+        let mut errors = self.errors.iter();
+        errors
+            .find(|last| last.ticket == ticket && last.route == route)
+            .and_then(|last| Mark::clone(&last.mark))
     }
 
     pub(super) fn forget_error(&mut self, ticket: Ticket, route: Option<RouteId>) {
         if !self.errors.is_empty() {
             self.errors
-                .retain(|(t, r, _)| !(*t == ticket && *r == route));
+                .retain(|last| !(last.ticket == ticket && last.route == route));
         }
     }
 
@@ -207,8 +214,8 @@ impl Driver {
         }
         self.errors
             .iter()
-            .find(|(t, r, _)| *t == failure.ticket && *r == failure.route)
-            .map(|(_, _, error)| error.clone())
+            .find(|last| last.ticket == failure.ticket && last.route == failure.route)
+            .map(|last| last.error.clone())
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::handler::{Record, Source};
 use crate::kafka::consumer::events::{Message, TopicPartition};
 use crate::kafka::consumer::words::{Shared, ToPartition};
+use crate::metrics::PartitionMeter;
 
 /// One assigned partition, as the polling thread sees it.
 pub(super) struct Assigned {
@@ -18,6 +19,7 @@ pub(super) struct Assigned {
     pub(super) shared: Arc<Shared>,
     pub(super) words: mpsc::UnboundedSender<ToPartition>,
     pub(super) inbox: mpsc::Sender<Vec<Record>>,
+    pub(super) meter: PartitionMeter,
     /// Records read and not yet handed over.
     pub(super) batch: Batch,
     pub(super) machine_full: bool,
@@ -30,6 +32,12 @@ pub(super) struct Assigned {
 }
 
 impl Assigned {
+    pub(super) fn confirm(&mut self, offset: i64) {
+        self.committed = self.committed.max(offset);
+        let shared = &self.shared.committed;
+        shared.fetch_max(self.committed, Atomic::Relaxed);
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.machine_full || self.inbox_full
     }
@@ -45,6 +53,7 @@ impl Assigned {
                 self.shared.starved.store(false, Atomic::Release);
                 let records = self.batch.take();
                 let handed = (records.len(), records.iter().map(Record::size).sum());
+                self.meter.read(handed.0, handed.1);
                 room.send(records);
                 self.inbox_full = false;
                 handed

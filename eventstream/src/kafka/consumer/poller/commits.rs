@@ -38,7 +38,7 @@ impl Poller {
         for assigned in &mut self.assigned {
             if let Some(up_to) = wanted.get(&assigned.number) {
                 if ok && mode as i32 == KafkaCommit::Sync as i32 {
-                    assigned.committed = assigned.committed.max(*up_to);
+                    assigned.confirm(*up_to);
                 }
                 let up_to = *up_to;
                 let _ = assigned.words.send(ToPartition::Committed { up_to, ok });
@@ -84,22 +84,21 @@ impl Poller {
 
     pub(super) fn commit(&mut self, offsets: &[(TopicPartition, i64)], mode: KafkaCommit) -> bool {
         let list = assignment::list(offsets.iter().map(|(p, o)| (p, Offset::Offset(*o))));
-        match self.consumer.commit(&list, mode) {
-            Ok(()) => {
-                if mode as i32 == KafkaCommit::Sync as i32 {
-                    self.group
-                        .env
-                        .counters
-                        .commits
-                        .fetch_add(1, Atomic::Relaxed);
-                }
-                true
-            }
-            Err(error) => {
-                self.commit_failed(error.rdkafka_error_code());
-                false
-            }
-        }
+        let outcome = match mode {
+            KafkaCommit::Async => self.queue.commit(self.consumer.client(), &list),
+            KafkaCommit::Sync => self
+                .consumer
+                .commit(&list, mode)
+                .map(|()| self.count_commit())
+                .map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Unknown)),
+        };
+        outcome.map_err(|code| self.commit_failed(code)).is_ok()
+    }
+
+    fn count_commit(&self) {
+        let env = &self.group.env;
+        env.counters.commits.fetch_add(1, Atomic::Relaxed);
+        env.meter.committed();
     }
 
     /// The outcome of an asynchronous commit.
@@ -109,14 +108,13 @@ impl Poller {
         offsets: &[(TopicPartition, i64, Option<Code>)],
     ) {
         if let Some(code) = error {
-            self.commit_failed(Some(code));
+            self.commit_failed(code);
             return;
         }
-        self.group
-            .env
-            .counters
-            .commits
-            .fetch_add(1, Atomic::Relaxed);
+        match offsets.iter().find_map(|(_, _, error)| *error) {
+            Some(code) => self.commit_failed(code),
+            None => self.count_commit(),
+        }
         let confirmed: Vec<_> = offsets
             .iter()
             .filter(|(_, _, error)| error.is_none())
@@ -128,14 +126,13 @@ impl Poller {
     pub(super) fn confirm(&mut self, offsets: &[(TopicPartition, i64)]) {
         for (name, offset) in offsets {
             if let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) {
-                assigned.committed = assigned.committed.max(*offset);
+                assigned.confirm(*offset);
             }
         }
     }
 
     /// A commit that a rebalance has overtaken is nobody's loss: the next owner reads again.
-    pub(super) fn commit_failed(&self, code: Option<Code>) {
-        let code = code.unwrap_or(Code::Unknown);
+    pub(super) fn commit_failed(&self, code: Code) {
         let passing = matches!(
             code,
             Code::IllegalGeneration
@@ -150,6 +147,7 @@ impl Poller {
             tracing::debug!(group = &*self.group.env.wire_group, %error, "commit overtaken");
         } else {
             tracing::warn!(group = &*self.group.env.wire_group, %error, "commit failed, tried again");
+            self.group.env.meter.commit_failed();
             self.group.tell_all(&error);
         }
     }

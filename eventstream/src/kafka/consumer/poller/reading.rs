@@ -89,6 +89,7 @@ impl Poller {
             if !assigned.is_full() {
                 assigned.full_since = None;
                 if std::mem::take(&mut assigned.paused) {
+                    assigned.shared.paused.store(false, Atomic::Relaxed);
                     resume.push(assigned.name.clone());
                 }
                 continue;
@@ -100,6 +101,7 @@ impl Poller {
             let left = GRACE.saturating_sub(now - since);
             if left.is_zero() {
                 assigned.paused = true;
+                assigned.shared.paused.store(true, Atomic::Relaxed);
                 pause.push(assigned.name.clone());
             } else {
                 wait = Some(wait.map_or(left, |w: Duration| w.min(left)));

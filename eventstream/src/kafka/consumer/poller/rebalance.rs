@@ -41,6 +41,7 @@ impl Poller {
             "partitions assigned"
         );
         env.counters.rebalances.fetch_add(1, Atomic::Relaxed);
+        env.meter.rebalanced(&self.subscribed);
         env.reporter.accepted();
         self.group.set_problem(None);
         for start in starts {
@@ -68,7 +69,10 @@ impl Poller {
             partition,
             lost: CancellationToken::new(),
         });
-        let shared = Arc::new(Shared::new(source));
+        let shared = Arc::new(Shared::new(source, start.position()));
+        if start.is_committed {
+            shared.committed.store(start.position(), Atomic::Relaxed);
+        }
         if let Some(position) = start.commit {
             shared.watermark.store(position, Atomic::Release);
         }
@@ -96,6 +100,7 @@ impl Poller {
         });
         env.tasks.spawn_on(driver.run(), &env.runtime);
         self.assigned.push(Assigned {
+            meter: env.meter.partition(&start.partition.0, partition),
             name: start.partition,
             number,
             shared,

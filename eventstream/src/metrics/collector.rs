@@ -1,0 +1,99 @@
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+
+use super::families::Families;
+
+/// The Prometheus metrics of one or more clients, to be registered with a registry of yours.
+///
+/// Given to [`ClientBuilder::metrics`](crate::ClientBuilder::metrics) of every client whose figures
+/// it is to have, and to the registry once. Names and labels are those of the Go SDK's version 4
+/// and more; `observability/README.md` lists them all. Every metric has the label `client`, the
+/// [name](crate::ClientBuilder::name) of its client: clients that share a name share their series.
+/// Topics and groups are named as on the broker, with the prefix.
+///
+/// Counters live as long as this value: they survive rebalances, rebuilt consumers, stopped
+/// subscriptions and clients that have ended. What only librdkafka knows (requests, retries,
+/// connections, queues, the ends of partitions) is as fresh as the configuration's
+/// `statistics_interval`, by default 10 s for a client with metrics and never without.
+///
+/// ```
+/// use eventstream::{Client, Metrics, Publish, Stream};
+/// use prometheus::{Registry, TextEncoder};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::new();
+/// let metrics = Metrics::new();
+/// registry.register(Box::new(metrics.clone()))?;
+///
+/// let client = Client::builder(Stream::Embedded).name("orders").metrics(&metrics).build()?;
+/// client.publish_sync(Publish::new("order", "orderPlaced")).await?;
+///
+/// let text = TextEncoder::new().encode_to_string(&registry.gather())?;
+/// assert!(text.contains(
+///     r#"ab_eventstream_kafka_writer_messages{client="orders",partition="0",topic="order"} 1"#
+/// ));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Metrics {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) families: Families,
+    /// What fills the gauges; `false` once its producer or group is gone.
+    sources: Mutex<Vec<Source>>,
+}
+
+type Source = Box<dyn Fn(&Families) -> bool + Send + Sync>;
+
+impl Metrics {
+    /// Metrics without a client yet.
+    pub fn new() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                families: Families::new(),
+                sources: Mutex::default(),
+            }),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inner {
+    pub(super) fn add_source(&self, source: Source) {
+        self.sources.lock().push(source);
+    }
+}
+
+impl Collector for Metrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.inner.families.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let families = &self.inner.families;
+        // One scrape at a time, since the gauges are emptied and filled.
+        let mut sources = self.inner.sources.lock();
+        for gauge in families.gauges() {
+            gauge.reset();
+        }
+        sources.retain(|source| source(families));
+        families.collect()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}

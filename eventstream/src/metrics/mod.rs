@@ -1,0 +1,99 @@
+//! Prometheus metrics of clients.
+//!
+//! | file | what |
+//! |---|---|
+//! | `families` | every metric: its name, help and labels |
+//! | `collector` | [`Metrics`]: what a registry scrapes |
+//! | `meters` | what the producer, the groups and the partitions count into |
+//! | `windows` | summaries out of librdkafka's windows |
+//! | `statistics` | the part of librdkafka's statistics that is used |
+//! | `off` | the same meters without the feature: nothing |
+//!
+//! Counters live as long as [`Metrics`], not as long as what counts into them, so they neither
+//! vanish nor go down when a consumer is rebuilt, a partition moves or a client ends. A series is
+//! made, at 0, when its labels are known, so that the first failure is an increase. Gauges are read
+//! from the living producers and groups in a scrape.
+
+#[cfg(feature = "metrics")]
+mod collector;
+#[cfg(feature = "metrics")]
+mod families;
+#[cfg(feature = "metrics")]
+mod meters;
+#[cfg(not(feature = "metrics"))]
+mod off;
+#[cfg(feature = "metrics")]
+mod statistics;
+#[cfg(feature = "metrics")]
+mod windows;
+
+use std::time::Duration;
+
+#[cfg(feature = "metrics")]
+pub use self::collector::Metrics;
+#[cfg(feature = "metrics")]
+pub(crate) use self::meters::{ClientMeter, GroupMeter, PartitionMeter, StoredMeter, TopicMeter};
+#[cfg(not(feature = "metrics"))]
+pub(crate) use self::off::{
+    ClientMeter, GroupMeter, Metrics, PartitionMeter, StoredMeter, TopicMeter,
+};
+
+/// How often librdkafka tells its figures where the configuration does not say: as in the Go SDK.
+pub(crate) const STATISTICS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Takes librdkafka's statistics, which are JSON.
+pub(crate) type OnStatistics = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+/// What a producer has now.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "nobody scrapes"))]
+pub(crate) struct WriterGauges {
+    pub(crate) in_flight_events: usize,
+    pub(crate) in_flight_bytes: usize,
+    pub(crate) capacity_events: usize,
+    pub(crate) capacity_bytes: usize,
+    pub(crate) waiting: usize,
+}
+
+/// What a group has of one assigned partition now.
+#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "nobody scrapes"))]
+pub(crate) struct PartitionGauges {
+    /// The topic, as on the broker.
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) paused: bool,
+    /// Records read and not done.
+    pub(crate) buffered: usize,
+    /// How long nothing got done while records waited.
+    pub(crate) stalled: Duration,
+    /// The last committed offset, where known.
+    pub(crate) committed: Option<i64>,
+    /// Every record below it is done; where known.
+    pub(crate) position: Option<i64>,
+}
+
+/// What a partition's task has done since it last told.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) handled: u64,
+    pub(crate) failed: u64,
+    pub(crate) panicked: u64,
+    pub(crate) rejected: u64,
+    pub(crate) retries: u64,
+    pub(crate) pauses: u64,
+    pub(crate) letter_failures: u64,
+    pub(crate) unmatched: u64,
+    pub(crate) undecodable: u64,
+    /// By [`reason`].
+    pub(crate) dead_letters: [u64; REASONS.len()],
+    /// By [`reason`].
+    pub(crate) skipped: [u64; REASONS.len()],
+}
+
+/// Why records are dead-lettered or passed over, as label values.
+pub(crate) const REASONS: [&str; 4] = ["undecodable", "exhausted", "unmatched", "rejected"];
+
+/// The place of a reason in the arrays of [`Tally`].
+pub(crate) fn reason(word: &str) -> usize {
+    REASONS.iter().position(|r| *r == word).unwrap_or(0)
+}

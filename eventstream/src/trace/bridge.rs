@@ -1,0 +1,124 @@
+//! Between `tracing`'s spans and OpenTelemetry's contexts.
+
+use opentelemetry::Context;
+use opentelemetry::trace::{
+    SpanContext as OtelContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState,
+};
+use std::str::FromStr;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::{Carried, TRACEPARENT, TRACESTATE};
+use crate::event::SpanContext;
+use crate::handler::Record;
+
+/// A span to be linked to.
+pub(crate) type Mark = Option<OtelContext>;
+
+pub(super) fn is_some(mark: &Mark) -> bool {
+    mark.is_some()
+}
+
+/// The span in which the caller is.
+pub(super) fn ambient() -> Mark {
+    let active = Context::map_current(|context| {
+        context
+            .has_active_span()
+            .then(|| context.span().span_context().clone())
+    });
+    // A layer that does not make its spans OpenTelemetry's current ones still knows them.
+    active
+        .filter(OtelContext::is_valid)
+        .or_else(|| mark(&Span::current()))
+}
+
+pub(super) fn mark(span: &Span) -> Mark {
+    if span.is_disabled() {
+        return None;
+    }
+    let context = span.context().span().span_context().clone();
+    context.is_valid().then_some(context)
+}
+
+/// Makes a span the child of the one that a caller named as text.
+pub(super) fn adopt_text(span: &Span, text: &str) {
+    if !span.is_disabled() && !text.is_empty() {
+        set_parent(span, jaeger(text));
+    }
+}
+
+/// Makes a span the child of the one that published a record: as the header `traceparent` says, or
+/// else the envelope.
+pub(super) fn adopt(span: &Span, record: &Record) {
+    let envelope = || jaeger(record.event.as_ref()?.span_context());
+    set_parent(span, w3c(record).or_else(envelope));
+}
+
+fn set_parent(span: &Span, parent: Option<OtelContext>) {
+    if let Some(parent) = parent {
+        // Fails where no layer listens: then there is no trace either.
+        let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+    }
+}
+
+pub(super) fn link(span: &Span, mark: &Mark) {
+    if let Some(mark) = mark {
+        span.add_link(mark.clone());
+    }
+}
+
+/// What an event takes along: the `publish` span, or the caller's where that is switched off.
+pub(super) fn carried(span: &Span, ambient: &Mark, given: &str) -> Option<Carried> {
+    let own = mark(span);
+    let parent_id = match (&own, ambient) {
+        (Some(_), Some(ambient)) => u64::from_be_bytes(ambient.span_id().to_bytes()),
+        (Some(_), None) => given.parse().map_or(0, |given: SpanContext| given.span_id),
+        (None, _) => 0,
+    };
+    let context = own.or_else(|| ambient.clone())?;
+    let ours = SpanContext {
+        trace_id: u128::from_be_bytes(context.trace_id().to_bytes()),
+        span_id: u64::from_be_bytes(context.span_id().to_bytes()),
+        parent_id,
+        flags: u8::from(context.is_sampled()),
+    };
+    Some(Carried {
+        traceparent: ours.to_traceparent(),
+        tracestate: context.trace_state().header(),
+        span_context: ours.to_string(),
+    })
+}
+
+fn w3c(record: &Record) -> Option<OtelContext> {
+    let header = |wanted: &str| {
+        let (_, value) = record.headers().iter().find(|(name, _)| name == wanted)?;
+        std::str::from_utf8(value.as_deref()?).ok()
+    };
+    let context = SpanContext::from_traceparent(header(TRACEPARENT)?).ok()?;
+    let state = header(TRACESTATE).and_then(|state| TraceState::from_str(state).ok());
+    Some(remote(context, state.unwrap_or_default()))
+}
+
+fn jaeger(text: &str) -> Option<OtelContext> {
+    if text.is_empty() {
+        return None;
+    }
+    let context: SpanContext = text.parse().ok()?;
+    context
+        .is_valid()
+        .then(|| remote(context, TraceState::default()))
+}
+
+fn remote(context: SpanContext, state: TraceState) -> OtelContext {
+    let flags = match context.is_sampled() {
+        true => TraceFlags::SAMPLED,
+        false => TraceFlags::default(),
+    };
+    OtelContext::new(
+        TraceId::from_bytes(context.trace_id.to_be_bytes()),
+        SpanId::from_bytes(context.span_id.to_be_bytes()),
+        flags,
+        true,
+        state,
+    )
+}

@@ -1,0 +1,280 @@
+//! Spans of publishing and handling, with OpenTelemetry's attributes for messaging.
+//!
+//! | span | kind | from | to | parent |
+//! |---|---|---|---|---|
+//! | `publish` | producer | the call | the event is accepted | the caller's span, else the event's own `spanContext` |
+//! | `deliver` | client | accepted | the outcome | `publish` |
+//! | `handle` | consumer | a handler starts | it ends | the publisher; linked to the attempt before |
+//! | `dead_letter` | producer | the decision | the broker's acknowledgement | the publisher; linked to the last attempt |
+//!
+//! They are at level `DEBUG` with the target [`TARGET`], so that a log at `INFO` neither shows nor
+//! pays for a span for each event. Parents outside the process, links and the text that travels
+//! with an event are the bridge's, which is there with the feature `opentelemetry`.
+
+#[cfg(feature = "opentelemetry")]
+mod bridge;
+#[cfg(not(feature = "opentelemetry"))]
+mod no_bridge;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+#[cfg(feature = "opentelemetry")]
+use self::bridge as with;
+#[cfg(not(feature = "opentelemetry"))]
+use self::no_bridge as with;
+use crate::error::Error;
+use crate::handler::Record;
+use crate::receipt::Delivery;
+
+/// The span of an earlier attempt, to be linked to.
+pub(crate) use self::with::Mark;
+
+/// The target of all spans.
+const TARGET: &str = "eventstream::spans";
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
+/// Names and values of a record's headers.
+pub(crate) type Headers = [(String, Option<Vec<u8>>)];
+
+/// What the spans of a client, or of a group in it, have in common.
+pub(crate) struct Labels {
+    pub(crate) client: Arc<str>,
+    pub(crate) prefix: Arc<str>,
+    /// The group as on the broker; empty for publishing.
+    pub(crate) group: Arc<str>,
+}
+
+/// What an event takes along.
+struct Carried {
+    traceparent: String,
+    /// Empty where there is none.
+    tracestate: String,
+    /// Jaeger's text.
+    span_context: String,
+}
+
+/// The publishing of one event, where somebody looks at it or a trace is to go on with it.
+pub(crate) struct Publishing {
+    span: Span,
+    carried: Option<Carried>,
+}
+
+/// What is known of an event before it is published.
+pub(crate) struct ToPublish<'a> {
+    pub(crate) topic: &'a str,
+    /// Empty for an audit log.
+    pub(crate) name: &'a str,
+    pub(crate) id: &'a str,
+    /// What the caller gave.
+    pub(crate) span_context: &'a str,
+}
+
+/// Begins the publishing of an event. `None` where nobody looks and there is no trace.
+pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publishing>> {
+    let ambient = with::ambient();
+    let span = tracing::debug_span!(
+        target: TARGET,
+        "publish",
+        otel.name = %format_args!("publish {}", Wire(&labels.prefix, event.topic)),
+        otel.kind = "producer",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.r#type = Empty,
+        messaging.system = "kafka",
+        messaging.operation.name = "publish",
+        messaging.operation.r#type = "create",
+        messaging.client.id = &*labels.client,
+        messaging.destination.name = %Wire(&labels.prefix, event.topic),
+        messaging.message.id = event.id,
+        eventstream.event.name = event.name,
+    );
+    if span.is_disabled() && !with::is_some(&ambient) {
+        return None;
+    }
+    if !with::is_some(&ambient) {
+        with::adopt_text(&span, event.span_context);
+    }
+    let carried = with::carried(&span, &ambient, event.span_context);
+    (carried.is_some() || !span.is_disabled()).then(|| Box::new(Publishing { span, carried }))
+}
+
+/// A topic as on the broker.
+struct Wire<'a>(&'a str, &'a str);
+
+impl std::fmt::Display for Wire<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            "" => f.write_str(self.1),
+            prefix => write!(f, "{prefix}.{}", self.1),
+        }
+    }
+}
+
+impl Publishing {
+    /// What goes into the envelope where the caller gave nothing.
+    pub(crate) fn span_context(&self) -> Option<&str> {
+        self.carried.as_ref().map(|carried| &*carried.span_context)
+    }
+
+    pub(crate) fn span(&self) -> Option<&Span> {
+        (!self.span.is_disabled()).then_some(&self.span)
+    }
+
+    /// Those of the event, and the trace's unless the event has one already.
+    pub(crate) fn headers<'a>(&self, own: &'a Headers) -> Cow<'a, Headers> {
+        let Some(carried) = &self.carried else {
+            return own.into();
+        };
+        if own.iter().any(|(name, _)| name == TRACEPARENT) {
+            return own.into();
+        }
+        let mut all = own.to_vec();
+        for (name, value) in [
+            (TRACEPARENT, &carried.traceparent),
+            (TRACESTATE, &carried.tracestate),
+        ] {
+            if !value.is_empty() {
+                all.push((name.to_owned(), Some(value.clone().into_bytes())));
+            }
+        }
+        all.into()
+    }
+
+    /// The call was refused.
+    pub(crate) fn refused(&self, error: &Error) {
+        fail(&self.span, error);
+    }
+}
+
+/// From the acceptance of an event to its outcome.
+pub(crate) fn deliver(publish: &Span) -> Span {
+    tracing::debug_span!(
+        target: TARGET,
+        parent: publish,
+        "deliver",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.r#type = Empty,
+        messaging.system = "kafka",
+        messaging.operation.name = "deliver",
+        messaging.operation.r#type = "send",
+        messaging.destination.partition.id = Empty,
+        messaging.kafka.offset = Empty,
+    )
+}
+
+/// Says where an event was stored.
+pub(crate) fn stored(span: &Span, partition: i32, offset: i64) {
+    if !span.is_disabled() {
+        span.record("messaging.destination.partition.id", display(partition));
+        span.record("messaging.kafka.offset", offset);
+    }
+}
+
+/// Says why something failed.
+pub(crate) fn fail(span: &Span, error: &Error) {
+    if !span.is_disabled() {
+        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_description", display(error));
+        span.record("error.type", error.kind().as_str());
+    }
+}
+
+/// One call of a handler.
+pub(crate) fn handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -> Span {
+    let topic = record.source.topic.as_str();
+    let span = tracing::debug_span!(
+        target: TARGET,
+        parent: None,
+        "handle",
+        otel.name = %format_args!("handle {}", Wire(&labels.prefix, topic)),
+        otel.kind = "consumer",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.r#type = Empty,
+        messaging.system = "kafka",
+        messaging.operation.name = "handle",
+        messaging.operation.r#type = "process",
+        messaging.client.id = &*labels.client,
+        messaging.consumer.group.name = &*labels.group,
+        messaging.destination.name = %Wire(&labels.prefix, topic),
+        messaging.destination.partition.id = %record.source.partition,
+        messaging.kafka.offset = record.offset,
+        messaging.message.id = Empty,
+        eventstream.event.name = Empty,
+        eventstream.attempt = attempt,
+    );
+    if !span.is_disabled() {
+        name_event(&span, record);
+        with::adopt(&span, record);
+        with::link(&span, before);
+    }
+    span
+}
+
+fn name_event(span: &Span, record: &Record) {
+    if let Some(event) = &record.event {
+        span.record("messaging.message.id", event.id());
+        span.record("eventstream.event.name", event.name());
+    }
+}
+
+/// The mark of a call that failed, for the next one and the dead letter.
+pub(crate) fn mark(span: &Span) -> Mark {
+    with::mark(span)
+}
+
+/// The writing of a dead letter.
+pub(crate) fn dead_letter(
+    labels: &Labels,
+    record: &Record,
+    topic: &str,
+    reason: &str,
+    last: &Mark,
+) -> Span {
+    let span = tracing::debug_span!(
+        target: TARGET,
+        parent: None,
+        "dead_letter",
+        otel.name = %format_args!("dead_letter {}", Wire(&labels.prefix, topic)),
+        otel.kind = "producer",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.r#type = Empty,
+        messaging.system = "kafka",
+        messaging.operation.name = "dead_letter",
+        messaging.operation.r#type = "send",
+        messaging.client.id = &*labels.client,
+        messaging.consumer.group.name = &*labels.group,
+        messaging.destination.name = %Wire(&labels.prefix, topic),
+        messaging.destination.partition.id = Empty,
+        messaging.kafka.offset = Empty,
+        messaging.message.id = Empty,
+        eventstream.event.name = Empty,
+        eventstream.dead_letter.reason = reason,
+        eventstream.source.topic = %Wire(&labels.prefix, record.source.topic.as_str()),
+        eventstream.source.partition = record.source.partition,
+        eventstream.source.offset = record.offset,
+    );
+    if !span.is_disabled() {
+        name_event(&span, record);
+        with::adopt(&span, record);
+        with::link(&span, last);
+    }
+    span
+}
+
+/// Says what came of a dead letter.
+pub(crate) fn dead_lettered(span: &Span, result: &Result<Delivery, Error>) {
+    match result {
+        Ok(delivery) => stored(span, delivery.partition(), delivery.offset()),
+        Err(error) => fail(span, error),
+    }
+}

@@ -1,0 +1,7 @@
+//! Metrics and traces, on the embedded broker.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod metrics;
+mod scrape;
+mod traces;
