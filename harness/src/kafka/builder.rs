@@ -21,6 +21,7 @@ pub struct KafkaBuilder {
     nodes: usize,
     auto_create_topics: bool,
     secured: bool,
+    expired: bool,
     for_throughput: bool,
     properties: BTreeMap<String, String>,
 }
@@ -32,6 +33,7 @@ impl Default for KafkaBuilder {
             nodes: 1,
             auto_create_topics: true,
             secured: false,
+            expired: false,
             for_throughput: false,
             properties: BTreeMap::new(),
         }
@@ -66,6 +68,13 @@ impl KafkaBuilder {
     pub fn secured(mut self) -> Self {
         self.secured = true;
         self
+    }
+
+    /// As [`secured`](Self::secured), with a certificate that ended yesterday.
+    #[must_use]
+    pub fn secured_by_an_expired_certificate(mut self) -> Self {
+        self.expired = true;
+        self.secured()
     }
 
     /// Lets the JVM compile at its best, at the cost of a slower start: for benches.
@@ -122,7 +131,10 @@ impl KafkaBuilder {
     }
 
     fn prepare_security(&self, data: &Path) -> Result<(Certificates, Credentials)> {
-        let certificates = Certificates::generate(&data.join("certificates"))?;
+        let mut certificates = Certificates::generate(&data.join("certificates"))?;
+        if self.expired {
+            certificates.server = certificates.expired_server.clone();
+        }
         Ok((certificates, Credentials::default()))
     }
 

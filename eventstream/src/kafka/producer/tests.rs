@@ -5,7 +5,7 @@ use std::future::Future;
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::*;
-use crate::config::{BrokerConfig, LogMode};
+use crate::config::BrokerConfig;
 use crate::kafka::config::ClientConfigs;
 
 /// Long enough for two busy cores.
@@ -38,7 +38,7 @@ fn setup(config: &BrokerConfig) -> Setup {
             let value = String::from_utf8_lossy(undelivered.value()).into_owned();
             seen.lock().push((value, undelivered.error().kind()));
         })),
-        reporter: Arc::new(Reporter::new("test".into(), LogMode::Off)),
+        reporter: Arc::new(Reporter::new("test".into(), config)),
         keep_alive: Some(broker.clone()),
     })
     .expect("a producer");
