@@ -30,6 +30,8 @@ pub struct Certificates {
     pub unknown_ca: PathBuf,
     /// The brokers: valid for `localhost` and 127.0.0.1.
     pub server: Identity,
+    /// The same, but it ended yesterday.
+    pub expired_server: Identity,
     /// A client that is let in.
     pub client: Identity,
     /// A client whose certificate, by the right authority, ended yesterday.
@@ -54,6 +56,7 @@ impl Certificates {
             ca,
             unknown_ca,
             server: issue(folder, "server", &authority, valid)?,
+            expired_server: issue(folder, "expired-server", &authority, ended)?,
             client: issue(folder, "client", &authority, valid)?,
             expired_client: issue(folder, "expired-client", &authority, ended)?,
             unknown_client: issue(folder, "unknown-client", &unknown_authority, valid)?,

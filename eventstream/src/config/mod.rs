@@ -6,6 +6,7 @@
 
 mod base;
 mod broker;
+mod certificate;
 mod choice;
 mod env;
 mod file;

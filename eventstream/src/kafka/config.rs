@@ -4,8 +4,9 @@ use super::error::from_kafka;
 use crate::config::{BrokerConfig, LogMode};
 use crate::error::Result;
 
-/// The properties of each kind of librdkafka client, accepted by librdkafka.
-#[derive(Clone, Debug)]
+/// The properties of each kind of librdkafka client, accepted by librdkafka. No `Debug`: that of
+/// `ClientConfig` shows a private key.
+#[derive(Clone)]
 pub(crate) struct ClientConfigs {
     pub(crate) producer: ClientConfig,
     pub(crate) consumer: ClientConfig,
@@ -55,11 +56,9 @@ fn client_config(
 
 fn level(mode: LogMode) -> RDKafkaLogLevel {
     match mode {
-        // The errors of a connection come as events, so nothing is missed.
-        LogMode::Off => RDKafkaLogLevel::Emerg,
-        LogMode::Error => RDKafkaLogLevel::Error,
-        LogMode::Warn => RDKafkaLogLevel::Warning,
-        LogMode::Info => RDKafkaLogLevel::Info,
         LogMode::Debug => RDKafkaLogLevel::Debug,
+        // That a broker hung up is only logged, as information: the reporter needs it in any mode,
+        // and passes on what the mode asks for.
+        _ => RDKafkaLogLevel::Info,
     }
 }

@@ -1,38 +1,69 @@
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as Atomic};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::config::LogMode;
+use super::diagnosis::{Facts, Verdict, diagnose, split, stem};
+use super::error::classify;
+use super::native::UNVERIFIED;
+use crate::config::{BrokerConfig, LogMode};
 use crate::error::{Error, ErrorKind};
 
+/// A broker that hangs up as one of another protocol does is taken for one after so long: that
+/// outlasts a broker that comes up, and is well below the publish timeout.
+const SURE: Duration = Duration::from_secs(10);
+
+/// librdkafka repeats itself many times a second while no broker can be reached; here each error
+/// is told this often.
+const REPEAT: Duration = Duration::from_secs(30);
+
 /// What every librdkafka client of one [`Client`](crate::Client) shares: where its log goes, and
-/// what it last said of the brokers.
+/// what it last heard of the brokers.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     client: Arc<str>,
     log_mode: LogMode,
+    facts: Facts,
     state: Mutex<Connection>,
+    /// A broker has answered.
+    accepted: AtomicBool,
+    /// Some broker may not let this client in. Read for each batch of delivery reports.
+    in_doubt: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Connection {
     last_error: Option<Error>,
-    /// The brokers said that they do not let this client in.
-    refused: Option<Error>,
-    /// They behaved as brokers do that speak another protocol; so does a broker that comes up or a
-    /// balancer with nothing behind it.
-    suspected: Option<Error>,
-    accepted: bool,
+    /// What the brokers said that were tried; emptied by an answer.
+    tried: HashMap<String, Tried>,
+    /// All of them were tried.
+    all_down: bool,
+    /// Why a broker's certificate was not accepted.
+    unverified: Option<String>,
+    repeats: Repeats,
+}
+
+/// The state of a broker that does not answer.
+#[derive(Debug)]
+struct Tried {
+    verdict: Verdict,
+    since: Instant,
+    error: Error,
 }
 
 impl Reporter {
-    pub(crate) fn new(client: Arc<str>, log_mode: LogMode) -> Self {
+    pub(crate) fn new(client: Arc<str>, config: &BrokerConfig) -> Self {
         Self {
             client,
-            log_mode,
+            log_mode: config.log_mode,
+            facts: Facts::new(config),
             state: Mutex::default(),
+            accepted: AtomicBool::new(false),
+            in_doubt: AtomicBool::new(false),
         }
     }
 
@@ -41,16 +72,41 @@ impl Reporter {
         Arc::clone(&self.client)
     }
 
-    /// A line of librdkafka's log, as a `tracing` event of this client.
-    pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+    /// A line of librdkafka's log, as a `tracing` event of this client. Where it says what is wrong
+    /// with a connection and no error follows that would say it, it gives that error: librdkafka
+    /// only logs that a broker hung up.
+    pub(crate) fn log(
+        &self,
+        level: RDKafkaLogLevel,
+        facility: &str,
+        message: &str,
+    ) -> Option<Error> {
         use RDKafkaLogLevel as L;
-        let client = &*self.client;
         let wanted = match level {
             L::Emerg | L::Alert | L::Critical | L::Error => LogMode::Error,
             L::Warning | L::Notice => LogMode::Warn,
             L::Info => LogMode::Info,
             L::Debug => LogMode::Debug,
         };
+        self.pass_on(wanted, facility, message);
+        match facility {
+            "SSLCERTVRFY" => {
+                self.state.lock().unverified = unverified(message);
+                None
+            }
+            "FAIL" if matches!(wanted, LogMode::Warn | LogMode::Info) => {
+                // As an error names it: without librdkafka's thread.
+                let reason = message.split_once("]: ").map_or(message, |(_, rest)| rest);
+                let verdict = diagnose(split(reason).1, &self.facts, None).0;
+                (verdict == Verdict::Suspect && !self.was_accepted())
+                    .then(|| self.hear(Code::BrokerTransportFailure, reason))
+            }
+            _ => None,
+        }
+    }
+
+    fn pass_on(&self, wanted: LogMode, facility: &str, message: &str) {
+        let client = &*self.client;
         if self.log_mode.syslog() < wanted.syslog() {
             return;
         }
@@ -64,19 +120,34 @@ impl Reporter {
 
     /// An error of the client as a whole: a broker that cannot be reached, a refused credential.
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) -> Error {
-        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        let (error, verdict) = describe(code, reason);
+        self.hear(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason)
+    }
+
+    fn hear(&self, code: Code, reason: &str) -> Error {
+        let (broker, text) = split(reason);
         let mut state = self.state.lock();
-        if !state.accepted {
-            match verdict {
-                Verdict::Refused => state.refused = Some(error.clone()),
-                Verdict::Suspect => state.suspected = Some(error.clone()),
-                Verdict::Other => {}
-            }
+        let (mut verdict, remedy) = diagnose(text, &self.facts, state.unverified.as_deref());
+        let accepted = self.was_accepted();
+        if accepted && verdict == Verdict::Suspect {
+            // It speaks this client's protocol: the connection is lost, for whatever reason.
+            verdict = Verdict::Away;
         }
-        state.last_error = Some(error.clone());
+        let error = if matches!(verdict, Verdict::Refused | Verdict::Suspect) {
+            let text = format!("kafka: {}; {remedy}", reason.trim());
+            Error::new(ErrorKind::Authentication, text).with_retriable(false)
+        } else {
+            let (kind, retriable) = classify(code);
+            let text = format!("kafka: {}", reason.trim());
+            Error::new(kind, text).with_retriable(retriable)
+        };
+        state.remember(code, &error);
+        if !accepted && verdict != Verdict::Other {
+            state.note(broker, verdict, &error);
+        }
+        self.in_doubt.store(state.is_in_doubt(), Atomic::Relaxed);
+        let is_new = state.repeats.is_new(code, text, Instant::now());
         drop(state);
-        if self.log_mode.syslog() >= LogMode::Warn.syslog() {
+        if is_new && self.log_mode.syslog() >= LogMode::Warn.syslog() {
             tracing::warn!(client = &*self.client, "{error}");
         }
         error
@@ -84,23 +155,36 @@ impl Reporter {
 
     /// A broker answered a request: the credential is good, the network was up.
     pub(crate) fn accepted(&self) {
+        self.accepted.store(true, Atomic::Relaxed);
         let mut state = self.state.lock();
-        state.accepted = true;
         state.last_error = None;
-        state.refused = None;
-        state.suspected = None;
+        state.tried.clear();
+        state.all_down = false;
+        self.in_doubt.store(false, Atomic::Relaxed);
     }
 
-    /// Why the brokers do not let this client in, where they said so and never did.
+    /// Whether a broker ever answered.
+    pub(crate) fn was_accepted(&self) -> bool {
+        self.accepted.load(Atomic::Relaxed)
+    }
+
+    /// Whether a broker that was tried may not let this client in.
+    pub(crate) fn in_doubt(&self) -> bool {
+        self.in_doubt.load(Atomic::Relaxed)
+    }
+
+    /// Why the brokers do not let this client in: each of them was tried, said so, or has behaved so
+    /// for [`SURE`], and none ever answered. As long as one is only away, events wait for it.
     pub(crate) fn refused(&self) -> Option<Error> {
-        self.state.lock().refused.clone()
+        self.in_doubt()
+            .then(|| self.state.lock().refused(SURE))
+            .flatten()
     }
 
-    /// As [`refused`](Self::refused), or what looks like it: for a question, where an early answer
-    /// is worth more than a certain one. Not for events: those wait until their timeout.
+    /// As [`refused`](Self::refused), at once: for a question, where an early answer is worth more
+    /// than a certain one.
     pub(crate) fn suspected(&self) -> Option<Error> {
-        let state = self.state.lock();
-        state.refused.clone().or_else(|| state.suspected.clone())
+        self.state.lock().refused(Duration::ZERO)
     }
 
     /// The last error since a broker answered.
@@ -109,127 +193,218 @@ impl Reporter {
     }
 }
 
-/// What an error says of this client's right to be there.
-enum Verdict {
-    Refused,
-    Suspect,
-    Other,
+impl Connection {
+    fn remember(&mut self, code: Code, error: &Error) {
+        self.all_down |= code == Code::AllBrokersDown;
+        // It names no cause, and comes after the errors that do.
+        if code != Code::AllBrokersDown || self.last_error.is_none() {
+            self.last_error = Some(error.clone());
+        }
+    }
+
+    fn note(&mut self, broker: &str, verdict: Verdict, error: &Error) {
+        let before = self.tried.get(broker);
+        let since = before
+            .filter(|tried| tried.verdict == verdict)
+            .map_or_else(Instant::now, |tried| tried.since);
+        let tried = Tried {
+            verdict,
+            since,
+            error: error.clone(),
+        };
+        self.tried.insert(broker.to_owned(), tried);
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        let mut verdicts = self.tried.values().map(|tried| tried.verdict);
+        verdicts.any(|verdict| verdict != Verdict::Away)
+    }
+
+    fn refused(&self, sure: Duration) -> Option<Error> {
+        let turned_away = |tried: &Tried| match tried.verdict {
+            Verdict::Refused => true,
+            Verdict::Suspect => tried.since.elapsed() >= sure,
+            Verdict::Away | Verdict::Other => false,
+        };
+        if !self.all_down || !self.tried.values().all(turned_away) {
+            return None;
+        }
+        // What is certain says more.
+        let certain = |tried: &&Tried| tried.verdict == Verdict::Refused;
+        let first = self.tried.values().find(certain);
+        first
+            .or_else(|| self.tried.values().next())
+            .map(|tried| tried.error.clone())
+    }
 }
 
-/// Names the cause and the remedy where librdkafka's text is known to hide them.
-fn describe(code: Code, reason: &str) -> (Error, Verdict) {
-    use Verdict::{Refused, Suspect};
-    let lower = reason.to_lowercase();
-    let remedy = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
-    let (verdict, hint) = if remedy(&[
-        "sasl authentication error",
-        "invalid credentials",
-        "authentication failed",
-    ]) {
-        (Refused, "check the SASL mechanism, user name and password")
-    } else if remedy(&[
-        "certificate verify failed",
-        "unable to get local issuer",
-        "self-signed",
-        "self signed",
-    ]) {
-        (
-            Refused,
-            "the broker's certificate is not signed by a trusted authority: name its CA (`ca_file`)",
-        )
-    } else if remedy(&[
-        "certificate_expired",
-        "certificate expired",
-        "certificate has expired",
-    ]) {
-        (Refused, "a certificate has expired: renew it")
-    } else if remedy(&[
-        "certificate_required",
-        "bad certificate",
-        "bad_certificate",
-        "certificate required",
-        "certificate_unknown",
-        "handshake failure",
-    ]) {
-        (
-            Refused,
-            "the broker wants a client certificate that it trusts: set `cert_file` and `key_file`",
-        )
-    } else if remedy(&[
-        "wrong version number",
-        "plaintext",
-        "ssl handshake failed: disconnected",
-        "connecting to a plaintext",
-    ]) {
-        (
-            Suspect,
-            "this port does not speak TLS: use the TLS port, or switch TLS off",
-        )
-    } else if remedy(&[
-        "disconnected while requesting apiversion",
-        "might be caused by incorrect security.protocol",
-        "connection closed: tls",
-    ]) {
-        (
-            Suspect,
-            "this port seems to want TLS or SASL: check `security.protocol`",
-        )
-    } else {
-        let (kind, retriable) = super::error::classify(code);
-        let error = Error::new(kind, format!("kafka: {}", reason.trim()));
-        return (error.with_retriable(retriable), Verdict::Other);
-    };
-    let text = format!("kafka: {}; {hint}", reason.trim());
-    let error = Error::new(ErrorKind::Authentication, text).with_retriable(false);
-    (error, verdict)
+/// From librdkafka's line about a certificate: why it is not accepted, and which one it is.
+fn unverified(message: &str) -> Option<String> {
+    let (certificate, why) = message.split_once(UNVERIFIED)?;
+    let name = certificate.rsplit_once('(').map(|(_, name)| name.trim());
+    Some(format!("{why} ({}", name.unwrap_or(")")))
+}
+
+/// Which errors were told lately.
+#[derive(Debug, Default)]
+pub(crate) struct Repeats(HashMap<(i32, String), Instant>);
+
+impl Repeats {
+    /// Whether this error was not told within [`REPEAT`]; it counts as told then.
+    pub(crate) fn is_new(&mut self, code: Code, text: &str, now: Instant) -> bool {
+        self.0.retain(|_, told| now < *told + REPEAT);
+        let key = (code as i32, stem(text).to_owned());
+        if self.0.contains_key(&key) {
+            return false;
+        }
+        self.0.insert(key, now);
+        true
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hear(reporter: &Reporter, reason: &str) {
-        reporter.error(&KafkaError::Global(Code::BrokerTransportFailure), reason);
+    const HUNG_UP: &str = "a:1/bootstrap: Disconnected: connection closed by peer: receive 0 after \
+                           POLLIN (after 1ms in state APIVERSION_QUERY)";
+    const REFUSED: &str = "a:1/bootstrap: SASL authentication error: Authentication failed";
+    const AWAY: &str = "a:1/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused";
+
+    fn reporter() -> Reporter {
+        Reporter::new("test".into(), &BrokerConfig::new())
+    }
+
+    fn hear(reporter: &Reporter, reason: &str) -> Error {
+        reporter.error(&KafkaError::Global(Code::BrokerTransportFailure), reason)
+    }
+
+    fn all_down(reporter: &Reporter) {
+        reporter.error(
+            &KafkaError::Global(Code::AllBrokersDown),
+            "1/1 brokers are down",
+        );
+    }
+
+    /// Lets the time pass after which a suspicion counts.
+    fn wait(reporter: &Reporter) {
+        for tried in reporter.state.lock().tried.values_mut() {
+            tried.since -= SURE;
+        }
     }
 
     #[test]
-    fn a_refusal_is_certain_only_where_the_broker_says_so() {
-        let reporter = Reporter::new("test".into(), LogMode::Off);
-        hear(
-            &reporter,
-            "Disconnected while requesting ApiVersion: might be caused by incorrect \
-             security.protocol configuration",
-        );
-        assert!(
-            reporter.refused().is_none(),
-            "a broker that comes up does that too"
-        );
+    fn a_suspicion_counts_for_a_question_at_once_and_for_events_later() {
+        let reporter = reporter();
+        hear(&reporter, HUNG_UP);
+        assert!(reporter.suspected().is_none(), "not all were tried");
+        all_down(&reporter);
         assert!(reporter.suspected().is_some());
-        hear(
-            &reporter,
-            "SASL authentication error: Authentication failed",
-        );
+        assert!(reporter.refused().is_none(), "it may be coming up");
+        wait(&reporter);
+        hear(&reporter, HUNG_UP);
+        assert!(reporter.refused().is_some());
+    }
+
+    #[test]
+    fn a_refusal_counts_at_once() {
+        let reporter = reporter();
+        hear(&reporter, REFUSED);
+        all_down(&reporter);
         let refused = reporter.refused().expect("refused");
         assert_eq!(refused.kind(), ErrorKind::Authentication);
         assert!(!refused.is_retriable());
     }
 
     #[test]
+    fn a_broker_that_went_away_is_suspected_no_more() {
+        let reporter = reporter();
+        hear(&reporter, HUNG_UP);
+        all_down(&reporter);
+        wait(&reporter);
+        hear(&reporter, AWAY);
+        assert!(reporter.refused().is_none() && reporter.suspected().is_none());
+        assert!(!reporter.in_doubt());
+        hear(&reporter, HUNG_UP);
+        assert!(reporter.refused().is_none(), "the time begins anew");
+    }
+
+    #[test]
+    fn one_broker_that_is_only_away_gives_hope() {
+        let reporter = reporter();
+        hear(&reporter, REFUSED);
+        hear(&reporter, &AWAY.replace("a:1", "b:1"));
+        all_down(&reporter);
+        assert!(reporter.refused().is_none());
+        hear(&reporter, &HUNG_UP.replace("a:1", "b:1"));
+        wait(&reporter);
+        let refused = reporter.refused().expect("refused").to_string();
+        assert!(refused.contains("SASL authentication error"), "{refused}");
+    }
+
+    #[test]
     fn an_answer_clears_what_was_wrong() {
-        let reporter = Reporter::new("test".into(), LogMode::Off);
-        hear(
-            &reporter,
-            "SASL authentication error: Authentication failed",
-        );
-        assert!(reporter.last_error().is_some());
+        let reporter = reporter();
+        hear(&reporter, REFUSED);
+        all_down(&reporter);
         reporter.accepted();
         assert!(reporter.last_error().is_none() && reporter.refused().is_none());
-        hear(
-            &reporter,
-            "SASL authentication error: Authentication failed",
-        );
+        hear(&reporter, REFUSED);
+        all_down(&reporter);
         assert!(reporter.refused().is_none(), "it was let in before");
-        reporter.accepted();
-        assert!(reporter.last_error().is_none());
+        assert!(reporter.last_error().is_some());
+    }
+
+    #[test]
+    fn that_all_are_down_hides_no_cause() {
+        let reporter = reporter();
+        all_down(&reporter);
+        assert!(reporter.last_error().expect("an error").is_retriable());
+        hear(&reporter, AWAY);
+        all_down(&reporter);
+        let last = reporter.last_error().expect("an error").to_string();
+        assert!(last.contains("Connection refused"), "{last}");
+    }
+
+    #[test]
+    fn a_log_line_is_heard_where_no_error_follows() {
+        let reporter = reporter();
+        let line = |level, facility, text: &str| {
+            let message = format!("[thrd:a:1/bootstrap]: {text}");
+            reporter.log(level, facility, &message)
+        };
+        let told = line(RDKafkaLogLevel::Info, "FAIL", HUNG_UP).expect("an error");
+        assert!(told.to_string().contains("want TLS"), "{told}");
+        assert!(line(RDKafkaLogLevel::Error, "FAIL", HUNG_UP).is_none());
+        assert!(line(RDKafkaLogLevel::Info, "FAIL", AWAY).is_none());
+        assert!(line(RDKafkaLogLevel::Info, "OTHER", HUNG_UP).is_none());
+    }
+
+    #[test]
+    fn why_a_certificate_is_not_accepted_is_kept() {
+        let reporter = reporter();
+        let message = format!(
+            "[thrd:a:1/bootstrap]: a:1/bootstrap: Certificate (subject=/CN=a, issuer=/CN=b) \
+             {UNVERIFIED}it is old"
+        );
+        assert!(
+            reporter
+                .log(RDKafkaLogLevel::Error, "SSLCERTVRFY", &message)
+                .is_none()
+        );
+        let told = hear(&reporter, "a:1/bootstrap: certificate verify failed");
+        let expected = "not accepted: it is old (subject=/CN=a, issuer=/CN=b)";
+        assert!(told.to_string().ends_with(expected), "{told}");
+    }
+
+    #[test]
+    fn an_error_is_told_again_after_a_while() {
+        let mut repeats = Repeats::default();
+        let now = Instant::now();
+        let mut is_new = |text: &str, at| repeats.is_new(Code::Resolve, text, now + at);
+        assert!(is_new("x (after 1ms)", Duration::ZERO));
+        assert!(!is_new("x (after 2ms)", REPEAT / 2));
+        assert!(is_new("y (after 2ms)", REPEAT / 2));
+        assert!(is_new("x (after 3ms)", REPEAT));
     }
 }

@@ -83,6 +83,7 @@ pub(super) fn fetch(
     deadline: Instant,
 ) -> Result<rdkafka::metadata::Metadata> {
     const ROUND: Duration = Duration::from_secs(1);
+    const SERVED: Duration = Duration::from_millis(10);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let error =
@@ -94,7 +95,7 @@ pub(super) fn fetch(
                 Err(error) => error,
             };
         // Errors and log lines only: nothing is subscribed.
-        let _ = client.poll(Duration::ZERO);
+        while client.poll(SERVED).is_some() {}
         if let Some(refused) = reporter.suspected() {
             return Err(refused);
         }

@@ -4,6 +4,7 @@ mod admin;
 mod config;
 mod consumer;
 mod context;
+mod diagnosis;
 mod embedded;
 mod error;
 mod inspect;
@@ -96,7 +97,7 @@ impl Kafka {
         if let Some(broker) = &embedded {
             brokers = broker.address().split(',').map(str::to_owned).collect();
         }
-        let reporter = Arc::new(Reporter::new(Arc::clone(&name), config.log_mode));
+        let reporter = Arc::new(Reporter::new(Arc::clone(&name), &config));
         let configs = Arc::new(ClientConfigs::new(&config, &brokers, is_embedded)?);
         let producer = Arc::new(Producer::start(ProducerOptions {
             name: Arc::clone(&name),

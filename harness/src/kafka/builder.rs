@@ -22,6 +22,7 @@ pub struct KafkaBuilder {
     auto_create_topics: bool,
     secured: bool,
     proxied: bool,
+    expired: bool,
     for_throughput: bool,
     data: Option<PathBuf>,
     properties: BTreeMap<String, String>,
@@ -35,6 +36,7 @@ impl Default for KafkaBuilder {
             auto_create_topics: true,
             secured: false,
             proxied: false,
+            expired: false,
             for_throughput: false,
             data: None,
             properties: BTreeMap::new(),
@@ -85,6 +87,13 @@ impl KafkaBuilder {
     pub fn data_under(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data = Some(folder.into());
         self
+    }
+
+    /// As [`secured`](Self::secured), with a certificate that ended yesterday.
+    #[must_use]
+    pub fn secured_by_an_expired_certificate(mut self) -> Self {
+        self.expired = true;
+        self.secured()
     }
 
     /// Lets the JVM compile at its best, at the cost of a slower start: for benches.
@@ -143,7 +152,10 @@ impl KafkaBuilder {
     }
 
     fn prepare_security(&self, data: &Path) -> Result<(Certificates, Credentials)> {
-        let certificates = Certificates::generate(&data.join("certificates"))?;
+        let mut certificates = Certificates::generate(&data.join("certificates"))?;
+        if self.expired {
+            certificates.server = certificates.expired_server.clone();
+        }
         Ok((certificates, Credentials::default()))
     }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode as KafkaCommit, Consumer, ConsumerContext};
@@ -26,7 +27,8 @@ use super::events::{ConsumerQueue, Event};
 use super::group::Group;
 use super::words::{PollerHandle, ToPartition, ToPoller};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::context::Reporter;
+use crate::kafka::context::{Repeats, Reporter};
+use crate::kafka::diagnosis::split;
 use crate::kafka::error::{classify, from_code, from_kafka};
 use crate::metrics::OnStatistics;
 
@@ -34,11 +36,14 @@ use crate::metrics::OnStatistics;
 struct PollerContext {
     reporter: Arc<Reporter>,
     statistics: OnStatistics,
+    /// What the log told of the connection, to be told to the subscriptions.
+    heard: Mutex<Vec<Error>>,
 }
 
 impl ClientContext for PollerContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.reporter.log(level, facility, message);
+        let error = self.reporter.log(level, facility, message);
+        self.heard.lock().extend(error);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -75,6 +80,7 @@ pub(super) struct Poller {
     stop: Option<Instant>,
     fatal: Option<Error>,
     commits_wanted: HashMap<u64, i64>,
+    repeats: Repeats,
 }
 
 impl Poller {
@@ -120,6 +126,7 @@ impl Poller {
         let context = PollerContext {
             reporter: Arc::clone(&group.env.reporter),
             statistics: group.env.meter.statistics(),
+            heard: Mutex::default(),
         };
         let made = group
             .env
@@ -155,6 +162,7 @@ impl Poller {
             stop: None,
             fatal: None,
             commits_wanted: HashMap::new(),
+            repeats: Repeats::default(),
         })
     }
 
@@ -215,21 +223,45 @@ impl Poller {
     }
 
     fn error(&mut self, code: Code, reason: &str, fatal: bool) {
-        let doing = if reason.is_empty() {
-            "consume".to_owned()
+        let (kind, _) = classify(code);
+        let of_connection = matches!(kind, ErrorKind::Unreachable | ErrorKind::Authentication);
+        let error = if of_connection && !fatal && !reason.is_empty() {
+            let reporter = &self.group.env.reporter;
+            reporter.error(&KafkaError::Global(code), reason)
+        } else if reason.is_empty() {
+            from_code("consume", code)
         } else {
-            format!("consume: {reason}")
+            from_code(format!("consume: {reason}"), code)
         };
-        let error = from_code(doing, code);
         if fatal {
             self.fatal = Some(error);
             return;
         }
+        let (_, text) = split(reason);
+        if !of_connection || self.repeats.is_new(code, text, Instant::now()) {
+            self.tell_error(error);
+        }
+    }
+
+    /// What librdkafka only logged of the connection.
+    fn tell_heard(&mut self) {
+        let heard = std::mem::take(&mut *self.consumer.context().heard.lock());
+        for error in heard {
+            let text = error.to_string();
+            if self
+                .repeats
+                .is_new(Code::BrokerTransportFailure, &text, Instant::now())
+            {
+                self.tell_error(error);
+            }
+        }
+    }
+
+    fn tell_error(&self, error: Error) {
         tracing::debug!(group = &*self.group.env.wire_group, %error, "consumer error");
         self.group.tell_all(&error);
-        let (kind, _) = classify(code);
         if matches!(
-            kind,
+            error.kind(),
             ErrorKind::UnknownTopic | ErrorKind::Unauthorized | ErrorKind::Authentication
         ) {
             self.group.set_problem(Some(error));

@@ -121,6 +121,7 @@ fn serve(inner: &Inner, instance: &Instance) -> Ended {
     loop {
         inner.serve_once(instance, inner.wait(instance), &mut left, &mut meter);
         inner.expire();
+        inner.note_answer(instance);
         if instance.native.fatal_error().is_some() {
             return Ended::Lost;
         }
@@ -203,6 +204,14 @@ impl Inner {
     /// not let this client in and never did.
     fn is_purging(&self) -> bool {
         self.abandoned.load(Ordering::SeqCst) || self.options.reporter.refused().is_some()
+    }
+
+    /// What a producer is not told: that a broker lets it in, at first or at last.
+    fn note_answer(&self, instance: &Instance) {
+        let reporter = &self.options.reporter;
+        if !reporter.was_accepted() && instance.native.has_metadata() {
+            reporter.accepted();
+        }
     }
 
     /// Nothing is in flight, and nothing more comes.

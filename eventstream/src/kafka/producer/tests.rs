@@ -5,7 +5,7 @@ use std::future::Future;
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::*;
-use crate::config::{BrokerConfig, LogMode};
+use crate::config::BrokerConfig;
 use crate::kafka::config::ClientConfigs;
 use crate::metrics::ClientMeter;
 
@@ -39,7 +39,7 @@ fn setup(config: &BrokerConfig) -> Setup {
             let value = String::from_utf8_lossy(undelivered.value()).into_owned();
             seen.lock().push((value, undelivered.error().kind()));
         })),
-        reporter: Arc::new(Reporter::new("test".into(), LogMode::Off)),
+        reporter: Arc::new(Reporter::new("test".into(), config)),
         meter: ClientMeter::default(),
         keep_alive: Some(broker.clone()),
     })

@@ -22,6 +22,7 @@ const IDLE: Duration = Duration::from_millis(500);
 impl Poller {
     /// Reads what there is, at most a batch for each partition, and hands it over.
     pub(super) fn read(&mut self) {
+        self.tell_heard();
         let until = self
             .rejoin_at
             .map_or(self.next_commit, |at| at.min(self.next_commit));
