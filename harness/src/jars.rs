@@ -13,6 +13,8 @@ use crate::paths::home;
 pub const DEFAULT_VERSION: &str = "4.3.1";
 /// The older line, for compatibility: the last one before Kafka 4.
 pub const OLDER_VERSION: &str = "3.9.2";
+/// The oldest that runs on the Java that the newest needs.
+pub const OLDEST_VERSION: &str = "2.8.2";
 
 /// Written last, so that an interrupted fetch is not taken for a whole one.
 const MARKER: &str = "complete";

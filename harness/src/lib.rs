@@ -46,7 +46,7 @@ pub use admin::{Admin, RawRecord};
 pub use certificates::{Certificates, Identity};
 pub use go_peer::{GoPeer, PeerConsume, PeerConsumer, PeerHeader, PeerRecord};
 pub use guard::Guarded;
-pub use jars::{DEFAULT_VERSION, Jars, OLDER_VERSION};
+pub use jars::{DEFAULT_VERSION, Jars, OLDER_VERSION, OLDEST_VERSION};
 pub use kafka::{Kafka, KafkaBuilder, Secured, User};
 pub use paths::{home, workspace};
 pub use proxy::{Direction, FaultProxy};

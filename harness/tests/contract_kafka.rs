@@ -1,24 +1,37 @@
-//! The contract suite on Apache Kafka: the newest version, and the last one before Kafka 4.
+//! The contract suite on Apache Kafka: the newest version, the last one before Kafka 4, and the
+//! oldest, which has ZooKeeper.
 
 use std::sync::OnceLock;
 
 use eventstream_harness::contract::Setup;
-use eventstream_harness::{Kafka, OLDER_VERSION, shared};
+use eventstream_harness::{Kafka, OLDER_VERSION, OLDEST_VERSION, shared};
+
+/// A node that the tests of this version share. The error is kept, so that a start that fails
+/// slowly is not tried again by each test.
+type Node = OnceLock<Result<Kafka, String>>;
 
 fn newest() -> Setup {
     Setup::kafka(shared().bootstrap(), shared().admin())
 }
 
 fn older() -> Setup {
-    // The error is kept, so that a start that fails slowly is not tried again by each test.
-    static OLDER: OnceLock<Result<Kafka, String>> = OnceLock::new();
-    let kafka = OLDER.get_or_init(|| {
-        let kafka = Kafka::builder().version(OLDER_VERSION).start();
+    static NODE: Node = OnceLock::new();
+    setup(&NODE, OLDER_VERSION)
+}
+
+fn oldest() -> Setup {
+    static NODE: Node = OnceLock::new();
+    setup(&NODE, OLDEST_VERSION)
+}
+
+fn setup(node: &'static Node, version: &str) -> Setup {
+    let kafka = node.get_or_init(|| {
+        let kafka = Kafka::builder().version(version).start();
         kafka.map_err(|error| format!("{error:#}"))
     });
     match kafka {
         Ok(kafka) => Setup::kafka(&kafka.bootstrap(), kafka.admin().expect("an admin client")),
-        Err(error) => panic!("no Kafka {OLDER_VERSION} for this test: {error}"),
+        Err(error) => panic!("no Kafka {version} for this test: {error}"),
     }
 }
 
@@ -28,4 +41,8 @@ mod kafka_4 {
 
 mod kafka_3 {
     eventstream_harness::contract!(super::older, kafka);
+}
+
+mod kafka_2 {
+    eventstream_harness::contract!(super::oldest, kafka);
 }

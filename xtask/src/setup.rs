@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
-use harness::{DEFAULT_VERSION, GoPeer, Jars, OLDER_VERSION, workspace};
+use harness::{DEFAULT_VERSION, GoPeer, Jars, OLDER_VERSION, OLDEST_VERSION, workspace};
 
 use crate::step::{Steps, cargo, run_logged};
 
@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
 /// All of it; each step is a moment when it is there already.
 pub(crate) fn take(steps: &mut Steps) -> Result<()> {
     steps.take("rustfmt and clippy", components)?;
-    for version in [DEFAULT_VERSION, OLDER_VERSION] {
+    for version in [DEFAULT_VERSION, OLDER_VERSION, OLDEST_VERSION] {
         steps.take(&format!("apache kafka {version}"), || Jars::fetch(version))?;
     }
     steps.take("go peer", GoPeer::build)?;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use super::node::{Node, log_path, next_instance};
 use super::properties::{Listeners, server_properties};
 use super::secured::{Credentials, Secured};
-use super::{Kafka, START, storage};
+use super::{Kafka, START, storage, zookeeper};
 use crate::certificates::Certificates;
 use crate::jars::{DEFAULT_VERSION, Jars};
 use crate::paths::logs;
@@ -45,8 +45,7 @@ impl Default for KafkaBuilder {
 }
 
 impl KafkaBuilder {
-    /// The version of Apache Kafka, as in `3.9.2`. Before 3.3 its brokers, run like this, know no
-    /// idempotent producer.
+    /// The version of Apache Kafka, as in `3.9.2`. Before 3.3 ZooKeeper is started beside it.
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         version.clone_into(&mut self.version);
@@ -131,7 +130,14 @@ impl KafkaBuilder {
             .transpose()?;
         let nodes = self.lay_out_nodes(data.path(), security.as_ref())?;
         let credentials = security.as_ref().map(|(_, credentials)| credentials);
-        storage::format_all(&jars, &nodes, credentials)?;
+        let zookeeper = if zookeeper::is_needed(&self.version) {
+            let log = nodes[0].log().with_extension("zookeeper.log");
+            let port = &nodes[0].listeners.controller;
+            Some(zookeeper::start(&jars, data.path(), &log, port)?)
+        } else {
+            storage::format_all(&jars, &nodes, credentials)?;
+            None
+        };
         for node in &nodes {
             node.spawn(&jars)?;
         }
@@ -146,6 +152,7 @@ impl KafkaBuilder {
             jars,
             nodes,
             secured,
+            _zookeeper: zookeeper,
             admin: std::sync::OnceLock::new(),
             _data: data,
         })
@@ -176,6 +183,9 @@ impl KafkaBuilder {
             fs::create_dir_all(&folder)?;
             let mut properties =
                 server_properties(id, &folder.join("data"), &listeners, &controllers);
+            if zookeeper::is_needed(&self.version) {
+                zookeeper::adapt(&mut properties, id, controllers[0]);
+            }
             properties.insert(
                 "auto.create.topics.enable".to_owned(),
                 self.auto_create_topics.to_string(),

@@ -6,6 +6,7 @@ mod properties;
 mod secured;
 mod storage;
 mod tools;
+mod zookeeper;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use self::builder::KafkaBuilder;
 use self::node::Node;
 pub use self::secured::{Secured, User};
 use crate::admin::Admin;
+use crate::guard::Guarded;
 use crate::jars::Jars;
 
 /// A cold start on two busy cores takes some ten seconds; this is for machines that are slower still.
@@ -30,6 +32,7 @@ pub struct Kafka {
     jars: Jars,
     nodes: Vec<Node>,
     secured: Option<Secured>,
+    _zookeeper: Option<Guarded>,
     admin: OnceLock<Admin>,
     // Last, so that it is removed when the nodes are gone.
     _data: TempDir,

@@ -68,6 +68,10 @@ impl Node {
         self.folder.join("server.properties")
     }
 
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
