@@ -79,10 +79,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// How much is logged: by the library and, passed on, by librdkafka.
     pub(crate) fn log_mode(&self) -> LogMode {
-        let word = self.log.clone().or_else(|| variable("LOG_MODE"));
-        // A variable that is none of the words is told when the configuration is read.
-        word.and_then(|word| word.parse().ok())
-            .unwrap_or(LogMode::Error)
+        // What is wrong with the configuration is told by the command.
+        self.broker_config()
+            .map_or(LogMode::Error, |config| config.effective_log_mode())
     }
 
     /// A client that connects in the background.
@@ -122,7 +121,10 @@ impl Connection {
 
     /// How long an unreachable broker is waited for before a command gives up.
     pub(crate) fn patience(&self) -> Duration {
-        self.publish_timeout.unwrap_or(Duration::from_secs(60))
+        self.broker_config()
+            .map_or(Duration::from_secs(60), |config| {
+                config.effective_publish_timeout()
+            })
     }
 
     fn broker_config(&self) -> anyhow::Result<BrokerConfig> {
@@ -131,13 +133,13 @@ impl Connection {
             .clone()
             .filter(|path| !path.as_os_str().is_empty())
             .or_else(|| variable("CONFIG").map(PathBuf::from));
-        let mut config = match &file {
-            Some(path) => BrokerConfig::from_file(path)?,
-            None => BrokerConfig::new().log_mode(LogMode::Error),
-        };
+        let mut config = BrokerConfig::new().log_mode(LogMode::Error);
+        if let Some(path) = &file {
+            config = config.apply_file(path)?;
+        }
         config = config.apply_env()?;
-        if self.log.is_some() {
-            config = config.log_mode(self.log_mode());
+        if let Some(word) = &self.log {
+            config = config.log_mode(word.parse().map_err(usage)?);
         }
         if let Some(timeout) = self.publish_timeout {
             config = config.publish_timeout(timeout);

@@ -141,6 +141,35 @@ fn secrets_are_never_printed() {
 }
 
 #[test]
+fn what_a_file_says_of_patience_and_log_counts() {
+    let mut file = std::env::temp_dir();
+    file.push(format!(
+        "eventstream-cli-patience-{}.toml",
+        std::process::id()
+    ));
+    std::fs::write(&file, "publish_timeout = 1\nlog_mode = 'info'\n").unwrap();
+    let path = file.to_str().unwrap();
+    // Nobody listens there. Without the file it would be asked for a minute.
+    let args = [
+        "subscribe",
+        "--topic",
+        "t",
+        "--brokers",
+        "127.0.0.1:1",
+        "--config",
+        path,
+    ];
+    let loud = run(&args, "").expect(1);
+    let quiet = run(&[&args[..], &["--log", "off"]].concat(), "").expect(1);
+    std::fs::remove_file(&file).unwrap();
+    for ended in [&loud, &quiet] {
+        assert!(ended.err.contains("no broker answered"), "{}", ended.err);
+    }
+    assert!(loud.err.contains("facility=\"FAIL\""), "{}", loud.err);
+    assert!(!quiet.err.contains("facility"), "{}", quiet.err);
+}
+
+#[test]
 fn options_win_over_variables_and_those_over_the_file() {
     let broker = Broker::start(&[]);
     let mut file = std::env::temp_dir();

@@ -71,7 +71,10 @@ options! {
         security(Security): Security = Security::none();
 
         /// How long an event may take from its acceptance to its acknowledgement, with all retries;
-        /// then its receipt and the error callback say so. 1 ms or more, above `linger`. Default:
+        /// then its receipt and the error callback say so. Sooner, with
+        /// [`ErrorKind::Authentication`](crate::ErrorKind::Authentication), where every broker turns
+        /// this client away and none ever answered it: at once where they say so, after 10 s where
+        /// they hang up as a port of another protocol does. 1 ms or more, above `linger`. Default:
         /// 60 s, which outlasts the election of a new leader and the restart of a broker.
         publish_timeout(Duration): Duration = Duration::from_secs(60);
 

@@ -48,12 +48,20 @@ impl BrokerConfig {
     /// # Errors
     /// [`ErrorKind::Config`] when the file cannot be read, and those of `from_toml`.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        Self::new().apply_file(path)
+    }
+
+    /// A TOML file over this configuration, for instance over a program's own defaults.
+    ///
+    /// # Errors
+    /// Those of [`from_file`](BrokerConfig::from_file).
+    pub fn apply_file(self, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|error| {
             let message = format!("{DOING} from {}", path.display());
             Error::new(ErrorKind::Config, message).with_source(error)
         })?;
-        Self::from_toml(&text)
+        self.apply_toml(&text)
     }
 
     fn apply_toml(self, text: &str) -> Result<Self> {

@@ -56,10 +56,17 @@ impl BrokerConfig {
         usize::try_from(self.number("message.max.bytes", option)).unwrap_or(0)
     }
 
-    /// How long an event may take: `publish_timeout`, or `base_config`'s `delivery.timeout.ms`.
-    pub(crate) fn effective_publish_timeout(&self) -> Duration {
+    /// How long an event may take: what [`publish_timeout`](Self::publish_timeout) was set to, or
+    /// `base_config`'s `delivery.timeout.ms`. For a program that bounds its own waiting by it.
+    pub fn effective_publish_timeout(&self) -> Duration {
         let millis = self.number("delivery.timeout.ms", whole_millis(self.publish_timeout));
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+
+    /// What [`log_mode`](Self::log_mode) was set to, in code, a file or the environment. For a
+    /// program that sets up its log by it.
+    pub fn effective_log_mode(&self) -> LogMode {
+        self.log_mode
     }
 
     /// Whether the producer is idempotent.

@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::diagnosis::{Facts, Verdict, diagnose, split, stem};
 use super::error::classify;
-use super::native::UNVERIFIED;
+use super::verify::UNVERIFIED;
 use crate::config::{BrokerConfig, LogMode};
 use crate::error::{Error, ErrorKind};
 

@@ -10,6 +10,7 @@ mod error;
 mod inspect;
 mod native;
 mod producer;
+mod verify;
 
 use std::borrow::Cow;
 use std::cell::RefCell;

@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaErrorCode;
 
+use super::verify;
 use crate::receipt::SlotRef;
 
 /// librdkafka's `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
@@ -77,11 +78,8 @@ impl<C: ClientContext> NativeProducer<C> {
                     | sys::RD_KAFKA_EVENT_STATS
                     | sys::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH,
             );
-            if !is_false(config.get("enable.ssl.certificate.verification")) {
-                // It cannot fail: TLS is in every build.
-                sys::rd_kafka_conf_set_ssl_cert_verify_cb(native.ptr(), Some(verified));
-            }
         }
+        verify::explain(config, &native);
         let client = Client::new(
             config,
             native,
@@ -242,63 +240,6 @@ impl<C: ClientContext> NativeProducer<C> {
             );
         }
     }
-}
-
-/// What stands in librdkafka's log before the words of [`unverified`].
-pub(crate) const UNVERIFIED: &str = "verification callback failed: ";
-
-/// OpenSSL's verdict on a certificate of the broker, as it is. It is asked for because librdkafka
-/// says of every fault only that the verification failed, and logs the text this gives.
-///
-/// # Safety
-///
-/// `x509_error` and `errstr` must be as librdkafka gives them: valid, `errstr` of `errstr_size`.
-unsafe extern "C" fn verified(
-    _client: *mut sys::rd_kafka_t,
-    _broker: *const std::ffi::c_char,
-    _broker_id: i32,
-    x509_error: *mut std::ffi::c_int,
-    _depth: std::ffi::c_int,
-    _certificate: *const std::ffi::c_char,
-    _certificate_size: usize,
-    errstr: *mut std::ffi::c_char,
-    errstr_size: usize,
-    _opaque: *mut c_void,
-) -> std::ffi::c_int {
-    // SAFETY: by contract.
-    let error = unsafe { *x509_error };
-    if error == 0 {
-        return 1;
-    }
-    let text = unverified(error).as_bytes();
-    let length = text.len().min(errstr_size.saturating_sub(1));
-    // SAFETY: as much as fits, and the end mark.
-    unsafe {
-        ptr::copy_nonoverlapping(text.as_ptr().cast(), errstr, length);
-        *errstr.add(length) = 0;
-    }
-    0
-}
-
-/// The fault behind OpenSSL's `X509_V_ERR_...`, and the remedy.
-fn unverified(x509_error: std::ffi::c_int) -> &'static str {
-    match x509_error {
-        2 | 18..=21 => {
-            "it is not signed by a trusted CA: name the broker's CA (`ca_file`, `ca_pem`)"
-        }
-        9 => "it is not valid yet: check the clocks",
-        10 => "it has expired: renew it on the broker",
-        23 => "it is revoked: replace it on the broker",
-        62 | 64 => {
-            "it is for another host name: connect by a name that it is for, or have one issued for \
-             this name"
-        }
-        _ => "OpenSSL does not accept it",
-    }
-}
-
-fn is_false(value: Option<&str>) -> bool {
-    value.is_some_and(|value| value.eq_ignore_ascii_case("false"))
 }
 
 fn parts(bytes: Option<&[u8]>) -> (*const c_void, usize) {

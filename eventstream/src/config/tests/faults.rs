@@ -24,6 +24,22 @@ fn plain() -> Security {
     Security::sasl(SaslMechanism::Plain, "alice", "x")
 }
 
+fn mutual_files() -> Security {
+    Security::none()
+        .cert_file("Cargo.toml")
+        .key_file("Cargo.toml")
+}
+
+fn mutual_pem() -> Security {
+    Security::none().cert_pem(CERTIFICATE).key_pem(KEY)
+}
+
+/// A path that librdkafka cannot be given.
+fn unreadable_path() -> std::path::PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    std::ffi::OsString::from_vec(b"/\xff".to_vec()).into()
+}
+
 #[test]
 fn defaults_are_sound() {
     assert!(new().validate().is_ok());
@@ -42,6 +58,9 @@ fn options_out_of_range() {
         (new().fetch_queue_backoff(ms(300_001)), "fetch_queue_backoff \"300.001s\": from 0ns to 300s"),
         (new().fetch_wait(ms(300_001)), "fetch_wait \"300.001s\": from 0ns to 300s"),
         (new().statistics_interval(ms(0)), "statistics_interval \"0ns\": from 1ms to 86400s"),
+        (new().session_timeout(ms(3_600_001)).max_poll_interval(ms(3_600_002)), "session_timeout \"3600.001s\": from 1ms to 3600s"),
+        (new().publish_timeout(ms(86_400_001)), "publish_timeout \"86400.001s\": from 1ms to 86400s"),
+        (new().linger(ms(900_001)).publish_timeout(ms(900_002)), "linger \"900.001s\": from 0ns to 900s"),
         (new().heartbeat_interval(ms(0)), "heartbeat_interval \"0ns\": from 1ms to 3600s"),
         (new().batch_bytes(0), "batch_bytes \"0\": from 1 to 2147483647"),
         (new().batch_events(1_000_001), "batch_events \"1000001\": from 1 to 1000000"),
@@ -53,6 +72,8 @@ fn options_out_of_range() {
         (new().publish_retries(u32::MAX), "publish_retries \"4294967295\": at most 2147483647"),
         (new().dead_letter_suffix(""), "dead_letter_suffix: 1 to 100 of the letters, digits, '.', '_' and '-' of a topic's name"),
         (new().dead_letter_suffix("/dlq"), "dead_letter_suffix \"/dlq\": 1 to 100 of the letters, digits, '.', '_' and '-' of a topic's name"),
+        (new().dead_letter_suffix("x".repeat(101)), &format!("dead_letter_suffix \"{}\": 1 to 100 of the letters, digits, '.', '_' and '-' of a topic's name", "x".repeat(101))),
+        (new().client_id(""), "client_id: a name without control characters"),
         (new().client_id("a\nb"), "client_id \"a\\nb\": a name without control characters"),
     ] {
         assert_eq!(faults(&config), [fault]);
@@ -101,6 +122,11 @@ fn security_that_contradicts() {
         (none().key_password("x"), "key_password: needs key_file or key_pem"),
         (none().ca_file("/no/such/ca"), "ca_file \"/no/such/ca\": a file that can be read (No such file or directory (os error 2))"),
         (none().cert_file("src").key_pem(KEY), "cert_file \"src\": a file, not a directory"),
+        (none().cert_file("Cargo.toml").key_file("src"), "key_file \"src\": a file, not a directory"),
+        (none().cert_file("/no/such").key_pem(KEY), "cert_file \"/no/such\": a file that can be read (No such file or directory (os error 2))"),
+        (none().cert_pem("cert.pem").key_pem(KEY), "cert_pem: PEM text, with its line -----BEGIN ...-----"),
+        (none().cert_pem(CERTIFICATE).key_pem("key.pem"), "key_pem: PEM text, with its line -----BEGIN ...-----"),
+        (none().ca_file(unreadable_path()), "ca_file \"/\u{fffd}\": a path in UTF-8"),
         (none().ca_pem("ca.pem"), "ca_pem: PEM text, with its line -----BEGIN ...-----"),
     ] {
         assert_eq!(faults(&secured(security)), [fault]);
@@ -116,6 +142,15 @@ fn security_that_base_config_contradicts() {
         (with(plain(), "security.protocol", "ssl"), "base_config.security.protocol \"ssl\": one of sasl_ssl, sasl_plaintext, or the SASL options are without effect"),
         (with(Security::none().ca_pem(CERTIFICATE), "security.protocol", "plaintext"), "base_config.security.protocol \"plaintext\": one of ssl, sasl_ssl, or the TLS options are without effect"),
         (with(plain().sasl_without_tls(true), "security.protocol", "sasl_ssl"), "base_config.security.protocol \"sasl_ssl\": one of plaintext, sasl_plaintext, as tls or sasl_without_tls says"),
+        (with(Security::none().tls(false), "security.protocol", "ssl"), "base_config.security.protocol \"ssl\": one of plaintext, sasl_plaintext, as tls or sasl_without_tls says"),
+        (with(Security::none().tls(true), "security.protocol", "plaintext"), "base_config.security.protocol \"plaintext\": one of ssl, sasl_ssl, or the TLS options are without effect"),
+        (with(Security::none().ca_file("Cargo.toml"), "ssl.ca.pem", CERTIFICATE), "base_config.ssl.ca.pem: not together with ca_file"),
+        (with(mutual_files(), "ssl.certificate.pem", CERTIFICATE), "base_config.ssl.certificate.pem: not together with cert_file"),
+        (with(mutual_files(), "ssl.key.pem", KEY), "base_config.ssl.key.pem: not together with key_file"),
+        (with(mutual_pem(), "ssl.certificate.location", "/etc"), "base_config.ssl.certificate.location: not together with cert_pem"),
+        (with(mutual_pem(), "ssl.key.location", "/etc"), "base_config.ssl.key.location: not together with key_pem"),
+        (with(plain(), "sasl.mechanism", "OAUTHBEARER"), "base_config.sasl.mechanism \"OAUTHBEARER\": one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
+        (with(plain(), "sasl.oauthbearer.method", "oidc"), "base_config.sasl.oauthbearer.method: not to be set here: OAUTHBEARER is not in this build; use scram-sha-512, scram-sha-256 or plain"),
         (base("security.protocol", "sasl_ssl"), "base_config.security.protocol \"sasl_ssl\": needs a SASL mechanism and its credentials"),
         (base("security.protocol", "tls"), "base_config.security.protocol \"tls\": one of plaintext, ssl, sasl_plaintext, sasl_ssl"),
         (base("sasl.username", "alice"), "base_config.sasl.username: without effect: security uses no SASL"),
@@ -172,6 +207,8 @@ fn properties_that_contradict() {
     for (config, fault) in [
         (base("acks", "1"), "base_config.acks \"1\": not with idempotence: use acks, which says what it gives up"),
         (base("max.in.flight", "6"), "base_config.max.in.flight \"6\": at most 5 with idempotence"),
+        (base("queue.buffering.backpressure.threshold", "2"), "base_config.queue.buffering.backpressure.threshold \"2\": at most 1 with idempotence"),
+        (base("heartbeat.interval.ms", "900").assignment(Assignment::Consumer), "base_config.heartbeat.interval.ms \"900\": not with assignment consumer: the broker decides"),
         (base("retries", "0"), "base_config.retries \"0\": at least 1 with idempotence"),
         (base("enable.gapless.guarantee", "true").idempotence(false), "base_config.enable.gapless.guarantee \"true\": needs idempotence"),
         (base("delivery.timeout.ms", "0").linger(ms(0)), "base_config.delivery.timeout.ms \"0\": above 0: every event's time is bounded"),
@@ -190,6 +227,87 @@ fn properties_that_contradict() {
         assert_eq!(faults(&config), [fault]);
     }
     assert_eq!(faults(&base("acks", "1").idempotence(false)), [""; 0]);
+}
+
+/// Each option, a value of the wrong kind, and what is said to be allowed.
+#[rustfmt::skip]
+const WRONG: &[(&str, &str, &str)] = &[
+    ("strict_validation", "'yes'", "true or false"),
+    ("dial_timeout", "'soon'", TIME),
+    ("read_timeout", "-1", TIME),
+    ("write_timeout", "true", TIME),
+    ("log_mode", "'loud'", "one of off, error, warn, info, debug"),
+    ("security", "'tls'", "a table"),
+    ("publish_timeout", "nan", TIME),
+    ("publish_retries", "-1", NUMBER),
+    ("acks", "2", "one of all, leader, none"),
+    ("idempotence", "2", "true or false"),
+    ("compression", "'zip'", "one of none, gzip, snappy, lz4, zstd"),
+    ("linger", "'5 lightyears'", TIME),
+    ("batch_bytes", "1.5", NUMBER),
+    ("batch_events", "'many'", NUMBER),
+    ("partitioner", "'fair'", "one of consistent-random, consistent, murmur2-random, murmur2, fnv1a-random, fnv1a, random"),
+    ("buffer_events", "-1", NUMBER),
+    ("buffer_bytes", "'64 MiB'", NUMBER),
+    ("message_max_bytes", "true", NUMBER),
+    ("session_timeout", "'x'", TIME),
+    ("heartbeat_interval", "'x'", TIME),
+    ("max_poll_interval", "'x'", TIME),
+    ("disable_auto_commit", "0", "true or false"),
+    ("auto_commit_interval", "'x'", TIME),
+    ("commit_before_processing", "'no'", "true or false"),
+    ("registration_settle", "'x'", TIME),
+    ("assignment", "'sticky'", "one of eager, cooperative-sticky, consumer"),
+    ("dead_letter_suffix", "{ a = 1 }", "a text"),
+    ("fetch_queue_backoff", "'x'", TIME),
+    ("fetch_queue_bytes", "'x'", NUMBER),
+    ("fetch_queue_events", "'x'", NUMBER),
+    ("fetch_wait", "'x'", TIME),
+    ("client_id", "{ a = 1 }", "a text"),
+    ("allow_auto_create_topics", "'x'", "true or false"),
+    ("statistics_interval", "'x'", TIME),
+];
+
+#[rustfmt::skip]
+const WRONG_SECURITY: &[(&str, &str, &str)] = &[
+    ("authentication_type", "{ a = 1 }", "a text"),
+    ("sasl_mechanism", "'gssapi'", "one of scram-sha-512, scram-sha-256, plain"),
+    ("sasl_username", "{ a = 1 }", "a text"),
+    ("sasl_password", "{ a = 1 }", "a text"),
+    ("sasl_without_tls", "'x'", "true or false"),
+    ("tls", "'x'", "true or false"),
+    ("ca_file", "1", "a path"),
+    ("ca_pem", "{ a = 1 }", "a text"),
+    ("cert_file", "1", "a path"),
+    ("cert_pem", "{ a = 1 }", "a text"),
+    ("key_file", "1", "a path"),
+    ("key_pem", "{ a = 1 }", "a text"),
+    ("key_password", "{ a = 1 }", "a text"),
+];
+
+const TIME: &str = "a time such as \"10s\", \"500ms\" or \"1m30s\", or a number of seconds";
+const NUMBER: &str = "a whole number, not negative";
+
+#[test]
+fn every_option_refuses_what_is_not_of_its_kind() {
+    let names = |rows: &[(&'static str, &str, &str)]| -> Vec<_> {
+        rows.iter().map(|(name, ..)| *name).collect()
+    };
+    assert_eq!(names(WRONG), BrokerConfig::NAMES, "each option has its row");
+    assert_eq!(names(WRONG_SECURITY), Security::NAMES);
+    let tables = [("", WRONG), ("[security]\n", WRONG_SECURITY)];
+    for (table, rows) in tables {
+        for (name, value, allowed) in rows {
+            let error = BrokerConfig::from_toml(&format!("{table}{name} = {value}")).unwrap_err();
+            let [fault] = error.faults() else {
+                panic!("{name}: {error}");
+            };
+            assert_eq!(
+                (fault.field.as_str(), fault.allowed.as_str()),
+                (*name, *allowed)
+            );
+        }
+    }
 }
 
 #[test]

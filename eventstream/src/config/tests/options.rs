@@ -194,6 +194,58 @@ fn security_combines() {
     }
 }
 
+/// Each option of `Security`: a sound configuration without it, the same with it, and the property
+/// that it changes.
+#[rustfmt::skip]
+fn security_rows() -> Vec<(&'static str, Security, Security, &'static str)> {
+    let none = Security::none;
+    let plain = || Security::sasl(SaslMechanism::Plain, "alice", "x");
+    let mutual = || none().cert_pem(CERTIFICATE).key_pem(KEY);
+    vec![
+        ("authentication_type", none(), none().authentication_type("SASL-SCRAM"), "sasl.mechanism"),
+        ("sasl_mechanism", plain(), plain().sasl_mechanism(SaslMechanism::ScramSha256), "sasl.mechanism"),
+        ("sasl_username", plain(), plain().sasl_username("bob"), "sasl.username"),
+        ("sasl_password", plain(), plain().sasl_password("y"), "sasl.password"),
+        ("sasl_without_tls", plain(), plain().sasl_without_tls(true), "security.protocol"),
+        ("tls", none(), none().tls(true), "security.protocol"),
+        ("ca_file", none().tls(true), none().ca_file("a"), "ssl.ca.location"),
+        ("ca_pem", none().tls(true), none().ca_pem("a"), "ssl.ca.pem"),
+        ("cert_file", mutual(), mutual().cert_file("a"), "ssl.certificate.location"),
+        ("cert_pem", mutual(), mutual().cert_pem("a"), "ssl.certificate.pem"),
+        ("key_file", mutual(), mutual().key_file("a"), "ssl.key.location"),
+        ("key_pem", mutual(), mutual().key_pem("a"), "ssl.key.pem"),
+        ("key_password", mutual(), mutual().key_password("a"), "ssl.key.password"),
+    ]
+}
+
+#[test]
+fn every_option_of_security_reaches_its_property() {
+    let names: Vec<_> = security_rows().iter().map(|(name, ..)| *name).collect();
+    assert_eq!(names, Security::NAMES, "each option has its row");
+    for (option, before, after, name) in security_rows() {
+        let (before, after) = (
+            settings(&new().security(before)),
+            settings(&new().security(after)),
+        );
+        for (before, after) in [
+            (&before.producer, &after.producer),
+            (&before.consumer, &after.consumer),
+            (&before.admin, &after.admin),
+        ] {
+            assert_ne!(property(before, name), property(after, name), "{option}");
+        }
+    }
+}
+
+#[test]
+fn what_is_in_effect_can_be_asked_for() {
+    let config = new().publish_timeout(seconds(7)).log_mode(LogMode::Info);
+    assert_eq!(config.effective_publish_timeout(), seconds(7));
+    assert_eq!(config.effective_log_mode(), LogMode::Info);
+    let config = config.base_config("delivery.timeout.ms", 2_000);
+    assert_eq!(config.effective_publish_timeout(), seconds(2));
+}
+
 #[test]
 fn base_config_wins_and_reaches_only_its_clients() {
     let config = new()
