@@ -335,3 +335,36 @@ async fn a_failure_ends_its_span_as_an_error() {
     assert!(failed(refused));
     assert_eq!(attributes(refused)["error.type"], "closed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded() {
+    exporter();
+    let broker = EmbeddedBroker::start().unwrap();
+    let client = client(&broker, "unsampled");
+    let given = "cafecafecafecafe:00000000000000bb:0000000000000000:0";
+    let event = Publish::new("quiet", "e").span_context(given);
+    client.publish_sync(event).await.unwrap();
+    let seen = Seen::default();
+    let sees = seen.clone();
+    let see = move |context: Context, event: Event| {
+        sees.see(&context, &event);
+        async { Ok::<_, Error>(()) }
+    };
+    let subscribed = client.register(subscribe("quiet", "g").callback(see));
+    let subscribed = subscribed.await.unwrap();
+    let deadline = Instant::now() + SOON;
+    while client.reader_stats().handled == 0 {
+        assert!(Instant::now() < deadline, "not handled");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let header = seen.first().1.unwrap();
+    assert!(
+        header.starts_with("00-0000000000000000cafecafecafecafe-"),
+        "{header}"
+    );
+    assert!(header.ends_with("-00"), "{header}");
+    assert!(subscribed.stop(SOON).await);
+    client.shutdown(SOON).await;
+    let trace = Trace::of(TraceId::from(0xcafe_cafe_cafe_cafe_u128));
+    assert!(trace.0.is_empty(), "{:#?}", trace.0);
+}

@@ -467,14 +467,15 @@ impl Driver {
             let span = trace::handle(&route.registration.labels, &record, attempt, &before);
             let started = timed.then(Instant::now);
             let call = span.in_scope(|| invoke(&route, context, record));
-            let result = finished(call).instrument(span.clone()).await;
-            let result = settle(result, &rejection);
+            let mut handling = std::pin::pin!(finished(call).instrument(span));
+            let result = settle(handling.as_mut().await, &rejection);
+            let span = handling.span();
             let took = started.map(|started| started.elapsed());
             let mark = match &result {
                 Ok(()) => None,
                 Err(unhandled) => {
-                    trace::fail(&span, unhandled.error());
-                    trace::mark(&span)
+                    trace::fail(span, unhandled.error());
+                    trace::mark(span)
                 }
             };
             Ended {
