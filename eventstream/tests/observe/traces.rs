@@ -12,7 +12,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::logged::Logged;
 
@@ -367,4 +368,39 @@ async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded() {
     client.shutdown(SOON).await;
     let trace = Trace::of(TraceId::from(0xcafe_cafe_cafe_cafe_u128));
     assert!(trace.0.is_empty(), "{:#?}", trace.0);
+}
+
+#[tokio::test]
+async fn the_callers_trace_travels_where_our_spans_are_off() {
+    let provider = SdkTracerProvider::builder().build();
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("test"))
+        .with_filter(LevelFilter::INFO);
+    let _scope = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let broker = EmbeddedBroker::start().unwrap();
+    let client = client(&broker, "quiet");
+    let request = tracing::info_span!("request");
+    let root = opentelemetry::trace::TraceContextExt::span(&request.context())
+        .span_context()
+        .clone();
+    let event = client.publish_sync(Publish::new("inherited", "e"));
+    event.instrument(request).await.unwrap();
+    let seen = Seen::default();
+    let sees = seen.clone();
+    let see = move |context: Context, event: Event| {
+        sees.see(&context, &event);
+        async { Ok::<_, Error>(()) }
+    };
+    let subscribed = client.register(subscribe("inherited", "g").callback(see));
+    subscribed.await.unwrap().detach();
+    let deadline = Instant::now() + SOON;
+    while client.reader_stats().handled == 0 {
+        assert!(Instant::now() < deadline, "not handled");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (text, header) = seen.first();
+    assert_eq!(text.trace_id.to_be_bytes(), root.trace_id().to_bytes());
+    assert_eq!(text.span_id.to_be_bytes(), root.span_id().to_bytes());
+    assert_eq!(header, Some(text.to_traceparent()));
+    client.shutdown(SOON).await;
 }
