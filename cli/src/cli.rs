@@ -58,6 +58,16 @@ pub(crate) enum Command {
     Completions(completions::Args),
 }
 
+impl Command {
+    /// The share of traces to record, where spans are wanted.
+    pub(crate) fn traced(&self) -> Option<f64> {
+        match self {
+            Self::Bench(bench) => bench.common().tracing,
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

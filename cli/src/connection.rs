@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use eventstream::{
-    BrokerConfig, Client, Error, ErrorKind, Fault, LogMode, SaslMechanism, Secret, Stream,
+    BrokerConfig, Client, Error, ErrorKind, Fault, LogMode, Metrics, SaslMechanism, Secret, Stream,
 };
 
 use crate::exit::Usage;
@@ -86,6 +86,11 @@ impl Connection {
 
     /// A client that connects in the background.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        self.client_with(None)
+    }
+
+    /// As [`client`](Self::client), with metrics.
+    pub(crate) fn client_with(&self, metrics: Option<&Metrics>) -> anyhow::Result<Client> {
         let stream = self.stream()?;
         let given = self.brokers.clone().or_else(|| variable("BROKERS"));
         let brokers = match stream {
@@ -101,6 +106,9 @@ impl Connection {
         let mut builder = Client::builder(stream);
         if stream == Stream::Stdout {
             builder = builder.writer(EventLines);
+        }
+        if let Some(metrics) = metrics {
+            builder = builder.metrics(metrics);
         }
         builder
             .brokers(brokers)

@@ -51,6 +51,11 @@
 //! | configure | [`BrokerConfig`], [`Security`], [`ClientBuilder`] |
 //! | watch | [`Health`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | test | [`EmbeddedBroker`], [`Stream`] |
+//!
+//! | feature | what; none is on by default |
+//! |---|---|
+//! | `metrics` | Prometheus metrics: `Metrics`, `ClientBuilder::metrics` |
+//! | `opentelemetry` | the trace of `tracing` spans travels with events: `traceparent`, `spanContext` |
 
 mod audit;
 pub mod blocking;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::ShortText;
 use crate::name::Topic;
 
@@ -78,24 +78,37 @@ impl EventId {
 /// stored, or why it is not.
 ///
 /// Dropping a receipt cancels nothing: the event is delivered all the same, and a failure still
-/// reaches the client's `on_error` callback.
+/// reaches the client's `on_error` callback. Without that callback, a failure that no receipt told
+/// is a `tracing` event at level `ERROR`.
 #[must_use = "the event is accepted, not yet stored: await the receipt, or drop it to rely on `on_error`"]
 pub struct Receipt {
     slot: SlotRef,
     topic: Topic,
     id: EventId,
+    /// It has told its outcome, or has none that could be missed.
+    told: bool,
 }
 
 impl Receipt {
     pub(crate) fn new(slot: SlotRef, topic: Topic, id: EventId) -> Self {
-        Self { slot, topic, id }
+        Self {
+            slot,
+            topic,
+            id,
+            told: false,
+        }
     }
 
     /// A receipt of a stream that stores at once.
     pub(crate) fn ready(topic: Topic, id: EventId, stored: Stored) -> Self {
         let slot = Slots::default().take(0);
         slot.complete(Ok(stored));
-        Self { slot, topic, id }
+        Self {
+            slot,
+            topic,
+            id,
+            told: true,
+        }
     }
 
     /// The event's id: the given one, or the one that was generated.
@@ -110,7 +123,7 @@ impl Receipt {
 
     /// Whether the outcome is known, so that awaiting returns at once.
     pub fn is_done(&self) -> bool {
-        matches!(*self.slot.state().lock(), State::Done(_))
+        self.slot.is_done()
     }
 
     /// Blocks the calling thread until the outcome is known. For threads outside an async runtime.
@@ -126,19 +139,73 @@ impl Receipt {
 impl Future for Receipt {
     type Output = Result<Delivery>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.slot.state().lock();
-        match &*state {
-            State::Done(outcome) => Poll::Ready(outcome.clone().map(|stored| Delivery {
-                topic: self.topic.clone(),
-                stored,
-            })),
-            State::Waiting(waker) if waker.will_wake(cx.waker()) => Poll::Pending,
-            State::Pending | State::Waiting(_) => {
+        let outcome = match &*state {
+            State::Done(outcome) => outcome.clone(),
+            State::Untold(untold) => Err(untold.error.clone()),
+            State::Waiting(waker) if waker.will_wake(cx.waker()) => return Poll::Pending,
+            State::Pending | State::Waiting(_) | State::Abandoned => {
                 *state = State::Waiting(cx.waker().clone());
-                Poll::Pending
+                return Poll::Pending;
             }
+        };
+        drop(state);
+        self.told = true;
+        Poll::Ready(outcome.map(|stored| Delivery {
+            topic: self.topic.clone(),
+            stored,
+        }))
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if self.told {
+            return;
         }
+        let mut state = self.slot.state().lock();
+        if let State::Pending | State::Waiting(_) = *state {
+            *state = State::Abandoned;
+        }
+        if let State::Untold(untold) = &*state {
+            let untold = Arc::clone(untold);
+            drop(state);
+            untold.log();
+        }
+    }
+}
+
+/// A failure that only the receipt can tell.
+#[derive(Debug)]
+pub(crate) struct Untold {
+    pub(crate) client: Arc<str>,
+    pub(crate) topic: String,
+    /// The event's name and id, where it has them.
+    pub(crate) event: String,
+    pub(crate) id: String,
+    pub(crate) error: Error,
+}
+
+impl Untold {
+    /// The last resort, so that nothing is lost without a word.
+    fn log(&self) {
+        let Self {
+            client,
+            topic,
+            event,
+            id,
+            error,
+        } = self;
+        tracing::error!(
+            client = &**client,
+            topic,
+            event,
+            id,
+            kind = error.kind().as_str(),
+            %error,
+            "an event was not stored; its receipt was dropped and there is no on_error callback"
+        );
     }
 }
 
@@ -175,7 +242,11 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 enum State {
     Pending,
     Waiting(Waker),
+    /// The receipt was dropped before there was an outcome.
+    Abandoned,
     Done(Result<Stored>),
+    /// It failed, and only the receipt tells.
+    Untold(Arc<Untold>),
 }
 
 /// How many outcomes share one allocation. An allocation for each would cost more than all the
@@ -241,20 +312,34 @@ impl SlotRef {
 
     /// Sets the outcome and wakes who waits for it; `false` where it already has one.
     pub(crate) fn complete(&self, outcome: Result<Stored>) -> bool {
+        self.settle(State::Done(outcome)).is_some()
+    }
+
+    /// Sets a failure that nobody has been told of; says it in the log where the receipt is gone.
+    pub(crate) fn fail_untold(&self, untold: Untold) {
+        let untold = Arc::new(untold);
+        let before = self.settle(State::Untold(Arc::clone(&untold)));
+        if let Some(State::Abandoned) = before {
+            untold.log();
+        }
+    }
+
+    /// Sets the outcome, wakes who waits for it and returns what was; `None` where there is one.
+    fn settle(&self, outcome: State) -> Option<State> {
         let mut state = self.state().lock();
-        if matches!(*state, State::Done(_)) {
-            return false;
+        if matches!(*state, State::Done(_) | State::Untold(_)) {
+            return None;
         }
-        let before = std::mem::replace(&mut *state, State::Done(outcome));
+        let before = std::mem::replace(&mut *state, outcome);
         drop(state);
-        if let State::Waiting(waker) = before {
-            waker.wake();
+        if let State::Waiting(waker) = &before {
+            waker.wake_by_ref();
         }
-        true
+        Some(before)
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        matches!(*self.state().lock(), State::Done(_))
+        matches!(*self.state().lock(), State::Done(_) | State::Untold(_))
     }
 
     /// The reference as one word, for the opaque of a librdkafka message.
@@ -280,7 +365,7 @@ impl SlotRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Error, ErrorKind};
+    use crate::error::ErrorKind;
 
     fn stored(offset: i64) -> Stored {
         Stored {

@@ -32,6 +32,12 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         "warnings",
     ];
     steps.command("lints", &mut cargo(&clippy))?;
+    // As a user has it who asks for no feature; the workspace asks for all.
+    let mut alone = cargo(&["clippy", "--release", "--lib", "--package", "eventstream"]);
+    steps.command(
+        "lints without features",
+        alone.args(["--", "-D", "warnings"]),
+    )?;
     let mut documentation = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
     steps.command(
         "documentation",

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `families` | every metric: its name, help and labels |
 //! | `collector` | [`Metrics`]: what a registry scrapes |
-//! | `meters` | what the producer, the groups and the partitions count into |
+//! | `client` | what a client and its producer count into |
+//! | `group` | what a group, its topics and its partitions count into |
 //! | `windows` | summaries out of librdkafka's windows |
 //! | `statistics` | the part of librdkafka's statistics that is used |
 //! | `off` | the same meters without the feature: nothing |
@@ -15,11 +16,13 @@
 //! from the living producers and groups in a scrape.
 
 #[cfg(feature = "metrics")]
+mod client;
+#[cfg(feature = "metrics")]
 mod collector;
 #[cfg(feature = "metrics")]
 mod families;
 #[cfg(feature = "metrics")]
-mod meters;
+mod group;
 #[cfg(not(feature = "metrics"))]
 mod off;
 #[cfg(feature = "metrics")]
@@ -30,9 +33,11 @@ mod windows;
 use std::time::Duration;
 
 #[cfg(feature = "metrics")]
+pub(crate) use self::client::{ClientMeter, StoredMeter};
+#[cfg(feature = "metrics")]
 pub use self::collector::Metrics;
 #[cfg(feature = "metrics")]
-pub(crate) use self::meters::{ClientMeter, GroupMeter, PartitionMeter, StoredMeter, TopicMeter};
+pub(crate) use self::group::{GroupMeter, PartitionMeter, TopicMeter};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use self::off::{
     ClientMeter, GroupMeter, Metrics, PartitionMeter, StoredMeter, TopicMeter,

@@ -12,8 +12,8 @@ use super::{Carried, TRACEPARENT, TRACESTATE};
 use crate::event::SpanContext;
 use crate::handler::Record;
 
-/// A span to be linked to.
-pub(crate) type Mark = Option<OtelContext>;
+/// A span to be linked to. Boxed, for it is in each call of a handler and seldom there.
+pub(crate) type Mark = Option<Box<OtelContext>>;
 
 pub(super) fn is_some(mark: &Mark) -> bool {
     mark.is_some()
@@ -29,7 +29,13 @@ pub(super) fn ambient() -> Mark {
     // A layer that does not make its spans OpenTelemetry's current ones still knows them.
     active
         .filter(OtelContext::is_valid)
+        .map(Box::new)
         .or_else(|| mark(&Span::current()))
+}
+
+/// Whether the span of a mark is kept; where OpenTelemetry does not know it, another subscriber does.
+pub(super) fn is_recorded(mark: &Mark) -> bool {
+    mark.as_ref().is_none_or(|context| context.is_sampled())
 }
 
 pub(super) fn mark(span: &Span) -> Mark {
@@ -37,7 +43,7 @@ pub(super) fn mark(span: &Span) -> Mark {
         return None;
     }
     let context = span.context().span().span_context().clone();
-    context.is_valid().then_some(context)
+    context.is_valid().then(|| Box::new(context))
 }
 
 /// Makes a span the child of the one that a caller named as text.
@@ -63,19 +69,18 @@ fn set_parent(span: &Span, parent: Option<OtelContext>) {
 
 pub(super) fn link(span: &Span, mark: &Mark) {
     if let Some(mark) = mark {
-        span.add_link(mark.clone());
+        span.add_link(OtelContext::clone(mark));
     }
 }
 
 /// What an event takes along: the `publish` span, or the caller's where that is switched off.
-pub(super) fn carried(span: &Span, ambient: &Mark, given: &str) -> Option<Carried> {
-    let own = mark(span);
-    let parent_id = match (&own, ambient) {
+pub(super) fn carried(own: &Mark, ambient: &Mark, given: &str) -> Option<Carried> {
+    let parent_id = match (own, ambient) {
         (Some(_), Some(ambient)) => u64::from_be_bytes(ambient.span_id().to_bytes()),
         (Some(_), None) => given.parse().map_or(0, |given: SpanContext| given.span_id),
         (None, _) => 0,
     };
-    let context = own.or_else(|| ambient.clone())?;
+    let context = own.as_ref().or(ambient.as_ref())?;
     let ours = SpanContext {
         trace_id: u128::from_be_bytes(context.trace_id().to_bytes()),
         span_id: u64::from_be_bytes(context.span_id().to_bytes()),

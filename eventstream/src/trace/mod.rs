@@ -8,7 +8,8 @@
 //! | `dead_letter` | producer | the decision | the broker's acknowledgement | the publisher; linked to the last attempt |
 //!
 //! They are at level `DEBUG` with the target [`TARGET`], so that a log at `INFO` neither shows nor
-//! pays for a span for each event. Parents outside the process, links and the text that travels
+//! pays for a span for each event. What only describes an event is added once it is known that its
+//! trace is recorded; the rest is there for samplers. Parents outside the process, links and the text that travels
 //! with an event are the bridge's, which is there with the feature `opentelemetry`.
 
 #[cfg(feature = "opentelemetry")]
@@ -62,6 +63,8 @@ struct Carried {
 /// The publishing of one event, where somebody looks at it or a trace is to go on with it.
 pub(crate) struct Publishing {
     span: Span,
+    /// Somebody keeps the span: what it costs to fill it is worth it.
+    recorded: bool,
     carried: Option<Carried>,
 }
 
@@ -89,10 +92,10 @@ pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publ
         messaging.system = "kafka",
         messaging.operation.name = "publish",
         messaging.operation.r#type = "create",
-        messaging.client.id = &*labels.client,
         messaging.destination.name = %Wire(&labels.prefix, event.topic),
-        messaging.message.id = event.id,
-        eventstream.event.name = event.name,
+        messaging.client.id = Empty,
+        messaging.message.id = Empty,
+        eventstream.event.name = Empty,
     );
     if span.is_disabled() && !with::is_some(&ambient) {
         return None;
@@ -100,8 +103,21 @@ pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publ
     if !with::is_some(&ambient) {
         with::adopt_text(&span, event.span_context);
     }
-    let carried = with::carried(&span, &ambient, event.span_context);
-    (carried.is_some() || !span.is_disabled()).then(|| Box::new(Publishing { span, carried }))
+    let own = with::mark(&span);
+    let recorded = !span.is_disabled() && with::is_recorded(&own);
+    if recorded {
+        span.record("messaging.client.id", &*labels.client);
+        span.record("messaging.message.id", event.id);
+        span.record("eventstream.event.name", event.name);
+    }
+    let carried = with::carried(&own, &ambient, event.span_context);
+    (carried.is_some() || recorded).then(|| {
+        Box::new(Publishing {
+            span,
+            recorded,
+            carried,
+        })
+    })
 }
 
 /// A topic as on the broker.
@@ -123,7 +139,7 @@ impl Publishing {
     }
 
     pub(crate) fn span(&self) -> Option<&Span> {
-        (!self.span.is_disabled()).then_some(&self.span)
+        self.recorded.then_some(&self.span)
     }
 
     /// Those of the event, and the trace's unless the event has one already.
@@ -202,19 +218,24 @@ pub(crate) fn handle(labels: &Labels, record: &Record, attempt: u32, before: &Ma
         messaging.system = "kafka",
         messaging.operation.name = "handle",
         messaging.operation.r#type = "process",
-        messaging.client.id = &*labels.client,
         messaging.consumer.group.name = &*labels.group,
         messaging.destination.name = %Wire(&labels.prefix, topic),
-        messaging.destination.partition.id = %record.source.partition,
-        messaging.kafka.offset = record.offset,
+        messaging.client.id = Empty,
+        messaging.destination.partition.id = Empty,
+        messaging.kafka.offset = Empty,
         messaging.message.id = Empty,
         eventstream.event.name = Empty,
-        eventstream.attempt = attempt,
+        eventstream.attempt = Empty,
     );
     if !span.is_disabled() {
-        name_event(&span, record);
         with::adopt(&span, record);
         with::link(&span, before);
+        if with::is_recorded(&with::mark(&span)) {
+            span.record("messaging.client.id", &*labels.client);
+            stored(&span, record.source.partition, record.offset);
+            name_event(&span, record);
+            span.record("eventstream.attempt", attempt);
+        }
     }
     span
 }

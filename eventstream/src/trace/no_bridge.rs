@@ -16,6 +16,10 @@ pub(super) fn ambient() -> Mark {
     None
 }
 
+pub(super) fn is_recorded(_: &Mark) -> bool {
+    true
+}
+
 pub(super) fn mark(_: &Span) -> Mark {
     None
 }
@@ -26,6 +30,6 @@ pub(super) fn adopt(_: &Span, _: &Record) {}
 
 pub(super) fn link(_: &Span, _: &Mark) {}
 
-pub(super) fn carried(_: &Span, _: &Mark, _: &str) -> Option<Carried> {
+pub(super) fn carried(_: &Mark, _: &Mark, _: &str) -> Option<Carried> {
     None
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod dashboard;
+mod logged;
 mod metrics;
 mod scrape;
 mod traces;

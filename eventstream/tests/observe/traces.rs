@@ -12,12 +12,15 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+
+use crate::logged::Logged;
 
 const SOON: Duration = Duration::from_secs(30);
 
 /// What all tests of the process export to.
-fn exporter() -> &'static InMemorySpanExporter {
+pub(crate) fn exporter() -> &'static InMemorySpanExporter {
     static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
     EXPORTER.get_or_init(|| {
         let exporter = InMemorySpanExporter::default();
@@ -25,7 +28,7 @@ fn exporter() -> &'static InMemorySpanExporter {
             .with_simple_exporter(exporter.clone())
             .build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-        let subscriber = tracing_subscriber::registry().with(layer);
+        let subscriber = tracing_subscriber::registry().with(layer).with(Logged);
         tracing::subscriber::set_global_default(subscriber).unwrap();
         exporter
     })
@@ -332,4 +335,72 @@ async fn a_failure_ends_its_span_as_an_error() {
     let refused = refused.only("publish p.closed");
     assert!(failed(refused));
     assert_eq!(attributes(refused)["error.type"], "closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded() {
+    exporter();
+    let broker = EmbeddedBroker::start().unwrap();
+    let client = client(&broker, "unsampled");
+    let given = "cafecafecafecafe:00000000000000bb:0000000000000000:0";
+    let event = Publish::new("quiet", "e").span_context(given);
+    client.publish_sync(event).await.unwrap();
+    let seen = Seen::default();
+    let sees = seen.clone();
+    let see = move |context: Context, event: Event| {
+        sees.see(&context, &event);
+        async { Ok::<_, Error>(()) }
+    };
+    let subscribed = client.register(subscribe("quiet", "g").callback(see));
+    let subscribed = subscribed.await.unwrap();
+    let deadline = Instant::now() + SOON;
+    while client.reader_stats().handled == 0 {
+        assert!(Instant::now() < deadline, "not handled");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let header = seen.first().1.unwrap();
+    assert!(
+        header.starts_with("00-0000000000000000cafecafecafecafe-"),
+        "{header}"
+    );
+    assert!(header.ends_with("-00"), "{header}");
+    assert!(subscribed.stop(SOON).await);
+    client.shutdown(SOON).await;
+    let trace = Trace::of(TraceId::from(0xcafe_cafe_cafe_cafe_u128));
+    assert!(trace.0.is_empty(), "{:#?}", trace.0);
+}
+
+#[tokio::test]
+async fn the_callers_trace_travels_where_our_spans_are_off() {
+    let provider = SdkTracerProvider::builder().build();
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("test"))
+        .with_filter(LevelFilter::INFO);
+    let _scope = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let broker = EmbeddedBroker::start().unwrap();
+    let client = client(&broker, "quiet");
+    let request = tracing::info_span!("request");
+    let root = opentelemetry::trace::TraceContextExt::span(&request.context())
+        .span_context()
+        .clone();
+    let event = client.publish_sync(Publish::new("inherited", "e"));
+    event.instrument(request).await.unwrap();
+    let seen = Seen::default();
+    let sees = seen.clone();
+    let see = move |context: Context, event: Event| {
+        sees.see(&context, &event);
+        async { Ok::<_, Error>(()) }
+    };
+    let subscribed = client.register(subscribe("inherited", "g").callback(see));
+    subscribed.await.unwrap().detach();
+    let deadline = Instant::now() + SOON;
+    while client.reader_stats().handled == 0 {
+        assert!(Instant::now() < deadline, "not handled");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (text, header) = seen.first();
+    assert_eq!(text.trace_id.to_be_bytes(), root.trace_id().to_bytes());
+    assert_eq!(text.span_id.to_be_bytes(), root.span_id().to_bytes());
+    assert_eq!(header, Some(text.to_traceparent()));
+    client.shutdown(SOON).await;
 }

@@ -168,3 +168,12 @@ async fn a_key_lands_where_consistent_random_puts_it() {
     assert_eq!(places("dev.ours"), places("bare"));
     client.shutdown(SOON).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_trace_nothing_travels_beside_the_event() {
+    let s = setup(BrokerConfig::new());
+    s.client.publish_sync(event("k")).await.unwrap();
+    let record = read(&s.broker, "t", 1, 1).remove(0);
+    assert_eq!(record.headers, []);
+    assert_eq!(record.json().get("spanContext"), None);
+}

@@ -5,6 +5,8 @@ use serde::Serialize;
 
 const USER: &str = "48bf8a020b584f31bc605bf65d3300ed";
 const NAMESPACE: &str = "accelbyte";
+/// What an event has that is not traced itself.
+pub(super) const SPAN_CONTEXT: &str = "00f067aa0ba902b7:00f067aa0ba902b7:0000000000000000:1";
 const KEYS: u64 = 5000;
 
 #[derive(Serialize)]
@@ -26,7 +28,7 @@ struct UserAccount<'a> {
     namespace: &'a str,
 }
 
-/// Event number `n` of a run.
+/// Event number `n` of a run, without its span context.
 pub(super) fn event(topic: &str, n: u64) -> Publish {
     let payload = LoggedIn {
         n,
@@ -44,7 +46,6 @@ pub(super) fn event(topic: &str, n: u64) -> Publish {
         .namespace(NAMESPACE)
         .client_id("fe5bd0e3dc184d2d8ae0e09fcedf0f51")
         .trace_id("882da8cddd174d12af25da6310b47bd5")
-        .span_context("00f067aa0ba902b7:00f067aa0ba902b7:0000000000000000:1")
         .user_id(USER)
         .session_id("c1ab4f754acc4cb48a8f68dd25cfca21")
         .key(format!("player-{}", n % KEYS))

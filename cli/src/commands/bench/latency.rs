@@ -6,7 +6,6 @@ use eventstream::{Client, Error};
 use tokio::task::JoinSet;
 
 use super::Common;
-use super::event::event;
 use super::figures::{Figures, Mark};
 use super::publish::Failures;
 use crate::progress::Progress;
@@ -33,13 +32,11 @@ pub(super) async fn run(
     client: &Client,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<Figures>> {
-    let Common { events, topic, .. } = args.common;
+    let common = Arc::new(args.common);
+    let events = common.events;
     let progress = Progress::new(Some(events), false);
     // The connection is made by the first event, which is not what is asked for here.
-    let Some(first) = interrupt
-        .or(client.publish_sync(event(topic.as_str(), 0)))
-        .await
-    else {
+    let Some(first) = interrupt.or(client.publish_sync(common.event(0))).await else {
         return Ok(None);
     };
     first?;
@@ -49,9 +46,8 @@ pub(super) async fn run(
     for _ in 0..u64::from(args.in_flight).min(events) {
         let publisher = Publisher {
             client: client.clone(),
-            topic: topic.as_str().into(),
+            common: Arc::clone(&common),
             next: Arc::clone(&next),
-            events,
             progress: progress.clone(),
             interrupt: interrupt.clone(),
         };
@@ -77,9 +73,8 @@ pub(super) async fn run(
 /// One of the publishes in flight, event after event.
 struct Publisher {
     client: Client,
-    topic: Box<str>,
+    common: Arc<Common>,
     next: Arc<AtomicU64>,
-    events: u64,
     progress: Progress,
     interrupt: Interrupt,
 }
@@ -90,10 +85,10 @@ impl Publisher {
         let mut failures = Failures::default();
         loop {
             let n = self.next.fetch_add(1, Ordering::Relaxed);
-            if n >= self.events || self.interrupt.is_asked() {
+            if n >= self.common.events || self.interrupt.is_asked() {
                 return Ok((micros, failures));
             }
-            let event = event(&self.topic, n);
+            let event = self.common.event(n);
             let start = Instant::now();
             match self.client.publish_sync(event).await {
                 Ok(_) => {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use eventstream::{Client, ErrorKind, Topic};
+use eventstream::{Client, ErrorKind, Metrics, Publish, Topic};
+use prometheus::{Registry, TextEncoder};
+use tokio::task::JoinHandle;
 
 use crate::connection::Connection;
 use crate::exit::Exit;
@@ -36,11 +38,12 @@ system time of this process) and max_rss_mib. The event is one userLoggedIn of a
 Examples:
   eventstream bench publish --events 1000000 --topic bench
   eventstream bench consume --events 1000000 --topic bench
-  eventstream bench latency --events 10000 --in-flight 100";
+  eventstream bench latency --events 10000 --in-flight 100
+  eventstream bench publish --events 1000000 --metrics --tracing 0.01";
 
 /// What every measurement takes.
 #[derive(clap::Args)]
-struct Common {
+pub(crate) struct Common {
     /// How many events
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     events: u64,
@@ -53,6 +56,59 @@ struct Common {
     /// Copies of each partition of a topic that is created here
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     replication: u16,
+    /// Count into Prometheus metrics, and scrape them each second
+    #[arg(long)]
+    metrics: bool,
+    /// Record the spans of this share of the traces, from 0 to 1, and let each trace travel with
+    /// its events
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) tracing: Option<f64>,
+}
+
+impl Common {
+    /// Event number `n`. One that is traced gets its span context from its trace.
+    fn event(&self, n: u64) -> Publish {
+        let event = event::event(self.topic.as_str(), n);
+        match self.tracing {
+            Some(_) => event,
+            None => event.span_context(event::SPAN_CONTEXT),
+        }
+    }
+}
+
+impl Bench {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::Publish(args) => &args.common,
+            Self::Consume(args) => &args.common,
+            Self::Latency(args) => &args.common,
+        }
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "must be a number from 0 to 1".to_owned())
+}
+
+/// Metrics that are scraped each second, as a Prometheus in a hurry would.
+fn scraped() -> anyhow::Result<(Metrics, JoinHandle<()>)> {
+    let (registry, metrics) = (Registry::new(), Metrics::new());
+    registry.register(Box::new(metrics.clone()))?;
+    let scraper = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        let mut text = String::new();
+        loop {
+            ticks.tick().await;
+            text.clear();
+            if let Err(error) = TextEncoder::new().encode_utf8(&registry.gather(), &mut text) {
+                output::say(&format!("scraping: {error}"));
+            }
+        }
+    });
+    Ok((metrics, scraper))
 }
 
 pub(crate) async fn run(
@@ -60,12 +116,9 @@ pub(crate) async fn run(
     connection: &Connection,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Exit> {
-    let client = connection.client()?;
-    let common = match &bench {
-        Bench::Publish(args) => &args.common,
-        Bench::Consume(args) => &args.common,
-        Bench::Latency(args) => &args.common,
-    };
+    let common = bench.common();
+    let scraped = common.metrics.then(scraped).transpose()?;
+    let client = connection.client_with(scraped.as_ref().map(|(metrics, _)| metrics))?;
     let ready = interrupt.or(prepare(&client, common, connection.patience()));
     let Some(ready) = ready.await else {
         return Ok(Exit::Interrupted);
@@ -77,6 +130,9 @@ pub(crate) async fn run(
         Bench::Latency(args) => latency::run(args, &client, interrupt).await?,
     };
     client.shutdown(Duration::from_secs(10)).await;
+    if let Some((_, scraper)) = scraped {
+        scraper.abort();
+    }
     let Some(figures) = figures else {
         return Ok(Exit::Interrupted);
     };

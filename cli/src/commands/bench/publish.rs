@@ -3,7 +3,6 @@ use std::collections::VecDeque;
 use eventstream::{Client, Error, ErrorKind, Receipt};
 
 use super::Common;
-use super::event::event;
 use super::figures::{Figures, Mark};
 use crate::exit;
 use crate::output;
@@ -31,7 +30,7 @@ pub(super) async fn run(
     client: &Client,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<Figures>> {
-    let Common { events, topic, .. } = &args.common;
+    let events = &args.common.events;
     let progress = Progress::new(Some(*events), false);
     let mut open: VecDeque<Receipt> = VecDeque::with_capacity(WINDOW);
     let mut failures = Failures::default();
@@ -41,7 +40,7 @@ pub(super) async fn run(
             progress.end();
             return Ok(None);
         }
-        match client.publish(event(topic.as_str(), n)).await {
+        match client.publish(args.common.event(n)).await {
             Ok(receipt) => open.push_back(receipt),
             Err(error) => failures.add(error)?,
         }

@@ -15,7 +15,7 @@ use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code};
 use crate::kafka::native::Report;
 use crate::metrics::{ClientMeter, OnStatistics, StoredMeter};
-use crate::receipt::{SlotRef, Stored};
+use crate::receipt::{SlotRef, Stored, Untold};
 use crate::trace;
 use crate::undelivered::Undelivered;
 
@@ -297,7 +297,12 @@ impl Inner {
             value.to_vec(),
             error.clone(),
         );
-        if self.collecting.load(Ordering::SeqCst) {
+        let collecting = self.collecting.load(Ordering::SeqCst);
+        if !collecting && self.options.on_error.is_none() {
+            slot.fail_untold(self.untold(topic, value, error));
+            return;
+        }
+        if collecting {
             self.undelivered.lock().push(undelivered.clone());
         }
         if let Some(on_error) = &self.options.on_error
@@ -310,6 +315,26 @@ impl Inner {
             );
         }
         slot.complete(Err(error));
+    }
+
+    fn untold(&self, topic: &str, value: &[u8], error: Error) -> Untold {
+        /// What envelopes and audit logs have in common.
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Named {
+            #[serde(alias = "_id")]
+            id: String,
+            #[serde(alias = "actionName")]
+            name: String,
+        }
+        let Named { id, name } = serde_json::from_slice(value).unwrap_or_default();
+        Untold {
+            client: Arc::clone(&self.options.name),
+            topic: topic.to_owned(),
+            event: name,
+            id,
+            error,
+        }
     }
 
     fn failure(&self, topic: &str, code: Code, maybe_stored: bool) -> Error {

@@ -1,0 +1,116 @@
+//! Failures that nobody else tells are in the log.
+
+use std::fmt::{Debug, Write as _};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use eventstream::{BrokerConfig, Client, EmbeddedBroker, Publish, Receipt, Stream};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use crate::traces::exporter;
+
+/// Keeps the errors that are logged.
+pub(crate) struct Logged;
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, "{}={value:?} ", field.name()).unwrap();
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Logged {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == Level::ERROR {
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            LINES.lock().unwrap().push(line.0);
+        }
+    }
+}
+
+/// The lines about a topic.
+fn lines(topic: &str) -> Vec<String> {
+    let topic = format!("topic=\"{topic}\"");
+    let all = LINES.lock().unwrap();
+    all.iter()
+        .filter(|line| line.contains(&topic))
+        .cloned()
+        .collect()
+}
+
+/// A client whose events fail.
+fn failing(told: bool) -> Client {
+    exporter();
+    let broker = EmbeddedBroker::start().unwrap();
+    broker.broker_down(1).unwrap();
+    let mut builder = Client::builder(Stream::Embedded)
+        .embedded(&broker)
+        .config(BrokerConfig::new());
+    if told {
+        builder = builder.on_error(|_| {});
+    }
+    builder.build().unwrap()
+}
+
+async fn publish(client: &Client, topic: &str) -> Receipt {
+    let event = Publish::new(topic, "levelUp").id("the-id");
+    let event = event.timeout(Duration::from_millis(100));
+    client.publish(event).await.unwrap()
+}
+
+async fn failed(client: &Client, count: u64) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while client.writer_stats().failed < count {
+        assert!(Instant::now() < deadline, "{:?}", client.writer_stats());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_without_receipt_and_callback_is_logged() {
+    let client = failing(false);
+    drop(publish(&client, "dropped-before").await);
+    let held = publish(&client, "dropped-after").await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while lines("dropped-before").is_empty() || !held.is_done() {
+        assert!(Instant::now() < deadline, "not logged");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        lines("dropped-after"),
+        [""; 0],
+        "the receipt may still tell"
+    );
+    drop(held);
+    for topic in ["dropped-before", "dropped-after"] {
+        let lines = lines(topic);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in ["event=\"levelUp\"", "id=\"the-id\"", "kind=\"timeout\""] {
+            assert!(lines[0].contains(part), "{part} in {}", lines[0]);
+        }
+    }
+    client.shutdown(Duration::from_millis(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_is_told_is_not_logged() {
+    let client = failing(false);
+    assert!(publish(&client, "awaited").await.await.is_err());
+    // What the report of a shutdown has is told as well.
+    let late = Publish::new("reported", "e");
+    drop(client.publish(late).await.unwrap());
+    assert_eq!(client.shutdown(Duration::from_millis(10)).await.len(), 1);
+    let client = failing(true);
+    drop(publish(&client, "called-back").await);
+    failed(&client, 1).await;
+    client.shutdown(Duration::from_millis(10)).await;
+    for topic in ["awaited", "reported", "called-back"] {
+        assert_eq!(lines(topic), [""; 0], "{topic}");
+    }
+}
