@@ -7,6 +7,7 @@
 
 mod assigned;
 mod commits;
+mod leaving;
 mod reading;
 mod rebalance;
 
@@ -66,8 +67,12 @@ pub(super) struct Poller {
     next_commit: Instant,
     incarnation: u16,
     rejoin_at: Option<Instant>,
+    /// The group has given this consumer its partitions, and has not begun to agree anew.
+    joined: bool,
     stop: Option<Instant>,
     fatal: Option<Error>,
+    /// Health tells of a refusal; records that come disprove it.
+    refused: bool,
     commits_wanted: HashMap<u64, i64>,
 }
 
@@ -144,8 +149,10 @@ impl Poller {
             next_commit: Instant::now() + group.env.auto_commit_interval,
             incarnation: 0,
             rejoin_at: None,
+            joined: false,
             stop: None,
             fatal: None,
+            refused: false,
             commits_wanted: HashMap::new(),
         })
     }
@@ -175,7 +182,8 @@ impl Poller {
             }
             let now = Instant::now();
             if now >= self.next_commit {
-                self.commit_watermarks(KafkaCommit::Async);
+                // What was refused is told, and tried again at the next interval.
+                let _ = self.commit_watermarks(KafkaCommit::Async);
                 self.next_commit = now + self.group.env.auto_commit_interval;
             }
             if self.rejoin_at.is_some_and(|at| now >= at) {
@@ -224,6 +232,8 @@ impl Poller {
             kind,
             ErrorKind::UnknownTopic | ErrorKind::Unauthorized | ErrorKind::Authentication
         ) {
+            // A topic that is missing stays so, though others flow: its assignment clears it.
+            self.refused = kind != ErrorKind::UnknownTopic;
             self.group.set_problem(Some(error));
         }
     }
@@ -307,20 +317,6 @@ impl Poller {
             Ok(()) => self.subscribed = topics,
             Err(error) => self.fatal = Some(from_kafka("subscribe", error)),
         }
-    }
-
-    /// Leaves the group and destroys the consumer, on this thread.
-    fn end(self) -> Receiver<ToPoller> {
-        self.handle.queue.lock().take();
-        let Self {
-            commands,
-            consumer,
-            queue,
-            ..
-        } = self;
-        drop(queue);
-        drop(consumer);
-        commands
     }
 }
 
