@@ -12,7 +12,7 @@ use eventstream::{
     BrokerConfig, Client, Context, DeadLetterLimit, Event, Publish, StartOffset, Subscribe,
 };
 use eventstream_harness::{Kafka, shared, unique_topic};
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 fn head(topic: &str) -> Subscribe {
     Subscribe::new(topic)
@@ -152,23 +152,23 @@ async fn a_dead_letter_waits_for_a_broker_that_is_gone() {
     let config = BrokerConfig::new().publish_timeout(Duration::from_secs(4));
     let client = client_of(&kafka.bootstrap(), config);
     publish(&client, &topic, "e", 0..10).await;
-    let (reached, gone) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-    let (reach, wait) = (Arc::clone(&reached), Arc::clone(&gone));
+    let (reached, gone) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
+    let (reach, wait) = (Arc::clone(&reached), gone.clone());
     let subscribe = head(&topic).callback(move |context: Context, event: Event| {
-        let (reach, wait) = (Arc::clone(&reach), Arc::clone(&wait));
+        let (reach, wait) = (Arc::clone(&reach), wait.clone());
         async move {
             if number(&event) != 3 {
                 return Ok(());
             }
             reach.store(true, Atomic::SeqCst);
-            wait.notified().await;
+            wait.cancelled().await;
             Err(IoError::other(context.dead_letter("no such player")))
         }
     });
     let _subscription = client.register(subscribe).await.expect("registered");
     until("at the record", END, || reached.load(Atomic::SeqCst)).await;
     kafka.kill(1).expect("killed");
-    gone.notify_one();
+    gone.cancel();
     until("health says why", END, || {
         says(&client, &["dead letter of", "offset 3"])
     })

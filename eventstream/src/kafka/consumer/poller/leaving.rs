@@ -24,6 +24,7 @@ impl Poller {
     pub(super) fn end(mut self) -> Receiver<ToPoller> {
         if self.stop.is_some() {
             self.join_first();
+            self.leave_empty_handed();
         }
         self.handle.queue.lock().take();
         let Self {
@@ -55,7 +56,22 @@ impl Poller {
             if !is_known && start.elapsed() > KNOWN {
                 return;
             }
-            self.answer_one();
+            // What is asked of librdkafka may be logged, by way of this queue: it is read faster.
+            let step = Instant::now() + STEP;
+            while !self.joined && self.fatal.is_none() && Instant::now() < step {
+                self.answer_one(step.saturating_duration_since(Instant::now()));
+            }
+        }
+    }
+
+    /// Closing a cooperative member that has no partitions, librdkafka forgets to leave the group,
+    /// which then waits for its session to time out. Unsubscribing it leaves; closing waits for that.
+    fn leave_empty_handed(&self) {
+        let strategy = "partition.assignment.strategy";
+        let strategy = self.group.env.configs.consumer.get(strategy);
+        let empty = self.consumer.assignment().is_ok_and(|a| a.count() == 0);
+        if strategy == Some("cooperative-sticky") && empty {
+            self.consumer.unsubscribe();
         }
     }
 
@@ -67,10 +83,10 @@ impl Poller {
     }
 
     /// Answers a rebalance that comes; no partition gets a task any more.
-    fn answer_one(&mut self) {
+    fn answer_one(&mut self, wait: Duration) {
         let (mut given, mut taken, mut fatal) = (None, None, false);
         self.queue
-            .poll(self.consumer.client(), STEP, &mut |event| match event {
+            .poll(self.consumer.client(), wait, &mut |event| match event {
                 Event::Assign(partitions) => given = Some(partitions),
                 Event::Revoke(partitions) => taken = Some(partitions),
                 Event::Error { fatal: true, .. } => fatal = true,
