@@ -194,7 +194,10 @@ impl Subscribe {
     }
 
     /// A name for this member that outlives it: a restart within the session timeout then costs no
-    /// rebalance. Must differ between the members of a group.
+    /// rebalance. Must differ between the members of a group: a second member of the same name
+    /// fences the first, which then tries to come back every 1 to 30 s, and `health` of the one
+    /// that is fenced says so. Within one client a subscription of the same name that is registered
+    /// while an earlier one stops waits until that has left.
     pub fn group_instance_id(mut self, instance: impl Into<String>) -> Self {
         self.group_instance_id = instance.into();
         self

@@ -45,7 +45,8 @@ impl Subscription {
     /// records are read again.
     ///
     /// Where other subscriptions of the group go on, what is already queued for this one is handled
-    /// first; records of its names that come later count as unmatched.
+    /// first; records of its names that come later count as unmatched. What is not handled at the
+    /// deadline is not cancelled then: it goes on in the background, for its partitions stay here.
     pub async fn stop(mut self, deadline: Duration) -> bool {
         self.stop_on_drop = false;
         match self.routes.take() {

@@ -300,7 +300,7 @@ async fn a_slow_handler_keeps_its_place_in_the_group() {
             let (handled, first) = (handled.clone(), !sleeping.swap(true, Atomic::SeqCst));
             async move {
                 if first {
-                    tokio::time::sleep(Duration::from_secs(15)).await;
+                    tokio::time::sleep(Duration::from_secs(30)).await;
                 }
                 handled.add(number(&event));
                 Ok::<_, IoError>(())
@@ -308,7 +308,7 @@ async fn a_slow_handler_keeps_its_place_in_the_group() {
         }))
         .await
         .expect("registered");
-    until("all", Duration::from_secs(40), || seen.distinct() == 5).await;
+    until("all", Duration::from_secs(60), || seen.distinct() == 5).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(client.reader_stats().rebalances, 1);
     assert_eq!(seen.total(), 5);
@@ -345,4 +345,60 @@ async fn a_handler_that_is_behind_pauses_and_misses_nothing() {
     client.shutdown(END).await;
     assert_eq!(seen.total(), 60_000);
     assert_eq!(committed(&topic, &topic), 60_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_record_holds_back_its_partition_and_no_other() {
+    const PARTITIONS: usize = 4;
+    let topic = unique_topic("failing_partition");
+    create(&topic, 4);
+    let client = client(BrokerConfig::new());
+    publish(&client, &topic, "e", 0..2000).await;
+    let ends = shared().admin().end_offsets(&wire(&topic)).expect("ends");
+    let slow = (0..).zip(&ends).find(|(_, (_, end))| *end > 0);
+    let slow: i32 = slow.expect("records").0;
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let last = Arc::new(Mutex::new([None; PARTITIONS]));
+    let (seen, times, done) = (Seen::default(), Arc::clone(&attempts), Arc::clone(&last));
+    let handled = seen.clone();
+    let started = Instant::now();
+    let retry = Retry::forever().backoff(Backoff::default().initial(Duration::from_secs(1)));
+    let subscribe = head(&topic)
+        .retry(retry)
+        .callback(move |ctx: Context, event: Event| {
+            let now = started.elapsed();
+            let first = ctx.partition() == slow && ctx.offset() == 0;
+            if first {
+                times.lock().expect("a lock").push(now);
+            }
+            let failed = first && ctx.attempt() < 4;
+            if !failed {
+                handled.add(number(&event));
+                let at = usize::try_from(ctx.partition()).expect("small");
+                done.lock().expect("a lock")[at] = Some(now);
+            }
+            async move {
+                if failed {
+                    Err(IoError::other("not yet"))
+                } else {
+                    Ok(())
+                }
+            }
+        });
+    let _subscription = client.register(subscribe).await.expect("registered");
+    until("all", END, || seen.distinct() == 2000).await;
+    let attempts = attempts.lock().expect("a lock").clone();
+    let last = *last.lock().expect("a lock");
+    println!("attempts at {attempts:?}, partitions done at {last:?}");
+    assert_eq!(attempts.len(), 4);
+    for (partition, at) in (0..).zip(last) {
+        if partition != slow && ends[usize::try_from(partition).expect("small")].1 > 0 {
+            assert!(
+                at.expect("done") < attempts[2],
+                "partition {partition} waited"
+            );
+        }
+    }
+    client.shutdown(END).await;
+    assert_eq!(seen.total(), 2000);
 }

@@ -18,7 +18,7 @@ use consume::{END, PREFIX, client_of, wire};
 use eventstream::{BrokerConfig, Client, Publish};
 use eventstream_harness::{Kafka, eventually, unique_topic};
 use members::Member;
-use members::history::{Run, judge};
+use members::history::{Fate, Handled, Run, judge};
 
 const SHORT: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(300);
@@ -200,4 +200,52 @@ kinds! {
     cooperative_members_live_and_die, cooperative_members_for_five_minutes: "cooperative-sticky", false;
     members_of_the_new_protocol_live_and_die, members_of_the_new_protocol_for_five_minutes: "consumer", false;
     static_members_live_and_die, static_members_for_five_minutes: "eager", true;
+}
+
+/// The judge would see it.
+#[test]
+fn each_fault_is_seen_in_the_logs() {
+    let call = |number: usize, start, end| Handled {
+        start,
+        end,
+        partition: 0,
+        offset: i64::try_from(number).expect("small"),
+        number,
+        key: format!("k{}", number % 2),
+    };
+    let run = |member: &str, fate, handled| Run {
+        member: member.to_owned(),
+        fate,
+        handled,
+    };
+    let killed = vec![
+        call(0, 10, Some(20)),
+        call(1, 20, Some(30)),
+        call(2, 30, None),
+    ];
+    let next = |handled| {
+        let killed = run("a", Fate::Killed(40), killed.clone());
+        judge(4, &[killed, run("b", Fate::Left, handled)])
+    };
+    let verdict = next(vec![
+        call(1, 50, Some(60)),
+        call(2, 60, Some(70)),
+        call(3, 70, Some(80)),
+    ]);
+    assert!(verdict.missing.is_empty() && verdict.again_without_reason.is_empty());
+    assert!(verdict.at_once.is_empty() && verdict.out_of_order.is_empty());
+    assert_eq!((verdict.handled, verdict.again_after_kill), (5, 1));
+    assert_eq!(verdict.oldest_uncommitted, Duration::from_nanos(10));
+    let verdict = next(vec![call(3, 50, Some(60))]);
+    assert_eq!(verdict.missing, [2]);
+    let verdict = next(vec![call(2, 35, Some(36)), call(3, 36, Some(37))]);
+    assert_eq!(verdict.at_once.len(), 1, "while the killed one still ran");
+    let verdict = next(vec![call(3, 50, Some(60)), call(1, 60, Some(70))]);
+    assert_eq!(verdict.out_of_order.len(), 1);
+    let clean = run(
+        "c",
+        Fate::Left,
+        vec![call(0, 1, Some(2)), call(0, 3, Some(4))],
+    );
+    assert_eq!(judge(1, &[clean]).again_without_reason.len(), 1);
 }

@@ -212,3 +212,44 @@ async fn a_topic_without_a_handler_is_not_acknowledged() {
     assert_eq!(seen.map(|s| s.total()), [200, 200]);
     assert_eq!(committed(&one, &one), 200);
 }
+
+/// A group of two subscriptions: one of them stops, within its deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_one_of_several_waits_for_its_handlers_until_the_deadline() {
+    let (one, two) = (unique_topic("one_stops"), unique_topic("one_stays"));
+    create(&one, 1);
+    create(&two, 1);
+    let client = client(BrokerConfig::new());
+    let seen = [Seen::default(), Seen::default()];
+    let sub = |topic: &str, seen: &Seen, delay: u64| {
+        let delay = Duration::from_millis(delay);
+        counting(topic, &one, StartOffset::Head, seen, delay)
+    };
+    let stays = client.register(sub(&two, &seen[1], 0)).await;
+    let _stays = stays.expect("registered");
+    let stops = register(&client, sub(&one, &seen[0], 1500)).await;
+    publish(&client, &one, "e", 0..1).await;
+    until("running", END, || client.reader_stats().buffered == 1).await;
+    let started = std::time::Instant::now();
+    assert!(!stops.stop(Duration::from_millis(100)).await);
+    assert!(
+        started.elapsed() < Duration::from_millis(1400),
+        "{:?}",
+        started.elapsed()
+    );
+    until("goes on in the background", END, || seen[0].total() == 1).await;
+    until("committed", END, || committed(&one, &one) == 1).await;
+
+    let stops = client
+        .register(sub(&one, &seen[0], 500))
+        .await
+        .expect("registered");
+    publish(&client, &one, "e", 1..3).await;
+    until("running", END, || client.reader_stats().buffered > 0).await;
+    assert!(stops.stop(END).await);
+    let handled = seen[0].total();
+    publish(&client, &two, "e", 0..10).await;
+    until("the other goes on", END, || seen[1].distinct() == 10).await;
+    assert_eq!(seen[0].total(), handled, "handled after its stop");
+    client.shutdown(END).await;
+}

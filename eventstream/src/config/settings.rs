@@ -159,6 +159,11 @@ impl BrokerConfig {
                 (write_timeout - write_timeout / 10).max(1).to_string(),
             ),
             ("delivery.timeout.ms", millis(self.publish_timeout)),
+            // So long a topic that the brokers do not know is held for new and not yet known to
+            // all of them; its events wait. librdkafka's 30 s would hide a misspelt or missing
+            // (dead letter) topic; a topic that is created by its first event is known everywhere
+            // in well under a second.
+            ("topic.metadata.propagation.max.ms", "5000".to_owned()),
             ("acks", acks.to_owned()),
             ("enable.idempotence", self.is_idempotent().to_string()),
             ("compression.type", self.compression.as_str().to_owned()),

@@ -12,7 +12,7 @@ impl<R: Clone> Partition<R> {
         }
         if self.phase == Phase::Draining
             && self.sabotaged(Sabotage::DispatchAfterRevoke)
-            && let Some(action) = self.start()
+            && let Some(action) = self.start(None)
         {
             return Some(action);
         }
@@ -21,14 +21,24 @@ impl<R: Clone> Partition<R> {
                 .write_letter()
                 .or_else(|| self.commit())
                 .or_else(|| self.pause_or_resume())
-                .or_else(|| self.start()),
-            Phase::Draining if self.in_flight == 0 || self.sabotaged(Sabotage::DrainedTooEarly) => {
-                self.phase = Phase::Drained;
-                self.window.clear();
-                Some(Action::Drained)
-            }
-            Phase::Draining | Phase::Drained | Phase::Lost => None,
+                .or_else(|| self.start(None)),
+            Phase::Draining => self.catch_up().or_else(|| self.drained()),
+            Phase::Drained | Phase::Lost => None,
         }
+    }
+
+    fn catch_up(&mut self) -> Option<Action<R>> {
+        let fence = self.fence?;
+        self.start(Some(fence))
+    }
+
+    fn drained(&mut self) -> Option<Action<R>> {
+        if self.in_flight > 0 && !self.sabotaged(Sabotage::DrainedTooEarly) {
+            return None;
+        }
+        self.phase = Phase::Drained;
+        self.window.clear();
+        Some(Action::Drained)
     }
 
     fn write_letter(&mut self) -> Option<Action<R>> {
@@ -136,7 +146,8 @@ impl<R: Clone> Partition<R> {
         None
     }
 
-    fn start(&mut self) -> Option<Action<R>> {
+    /// Starts what may; with a fence only what lies below it.
+    fn start(&mut self, fence: Option<Ticket>) -> Option<Action<R>> {
         let leave_empty = self.sabotaged(Sabotage::LeavePlacesEmpty);
         while let Some(id) = self.listed.pop_front() {
             let Some(at) = self.routes.iter().position(|route| route.id == id) else {
@@ -146,6 +157,9 @@ impl<R: Clone> Partition<R> {
             route.listed = false;
             if !route.may_start() || self.halted {
                 continue;
+            }
+            if let Some(fence) = fence {
+                route.lanes.keep_ready_below(fence);
             }
             if self.commits.mode() == CommitMode::AfterEach && route.lanes.is_whole() {
                 let settled = self.commits.is_settled(self.window.watermark());

@@ -74,9 +74,9 @@ pub(crate) enum Input<R> {
     Committed { up_to: i64, ok: bool, now: Time },
     /// The time asked for by [`poll_timeout`](super::Partition::poll_timeout) has come.
     Tick(Time),
-    /// The partition is being taken away: dispatching stops at once, handlers that run may finish,
-    /// [`Action::Drained`] follows the last of them. Records that did not run are read again by
-    /// the next owner.
+    /// The partition is being taken away: handlers that run may finish, [`Action::Drained`] follows
+    /// the last of them. A record starts only if a later one is done, which could not be committed
+    /// otherwise. Records that did not run are read again by the next owner.
     Revoke,
     /// The subscription or the client stops: as [`Input::Revoke`].
     #[cfg_attr(
@@ -87,6 +87,8 @@ pub(crate) enum Input<R> {
         )
     )]
     Drain,
+    /// In a drain: nothing starts any more, whatever that leaves uncommitted.
+    StopCatchingUp,
     /// The partition has been taken away: everything is forgotten, nothing may be committed.
     /// Also what the driver says when a drain took too long.
     Lost,

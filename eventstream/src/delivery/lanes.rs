@@ -173,6 +173,44 @@ impl Lanes {
             .collect()
     }
 
+    /// Forgets the lanes that wait for their turn with a record from `fence` on.
+    pub(super) fn keep_ready_below(&mut self, fence: Ticket) {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.retain(|key| self.lane(*key).is_some_and(|lane| lane.head < fence));
+        self.ready = ready;
+    }
+
+    /// The first record that a drain will not get done: it waits for another attempt or is held,
+    /// unless its dead letter is being `written`; where nothing `starts` any more, the first that
+    /// has not started.
+    pub(super) fn first_stuck(
+        &self,
+        starts: bool,
+        written: impl Fn(Ticket) -> bool,
+    ) -> Option<Ticket> {
+        let stuck = |lane: &Lane| {
+            let moves_on = match lane.state {
+                State::Empty => return None,
+                State::Waiting => false,
+                State::Held => written(lane.head),
+                State::Running => true,
+                // What has failed is not tried again.
+                State::Ready => starts && lane.attempts == 0,
+            };
+            if !moves_on {
+                Some(lane.head)
+            } else if starts {
+                None
+            } else {
+                lane.rest.front().copied()
+            }
+        };
+        match &self.store {
+            Store::Whole(lane) => stuck(lane),
+            Store::Keyed(lanes) => lanes.values().filter_map(stuck).min(),
+        }
+    }
+
     pub(super) fn running(&self) -> Vec<Ticket> {
         let heads = |lane: &Lane| (lane.state == State::Running).then_some(lane.head);
         match &self.store {

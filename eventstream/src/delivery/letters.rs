@@ -74,6 +74,18 @@ impl Letters {
         }
     }
 
+    /// Those being written, or those that are not.
+    pub(super) fn of(&self, writing: bool) -> impl Iterator<Item = LetterId> + '_ {
+        self.letters
+            .iter()
+            .filter(move |(_, letter)| letter.writing == writing)
+            .map(|(id, _)| *id)
+    }
+
+    pub(super) fn is_writing(&self, id: LetterId) -> bool {
+        self.letters.get(&id).is_some_and(|letter| letter.writing)
+    }
+
     /// Takes out all that are not being written.
     pub(super) fn take_idle(&mut self) -> Vec<(LetterId, Letter)> {
         self.ready.clear();

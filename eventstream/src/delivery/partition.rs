@@ -34,6 +34,8 @@ pub(crate) struct Partition<R> {
     pub(super) paused: bool,
     /// The whole group must stop: nothing starts any more.
     pub(super) halted: bool,
+    /// While it drains: what lies below may still start. `None`: nothing.
+    pub(super) fence: Option<Ticket>,
     /// Handlers that run, dead letters being written, a release being committed.
     pub(super) in_flight: usize,
     pub(super) timers: BinaryHeap<Reverse<(Time, Timer)>>,
@@ -45,7 +47,7 @@ pub(crate) struct Partition<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Active,
-    /// Nothing starts; what runs may finish.
+    /// What runs may finish; only what keeps something that is done from being committed starts.
     Draining,
     Drained,
     Lost,
@@ -73,6 +75,7 @@ impl<R: Clone> Partition<R> {
             told: VecDeque::new(),
             paused: false,
             halted: false,
+            fence: None,
             in_flight: 0,
             timers: BinaryHeap::new(),
             jitter: Jitter::new(config.seed),
@@ -101,6 +104,7 @@ impl<R: Clone> Partition<R> {
     pub(crate) fn pause_route(&mut self, id: RouteId) {
         if let Some(route) = self.route(id) {
             route.paused = true;
+            self.lower_fence();
         }
     }
 
@@ -146,6 +150,7 @@ impl<R: Clone> Partition<R> {
             Input::Committed { up_to, ok, now } => self.committed(up_to, ok, now),
             Input::Tick(now) => self.tick(now),
             Input::Revoke | Input::Drain => self.drain(),
+            Input::StopCatchingUp => self.stop_catching_up(),
             Input::Lost => self.lose(),
         }
     }

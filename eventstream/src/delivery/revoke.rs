@@ -1,17 +1,59 @@
-use super::events::{Action, Reason};
+use super::events::{Action, Reason, Ticket};
 use super::letters::{LetterId, Letters};
 use super::partition::{Partition, Phase};
 
 /// The partition leaves: what runs may finish, what does not is forgotten, and at most once told.
 impl<R: Clone> Partition<R> {
     pub(super) fn drain(&mut self) {
-        if self.phase == Phase::Active {
-            self.phase = Phase::Draining;
-            self.timers.clear();
-            if self.at_most_once() {
-                self.tell_unstarted();
-            }
+        if self.phase != Phase::Active {
+            return;
         }
+        self.phase = Phase::Draining;
+        self.timers.clear();
+        if self.at_most_once() {
+            self.tell_unstarted();
+        } else {
+            self.fence = self.end_of_begun();
+            self.lower_fence();
+            self.list_all();
+        }
+    }
+
+    /// The time to catch up is over: nothing starts any more.
+    pub(super) fn stop_catching_up(&mut self) {
+        self.fence = None;
+    }
+
+    /// After the last record that ran, runs, or has its dead letter written.
+    fn end_of_begun(&self) -> Option<Ticket> {
+        let running = self.routes.iter().flat_map(|route| route.lanes.running());
+        let written = self.letters.of(true).filter(|id| id.route.is_some());
+        running
+            .chain(written.map(|id| id.ticket))
+            .map(Ticket::next)
+            .chain(self.window.end_of_done())
+            .max()
+    }
+
+    /// While it drains, what was not begun is started where something after it is done: that could
+    /// not be committed otherwise, and would be handled twice. But only below the first record
+    /// that will not be done, for the watermark cannot pass it.
+    pub(super) fn lower_fence(&mut self) {
+        let Some(fence) = self.fence.filter(|_| self.phase == Phase::Draining) else {
+            return;
+        };
+        let letters = &self.letters;
+        let stuck = self.routes.iter().filter_map(|route| {
+            let written = |ticket| {
+                letters.is_writing(LetterId {
+                    ticket,
+                    route: Some(route.id),
+                })
+            };
+            route.lanes.first_stuck(route.may_start(), written)
+        });
+        let unwritten = letters.of(false).map(|id| id.ticket);
+        self.fence = stuck.chain(unwritten).chain([fence]).min();
     }
 
     pub(super) fn lose(&mut self) {

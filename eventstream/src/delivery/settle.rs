@@ -69,6 +69,9 @@ impl<R: Clone> Partition<R> {
                 (next, _) => self.give_up(letter, Reason::Exhausted, attempts, next),
             },
         }
+        if result != Outcome::Handled {
+            self.lower_fence();
+        }
     }
 
     /// The lane waits, and with it all that comes after the record in it.
@@ -142,6 +145,7 @@ impl<R: Clone> Partition<R> {
             self.timers.push(Reverse((at, Timer::Letter(id))));
         } else {
             self.letters.forget(id);
+            self.fence = self.fence.map(|fence| fence.min(id.ticket));
             if self.at_most_once() && id.route.is_some() {
                 self.skip(id, letter.reason, letter.attempts);
             }

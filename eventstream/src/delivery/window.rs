@@ -124,6 +124,17 @@ impl<R> Window<R> {
         ticket == self.base
     }
 
+    /// After the last record of which a route has done its part.
+    pub(super) fn end_of_done(&self) -> Option<Ticket> {
+        let begun = |slot: &Slot<R>| match &slot.plan {
+            Plan::One(_) => slot.pending == 0,
+            Plan::Many(routes) => (slot.pending as usize) < routes.len(),
+            Plan::Unmatched | Plan::Undecodable => false,
+        };
+        let last = self.slots.iter().rposition(begun)?;
+        Some(self.base.plus(last).next())
+    }
+
     /// The ticket of the next record to arrive.
     pub(super) fn end(&self) -> Ticket {
         self.base.plus(self.slots.len())

@@ -1,8 +1,8 @@
 //! A member of a group as a process of its own, for tests that kill members.
 //!
 //! Arguments are `name=value`: `brokers`, `prefix`, `topic`, `group` and `log` are required;
-//! `instance`, `assignment`, `session_ms`, `commit` (`interval`, `each`, `async` or `before`) and
-//! `handler_ms` are not. Each handled event is noted in the log file before and after its handler,
+//! `instance`, `assignment`, `session_ms`, `ordering` (`key` or `partition`), `commit` (`interval`, `each`, `async` or `before`) and
+//! `handler_ms` are not, nor is `debug`, librdkafka's. What the library logs goes to standard error. Each handled event is noted in the log file before and after its handler,
 //! a line a time: `start` or `end`, nanoseconds of the wall clock, partition, offset, number, key.
 //! SIGTERM is a clean leave; its end is the line `left`.
 
@@ -15,7 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use eventstream::{
-    Assignment, BrokerConfig, Client, Context, Event, Ordering, StartOffset, Stream, Subscribe,
+    Assignment, BrokerConfig, Client, Context, Event, LogMode, Ordering, StartOffset, Stream,
+    Subscribe,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -73,7 +74,10 @@ impl Log {
 
 fn config(arguments: &Arguments) -> Result<BrokerConfig> {
     let assignment: Assignment = arguments.or("assignment", "eager").parse()?;
-    let config = BrokerConfig::new().assignment(assignment);
+    let mut config = BrokerConfig::new().assignment(assignment);
+    if let Some(debug) = arguments.0.get("debug") {
+        config = config.log_mode(LogMode::Debug).base_config("debug", debug);
+    }
     let config = match arguments.or("commit", "interval") {
         "each" => config.disable_auto_commit(true),
         "before" => config.commit_before_processing(true),
@@ -94,7 +98,11 @@ fn subscription(arguments: &Arguments, log: &Log) -> Result<Subscribe> {
         .group_instance_id(arguments.or("instance", ""))
         .async_commit_message(arguments.or("commit", "interval") == "async")
         .offset(StartOffset::Head)
-        .ordering(Ordering::PerKey(8))
+        .ordering(match arguments.or("ordering", "key") {
+            "key" => Ordering::PerKey(8),
+            "partition" => Ordering::PerPartition,
+            other => bail!("ordering={other}: unknown"),
+        })
         .callback(handler))
 }
 
@@ -148,6 +156,12 @@ async fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    let level = tracing_subscriber::filter::LevelFilter::DEBUG;
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

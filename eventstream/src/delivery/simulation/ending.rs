@@ -49,6 +49,9 @@ impl World<'_> {
     /// What is in flight ends, in any order; then the books are closed.
     pub(super) fn wind_down(mut self) -> Checked<usize> {
         for _ in 0..1_000 {
+            if self.running.is_empty() && self.writing.is_empty() {
+                self.settle()?;
+            }
             let lost = self.oracle.model.phase == Phase::Lost;
             let commits =
                 !lost && self.oracle.model.at_most_once() && !self.oracle.model.commits.is_empty();
@@ -61,6 +64,10 @@ impl World<'_> {
                 6 if !lost => self.answer_commit()?,
                 7 if self.chance.once_in(40) && self.oracle.model.phase == Phase::Draining => {
                     self.leave(0)?;
+                }
+                7 if self.chance.once_in(8) => {
+                    self.oracle.model.begun = 0;
+                    self.input(Input::StopCatchingUp)?;
                 }
                 7 => self.disturb()?,
                 _ => {}

@@ -10,7 +10,8 @@ pub(super) enum Invariant {
     StoresOnlyWhatIsDone,
     /// The watermark and the commits never go back.
     NeverGoesBack,
-    /// After a revoke, drain or loss nothing starts: no handler, no dead letter, no commit.
+    /// After a revoke, drain or loss nothing starts: no dead letter, no commit, and in a drain only
+    /// the handlers without which something that is done could not be committed.
     NothingStartsAfterRevoke,
     /// Inside a lane (partition or key) of a route, a record starts only when every earlier one is
     /// done, over all retries and dead letters.

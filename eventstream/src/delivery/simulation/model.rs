@@ -82,6 +82,8 @@ pub(super) struct Model<'a> {
     pub(super) routes: [RouteModel; ROUTES],
     pub(super) phase: Phase,
     pub(super) halted: bool,
+    /// While it drains: only entries before this one may start.
+    pub(super) begun: usize,
     pub(super) paused: bool,
     pub(super) now: u64,
     pub(super) confirmed: Option<i64>,
@@ -101,6 +103,7 @@ impl<'a> Model<'a> {
             routes: [RouteModel::default(); ROUTES],
             phase: Phase::Active,
             halted: false,
+            begun: 0,
             paused: false,
             now: 0,
             confirmed: None,
@@ -308,9 +311,38 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// While it drains: whether a later record was begun, so that this one must be done, and
+    /// nothing before it keeps the watermark back for good.
+    pub(super) fn may_catch_up(&self, at: usize) -> bool {
+        let stuck = |entry: &Entry| {
+            let routes = self.routes.iter().zip(&entry.states);
+            let mut states = entry.states.iter();
+            states.any(|state| {
+                matches!(
+                    state,
+                    State::Undone | State::TellStop(_) | State::TellRejoin
+                )
+            }) || routes
+                .filter(|(route, _)| route.paused || route.halted)
+                .any(|(_, state)| *state == State::Owed)
+        };
+        self.phase == Phase::Draining
+            && !self.at_most_once()
+            && at < self.begun
+            && !self.entries[..=at].iter().any(stuck)
+    }
+
     /// Revoke, drain or loss.
     pub(super) fn leave(&mut self, phase: Phase) {
         self.phase = phase;
+        let begun = |state: &State| {
+            matches!(
+                state,
+                State::Done | State::TellSkip(_) | State::Running | State::Writing(_)
+            )
+        };
+        let begun = |entry: &Entry| entry.states[..ROUTES].iter().any(begun);
+        self.begun = self.entries.iter().rposition(begun).map_or(0, |at| at + 1);
         self.commit_retry = None;
         if phase == Phase::Lost
             && self.at_most_once()

@@ -102,6 +102,7 @@ impl<'a> Oracle<'a> {
                     DrainedOnce,
                     "drained with work in flight"
                 );
+                self.caught_up()?;
                 self.model.phase = Phase::Drained;
                 Ok(())
             }
@@ -136,7 +137,7 @@ impl<'a> Oracle<'a> {
         let model = &mut self.model;
         let (lane, offset) = (model.lane(entry, n), model.offset(entry));
         ensure!(
-            model.phase == Phase::Active,
+            model.phase == Phase::Active || model.may_catch_up(entry),
             NothingStartsAfterRevoke,
             "offset {offset} ran in {:?}",
             model.phase

@@ -122,6 +122,22 @@ impl Oracle<'_> {
         Ok(())
     }
 
+    /// What keeps something that is done from being committed must have been started.
+    pub(super) fn caught_up(&self) -> Checked {
+        for (at, entry) in self.model.entries.iter().enumerate() {
+            for n in 0..ROUTES {
+                let owed = entry.states[n] == State::Owed && self.may_start(at, n);
+                ensure!(
+                    !owed,
+                    Progress,
+                    "drained, and offset {} is not caught up",
+                    self.model.offset(at)
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Whether nothing but the machine's own sloth keeps a record from starting.
     fn may_start(&self, at: usize, n: usize) -> bool {
         let model = &self.model;
@@ -131,7 +147,7 @@ impl Oracle<'_> {
             .iter()
             .filter(|entry| entry.states[n] == State::Running)
             .count();
-        if model.phase != Phase::Active
+        if !(model.phase == Phase::Active || model.may_catch_up(at))
             || model.halted
             || route.paused
             || route.halted

@@ -30,6 +30,54 @@ fn revoke_lets_running_handlers_finish_and_starts_nothing() {
     assert_eq!(actions(&mut m), [""; 0], "drained once");
 }
 
+/// Keys in parallel, one of them behind: records 0, 1 and 4 are of key 1, which runs 0.
+fn behind() -> Machine {
+    let mut m = machine(
+        CommitMode::Auto,
+        Ordering::PerKey(2),
+        Retry::forever().backoff(steady()),
+    );
+    for (offset, key) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 1)] {
+        feed(&mut m, offset, Some(key), Plan::One(A));
+    }
+    assert_eq!(
+        actions(&mut m),
+        ["run 0 route 0 attempt 1", "run 2 route 0 attempt 1"]
+    );
+    end(&mut m, 2, Outcome::Handled);
+    assert_eq!(actions(&mut m), ["run 3 route 0 attempt 1"]);
+    end(&mut m, 3, Outcome::Handled);
+    assert_eq!(actions(&mut m), [""; 0]);
+    m
+}
+
+#[test]
+fn revoke_starts_what_keeps_a_done_record_from_being_committed() {
+    let mut m = behind();
+    m.handle(Input::Revoke);
+    assert_eq!(actions(&mut m), [""; 0]);
+    end(&mut m, 0, Outcome::Handled);
+    assert_eq!(actions(&mut m), ["run 1 route 0 attempt 1"]);
+    end(&mut m, 1, Outcome::Handled);
+    assert_eq!(actions(&mut m), ["drained"], "4 has nothing done after it");
+    assert_eq!(m.watermark(), Some(4));
+}
+
+#[test]
+fn a_drain_catches_up_no_more_once_a_record_fails_or_the_time_is_over() {
+    let mut m = behind();
+    m.handle(Input::Revoke);
+    fail(&mut m, 0, 0);
+    assert_eq!(actions(&mut m), ["drained"]);
+    assert_eq!(m.watermark(), None);
+    let mut m = behind();
+    m.handle(Input::Revoke);
+    m.handle(Input::StopCatchingUp);
+    end(&mut m, 0, Outcome::Handled);
+    assert_eq!(actions(&mut m), ["drained"]);
+    assert_eq!(m.watermark(), Some(1));
+}
+
 #[test]
 fn revoke_with_nothing_in_flight_drains_at_once() {
     let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());

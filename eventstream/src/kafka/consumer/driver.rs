@@ -86,6 +86,7 @@ pub(super) struct Driver {
     meter: TopicMeter,
     origin: Instant,
     state: State,
+    catch_up_until: Option<Instant>,
     /// How long handlers that were cancelled may take to notice.
     grace: Duration,
 }
@@ -137,6 +138,7 @@ impl Driver {
             meter,
             origin: Instant::now(),
             state: State::Active,
+            catch_up_until: None,
             grace,
         };
         driver.attach(&table);
@@ -204,6 +206,10 @@ impl Driver {
             () = sleep_until(deadline), if deadline.is_some() => {
                 self.machine.handle(Input::Tick(self.now()));
             }
+            () = sleep_until(self.catch_up_until), if self.catch_up_until.is_some() => {
+                self.catch_up_until = None;
+                self.machine.handle(Input::StopCatchingUp);
+            }
         }
     }
 
@@ -219,8 +225,9 @@ impl Driver {
                 let now = self.now();
                 self.machine.handle(Input::Committed { up_to, ok, now });
             }
-            ToPartition::Revoke => {
+            ToPartition::Revoke { catch_up } => {
                 self.state = State::Draining;
+                self.catch_up_until = Some(Instant::now() + catch_up);
                 self.machine.handle(Input::Revoke);
             }
             ToPartition::Lost => self.lose(),
@@ -294,6 +301,10 @@ impl Driver {
         if moved || buffered == 0 {
             progress.last_failure = None;
         }
+        let watermark = self.machine.watermark();
+        progress
+            .blocked
+            .take_if(|(offset, _)| watermark > Some(*offset));
         progress.buffered = buffered;
         drop(progress);
         self.tell_tally();

@@ -174,6 +174,34 @@ impl ConsumerQueue {
     }
 }
 
+/// What a consumer's group knows of it.
+#[derive(Default)]
+pub(super) struct Membership {
+    /// The coordinator has given it an id.
+    pub(super) is_known: bool,
+    /// In the KIP-848 protocol above 0 once the group has taken it in.
+    pub(super) generation: i32,
+}
+
+/// Asks librdkafka, not the broker.
+pub(super) fn membership<C: ClientContext>(client: &Client<C>) -> Membership {
+    // SAFETY: the client is alive; the metadata is owned by this scope and destroyed once, after
+    // what it lends was read.
+    unsafe {
+        let metadata = sys::rd_kafka_consumer_group_metadata(client.native_ptr());
+        if metadata.is_null() {
+            return Membership::default();
+        }
+        let id = sys::rd_kafka_consumer_group_metadata_member_id(metadata);
+        let membership = Membership {
+            is_known: !text(id).is_empty(),
+            generation: sys::rd_kafka_consumer_group_metadata_generation_id(metadata),
+        };
+        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+        membership
+    }
+}
+
 /// # Safety
 ///
 /// `event` must be a live event of `client`.

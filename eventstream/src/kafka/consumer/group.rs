@@ -106,8 +106,13 @@ struct State {
 const STUCK: Duration = Duration::from_secs(60);
 
 impl Group {
-    /// A group that starts once its registrations have settled.
-    pub(super) fn start(env: GroupEnv) -> Result<Arc<Self>> {
+    /// A group that starts once its registrations have settled, and not before the `predecessor`
+    /// has ended: the static member of the same name, which would be fenced by this one in the
+    /// middle of its last commits.
+    pub(super) fn start(
+        env: GroupEnv,
+        predecessor: Option<CancellationToken>,
+    ) -> Result<Arc<Self>> {
         let (commands, inbox) = std::sync::mpsc::channel();
         let group = Arc::new(Self {
             env: Arc::new(env),
@@ -134,6 +139,9 @@ impl Group {
             .watch(move || watched.upgrade().map(|group| group.gauges()));
         let starting = Arc::clone(&group);
         group.env.runtime.spawn(async move {
+            if let Some(predecessor) = predecessor {
+                predecessor.cancelled().await;
+            }
             starting.settle().await;
             starting.spawn_poller(inbox);
         });
@@ -341,7 +349,10 @@ impl Group {
         }
         for shared in &state.assigned {
             let progress = shared.progress.lock();
-            health.problems.extend(progress.blocked.clone());
+            let blocked = progress.blocked.as_ref();
+            health
+                .problems
+                .extend(blocked.map(|(_, error)| error.clone()));
             let stuck = progress.since.elapsed();
             if progress.buffered > 0 && stuck > STUCK {
                 let mut error = Error::new(

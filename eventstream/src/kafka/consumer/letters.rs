@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::Instrument;
 
 use crate::delivery::{Failure, Reason};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::handler::Record;
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::receipt::{Delivery, EventId};
@@ -35,8 +35,14 @@ pub(super) fn word(reason: Reason) -> &'static str {
     }
 }
 
+/// Longer texts of errors are cut: the story of a failure must not be what makes it too large.
+const ERROR_BYTES: usize = 8 * 1024;
+/// And so short where the letter is still larger than its topic takes.
+const SHORT_ERROR_BYTES: usize = 128;
+
 /// Writes a dead letter: the original key, value, headers and timestamp, and why. Returns once the
-/// broker has acknowledged it.
+/// broker has acknowledged it. One that is too large is written with a shorter error; of the
+/// original nothing is ever left out.
 pub(super) async fn write(
     producer: &Producer,
     failure: &Failure<Arc<Record>>,
@@ -46,22 +52,47 @@ pub(super) async fn write(
     let topic = format!("{}{}", record.source.topic, cause.suffix);
     let reason = word(failure.reason);
     let span = trace::dead_letter(&cause.labels, record, &topic, reason, &cause.last);
-    let headers = headers(failure, cause);
-    let outgoing = Outgoing {
-        key: record.key(),
-        value: record.value(),
-        headers: &headers,
-        timestamp_ms: record.timestamp_ms,
-        ..Outgoing::default()
+    let write = async |error_bytes| {
+        let headers = headers(failure, cause, error_bytes);
+        let outgoing = Outgoing {
+            key: record.key(),
+            value: record.value(),
+            headers: &headers,
+            timestamp_ms: record.timestamp_ms,
+            ..Outgoing::default()
+        };
+        let id = EventId::Chosen("".into());
+        producer.publish(&topic, outgoing, id).await?.await
     };
-    let id = EventId::Chosen("".into());
-    let publish = async { producer.publish(&topic, outgoing, id).await?.await };
-    let result = publish.instrument(span.clone()).await;
+    let written = async {
+        match write(ERROR_BYTES).await {
+            Err(error)
+                if error.kind() == ErrorKind::TooLarge && cause.error.len() > SHORT_ERROR_BYTES =>
+            {
+                write(SHORT_ERROR_BYTES).await
+            }
+            result => result,
+        }
+    };
+    let result = written.instrument(span.clone()).await;
     trace::dead_lettered(&span, &result);
     result
 }
 
-fn headers(failure: &Failure<Arc<Record>>, cause: &Cause) -> Vec<(String, Option<Vec<u8>>)> {
+/// The beginning of a text, in whole characters.
+fn cut(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn headers(
+    failure: &Failure<Arc<Record>>,
+    cause: &Cause,
+    error_bytes: usize,
+) -> Vec<(String, Option<Vec<u8>>)> {
     let record = &failure.body;
     // A dead letter that failed again says why it failed now; the older story is its origin's.
     let mut headers: Vec<_> = record
@@ -74,7 +105,7 @@ fn headers(failure: &Failure<Arc<Record>>, cause: &Cause) -> Vec<(String, Option
         headers.push((format!("{PREFIX}{name}"), Some(value.into_bytes())));
     };
     add("reason", word(failure.reason).to_owned());
-    add("error", cause.error.clone());
+    add("error", cut(&cause.error, error_bytes).to_owned());
     add("attempts", failure.attempts.to_string());
     add("topic", record.source.topic.as_str().to_owned());
     add("partition", record.source.partition.to_string());
@@ -87,4 +118,16 @@ fn headers(failure: &Failure<Arc<Record>>, cause: &Cause) -> Vec<(String, Option
         add("event-name", event.name().to_owned());
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn cuts_between_characters() {
+        assert_eq!(cut("grün", 3), "gr");
+        assert_eq!(cut("grün", 4), "grü");
+        assert_eq!(cut("grün", 100), "grün");
+    }
 }

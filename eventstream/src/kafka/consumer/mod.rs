@@ -187,7 +187,11 @@ impl Consumers {
             group.env.drain_millis.fetch_max(drain, Atomic::Relaxed);
             return Ok(Arc::clone(group));
         }
-        let group = Group::start(GroupEnv {
+        let predecessor = groups
+            .get(&key)
+            .filter(|_| !options.group_instance_id.is_empty())
+            .map(|group| group.ended.clone());
+        let env = GroupEnv {
             prefix: Arc::clone(&self.prefix),
             meter: self.meter.group(&labels.group),
             labels: Arc::clone(labels),
@@ -211,7 +215,8 @@ impl Consumers {
             tasks: TaskTracker::new(),
             assignments: AtomicU64::new(0),
             _keep_alive: self.embedded.clone(),
-        })?;
+        };
+        let group = Group::start(env, predecessor)?;
         groups.insert(key, Arc::clone(&group));
         Ok(group)
     }
@@ -386,8 +391,14 @@ impl RegisteredRoutes {
                 self.registration.working.wait().await;
             }
         };
-        // The polling thread keeps the deadline itself; what is beyond it is leaving the group.
-        let done = tokio::time::timeout(deadline + LEAVE, done).await.is_ok();
+        // The last one leaves the group: the polling thread keeps the deadline itself, and what is
+        // beyond it is leaving. Where others go on, there is nothing but the deadline.
+        let within = if self.group.is_over() {
+            deadline + LEAVE
+        } else {
+            deadline
+        };
+        let done = tokio::time::timeout(within, done).await.is_ok();
         self.registration.ended.cancel();
         done && !(self.group.is_over() && self.group.was_cut_short())
     }
@@ -433,4 +444,4 @@ impl RegisteredRoutes {
 }
 
 /// What leaving a group and destroying its consumer may take beyond the handlers' deadline.
-const LEAVE: Duration = Duration::from_secs(5);
+const LEAVE: Duration = Duration::from_secs(10);

@@ -7,6 +7,7 @@
 
 mod assigned;
 mod commits;
+mod leaving;
 mod reading;
 mod rebalance;
 
@@ -77,8 +78,12 @@ pub(super) struct Poller {
     next_commit: Instant,
     incarnation: u16,
     rejoin_at: Option<Instant>,
+    /// The group has given this consumer its partitions, and has not begun to agree anew.
+    joined: bool,
     stop: Option<Instant>,
     fatal: Option<Error>,
+    /// Health tells of a refusal; records that come disprove it.
+    refused: bool,
     commits_wanted: HashMap<u64, i64>,
     repeats: Repeats,
 }
@@ -159,8 +164,10 @@ impl Poller {
             next_commit: Instant::now() + group.env.auto_commit_interval,
             incarnation: 0,
             rejoin_at: None,
+            joined: false,
             stop: None,
             fatal: None,
+            refused: false,
             commits_wanted: HashMap::new(),
             repeats: Repeats::default(),
         })
@@ -191,7 +198,8 @@ impl Poller {
             }
             let now = Instant::now();
             if now >= self.next_commit {
-                self.commit_watermarks(KafkaCommit::Async);
+                // What was refused is told, and tried again at the next interval.
+                let _ = self.commit_watermarks(KafkaCommit::Async);
                 self.next_commit = now + self.group.env.auto_commit_interval;
             }
             if self.rejoin_at.is_some_and(|at| now >= at) {
@@ -257,13 +265,15 @@ impl Poller {
         }
     }
 
-    fn tell_error(&self, error: Error) {
+    fn tell_error(&mut self, error: Error) {
         tracing::debug!(group = &*self.group.env.wire_group, %error, "consumer error");
         self.group.tell_all(&error);
         if matches!(
             error.kind(),
             ErrorKind::UnknownTopic | ErrorKind::Unauthorized | ErrorKind::Authentication
         ) {
+            // A topic that is missing stays so, though others flow: its assignment clears it.
+            self.refused = error.kind() != ErrorKind::UnknownTopic;
             self.group.set_problem(Some(error));
         }
     }
@@ -347,20 +357,6 @@ impl Poller {
             Ok(()) => self.subscribed = topics,
             Err(error) => self.fatal = Some(from_kafka("subscribe", error)),
         }
-    }
-
-    /// Leaves the group and destroys the consumer, on this thread.
-    fn end(self) -> Receiver<ToPoller> {
-        self.handle.queue.lock().take();
-        let Self {
-            commands,
-            consumer,
-            queue,
-            ..
-        } = self;
-        drop(queue);
-        drop(consumer);
-        commands
     }
 }
 

@@ -62,8 +62,11 @@ pub(super) enum ToPartition {
         up_to: i64,
         ok: bool,
     },
-    /// Taken away, or the consumer stops: finish what runs, then say so.
-    Revoke,
+    /// Taken away, or the consumer stops: finish what runs and, for this long, start what keeps
+    /// something that is done from being committed; then say so.
+    Revoke {
+        catch_up: Duration,
+    },
     /// Taken away already, or the time to finish is over.
     Lost,
 }
@@ -91,8 +94,8 @@ pub(super) struct Progress {
     pub(super) buffered: usize,
     /// The last failure of the record that holds the partition back.
     pub(super) last_failure: Option<Error>,
-    /// A dead letter that cannot be written.
-    pub(super) blocked: Option<Error>,
+    /// The offset of a dead letter that cannot be written, and why.
+    pub(super) blocked: Option<(i64, Error)>,
 }
 
 impl Shared {

@@ -46,7 +46,11 @@ impl Driver {
             Ok(delivery) => {
                 self.tally.dead_letters[reason(letters::word(failure.reason))] += 1;
                 self.tell_dead_letter(&failure, delivery);
-                self.shared.progress.lock().blocked = None;
+                let mut progress = self.shared.progress.lock();
+                progress
+                    .blocked
+                    .take_if(|(offset, _)| *offset == failure.offset);
+                drop(progress);
                 self.forget_error(failure.ticket, failure.route);
                 self.watch_flood(failure.route);
             }
@@ -56,14 +60,22 @@ impl Driver {
                     error.kind(),
                     format!(
                         "dead letter of {}/{} offset {}: it cannot be written, so the offset does \
-                         not move; tried again with backoff",
-                        self.shared.source.topic, self.shared.source.partition, failure.offset
+                         not move; tried again with backoff{}",
+                        self.shared.source.topic,
+                        self.shared.source.partition,
+                        failure.offset,
+                        if error.kind() == ErrorKind::TooLarge {
+                            "; it is larger than `message_max_bytes` or the max.message.bytes of \
+                             its topic"
+                        } else {
+                            ""
+                        }
                     ),
                 )
                 .with_source(error);
                 tracing::warn!(%error, "dead letter failed");
                 self.tell(failure.route, &error);
-                self.shared.progress.lock().blocked = Some(error);
+                self.shared.progress.lock().blocked = Some((failure.offset, error));
             }
         }
         let now = self.now();

@@ -34,7 +34,7 @@ impl Poller {
             .iter()
             .filter_map(|a| Some((a.name.clone(), *wanted.get(&a.number)?)))
             .collect();
-        let ok = self.commit(&offsets, mode);
+        let ok = self.commit(&offsets, mode).is_ok();
         for assigned in &mut self.assigned {
             if let Some(up_to) = wanted.get(&assigned.number) {
                 if ok && mode as i32 == KafkaCommit::Sync as i32 {
@@ -52,7 +52,10 @@ impl Poller {
     /// handled twice.
     pub(super) fn commit_finally(&mut self, deadline: Instant) {
         let mut again_until = None;
-        while !self.commit_watermarks(KafkaCommit::Sync) {
+        while let Err(code) = self.commit_watermarks(KafkaCommit::Sync) {
+            if is_hopeless(code) {
+                return;
+            }
             // From the first refusal, which may have taken long.
             let until = *again_until.get_or_insert_with(|| Instant::now() + LAST_COMMIT);
             if Instant::now() >= deadline.min(until) {
@@ -62,8 +65,8 @@ impl Poller {
         }
     }
 
-    /// Commits every watermark that has moved; `false` when that was refused.
-    pub(super) fn commit_watermarks(&mut self, mode: KafkaCommit) -> bool {
+    /// Commits every watermark that has moved.
+    pub(super) fn commit_watermarks(&mut self, mode: KafkaCommit) -> Result<(), Code> {
         let offsets: Vec<_> = self
             .assigned
             .iter()
@@ -73,16 +76,16 @@ impl Poller {
             })
             .collect();
         if offsets.is_empty() {
-            return true;
+            return Ok(());
         }
-        let ok = self.commit(&offsets, mode);
-        if ok && mode as i32 == KafkaCommit::Sync as i32 {
+        self.commit(&offsets, mode)?;
+        if mode as i32 == KafkaCommit::Sync as i32 {
             self.confirm(&offsets);
         }
-        ok
+        Ok(())
     }
 
-    pub(super) fn commit(&mut self, offsets: &[(TopicPartition, i64)], mode: KafkaCommit) -> bool {
+    fn commit(&mut self, offsets: &[(TopicPartition, i64)], mode: KafkaCommit) -> Result<(), Code> {
         let list = assignment::list(offsets.iter().map(|(p, o)| (p, Offset::Offset(*o))));
         let outcome = match mode {
             KafkaCommit::Async => self.queue.commit(self.consumer.client(), &list),
@@ -92,7 +95,7 @@ impl Poller {
                 .map(|()| self.count_commit())
                 .map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Unknown)),
         };
-        outcome.map_err(|code| self.commit_failed(code)).is_ok()
+        outcome.inspect_err(|code| self.commit_failed(*code))
     }
 
     fn count_commit(&self) {
@@ -123,7 +126,7 @@ impl Poller {
         self.confirm(&confirmed);
     }
 
-    pub(super) fn confirm(&mut self, offsets: &[(TopicPartition, i64)]) {
+    fn confirm(&mut self, offsets: &[(TopicPartition, i64)]) {
         for (name, offset) in offsets {
             if let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) {
                 assigned.confirm(*offset);
@@ -132,7 +135,7 @@ impl Poller {
     }
 
     /// A commit that a rebalance has overtaken is nobody's loss: the next owner reads again.
-    pub(super) fn commit_failed(&self, code: Code) {
+    fn commit_failed(&self, code: Code) {
         let passing = matches!(
             code,
             Code::IllegalGeneration
@@ -149,6 +152,47 @@ impl Poller {
             tracing::warn!(group = &*self.group.env.wire_group, %error, "commit failed, tried again");
             self.group.env.meter.commit_failed();
             self.group.tell_all(&error);
+        }
+    }
+}
+
+/// Whether the group has another owner for the partitions, or never lets this member commit:
+/// another attempt would meet the same.
+fn is_hopeless(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownMemberId
+            | Code::FencedInstanceId
+            | Code::FencedMemberEpoch
+            | Code::UnreleasedInstanceId
+            | Code::GroupAuthorizationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::InvalidGroupId
+            | Code::AssignmentLost
+            | Code::Fatal
+            | Code::Fenced
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_rebalance_passes_by_is_committed_again() {
+        for code in [
+            Code::RebalanceInProgress,
+            Code::IllegalGeneration,
+            Code::StaleMemberEpoch,
+            Code::RequestTimedOut,
+            Code::CoordinatorLoadInProgress,
+            Code::NotCoordinator,
+            Code::OperationTimedOut,
+        ] {
+            assert!(!is_hopeless(code), "{code:?}");
+        }
+        for code in [Code::UnknownMemberId, Code::FencedInstanceId, Code::Fatal] {
+            assert!(is_hopeless(code), "{code:?}");
         }
     }
 }

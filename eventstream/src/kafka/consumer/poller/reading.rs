@@ -78,6 +78,9 @@ impl Poller {
             records += handed.0;
             bytes += handed.1;
         }
+        if records > 0 && std::mem::take(&mut self.refused) {
+            self.group.set_problem(None);
+        }
         let counters = &self.group.env.counters;
         counters.records.fetch_add(records as u64, Atomic::Relaxed);
         counters.bytes.fetch_add(bytes as u64, Atomic::Relaxed);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
-use rdkafka::topic_partition_list::Offset;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -21,20 +21,19 @@ use crate::kafka::error::from_kafka;
 
 /// Batches that wait in a partition's inbox; beside them its machine has its own marks.
 const INBOX: usize = 8;
+/// How long a drain starts handlers so that what was done after them can be committed. The whole
+/// group waits for a drain, so this is no more than what makes the normal case come out even.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 impl Poller {
     pub(super) fn assign(&mut self, partitions: &[TopicPartition]) {
         let env = &self.group.env;
         let starts = assignment::starts(&self.consumer, &mut self.known, partitions, env.start);
         let list = assignment::list(starts.iter().map(|s| (&s.partition, s.offset)));
-        let assigned = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(&list),
-        };
-        if let Err(error) = assigned {
-            self.fatal = Some(from_kafka("take the assigned partitions", error));
+        if !self.accept(&list) {
             return;
         }
+        let env = &self.group.env;
         tracing::info!(
             group = &*env.wire_group,
             partitions = partitions.len(),
@@ -53,6 +52,36 @@ impl Poller {
                 .map(|a| Arc::clone(&a.shared))
                 .collect(),
         );
+    }
+
+    /// Answers an assignment; `false` when librdkafka refuses the answer.
+    pub(super) fn accept(&mut self, list: &TopicPartitionList) -> bool {
+        let assigned = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(list),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(list),
+        };
+        self.joined = true;
+        if let Err(error) = assigned {
+            self.fatal = Some(from_kafka("take the assigned partitions", error));
+            return false;
+        }
+        true
+    }
+
+    /// Answers a revocation. The eager protocol joins anew after it.
+    pub(super) fn give_up(&mut self, names: &[TopicPartition]) {
+        let unassigned = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(
+                &assignment::list(names.iter().map(|name| (name, Offset::Invalid))),
+            ),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => {
+                self.joined = false;
+                self.consumer.unassign()
+            }
+        };
+        if let Err(error) = unassigned {
+            self.fatal = Some(from_kafka("give up the revoked partitions", error));
+        }
     }
 
     pub(super) fn start_partition(&mut self, start: assignment::Start) {
@@ -143,14 +172,9 @@ impl Poller {
         }
         self.assigned.retain(|a| !names.contains(&a.name));
         self.last = 0;
-        let unassigned = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(
-                &assignment::list(names.iter().map(|name| (name, Offset::Invalid))),
-            ),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.unassign(),
-        };
-        if let Err(error) = unassigned {
-            self.fatal = Some(from_kafka("give up the revoked partitions", error));
+        self.give_up(&names);
+        if lost {
+            self.joined = false;
         }
         self.group.set_assigned(
             self.assigned
@@ -164,7 +188,8 @@ impl Poller {
     /// lost to this member, and read again by the next.
     pub(super) fn drain(&mut self, names: &[TopicPartition], timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        self.tell(names, || ToPartition::Revoke);
+        let catch_up = CATCH_UP.min(timeout / 2);
+        self.tell(names, || ToPartition::Revoke { catch_up });
         self.await_ended(names, deadline);
         self.commit_finally(deadline);
         let late: Vec<_> = self

@@ -1,0 +1,110 @@
+//! The end of a consumer: it leaves its group, at whatever moment of the group's agreeing.
+
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::topic_partition_list::Offset;
+
+use super::Poller;
+use crate::kafka::consumer::assignment;
+use crate::kafka::consumer::events::{self, Event};
+use crate::kafka::consumer::words::ToPoller;
+
+/// How long a member that is about to leave waits until it has joined, within what is left of the
+/// stop's deadline.
+const JOIN_MIN: Duration = Duration::from_secs(3);
+const JOIN_MAX: Duration = Duration::from_secs(10);
+/// After so long without a word of the coordinator it knows nothing of this member, or is not there.
+const KNOWN: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_millis(50);
+
+impl Poller {
+    /// Leaves the group and destroys the consumer, on this thread.
+    pub(super) fn end(mut self) -> Receiver<ToPoller> {
+        if self.stop.is_some() {
+            self.join_first();
+            self.leave_empty_handed();
+        }
+        self.handle.queue.lock().take();
+        let Self {
+            commands,
+            consumer,
+            queue,
+            ..
+        } = self;
+        drop(queue);
+        drop(consumer);
+        commands
+    }
+
+    /// Waits until the group has taken this member in. librdkafka drops the answer to a request to
+    /// join once it closes: the coordinator has a member then that never comes, and the group
+    /// waits for it until its session times out. A request to leave does not help: with the first
+    /// answer still missing there is no member id to leave with, and later it waits at the broker
+    /// behind the one to join, on the same connection, but not longer than five seconds.
+    fn join_first(&mut self) {
+        // Static members do not leave.
+        if self.subscribed.is_empty() || !self.group.env.wire_instance.is_empty() {
+            return;
+        }
+        let start = Instant::now();
+        let until = self.stop.unwrap_or(start);
+        let until = until.clamp(start + JOIN_MIN, start + JOIN_MAX);
+        while !self.has_joined() && self.fatal.is_none() && Instant::now() < until {
+            let is_known = events::membership(self.consumer.client()).is_known;
+            if !is_known && start.elapsed() > KNOWN {
+                return;
+            }
+            // What is asked of librdkafka may be logged, by way of this queue: it is read faster.
+            let step = Instant::now() + STEP;
+            while !self.joined && self.fatal.is_none() && Instant::now() < step {
+                self.answer_one(step.saturating_duration_since(Instant::now()));
+            }
+        }
+    }
+
+    /// Closing a cooperative member that has no partitions, librdkafka forgets to leave the group,
+    /// which then waits for its session to time out. Unsubscribing it leaves; closing waits for that.
+    fn leave_empty_handed(&self) {
+        let strategy = "partition.assignment.strategy";
+        let strategy = self.group.env.configs.consumer.get(strategy);
+        let empty = self.consumer.assignment().is_ok_and(|a| a.count() == 0);
+        if strategy == Some("cooperative-sticky") && empty {
+            self.consumer.unsubscribe();
+        }
+    }
+
+    fn has_joined(&self) -> bool {
+        let protocol = self.group.env.configs.consumer.get("group.protocol");
+        self.joined
+            || (protocol == Some("consumer")
+                && events::membership(self.consumer.client()).generation > 0)
+    }
+
+    /// Answers a rebalance that comes; no partition gets a task any more.
+    fn answer_one(&mut self, wait: Duration) {
+        let (mut given, mut taken, mut fatal) = (None, None, false);
+        self.queue
+            .poll(self.consumer.client(), wait, &mut |event| match event {
+                Event::Assign(partitions) => given = Some(partitions),
+                Event::Revoke(partitions) => taken = Some(partitions),
+                Event::Error { fatal: true, .. } => fatal = true,
+                _ => {}
+            });
+        if fatal {
+            self.fatal = Some(crate::error::Error::new(
+                crate::error::ErrorKind::Fatal,
+                "leave the group: the consumer is lost",
+            ));
+        }
+        if let Some(partitions) = given {
+            let partitions = partitions.iter().map(|p| (p, Offset::Invalid));
+            let list = assignment::list(partitions);
+            self.accept(&list);
+        }
+        if let Some(partitions) = taken {
+            self.give_up(&partitions);
+        }
+    }
+}
