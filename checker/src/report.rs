@@ -158,7 +158,7 @@ impl Report {
                 handled.push(row(&name(&format!("dead letters, {reason}")), *count));
             }
         }
-        vec![("publishing", published), ("handling", handled)]
+        vec![("Publishing", published), ("Handling", handled)]
     }
 }
 

@@ -256,7 +256,7 @@ impl Drawing<'_> {
 
     /// Who came and who went.
     fn changes(&mut self) {
-        self.y += 4.0;
+        self.y += 9.0;
         for joined in [true, false] {
             self.row(if joined { "joined" } else { "left or killed" });
             for change in self
