@@ -60,12 +60,19 @@ pub(crate) struct RunArgs {
     /// Only faults of these kinds; `none` for none. Default: all, or those that miss the protection
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
-    /// Where brokers keep their data and the history is written; a folder in memory is fastest
-    #[arg(long, default_value = "/dev/shm")]
-    scratch: PathBuf,
+    /// Where brokers keep their data and the history is written, 2 KB for each event; a folder in memory, such as
+    /// /dev/shm, is fastest. Default: the temporary folder
+    #[arg(long)]
+    scratch: Option<PathBuf>,
     /// Keep the history; otherwise it is removed after a run without anomaly
     #[arg(long)]
     keep: bool,
+}
+
+impl RunArgs {
+    fn scratch(&self) -> PathBuf {
+        self.scratch.clone().unwrap_or_else(std::env::temp_dir)
+    }
 }
 
 pub(crate) fn run(args: RunArgs) -> Result<()> {
@@ -75,7 +82,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     }
     let kinds = kinds(&words)?;
     let directory = args
-        .scratch
+        .scratch()
         .join(format!("eventstream-torture-{}", std::process::id()));
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     println!("history in {}", directory.display());
@@ -117,7 +124,7 @@ fn start(args: &RunArgs, directory: &Path) -> Result<World> {
         .nodes(3)
         .proxied()
         .auto_create_topics(false)
-        .data_under(&args.scratch)
+        .data_under(args.scratch())
         // Leaders come back to nodes that come back, as they do in the field; only sooner.
         .property("leader.imbalance.check.interval.seconds", "15")
         .property("leader.imbalance.per.broker.percentage", "0")
