@@ -124,3 +124,10 @@ fn event_name(id: Option<u64>) -> String {
         None => "a record that is no event".to_owned(),
     }
 }
+
+fn key_name(key: Option<u64>) -> String {
+    match key {
+        Some(key) => format!("key {key}"),
+        None => "no key".to_owned(),
+    }
+}

@@ -15,6 +15,7 @@ mod judge;
 mod log;
 mod merge;
 mod names;
+mod page;
 mod ranges;
 mod recovery;
 mod report;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use eventstream_checker::{Report, SETTLE, check};
 
@@ -18,6 +18,9 @@ struct Arguments {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Write a page that shows the run.
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     /// How long after its end a fault explains a record handled twice.
     #[arg(long, value_name = "SECONDS", default_value_t = SETTLE.as_secs())]
     settle: u64,
@@ -37,6 +40,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Report> {
     let report = check(&arguments.directory, Duration::from_secs(arguments.settle))?;
+    if let Some(page) = &arguments.page {
+        std::fs::write(page, report.page())
+            .with_context(|| format!("writing {}", page.display()))?;
+    }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::anomaly::{Anomaly, Findings};
 use crate::judge::{GroupCounts, Handlers, Outcomes, Verdict};
+use crate::page::{Shown, render};
 use crate::recovery::{FaultSummary, FlowSummary, summarise};
 use crate::world::World;
 
@@ -40,6 +41,8 @@ pub struct Report {
     pub faults: Vec<FaultSummary>,
     /// The anomalies.
     pub anomalies: Findings,
+    #[serde(skip)]
+    shown: Shown,
 }
 
 impl Report {
@@ -64,7 +67,16 @@ impl Report {
             groups: verdict.groups,
             faults: summarise(&verdict.recovery.effects),
             anomalies: verdict.findings,
+            shown: Shown {
+                timeline: verdict.timeline,
+                faults: world.faults.clone(),
+            },
         }
+    }
+
+    /// A page that shows the run: one HTML file that needs nothing else.
+    pub fn page(&self) -> String {
+        render(self, &self.shown)
     }
 
     /// An anomaly in one line.
@@ -146,7 +158,7 @@ impl Report {
                 handled.push(row(&name(&format!("dead letters, {reason}")), *count));
             }
         }
-        vec![("publishing", published), ("handling", handled)]
+        vec![("Publishing", published), ("Handling", handled)]
     }
 }
 

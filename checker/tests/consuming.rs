@@ -178,14 +178,14 @@ fn a_member_may_go_back_after_a_rebalance() {
 #[test]
 fn a_told_assignment_has_no_excuse() {
     let mut story = story(3, Order::Partition);
-    story.assigned("m");
+    story.assigned("m", 0);
     all(&mut story, "m", 1..=2);
     start(&mut story, "m", 3, 1);
     finish(&mut story, "m", 3, Outcome::Error);
     story.joined("n", "g", Order::Partition);
     let mut again = story.clone();
-    again.revoked("m");
-    again.assigned("m");
+    again.revoked("m", 0);
+    again.assigned("m", 0);
     for story in [&mut story, &mut again] {
         start(story, "m", 3, 1);
         finish(story, "m", 3, Outcome::Ok);

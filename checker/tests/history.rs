@@ -72,6 +72,19 @@ fn a_line_is_short_and_readable() {
 }
 
 #[test]
+fn the_readme_shows_each_line() {
+    let readme = include_str!("../README.md");
+    let lines = readme.lines().filter(|line| line.starts_with("{\"at\""));
+    let mut kinds = std::collections::HashSet::new();
+    for line in lines {
+        let entry: Entry<'_> = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&entry).unwrap(), line);
+        kinds.insert(std::mem::discriminant(&entry.event));
+    }
+    assert_eq!(kinds.len(), 19);
+}
+
+#[test]
 fn tolerates_a_line_cut_short() {
     let directory = directory("tolerates_a_line_cut_short");
     let mut file = std::fs::File::create(directory.join("p.ndjson")).unwrap();

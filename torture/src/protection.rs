@@ -25,6 +25,22 @@ impl Protection {
         }
     }
 
+    /// The faults under which it is missed, where the command line names none.
+    pub(crate) fn faults(self) -> &'static [&'static str] {
+        match self {
+            Self::Idempotence => &[
+                "broker-killed",
+                "connections-cut",
+                "connections-refused",
+                "half-open",
+            ],
+            Self::CommitAfterHandler => &["member-killed", "handlers-slow"],
+            // Stops in good order, which excuse nothing.
+            Self::Drain => &["member-stopped", "handlers-slow"],
+            Self::DeadLetterAck => &["dead-letters-refused"],
+        }
+    }
+
     /// The fault of the library that takes its place; `None` where an option does.
     pub(crate) fn sabotage(self) -> Option<&'static str> {
         match self {

@@ -8,6 +8,7 @@ use harness::workspace;
 
 use crate::setup;
 use crate::step::{Steps, cargo};
+use crate::torture;
 
 /// The packages whose tests `--quick` runs. The harness has nothing to test without Kafka.
 const QUICK_PACKAGES: [&str; 2] = ["eventstream", "cli"];
@@ -73,6 +74,11 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         // Cargo does not run these together with named targets.
         let mut examples = cargo(&["test", "--release", "--doc", "--package", "eventstream"]);
         steps.command("examples in the documentation", &mut examples)?;
+    }
+    if !quick {
+        steps.command("build of the torture run", &mut torture::build(false))?;
+        let run = ["--minutes", "2", "--seed", "1"].map(str::to_owned);
+        steps.command("two minutes of faults", &mut torture::command(&run))?;
     }
     // Before the tests, so that the last lines of all are cargo's own account of them.
     println!("{}; now the tests", steps.summary());

@@ -15,8 +15,7 @@ pub(super) struct Assignment {
     /// Whether the history tells where it begins and ends.
     pub(super) told: bool,
     pub(super) begun: u64,
-    /// The lowest undone offset when it began. What is done above it may be handled again: nothing
-    /// above it could have been committed.
+    /// What is done from here on may be handled again: it may not have been committed before.
     pub(super) base: i64,
     /// When a handler last started.
     pub(super) last: u64,
@@ -26,6 +25,14 @@ pub(super) struct Assignment {
     holes: Ranges,
     /// The last offset of each key that started.
     keys: HashMap<u64, i64>,
+}
+
+/// What is kept of an assignment for a handler that it started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Term {
+    pub(super) told: bool,
+    pub(super) begun: u64,
+    pub(super) base: i64,
 }
 
 /// How a first attempt goes back in its assignment.
@@ -60,6 +67,14 @@ impl Assignment {
             span: None,
             holes: Ranges::default(),
             keys: HashMap::new(),
+        }
+    }
+
+    pub(super) fn term(&self) -> Term {
+        Term {
+            told: self.told,
+            begun: self.begun,
+            base: self.base,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::assignment::Hole;
+use super::assignment::{Hole, Term};
 use super::located;
 use super::view::View;
 use crate::anomaly::{Anomaly, Class, Findings};
@@ -13,6 +13,9 @@ use crate::history::{Assigned, Handled, Left, Outcome, Revoked};
 use crate::log::Slot;
 use crate::timeline::Timeline;
 use crate::world::World;
+
+/// How many records before it are looked at for one that held a record back.
+const LOOK_BACK: i64 = 100_000;
 
 /// What handlers did.
 #[derive(Debug, Default, Serialize)]
@@ -71,8 +74,7 @@ pub(super) struct Running {
     pub(super) at: u64,
     pub(super) lane: Option<u64>,
     /// Of the assignment that it started in.
-    pub(super) begun: u64,
-    pub(super) base: i64,
+    pub(super) term: Term,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -272,12 +274,14 @@ impl<'w> Consuming<'w> {
         }
         self.counts.duplicates += 1;
         let done_at = u64::from(before.done_at);
-        if world.losses.within(world.begin + done_at * 1_000_000, at) {
+        // Once a commit was seen, only a member that does not know yet that it is out handles it again.
+        let committed = offset < running.term.base && !world.losses.within(at, at);
+        if !committed && world.losses.within(world.begin + done_at * 1_000_000, at) {
             self.counts.duplicates_after_faults += 1;
-        } else if offset >= running.base
-            && done_at <= u64::from(millis(running.begun - world.begin))
-        {
+        } else if self.held_back(view, offset, running.term, before.done_at) {
             self.counts.duplicates_held_back += 1;
+            let view = &mut self.views[view];
+            view.held_back = view.held_back.max(view.high);
         } else {
             let id = slot.and_then(Slot::id).unwrap_or_default();
             let start = Start {
@@ -293,6 +297,22 @@ impl<'w> Consuming<'w> {
                 format!("already handled {before:.3} s after the begin, and no fault since")
             });
         }
+    }
+
+    /// Whether a record, last done at `done_at`, may come again because one before it was not done.
+    fn held_back(&self, view: usize, offset: i64, term: Term, done_at: u32) -> bool {
+        let Term { told, begun, base } = term;
+        let before = done_at <= millis(begun - self.world.begin);
+        let view = &self.views[view];
+        let log = self.world.log(view.place);
+        before
+            && if told {
+                offset >= base
+            } else {
+                let low = offset.saturating_sub(LOOK_BACK).max(log.base());
+                offset >= base
+                    && (base <= view.held_back || view.holds_back(log, low, offset, done_at))
+            }
     }
 
     /// Reports an anomaly of a start.
@@ -321,6 +341,7 @@ impl<'w> Consuming<'w> {
     }
 }
 
-fn millis(nanos: u64) -> u32 {
+/// A time since the begin of the history, as cells have it.
+pub(super) fn millis(nanos: u64) -> u32 {
     u32::try_from(nanos / 1_000_000).unwrap_or(u32::MAX)
 }

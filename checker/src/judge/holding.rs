@@ -1,7 +1,7 @@
 //! Assignments begin and end.
 
 use super::assignment::Assignment;
-use super::consuming::{Consuming, Skipped};
+use super::consuming::{Consuming, Skipped, millis};
 use super::view::View;
 use crate::history::Order;
 
@@ -22,7 +22,10 @@ impl Consuming<'_> {
     pub(super) fn open(&mut self, at: u64, view: usize, member: u32, told: bool) -> usize {
         let log = self.world.log(self.views[view].place);
         let view = &mut self.views[view];
-        let base = view.watermark(log);
+        let base = view.base(log, None);
+        if view.holds_back(log, base, view.high, u32::MAX) {
+            view.held_back = view.high;
+        }
         view.assignments
             .push(Assignment::new(member, told, at, base));
         view.assignments.len() - 1
@@ -41,6 +44,13 @@ impl Consuming<'_> {
         let (ended, open) = all.into_iter().partition::<Vec<_>, _>(|open| ends(open));
         view.assignments = open;
         for assignment in &ended {
+            let in_order = assignment.told && !self.world.losses.within(assignment.begun, at);
+            let since = in_order.then(|| millis(assignment.begun - self.world.begin));
+            view.base(log, since);
+            // It may have begun before, and have started others.
+            let group = &self.world.groups[view.group as usize];
+            let begun = assignment.begun;
+            let unsure = !assignment.told && group.rebalances.within(begun, begun);
             for hole in assignment.holes() {
                 let Some(slot) = log.get(hole.offset) else {
                     continue;
@@ -50,7 +60,7 @@ impl Consuming<'_> {
                 }
                 let hole = match (order, slot.key()) {
                     (Order::Partition, _) => Some(hole),
-                    (Order::Key, Some(key)) => assignment.hole_of_key(hole.offset, key),
+                    (Order::Key, Some(key)) if !unsure => assignment.hole_of_key(hole.offset, key),
                     _ => None,
                 };
                 let member = assignment.member;

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::assignment::{Back, Term};
 use super::consuming::{Consuming, InLane, Running, Start};
-use super::event_name;
+use super::{event_name, key_name};
 use crate::anomaly::{Anomaly, Class, Findings};
 use crate::history::{Handle, Order};
 
@@ -44,11 +44,11 @@ impl Consuming<'_> {
         };
         if slot.id() != Some(id) || slot.key() != key {
             let there = event_name(slot.id());
-            let key = slot.key();
+            let keys = [key, slot.key()].map(key_name);
             self.report(found, Class::InconsistentOffset, start, || {
                 format!(
-                    "handled with key {:?}, and the log has {there} with key {key:?}",
-                    handle.key
+                    "handled with {}, and the log has {there} with {}",
+                    keys[0], keys[1]
                 )
             });
         }

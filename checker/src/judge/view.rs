@@ -28,10 +28,14 @@ pub(super) struct View {
     pub(super) cells: Vec<Cell>,
     /// The assignments that have not ended.
     pub(super) assignments: Vec<Assignment>,
-    /// Every record below is done.
-    done_to: usize,
+    /// Where the base is in `cells`.
+    base: usize,
     /// The highest committed offset.
     pub(super) committed: Option<i64>,
+    /// The highest offset that a handler started.
+    pub(super) high: i64,
+    /// Up to here records came again, or may come, because one before them was not done.
+    pub(super) held_back: i64,
 }
 
 impl View {
@@ -41,8 +45,10 @@ impl View {
             place,
             cells: vec![Cell::default(); log.len()],
             assignments: Vec::new(),
-            done_to: 0,
+            base: 0,
             committed: None,
+            high: -1,
+            held_back: -1,
         }
     }
 
@@ -57,13 +63,33 @@ impl View {
         log.get(offset).is_some() && cell.is_some_and(|cell| !cell.is_done())
     }
 
-    /// The lowest offset that is not done.
-    pub(super) fn watermark(&mut self, log: &Log) -> i64 {
-        let mut offset = log.base() + i64::try_from(self.done_to).expect("an offset");
-        while offset < log.end() && !self.is_undone(log, offset) {
+    /// The offset from which records may come again: what is below has been committed, as far as the
+    /// history tells.
+    ///
+    /// With `since`, in milliseconds since the begin of the history, everything done later counts as
+    /// committed, too: an assignment that began then has ended in good order. What was done before it
+    /// does not count: it may have been held back then, and come again since.
+    pub(super) fn base(&mut self, log: &Log, since: Option<u32>) -> i64 {
+        let mut offset = log.base() + i64::try_from(self.base).expect("an offset");
+        while let Some(cell) = self.cells.get(self.base) {
+            let committed = self.committed.is_some_and(|committed| committed > offset);
+            let done = cell.done > 0 && since.is_some_and(|since| cell.done_at > since);
+            if !committed && !done && log.get(offset).is_some() {
+                break;
+            }
             offset += 1;
-            self.done_to += 1;
+            self.base += 1;
         }
         offset
+    }
+
+    /// Whether a record from `base` to before `offset` is not done, or was done again since `since`,
+    /// in milliseconds since the begin of the history.
+    pub(super) fn holds_back(&self, log: &Log, base: i64, offset: i64, since: u32) -> bool {
+        (base..offset).any(|before| {
+            let cell = log.index(before).and_then(|index| self.cells.get(index));
+            let later = |cell: &Cell| cell.done == 0 || cell.done_at >= since;
+            log.get(before).is_some() && cell.is_some_and(later)
+        })
     }
 }

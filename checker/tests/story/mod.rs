@@ -142,8 +142,8 @@ impl Story {
         self.ended(member);
     }
 
-    pub(crate) fn assigned(&mut self, member: &str) {
-        let (topic, partition) = (TOPIC, 0);
+    pub(crate) fn assigned(&mut self, member: &str, partition: i32) {
+        let topic = TOPIC;
         self.say(
             member,
             Event::Assigned(Assigned {
@@ -154,8 +154,8 @@ impl Story {
         );
     }
 
-    pub(crate) fn revoked(&mut self, member: &str) {
-        let (topic, partition, lost) = (TOPIC, 0, false);
+    pub(crate) fn revoked(&mut self, member: &str, partition: i32) {
+        let (topic, lost) = (TOPIC, false);
         self.say(
             member,
             Event::Revoked(Revoked {

@@ -50,4 +50,5 @@ pub(crate) use config::{CommitMode, PartitionConfig, RouteOptions};
 pub(crate) use events::{Action, Failure, Input, Outcome, Plan, Reason, RouteId, Ticket};
 pub(crate) use flood::{FloodGuard, FloodOptions};
 pub(crate) use partition::Partition;
+pub(crate) use sabotage::{Sabotage, chosen as chosen_sabotage};
 pub(crate) use time::Time;

@@ -1,7 +1,9 @@
 /// Faults built into the machine on purpose. Only a test can switch one on; the test shows that
 /// the simulation finds it, and so that the simulation would find the like.
+///
+/// The torture run can switch some on as well, in a library compiled with [`BUILT_FOR_IT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sabotage {
+pub(crate) enum Sabotage {
     /// The watermark covers a record as soon as it starts.
     StoreBeforeDone,
     /// The watermark follows the record that finished last, whatever is still open below.
@@ -36,4 +38,23 @@ pub(super) enum Sabotage {
     RunBeforeCommit,
     /// A record that was passed over is not told.
     SkipSilently,
+    /// Handlers of a partition that is taken away are not waited for. The poller's, not the machine's.
+    RevokeWithoutDrain,
+}
+
+/// Whether the crate was compiled with `EVENTSTREAM_BUILD_SABOTAGE` set, as `cargo xtask torture
+/// --without` does. In every other build this is a constant `false`, and so is each question.
+pub(crate) const BUILT_FOR_IT: bool = option_env!("EVENTSTREAM_BUILD_SABOTAGE").is_some();
+
+/// The fault that the environment names, in a build for it.
+pub(crate) fn chosen() -> Option<Sabotage> {
+    if !BUILT_FOR_IT {
+        return None;
+    }
+    match std::env::var("EVENTSTREAM_SABOTAGE").ok()?.as_str() {
+        "store-before-done" => Some(Sabotage::StoreBeforeDone),
+        "pass-over-failed-dead-letter" => Some(Sabotage::PassOverFailedDeadLetter),
+        "revoke-without-drain" => Some(Sabotage::RevokeWithoutDrain),
+        _ => None,
+    }
 }

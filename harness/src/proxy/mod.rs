@@ -4,6 +4,8 @@
 //! up holds up exactly what it carries.
 
 mod link;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -14,6 +14,8 @@ pub(super) enum Act {
 }
 
 const SLOW: Duration = Duration::from_millis(20);
+/// Long enough that a rebalance comes in between.
+const VERY_SLOW: Duration = Duration::from_millis(500);
 
 /// The act for an attempt at an event. In a group that dead-letters some events fail all their attempts.
 pub(super) fn act(id: u64, attempt: u32, dead_letters: bool, moods: &Moods) -> Act {
@@ -27,11 +29,11 @@ pub(super) fn act(id: u64, attempt: u32, dead_letters: bool, moods: &Moods) -> A
             _ => {}
         }
     }
-    let draw = (hash >> 32) % 100;
-    match draw {
-        0..4 if moods.has(Mood::Failing) && attempt < 3 => Act::Fail,
-        4..6 if moods.has(Mood::Panicking) && attempt == 1 => Act::Panic,
-        6..12 if moods.has(Mood::Slow) => Act::SucceedAfter(SLOW),
+    match (hash >> 32) % 10_000 {
+        0..400 if moods.has(Mood::Failing) && attempt < 3 => Act::Fail,
+        400..600 if moods.has(Mood::Panicking) && attempt == 1 => Act::Panic,
+        600..900 if moods.has(Mood::Slow) => Act::SucceedAfter(SLOW),
+        900..906 if moods.has(Mood::Slow) => Act::SucceedAfter(VERY_SLOW),
         _ => Act::Succeed,
     }
 }

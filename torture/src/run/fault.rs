@@ -182,7 +182,7 @@ impl Ongoing<'_> {
         };
         let topic = on_broker(TOPICS[random.usize(..TOPICS.len())].name);
         let admin = self.world.kafka.admin()?;
-        let partition = random.i32(..admin.partitions(&topic)?);
+        let partition = random.i32(0..admin.partitions(&topic)?);
         let leader = admin.leader(&topic, partition)?;
         let mut replicas = admin.replicas(&topic, partition)?;
         replicas.retain(|node| Some(*node) != leader);

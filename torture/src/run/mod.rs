@@ -25,7 +25,7 @@ use self::children::{Members, Starter, end};
 use self::fault::Kind;
 use self::observer::Observer;
 use self::status::Status;
-use self::storm::Tally;
+use self::storm::{Plan, Tally};
 use self::world::World;
 use crate::control::Moods;
 use crate::layout::{GROUPS, REPLICAS, TOPICS, dead_letters_of, on_broker};
@@ -48,35 +48,54 @@ pub(crate) struct RunArgs {
     /// Events a second
     #[arg(long, default_value_t = 12_000)]
     rate: u32,
+    /// Each fault alone, then calm until events flow again: compares the recovery with bare librdkafka's
+    #[arg(long)]
+    one_by_one: bool,
+    /// Let the events of one publisher time out after 8 s, under faults that take longer
+    #[arg(long)]
+    impatient: bool,
     /// Switch a protection off; the checker must then find something
     #[arg(long)]
     without: Option<Protection>,
-    /// Only faults of these kinds; `none` for none
+    /// Only faults of these kinds; `none` for none. Default: all, or those that miss the protection
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
-    /// Where brokers keep their data and the history is written; a folder in memory is fastest
-    #[arg(long, default_value = "/dev/shm")]
-    scratch: PathBuf,
+    /// Where brokers keep their data and the history is written, 2 KB for each event; a folder in memory, such as
+    /// /dev/shm, is fastest. Default: the temporary folder
+    #[arg(long)]
+    scratch: Option<PathBuf>,
     /// Keep the history; otherwise it is removed after a run without anomaly
     #[arg(long)]
     keep: bool,
 }
 
+impl RunArgs {
+    fn scratch(&self) -> PathBuf {
+        self.scratch.clone().unwrap_or_else(std::env::temp_dir)
+    }
+}
+
 pub(crate) fn run(args: RunArgs) -> Result<()> {
-    let kinds = kinds(&args.faults)?;
+    let mut words = args.faults.clone();
+    if let (true, Some(off)) = (words.is_empty(), args.without) {
+        words.extend(off.faults().iter().map(|word| (*word).to_owned()));
+    }
+    let kinds = kinds(&words)?;
     let directory = args
-        .scratch
+        .scratch()
         .join(format!("eventstream-torture-{}", std::process::id()));
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     println!("history in {}", directory.display());
     let started = Instant::now();
     let world = start(&args, &directory)?;
     let tally = Tally::default();
-    let report = torment(&args, &kinds, &world, &tally)?;
+    let report = torment(&args, kinds, &world, &tally)?;
     println!("{report}");
     println!("faults: {:?}", tally.counts());
     drop(world);
-    println!("{}", recovery::table(&directory)?);
+    if args.one_by_one {
+        println!("{}", recovery::table(&directory)?);
+    }
     println!("run of {:.0} s", started.elapsed().as_secs_f64());
     judge(&args, &directory)
 }
@@ -105,7 +124,7 @@ fn start(args: &RunArgs, directory: &Path) -> Result<World> {
         .nodes(3)
         .proxied()
         .auto_create_topics(false)
-        .data_under(&args.scratch)
+        .data_under(args.scratch())
         // Leaders come back to nodes that come back, as they do in the field; only sooner.
         .property("leader.imbalance.check.interval.seconds", "15")
         .property("leader.imbalance.per.broker.percentage", "0")
@@ -146,21 +165,26 @@ fn start(args: &RunArgs, directory: &Path) -> Result<World> {
 }
 
 /// Load and faults, then peace until everything has come to its end; says how it went.
-fn torment(args: &RunArgs, kinds: &[Kind], world: &World, tally: &Tally) -> Result<String> {
+fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Result<String> {
     wait_for_members(world)?;
     let bootstrap = world.kafka.bootstrap();
     let observer = Observer::start(&bootstrap, Writer::create(&world.directory, "observer")?)?;
     let lanes = lane::Kind::ALL.map(|kind| (kind, world.members.starter().lane(kind)));
     let mut publishers = start_publishers(args, world)?;
     let began = Instant::now();
-    let until = began + Duration::from_secs_f64(args.minutes * 60.0);
+    let plan = Plan {
+        seed: args.seed,
+        kinds,
+        until: began + Duration::from_secs_f64(args.minutes * 60.0),
+        one_by_one: args.one_by_one,
+    };
     let ended = AtomicBool::new(false);
     let status = Status::new(world, &observer, tally, began);
     let raged = thread::scope(|scope| {
         scope.spawn(|| status.show_until(&ended));
-        let raged = storm::rage(world, args.seed, kinds, until, tally);
-        if kinds.is_empty() {
-            thread::sleep(until.saturating_duration_since(Instant::now()));
+        let raged = storm::rage(world, &plan, tally);
+        if plan.kinds.is_empty() {
+            thread::sleep(plan.until.saturating_duration_since(Instant::now()));
         }
         ended.store(true, Ordering::Relaxed);
         raged
@@ -220,8 +244,7 @@ fn wait_for_members(world: &World) -> Result<()> {
 }
 
 fn start_publishers(args: &RunArgs, world: &World) -> Result<Vec<(String, Guarded)>> {
-    // The second has little patience, so that some events time out under a fault.
-    let timeouts = [60, 8];
+    let timeouts = [60, if args.impatient { 8 } else { 60 }];
     let mut publishers = Vec::new();
     for (number, timeout) in timeouts.into_iter().enumerate() {
         let mut more = vec![
@@ -239,7 +262,7 @@ fn start_publishers(args: &RunArgs, world: &World) -> Result<Vec<(String, Guarde
     Ok(publishers)
 }
 
-/// Has the history judged; an anomaly is an error, and the history is kept.
+/// Has the history judged; an anomaly is an error, also where a protection is off, and the history is then kept.
 fn judge(args: &RunArgs, directory: &Path) -> Result<()> {
     let report = checker::check(directory, checker::SETTLE)?;
     println!("{report}");

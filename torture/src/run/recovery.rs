@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use checker::history::{Event, FileReader, Phase};
 
-use crate::roles::lane::{Kind, arrivals_path};
+use crate::roles::lane::{Kind, PARTITIONS, arrivals_path};
 
 const MILLI: u64 = 1_000_000;
+/// Bytes of arrivals that cover some seconds.
+const LAST: u64 = 64 * 1024;
 /// Longer after a fault's end nothing is blamed on it.
-const HORIZON: u64 = 40_000 * MILLI;
+const HORIZON: u64 = 90_000 * MILLI;
 /// Faults of members and handlers do not reach the probes.
 const REACH_PROBES: [&str; 8] = [
     "broker-killed",
@@ -27,6 +32,31 @@ const REACH_PROBES: [&str; 8] = [
 
 /// When events of each partition arrived, in nanoseconds.
 type Arrivals = BTreeMap<i32, Vec<u64>>;
+
+/// Waits until every partition has brought something to both probes, at most as long as anything is blamed on a fault.
+pub(super) fn wait_for_flow(history: &Path) -> Result<()> {
+    let from = now();
+    while now() < from + HORIZON {
+        let mut flows = true;
+        for probe in Kind::ALL {
+            let arrivals = last_arrivals(&arrivals_path(history, probe))?;
+            let fresh = arrivals.values().filter(|times| times.last() > Some(&from));
+            flows &= i32::try_from(fresh.count())? == PARTITIONS;
+        }
+        if flows {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
 
 struct Span {
     kind: String,
@@ -128,16 +158,35 @@ fn faults(path: &Path) -> Result<Vec<Span>> {
 
 fn arrivals(path: &Path) -> Result<Arrivals> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(parse(&text))
+}
+
+/// Those of the last seconds; a line that is cut in two is none.
+fn last_arrivals(path: &Path) -> Result<Arrivals> {
+    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LAST)))?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let whole = if length > LAST {
+        text.split_once('\n')
+    } else {
+        None
+    };
+    Ok(parse(whole.map_or(&text, |(_, whole)| whole)))
+}
+
+fn parse(text: &str) -> Arrivals {
     let mut arrivals = Arrivals::new();
     for line in text.lines() {
-        // A probe that was killed leaves half a line.
+        // The last line may be half written.
         if let Some((at, partition)) = line.split_once(' ')
             && let (Ok(at), Ok(partition)) = (at.parse(), partition.parse())
         {
             arrivals.entry(partition).or_default().push(at);
         }
     }
-    Ok(arrivals)
+    arrivals
 }
 
 #[cfg(test)]

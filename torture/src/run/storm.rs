@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::fault::{self, Came, Kind};
+use super::recovery;
 use super::world::World;
 
 /// At most so many hold at once.
 const AT_ONCE: usize = 4;
+/// A fault that takes longer is no longer waited for.
+const ALONE: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// How many faults of each kind there were.
@@ -64,15 +67,19 @@ impl Deck {
     }
 }
 
+/// What is to happen.
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) kinds: Vec<Kind>,
+    pub(super) until: Instant,
+    /// Each fault alone, and the next one only when both probes see events again.
+    pub(super) one_by_one: bool,
+}
+
 /// Lets faults happen until the time is over or something goes wrong that was not drawn, and mends all of them.
-pub(super) fn rage(
-    world: &World,
-    seed: u64,
-    kinds: &[Kind],
-    until: Instant,
-    tally: &Tally,
-) -> Result<()> {
-    let mut deck = Deck::new(seed, kinds);
+pub(super) fn rage(world: &World, plan: &Plan, tally: &Tally) -> Result<()> {
+    let until = plan.until;
+    let mut deck = Deck::new(plan.seed, &plan.kinds);
     let failure = Mutex::new(None);
     let fail = |error| {
         let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +91,7 @@ pub(super) fn rage(
             let Some(kind) = deck.next() else { return };
             // Each fault has chances of its own, so that how long another takes changes nothing.
             let mut random = deck.random.fork();
-            let (alone, calm) = (random.u8(0..100) < 60, random.u64(500..=2_000));
+            let (alone, calm) = (random.u8(0..100) < 50, random.u64(500..=2_000));
             let fail = &fail;
             ongoing.push(
                 scope.spawn(move || match fault::happen(world, kind, &mut random) {
@@ -96,7 +103,7 @@ pub(super) fn rage(
             let begun = Instant::now();
             loop {
                 ongoing.retain(|thread| !thread.is_finished());
-                let most = if alone && begun.elapsed() < Duration::from_secs(12) {
+                let most = if plan.one_by_one || (alone && begun.elapsed() < ALONE) {
                     0
                 } else {
                     AT_ONCE - 1
@@ -110,6 +117,11 @@ pub(super) fn rage(
                 thread::sleep(LOOK);
             }
             thread::sleep(Duration::from_millis(calm));
+            if plan.one_by_one
+                && let Err(error) = recovery::wait_for_flow(&world.directory)
+            {
+                fail(error);
+            }
         }
     });
     world.proxy.calm();

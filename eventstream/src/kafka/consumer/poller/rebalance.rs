@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Poller;
 use super::assigned::{Assigned, Batch};
-use crate::delivery::PartitionConfig;
+use crate::delivery::{self, PartitionConfig, Sabotage};
 use crate::handler::Source;
 use crate::kafka::consumer::assignment;
 use crate::kafka::consumer::driver::{Driver, DriverOptions};
@@ -190,7 +190,9 @@ impl Poller {
         let deadline = Instant::now() + timeout;
         let catch_up = CATCH_UP.min(timeout / 2);
         self.tell(names, || ToPartition::Revoke { catch_up });
-        self.await_ended(names, deadline);
+        if delivery::chosen_sabotage() != Some(Sabotage::RevokeWithoutDrain) {
+            self.await_ended(names, deadline);
+        }
         self.commit_finally(deadline);
         let late: Vec<_> = self
             .assigned
