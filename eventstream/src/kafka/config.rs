@@ -26,6 +26,11 @@ impl ClientConfigs {
         let settings = config.settings(brokers);
         let level = level(config.log_mode);
         let mut consumer = client_config(settings.consumer, level)?;
+        if consumer.get("group.protocol") == Some("consumer") && consumer.get("debug").is_none() {
+            // That the brokers do not know this protocol stands nowhere but here.
+            consumer.set("debug", "cgrp");
+            consumer.set_log_level(RDKafkaLogLevel::Debug);
+        }
         if embedded {
             for (key, value) in EMBEDDED {
                 // The KIP-848 protocol has its timeouts at the broker: then they are not set here.

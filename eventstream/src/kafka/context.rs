@@ -21,6 +21,9 @@ const SURE: Duration = Duration::from_secs(10);
 /// is told this often.
 const REPEAT: Duration = Duration::from_secs(30);
 
+/// librdkafka's words when a group's coordinator is too old for the protocol; it asks for ever.
+const NO_KIP_848: &str = "ConsumerGroupHeartbeatRequest not supported by broker";
+
 /// What every librdkafka client of one [`Client`](crate::Client) shares: where its log goes, and
 /// what it last heard of the brokers.
 #[derive(Debug)]
@@ -100,6 +103,11 @@ impl Reporter {
                 let verdict = diagnose(split(reason).1, &self.facts, None).0;
                 (verdict == Verdict::Suspect && !self.was_accepted())
                     .then(|| self.hear(Code::BrokerTransportFailure, reason))
+            }
+            "COORD" | "COORDINATOR" | "CGRPCOORD" | "CGRPQUERY" if message.contains(NO_KIP_848) => {
+                let text = "kafka: these brokers do not know the group protocol of KIP-848 (Apache Kafka 4.0 \
+                            and later): set `assignment` to eager or cooperative-sticky";
+                Some(Error::new(ErrorKind::Unsupported, text))
             }
             _ => None,
         }
@@ -378,6 +386,15 @@ mod tests {
         assert!(line(RDKafkaLogLevel::Error, "FAIL", HUNG_UP).is_none());
         assert!(line(RDKafkaLogLevel::Info, "FAIL", AWAY).is_none());
         assert!(line(RDKafkaLogLevel::Info, "OTHER", HUNG_UP).is_none());
+    }
+
+    #[test]
+    fn a_group_protocol_that_the_brokers_do_not_know_is_told() {
+        let message = format!("[thrd:main]: a:1/1: Group \"g\": querying: {NO_KIP_848}");
+        let told = reporter().log(RDKafkaLogLevel::Debug, "CGRPQUERY", &message);
+        let told = told.expect("an error");
+        assert_eq!(told.kind(), ErrorKind::Unsupported);
+        assert!(told.to_string().contains("assignment"), "{told}");
     }
 
     #[test]

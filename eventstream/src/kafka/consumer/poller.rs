@@ -270,7 +270,10 @@ impl Poller {
         self.group.tell_all(&error);
         if matches!(
             error.kind(),
-            ErrorKind::UnknownTopic | ErrorKind::Unauthorized | ErrorKind::Authentication
+            ErrorKind::UnknownTopic
+                | ErrorKind::Unauthorized
+                | ErrorKind::Authentication
+                | ErrorKind::Unsupported
         ) {
             // A topic that is missing stays so, though others flow: its assignment clears it.
             self.refused = error.kind() != ErrorKind::UnknownTopic;
