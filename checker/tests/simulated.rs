@@ -81,8 +81,11 @@ proptest! {
             prop_assert!(group.handled + group.dead_lettered >= group.records, "{}", report);
         }
         // The same without the assignments; then a rebalance explains a repetition for a while.
+        // What was held back over several rebalances in a row may look like a duplicate (README).
         let report = simulate(seed, false).judge(1_000_000);
-        prop_assert_eq!(report.anomalies.total(), 0, "{}", report);
+        let again = count(&report, Class::DuplicateHandled);
+        prop_assert!(again <= 3, "{}", report);
+        prop_assert_eq!(report.anomalies.total(), again, "{}", report);
         // A page can be made of any run.
         prop_assert!(report.page().ends_with("</html>\n"));
     }

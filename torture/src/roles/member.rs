@@ -52,6 +52,8 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
     let plan = layout::group(&args.group).context("no such group")?;
     let common = args.common;
     be_quiet_about_wanted_panics();
+    // Before the history begins: who sees that may stop the process in order.
+    let mut terminated = signal(SignalKind::terminate())?;
     let member = Arc::new(Member {
         history: Writer::create(&common.history, &common.name)?,
         moods: Moods::follow(&common.history),
@@ -65,7 +67,6 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
         .brokers(common.brokers())
         .config(config(plan))
         .build()?;
-    let mut terminated = signal(SignalKind::terminate())?;
     member.note(history::Event::Joined(history::Joined {
         member: &member.name,
         group: plan.name,

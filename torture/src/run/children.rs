@@ -7,10 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use harness::{Guarded, Signal};
+use harness::{Guarded, Signal, eventually};
 
 use crate::layout::GROUPS;
 use crate::roles::{lane, member};
+
+/// A process that starts on a machine with much else to do.
+const UP: Duration = Duration::from_secs(60);
 
 /// Starts processes of this program.
 #[derive(Debug)]
@@ -52,6 +55,14 @@ impl Starter {
         }
         arguments.extend_from_slice(more);
         Guarded::spawn(Path::new("env"), &arguments, None, Stdio::null(), log)
+    }
+
+    /// Waits until a process has begun its history, which it does once it can be stopped in order.
+    fn wait_until_up(&self, name: &str) -> Result<()> {
+        let path = self.history.join(format!("{name}.ndjson"));
+        eventually(&format!("{name} to start"), UP, || {
+            Ok(path.exists().then_some(()))
+        })
     }
 
     pub(super) fn publisher(&self, number: usize, more: &[String]) -> Result<Guarded> {
@@ -153,9 +164,11 @@ impl Members {
 
     /// Ends the process with SIGTERM and waits for it.
     pub(super) fn stop(&self, taken: Taken) -> Result<()> {
+        let name = self.name(taken);
+        self.starter.wait_until_up(&name)?;
         let process = self.places()[taken.0].process.take();
         match process {
-            Some(process) => end(process, &self.name(taken)),
+            Some(process) => end(process, &name),
             None => Ok(()),
         }
     }
@@ -194,8 +207,9 @@ impl Members {
         let mut running = Vec::new();
         for place in self.places().iter_mut() {
             if let Some(mut process) = place.process.take() {
-                process.signal(Signal::TERM)?;
                 let name = member_name(place.group, place.slot, place.incarnation);
+                self.starter.wait_until_up(&name)?;
+                process.signal(Signal::TERM)?;
                 running.push((process, name));
             }
         }

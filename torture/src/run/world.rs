@@ -18,7 +18,7 @@ use crate::layout::{dead_letters_of, on_broker};
 use crate::roles::lane;
 
 const CALL: Duration = Duration::from_secs(5);
-const MEND: Duration = Duration::from_secs(60);
+const MEND: Duration = Duration::from_secs(120);
 
 /// The cluster, its proxy, the members, and where it is written down what befalls them.
 pub(super) struct World {
