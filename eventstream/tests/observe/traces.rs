@@ -92,9 +92,11 @@ fn client(broker: &EmbeddedBroker, name: &str) -> Client {
     builder.name(name).prefix("p").build().unwrap()
 }
 
-/// What a handler found beside its event.
+/// What a handler found beside its event: the envelope's `spanContext`, and the header.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(String, Option<String>)>>>);
+struct Seen(Arc<Mutex<Vec<Found>>>);
+
+type Found = (String, Option<String>);
 
 impl Seen {
     fn see(&self, context: &Context, event: &Event) {
