@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use eventstream::Metrics;
 use prometheus::Registry;
 use prometheus::core::Collector as _;
-use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::proto::{LabelPair, MetricFamily, MetricType};
 
 use crate::metrics::busy;
 use crate::scrape::PREFIX;
@@ -94,7 +94,7 @@ async fn every_metric_is_described() {
         };
         let labels = family.get_metric()[0].get_label().iter();
         let labels: Vec<_> = labels
-            .map(|l| l.name())
+            .map(LabelPair::name)
             .filter(|name| *name != "client")
             .collect();
         let name = family.name().strip_prefix(PREFIX).unwrap();

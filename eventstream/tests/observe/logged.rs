@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 
 use eventstream::{BrokerConfig, Client, EmbeddedBroker, Publish, Receipt, Stream};
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::traces::exporter;
 
-/// Keeps the errors that are logged.
+/// Keeps the errors that are logged, and panics at the end of a delivery of the topic `panics`.
 pub(crate) struct Logged;
+
+/// The span that publishes to the topic `panics`, then the one that delivers.
+static PANICS: Mutex<Option<Id>> = Mutex::new(None);
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -25,6 +29,26 @@ impl Visit for Line {
 }
 
 impl<S: Subscriber> Layer<S> for Logged {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+        let mut line = Line(String::new());
+        attributes.record(&mut line);
+        let mut panics = PANICS.lock().unwrap();
+        let delivers = panics.is_some() && attributes.parent() == panics.as_ref();
+        if delivers || line.0.contains("destination.name=panics ") {
+            *panics = Some(id.clone());
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        let mut line = Line(String::new());
+        values.record(&mut line);
+        let is_it = PANICS.lock().unwrap().as_ref() == Some(id);
+        assert!(
+            !(is_it && line.0.contains("kafka.offset")),
+            "a layer that panics"
+        );
+    }
+
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if *event.metadata().level() == Level::ERROR {
             let mut line = Line(String::new());
@@ -113,4 +137,25 @@ async fn a_failure_that_is_told_is_not_logged() {
     for topic in ["awaited", "reported", "called-back"] {
         assert_eq!(lines(topic), [""; 0], "{topic}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_that_panics_does_not_take_the_outcome_with_it() {
+    exporter();
+    let broker = EmbeddedBroker::start().unwrap();
+    let builder = Client::builder(Stream::Embedded).embedded(&broker);
+    let client = builder.build().unwrap();
+    let first = client.publish_sync(Publish::new("panics", "e"));
+    let first = tokio::time::timeout(Duration::from_secs(20), first).await;
+    first.expect("an outcome").unwrap();
+    client
+        .publish_sync(Publish::new("goes-on", "e"))
+        .await
+        .unwrap();
+    client.shutdown(Duration::from_secs(20)).await;
+    let lines = LINES.lock().unwrap();
+    let told = lines
+        .iter()
+        .any(|line| line.contains("ending a span panicked"));
+    assert!(told, "nothing panicked");
 }

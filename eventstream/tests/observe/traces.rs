@@ -13,7 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::logged::Logged;
 
@@ -92,9 +92,11 @@ fn client(broker: &EmbeddedBroker, name: &str) -> Client {
     builder.name(name).prefix("p").build().unwrap()
 }
 
-/// What a handler found beside its event.
+/// What a handler found beside its event: the envelope's `spanContext`, and the header.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(String, Option<String>)>>>);
+struct Seen(Arc<Mutex<Vec<Found>>>);
+
+type Found = (String, Option<String>);
 
 impl Seen {
     fn see(&self, context: &Context, event: &Event) {
@@ -373,10 +375,9 @@ async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded() {
 #[tokio::test]
 async fn the_callers_trace_travels_where_our_spans_are_off() {
     let provider = SdkTracerProvider::builder().build();
-    let layer = tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer("test"))
-        .with_filter(LevelFilter::INFO);
-    let _scope = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO);
+    let _scope = tracing::subscriber::set_default(subscriber.with(layer));
     let broker = EmbeddedBroker::start().unwrap();
     let client = client(&broker, "quiet");
     let request = tracing::info_span!("request");

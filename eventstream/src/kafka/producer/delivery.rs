@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tracing::Span;
 
 use super::Inner;
 use super::admission::Left;
@@ -258,14 +259,14 @@ impl Inner {
             let bytes = report.size();
             self.counters.stored(bytes);
             meter.stored(topic.key(), || topic.name(), report.partition, bytes);
-            if let Some(span) = self.traces.take(&report.slot) {
-                trace::stored(&span, report.partition, report.offset);
-            }
             report.slot.complete(Ok(Stored {
                 partition: report.partition,
                 offset: report.offset,
                 timestamp_ms: report.timestamp_ms,
             }));
+            self.end_span(&report.slot, |span| {
+                trace::stored(span, report.partition, report.offset);
+            });
             return;
         };
         let prefix = &*self.options.prefix;
@@ -288,9 +289,7 @@ impl Inner {
         }
         self.counters.failed();
         self.options.meter.failed(error.kind());
-        if let Some(span) = self.traces.take(slot) {
-            trace::fail(&span, &error);
-        }
+        self.end_span(slot, |span| trace::fail(span, &error));
         let undelivered = Undelivered::new(
             topic,
             key.map(<[u8]>::to_vec),
@@ -315,6 +314,23 @@ impl Inner {
             );
         }
         slot.complete(Err(error));
+    }
+
+    /// Ends the span of an event, where it has one. A subscriber that panics, as it does for a span
+    /// that another one knows, must not take the outcome with it.
+    fn end_span(&self, slot: &SlotRef, tell: impl FnOnce(&Span)) {
+        if let Some(span) = self.traces.take(slot) {
+            let told = catch_unwind(AssertUnwindSafe(move || {
+                tell(&span);
+                drop(span);
+            }));
+            if told.is_err() {
+                tracing::error!(
+                    client = &*self.options.name,
+                    "ending a span panicked: a subscriber is at fault"
+                );
+            }
+        }
     }
 
     fn untold(&self, topic: &str, value: &[u8], error: Error) -> Untold {
