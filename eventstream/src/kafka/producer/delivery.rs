@@ -119,6 +119,7 @@ enum Ended {
 fn serve(inner: &Inner, instance: &Instance) -> Ended {
     let mut left = Left::default();
     let mut meter = inner.options.meter.stored();
+    let mut next_purge = Instant::now();
     loop {
         inner.serve_once(instance, inner.wait(instance), &mut left, &mut meter);
         inner.expire();
@@ -126,8 +127,12 @@ fn serve(inner: &Inner, instance: &Instance) -> Ended {
         if instance.native.fatal_error().is_some() {
             return Ended::Lost;
         }
-        if inner.is_purging() && instance.native.outstanding() > 0 {
+        // Not for each event served: with librdkafka's debug log a purge adds more lines to the queue
+        // than one, and the reports behind them would never be reached.
+        let now = Instant::now();
+        if inner.is_purging() && now >= next_purge && instance.native.outstanding() > 0 {
             instance.native.purge();
+            next_purge = now + PURGING;
         }
         if inner.is_finished() && instance.native.outstanding() == 0 {
             return Ended::Stopped;
