@@ -72,7 +72,9 @@ options! {
 
         /// How long an event may take from its acceptance to its acknowledgement, with all retries;
         /// then its receipt and the error callback say so. 1 ms or more, above `linger`. Default:
-        /// 60 s, which outlasts the election of a new leader and the restart of a broker.
+        /// 60 s, which outlasts the election of a new leader and the restart of a broker. Events that
+        /// are being sent while another one exceeds it may be stored twice, for librdkafka then
+        /// begins a new series; keep it above `write_timeout`.
         publish_timeout(Duration): Duration = Duration::from_secs(60);
 
         /// How often an event is sent again after a failure: `3`, or `None` for as often as

@@ -652,9 +652,12 @@ impl Poller {
     fn drain(&mut self, names: &[TopicPartition], timeout: Duration) {
         let deadline = Instant::now() + timeout;
         self.tell(names, || ToPartition::Revoke);
-        if delivery::chosen_sabotage() != Some(Sabotage::RevokeWithoutDrain) {
-            self.await_ended(names, deadline);
+        if delivery::chosen_sabotage() == Some(Sabotage::RevokeWithoutDrain) {
+            self.commit_finally(deadline);
+            self.lose(names);
+            return;
         }
+        self.await_ended(names, deadline);
         self.commit_finally(deadline);
         let late: Vec<_> = self
             .assigned
