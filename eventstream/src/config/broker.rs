@@ -76,6 +76,8 @@ options! {
         /// this client away and none ever answered it: at once where they say so, after 10 s where
         /// they hang up as a port of another protocol does. 1 ms or more, above `linger`. Default:
         /// 60 s, which outlasts the election of a new leader and the restart of a broker.
+        /// Events that are being sent while another one exceeds it may be stored twice, for librdkafka
+        /// then begins a new series; keep it above `write_timeout`.
         publish_timeout(Duration): Duration = Duration::from_secs(60);
 
         /// How often an event is sent again after a failure: `3`, or `None` for as often as

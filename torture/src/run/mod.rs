@@ -60,7 +60,7 @@ pub(crate) struct RunArgs {
     /// Only faults of these kinds; `none` for none. Default: all, or those that miss the protection
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
-    /// Where brokers keep their data and the history is written, 2 KB for each event; a folder in memory, such as
+    /// Where brokers keep their data and the history is written, 1 KB for each event; a folder in memory, such as
     /// /dev/shm, is fastest. Default: the temporary folder
     #[arg(long)]
     scratch: Option<PathBuf>,

@@ -30,6 +30,7 @@ struct Seen {
 
 /// Threads that look, one for each group and one for the topics.
 pub(super) struct Observer {
+    history: Arc<Writer>,
     seen: Arc<Mutex<Seen>>,
     threads: Vec<JoinHandle<()>>,
     ended: Arc<AtomicBool>,
@@ -49,6 +50,7 @@ impl Observer {
         let look = Look::new(bootstrap, "observer", &seen, &ended)?;
         threads.push(thread::spawn(move || look.at_topics()));
         Ok(Self {
+            history,
             seen,
             threads,
             ended,
@@ -100,6 +102,7 @@ impl Observer {
                 bail!("an observer panicked");
             }
         }
+        self.history.ended()?;
         Ok(())
     }
 }

@@ -190,9 +190,12 @@ impl Poller {
         let deadline = Instant::now() + timeout;
         let catch_up = CATCH_UP.min(timeout / 2);
         self.tell(names, || ToPartition::Revoke { catch_up });
-        if delivery::chosen_sabotage() != Some(Sabotage::RevokeWithoutDrain) {
-            self.await_ended(names, deadline);
+        if delivery::chosen_sabotage() == Some(Sabotage::RevokeWithoutDrain) {
+            self.commit_finally(deadline);
+            self.lose(names);
+            return;
         }
+        self.await_ended(names, deadline);
         self.commit_finally(deadline);
         let late: Vec<_> = self
             .assigned
