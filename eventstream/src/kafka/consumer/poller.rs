@@ -76,6 +76,10 @@ pub(super) struct Poller {
     known: KnownPartitions,
     subscribed: Vec<String>,
     next_commit: Instant,
+    /// When the commit in the background was sent whose outcome is not known.
+    commit_sent: Option<Instant>,
+    /// Something was to be committed meanwhile.
+    commit_again: bool,
     incarnation: u16,
     rejoin_at: Option<Instant>,
     /// The group has given this consumer its partitions, and has not begun to agree anew.
@@ -162,6 +166,8 @@ impl Poller {
             known: KnownPartitions::default(),
             subscribed: Vec::new(),
             next_commit: Instant::now() + group.env.auto_commit_interval,
+            commit_sent: None,
+            commit_again: false,
             incarnation: 0,
             rejoin_at: None,
             joined: false,

@@ -17,6 +17,8 @@ use crate::kafka::error::from_code;
 /// How long the last commit of partitions that are given up is tried, and how often.
 const LAST_COMMIT: Duration = Duration::from_secs(3);
 const COMMIT_AGAIN: Duration = Duration::from_millis(100);
+/// How long the outcome of a commit in the background is waited for before the next is sent.
+const OUTCOME: Duration = Duration::from_secs(30);
 
 impl Poller {
     /// Commits what machines that commit record by record wait for: all at once.
@@ -29,6 +31,17 @@ impl Poller {
             CommitMode::AsyncEach | CommitMode::Auto => KafkaCommit::Async,
             CommitMode::AfterEach | CommitMode::BeforeProcessing => KafkaCommit::Sync,
         };
+        if mode as i32 == KafkaCommit::Async as i32 && self.awaits_commit() {
+            // It goes with the watermarks, once the commit before it is done.
+            self.commit_again = true;
+            for assigned in &self.assigned {
+                if let Some(up_to) = wanted.get(&assigned.number) {
+                    let (up_to, ok) = (*up_to, true);
+                    let _ = assigned.words.send(ToPartition::Committed { up_to, ok });
+                }
+            }
+            return;
+        }
         let offsets: Vec<_> = self
             .assigned
             .iter()
@@ -65,8 +78,18 @@ impl Poller {
         }
     }
 
+    /// Whether a commit in the background has no outcome yet. The next one waits for it: librdkafka
+    /// may send an older commit again after a newer one, and the committed offset would go back.
+    fn awaits_commit(&self) -> bool {
+        self.commit_sent.is_some_and(|at| at.elapsed() < OUTCOME)
+    }
+
     /// Commits every watermark that has moved.
     pub(super) fn commit_watermarks(&mut self, mode: KafkaCommit) -> Result<(), Code> {
+        if mode as i32 == KafkaCommit::Async as i32 && self.awaits_commit() {
+            self.commit_again = true;
+            return Ok(());
+        }
         let offsets: Vec<_> = self
             .assigned
             .iter()
@@ -88,7 +111,10 @@ impl Poller {
     fn commit(&mut self, offsets: &[(TopicPartition, i64)], mode: KafkaCommit) -> Result<(), Code> {
         let list = assignment::list(offsets.iter().map(|(p, o)| (p, Offset::Offset(*o))));
         let outcome = match mode {
-            KafkaCommit::Async => self.queue.commit(self.consumer.client(), &list),
+            KafkaCommit::Async => self
+                .queue
+                .commit(self.consumer.client(), &list)
+                .map(|()| self.commit_sent = Some(Instant::now())),
             KafkaCommit::Sync => self
                 .consumer
                 .commit(&list, mode)
@@ -110,7 +136,10 @@ impl Poller {
         error: Option<Code>,
         offsets: &[(TopicPartition, i64, Option<Code>)],
     ) {
+        self.commit_sent = None;
         if let Some(code) = error {
+            // What it was for is committed at the next interval.
+            self.commit_again = false;
             self.commit_failed(code);
             return;
         }
@@ -124,6 +153,10 @@ impl Poller {
             .map(|(name, offset, _)| (name.clone(), *offset))
             .collect();
         self.confirm(&confirmed);
+        if std::mem::take(&mut self.commit_again) {
+            // A refusal is told, and the next interval tries again.
+            let _ = self.commit_watermarks(KafkaCommit::Async);
+        }
     }
 
     fn confirm(&mut self, offsets: &[(TopicPartition, i64)]) {
