@@ -149,7 +149,10 @@ async fn a_dead_letter_waits_for_a_broker_that_is_gone() {
     for name in [wire(&topic), wire(&format!("{topic}-dlq"))] {
         admin.create_topic(&name, 1, 1, &[]).expect("a topic");
     }
-    let config = BrokerConfig::new().publish_timeout(Duration::from_secs(4));
+    let config = BrokerConfig::new()
+        .publish_timeout(Duration::from_secs(4))
+        // Longer than the broker is gone: whoever loses its place in the group reads all again.
+        .session_timeout(Duration::from_secs(60));
     let client = client_of(&kafka.bootstrap(), config);
     publish(&client, &topic, "e", 0..10).await;
     let (reached, gone) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
