@@ -98,7 +98,7 @@ pub fn ndjson(line: &[u8]) {
                 return;
             }
             let mut bytes = Vec::new();
-            parsed.event.encode(id.as_str(), &mut bytes);
+            parsed.event.encode(id.as_str(), None, &mut bytes);
             let event = Event::decode(&bytes).expect("a valid event is an envelope");
             assert_eq!(event.id(), id.as_str());
             decode_event(&bytes);
