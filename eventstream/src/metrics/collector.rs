@@ -30,12 +30,13 @@ use super::families::Families;
 /// registry.register(Box::new(metrics.clone()))?;
 ///
 /// let client = Client::builder(Stream::Embedded).name("orders").metrics(&metrics).build()?;
-/// client.publish_sync(Publish::new("order", "orderPlaced")).await?;
+/// let delivery = client.publish_sync(Publish::new("order", "orderPlaced")).await?;
 ///
 /// let text = TextEncoder::new().encode_to_string(&registry.gather())?;
-/// assert!(text.contains(
-///     r#"ab_eventstream_kafka_writer_messages{client="orders",partition="0",topic="order"} 1"#
-/// ));
+/// assert!(text.contains(&format!(
+///     r#"ab_eventstream_kafka_writer_messages{{client="orders",partition="{}",topic="order"}} 1"#,
+///     delivery.partition(),
+/// )));
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
