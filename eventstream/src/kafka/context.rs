@@ -104,7 +104,7 @@ impl Reporter {
                 (verdict == Verdict::Suspect && !self.was_accepted())
                     .then(|| self.hear(Code::BrokerTransportFailure, reason))
             }
-            "COORD" | "COORDINATOR" | "CGRPCOORD" | "CGRPQUERY" if message.contains(NO_KIP_848) => {
+            "CGRPQUERY" if message.contains(NO_KIP_848) => {
                 let text = "kafka: these brokers do not know the group protocol of KIP-848 (Apache Kafka 4.0 \
                             and later): set `assignment` to eager or cooperative-sticky";
                 Some(Error::new(ErrorKind::Unsupported, text))

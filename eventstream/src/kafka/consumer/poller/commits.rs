@@ -31,17 +31,6 @@ impl Poller {
             CommitMode::AsyncEach | CommitMode::Auto => KafkaCommit::Async,
             CommitMode::AfterEach | CommitMode::BeforeProcessing => KafkaCommit::Sync,
         };
-        if mode as i32 == KafkaCommit::Async as i32 && self.awaits_commit() {
-            // It goes with the watermarks, once the commit before it is done.
-            self.commit_again = true;
-            for assigned in &self.assigned {
-                if let Some(up_to) = wanted.get(&assigned.number) {
-                    let (up_to, ok) = (*up_to, true);
-                    let _ = assigned.words.send(ToPartition::Committed { up_to, ok });
-                }
-            }
-            return;
-        }
         let offsets: Vec<_> = self
             .assigned
             .iter()
@@ -50,7 +39,7 @@ impl Poller {
         let ok = self.commit(&offsets, mode).is_ok();
         for assigned in &mut self.assigned {
             if let Some(up_to) = wanted.get(&assigned.number) {
-                if ok && mode as i32 == KafkaCommit::Sync as i32 {
+                if ok && matches!(mode, KafkaCommit::Sync) {
                     assigned.confirm(*up_to);
                 }
                 let up_to = *up_to;
@@ -78,18 +67,8 @@ impl Poller {
         }
     }
 
-    /// Whether a commit in the background has no outcome yet. The next one waits for it: librdkafka
-    /// may send an older commit again after a newer one, and the committed offset would go back.
-    fn awaits_commit(&self) -> bool {
-        self.commit_sent.is_some_and(|at| at.elapsed() < OUTCOME)
-    }
-
     /// Commits every watermark that has moved.
     pub(super) fn commit_watermarks(&mut self, mode: KafkaCommit) -> Result<(), Code> {
-        if mode as i32 == KafkaCommit::Async as i32 && self.awaits_commit() {
-            self.commit_again = true;
-            return Ok(());
-        }
         let offsets: Vec<_> = self
             .assigned
             .iter()
@@ -102,13 +81,21 @@ impl Poller {
             return Ok(());
         }
         self.commit(&offsets, mode)?;
-        if mode as i32 == KafkaCommit::Sync as i32 {
+        if matches!(mode, KafkaCommit::Sync) {
             self.confirm(&offsets);
         }
         Ok(())
     }
 
+    /// A commit in the background waits while another has no outcome yet, and then goes with the
+    /// watermarks: librdkafka may send an older commit again after a newer one, and the committed
+    /// offset would go back.
     fn commit(&mut self, offsets: &[(TopicPartition, i64)], mode: KafkaCommit) -> Result<(), Code> {
+        let awaited = |at: Instant| at.elapsed() < OUTCOME;
+        if matches!(mode, KafkaCommit::Async) && self.commit_sent.is_some_and(awaited) {
+            self.commit_again = true;
+            return Ok(());
+        }
         let list = assignment::list(offsets.iter().map(|(p, o)| (p, Offset::Offset(*o))));
         let outcome = match mode {
             KafkaCommit::Async => self
