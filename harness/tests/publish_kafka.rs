@@ -26,6 +26,13 @@ fn client(kafka: &Kafka, config: BrokerConfig) -> (Client, Arc<AtomicUsize>) {
     (client, failed)
 }
 
+fn create_topic(kafka: &Kafka, name: &str, partitions: i32) -> String {
+    let topic = unique_topic(name);
+    let admin = kafka.admin().unwrap();
+    admin.create_topic(&topic, partitions, 1, &[]).unwrap();
+    topic
+}
+
 /// Event `n` of one of 500 keys.
 fn event(topic: &str, n: usize) -> Publish {
     Publish::new(topic, "tested")
@@ -75,12 +82,7 @@ fn stored_in_order(kafka: &Kafka, topic: &str) -> Vec<usize> {
 async fn a_broker_paused_for_five_seconds_loses_nothing() {
     const COUNT: usize = 400_000;
     let kafka = Arc::new(Kafka::builder().start().unwrap());
-    let topic = unique_topic("paused");
-    kafka
-        .admin()
-        .unwrap()
-        .create_topic(&topic, 4, 1, &[])
-        .unwrap();
+    let topic = create_topic(&kafka, "paused", 4);
     let (client, failed) = client(&kafka, BrokerConfig::new());
     let paused = Arc::clone(&kafka);
     let receipts = publish_through(&client, &topic, COUNT, move || {
@@ -106,12 +108,7 @@ async fn a_broker_paused_for_five_seconds_loses_nothing() {
 async fn a_broker_killed_under_load_leaves_each_event_one_outcome_in_order() {
     const COUNT: usize = 300_000;
     let kafka = Arc::new(Kafka::builder().start().unwrap());
-    let topic = unique_topic("killed");
-    kafka
-        .admin()
-        .unwrap()
-        .create_topic(&topic, 4, 1, &[])
-        .unwrap();
+    let topic = create_topic(&kafka, "killed", 4);
     let (client, failed) = client(&kafka, BrokerConfig::new());
     let killed = Arc::clone(&kafka);
     let receipts = publish_through(&client, &topic, COUNT, move || {
@@ -185,12 +182,7 @@ async fn leaders_that_move_under_load_change_nothing() {
 async fn audit_logs_survive_an_outage_or_are_told() {
     const COUNT: usize = 20_000;
     let kafka = Arc::new(Kafka::builder().start().unwrap());
-    let topic = unique_topic("audit");
-    kafka
-        .admin()
-        .unwrap()
-        .create_topic(&topic, 1, 1, &[])
-        .unwrap();
+    let topic = create_topic(&kafka, "audit", 1);
     let failed = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&failed);
     let client = Client::builder(Stream::Kafka)
