@@ -1,6 +1,8 @@
 use std::fmt;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -142,7 +144,8 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.slot.state().lock();
         let outcome = match &*state {
-            State::Done(outcome) => outcome.clone(),
+            State::Stored(stored) => Ok(*stored),
+            State::Failed(error) => Err(error.clone()),
             State::Untold(untold) => Err(untold.error.clone()),
             State::Waiting(waker) if waker.will_wake(cx.waker()) => return Poll::Pending,
             State::Pending | State::Waiting(_) | State::Abandoned => {
@@ -244,13 +247,20 @@ enum State {
     Waiting(Waker),
     /// The receipt was dropped before there was an outcome.
     Abandoned,
-    Done(Result<Stored>),
+    Stored(Stored),
+    Failed(Error),
     /// It failed, and only the receipt tells.
     Untold(Arc<Untold>),
 }
 
+impl State {
+    fn is_outcome(&self) -> bool {
+        matches!(self, Self::Stored(_) | Self::Failed(_) | Self::Untold(_))
+    }
+}
+
 /// How many outcomes share one allocation. An allocation for each would cost more than all the
-/// rest of a receipt; the index has to fit the low bits of a pointer (see [`SlotRef::into_raw`]).
+/// rest of a receipt; the index has to fit the low bits of its pointer.
 const CHUNK: usize = 256;
 
 /// The outcomes of a run of events, with the flush epoch they belong to.
@@ -259,6 +269,8 @@ struct Chunk {
     states: [Mutex<State>; CHUNK],
     epoch: u64,
 }
+
+const _: () = assert!(align_of::<Chunk>() >= CHUNK);
 
 /// Hands out slots for outcomes, many from one allocation. Slots are not used twice: a chunk is
 /// freed when the last receipt and the last delivery report of its events are gone.
@@ -284,35 +296,57 @@ impl Slots {
         };
         let index = self.next;
         self.next += 1;
-        SlotRef { chunk, index }
+        SlotRef::new(chunk, index)
     }
 }
 
-/// One event's outcome, shared by its receipt and its delivery report.
-#[derive(Clone)]
-pub(crate) struct SlotRef {
-    chunk: Arc<Chunk>,
-    index: usize,
-}
+/// One event's outcome, shared by its receipt and its delivery report: a strong reference to the chunk
+/// in one word, with the index in the bits that the chunk's alignment leaves free.
+pub(crate) struct SlotRef(NonNull<Chunk>);
+
+// SAFETY: it is an `Arc<Chunk>`, and `Chunk` is `Send` and `Sync`.
+unsafe impl Send for SlotRef {}
+// SAFETY: as above.
+unsafe impl Sync for SlotRef {}
 
 impl SlotRef {
+    fn new(chunk: Arc<Chunk>, index: usize) -> Self {
+        debug_assert!(index < CHUNK);
+        // SAFETY: an `Arc`'s pointer is not null.
+        let chunk = unsafe { NonNull::new_unchecked(Arc::into_raw(chunk).cast_mut()) };
+        Self(chunk.map_addr(|address| address | index))
+    }
+
+    fn pointer(&self) -> *const Chunk {
+        self.0.as_ptr().map_addr(|address| address & !(CHUNK - 1))
+    }
+
+    fn chunk(&self) -> &Chunk {
+        // SAFETY: this reference keeps the chunk alive, and nobody has it mutably.
+        unsafe { &*self.pointer() }
+    }
+
     fn state(&self) -> &Mutex<State> {
-        &self.chunk.states[self.index]
+        &self.chunk().states[self.address() & (CHUNK - 1)]
     }
 
     /// A number that no other event in flight has.
     pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.chunk).addr() | self.index
+        self.0.addr().get()
     }
 
     /// The flush epoch in which the event was accepted.
     pub(crate) fn epoch(&self) -> u64 {
-        self.chunk.epoch
+        self.chunk().epoch
     }
 
     /// Sets the outcome and wakes who waits for it; `false` where it already has one.
     pub(crate) fn complete(&self, outcome: Result<Stored>) -> bool {
-        self.settle(State::Done(outcome)).is_some()
+        let outcome = match outcome {
+            Ok(stored) => State::Stored(stored),
+            Err(error) => State::Failed(error),
+        };
+        self.settle(outcome).is_some()
     }
 
     /// Sets a failure that nobody has been told of; says it in the log where the receipt is gone.
@@ -327,7 +361,7 @@ impl SlotRef {
     /// Sets the outcome, wakes who waits for it and returns what was; `None` where there is one.
     fn settle(&self, outcome: State) -> Option<State> {
         let mut state = self.state().lock();
-        if matches!(*state, State::Done(_) | State::Untold(_)) {
+        if state.is_outcome() {
             return None;
         }
         let before = std::mem::replace(&mut *state, outcome);
@@ -339,12 +373,12 @@ impl SlotRef {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        matches!(*self.state().lock(), State::Done(_) | State::Untold(_))
+        self.state().lock().is_outcome()
     }
 
-    /// The reference as one word, for the opaque of a librdkafka message.
+    /// The reference as a number, for the opaque of a librdkafka message.
     pub(crate) fn into_raw(self) -> usize {
-        Arc::into_raw(self.chunk).expose_provenance() | self.index
+        ManuallyDrop::new(self).0.as_ptr().expose_provenance()
     }
 
     /// The reverse of [`into_raw`](Self::into_raw).
@@ -353,12 +387,23 @@ impl SlotRef {
     ///
     /// `raw` must come from `into_raw`, and be given back once only.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
-        let index = raw & (CHUNK - 1);
-        let chunk = std::ptr::with_exposed_provenance::<Chunk>(raw & !(CHUNK - 1));
-        // SAFETY: the address is the one `Arc::into_raw` gave, whose low bits are zero because of
-        // the alignment of `Chunk`; the caller gives it back once.
-        let chunk = unsafe { Arc::from_raw(chunk) };
-        Self { chunk, index }
+        // SAFETY: the caller gives back what was a reference, which is not null.
+        Self(unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(raw)) })
+    }
+}
+
+impl Clone for SlotRef {
+    fn clone(&self) -> Self {
+        // SAFETY: the pointer is that of `Arc::into_raw`, and this reference is one of its count.
+        unsafe { Arc::increment_strong_count(self.pointer()) };
+        Self(self.0)
+    }
+}
+
+impl Drop for SlotRef {
+    fn drop(&mut self) {
+        // SAFETY: as above; it is not used after this.
+        unsafe { Arc::decrement_strong_count(self.pointer()) };
     }
 }
 

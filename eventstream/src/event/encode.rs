@@ -90,6 +90,8 @@ pub(super) fn close(out: &mut Vec<u8>, start: usize) {
     out.push(b'}');
 }
 
+/// Inline, so that `before` is a few moves of a known length and not a call.
+#[inline(always)]
 fn text(out: &mut Vec<u8>, before: &str, value: &str) {
     if !value.is_empty() {
         out.extend_from_slice(before.as_bytes());

@@ -121,11 +121,10 @@ impl fmt::Debug for Payload<'_> {
 
 /// Whether JSON text is `{}` or `[]`, with whatever whitespace, or nothing at all.
 pub(super) fn is_empty_container(json: &str) -> bool {
-    let json = json.trim_matches([' ', '\n', '\r', '\t']);
-    let Some(inside) = json.get(1..json.len().saturating_sub(1)) else {
-        return true;
-    };
-    json.starts_with(['{', '[']) && inside.bytes().all(|b| b.is_ascii_whitespace())
+    match json.as_bytes().trim_ascii() {
+        [b'{', inside @ .., b'}'] | [b'[', inside @ .., b']'] => inside.trim_ascii().is_empty(),
+        json => json.len() <= 1,
+    }
 }
 
 fn member<'a>(text: &'a str, wanted: &str) -> Result<Option<Payload<'a>>, Flaw> {

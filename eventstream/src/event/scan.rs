@@ -303,10 +303,8 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
     const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    // Eight bytes at a time. A borrow can flag a byte wrongly only above one that is flagged rightly, and only the
-    // lowest is asked for.
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
+    // A borrow can flag a byte wrongly only above one that is flagged rightly, and only the lowest is asked for.
+    let attention = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
         let quote = word ^ QUOTES;
         let backslash = word ^ BACKSLASHES;
@@ -314,9 +312,17 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
             | backslash.wrapping_sub(LOW) & !backslash
             | word.wrapping_sub(SPACES) & !word)
             & HIGH;
-        if flagged != 0 {
-            return i * 8 + flagged.trailing_zeros() as usize / 8;
+        (flagged != 0).then(|| flagged.trailing_zeros() as usize / 8)
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        if let Some(at) = attention(word) {
+            return i * 8 + at;
         }
+    }
+    // The rest with the bytes before it, which are plain, is a word again.
+    if let (false, Some(last)) = (rest.is_empty(), bytes.last_chunk::<8>()) {
+        return attention(last).map_or(bytes.len(), |at| bytes.len() - 8 + at);
     }
     let done = bytes.len() - rest.len();
     let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';

@@ -22,11 +22,14 @@ impl Counters {
         self.accepted.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counted before the receipt is told, so that who awaits it finds the event in the figures.
+    /// Counted before the receipt is told, so that who awaits it finds the event in the figures. By the
+    /// delivery thread alone, so that nothing is lost between load and store.
     pub(super) fn stored(&self, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(0);
-        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.stored.fetch_add(1, Ordering::Relaxed);
+        let add = |counter: &AtomicU64, by| {
+            counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+        };
+        add(&self.stored_bytes, u64::try_from(bytes).unwrap_or(0));
+        add(&self.stored, 1);
     }
 
     pub(super) fn failed(&self) {

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,7 +45,8 @@ pub(super) struct Current(RwLock<Option<Live>>);
 
 /// Field order is drop order: topics go before the client.
 struct Live {
-    topics: HashMap<Box<str>, TopicEntry>,
+    /// In order: to find one of a few is to compare a few texts, which is less than to hash one.
+    topics: BTreeMap<Box<str>, TopicEntry>,
     instance: Arc<Instance>,
 }
 
@@ -65,7 +66,7 @@ pub(super) enum Refusal {
 impl Current {
     pub(super) fn set(&self, instance: &Arc<Instance>) {
         *self.0.write() = Some(Live {
-            topics: HashMap::new(),
+            topics: BTreeMap::new(),
             instance: Arc::clone(instance),
         });
     }
