@@ -47,7 +47,7 @@
 //! | to | see |
 //! |---|---|
 //! | publish | [`Publish`], [`Client::publish`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
-//! | handle | [`Subscribe`], [`Client::register`], [`Context`], [`Event`], [`Ordering`], [`Retry`], [`DeadLetter`] |
+//! | handle | [`Subscribe`], [`Client::register`], [`Context`], [`Event`], [`Ordering`], [`Retry`], [`DeadLetter`], [`DeadLetterOrigin`] |
 //! | configure | [`BrokerConfig`], [`Security`], [`ClientBuilder`] |
 //! | watch | [`Health`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | test | [`EmbeddedBroker`], [`Stream`] |
@@ -71,6 +71,7 @@ mod local;
 mod metadata;
 mod metrics;
 mod name;
+mod origin;
 mod publish;
 mod receipt;
 mod stats;
@@ -96,6 +97,7 @@ pub use metadata::{BrokerMetadata, Metadata, PartitionMetadata, TopicMetadata};
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub use name::{EventName, GroupId, Topic};
+pub use origin::DeadLetterOrigin;
 pub use publish::Publish;
 pub use receipt::{Delivery, Receipt};
 pub use stats::{ReaderStats, WriterStats};

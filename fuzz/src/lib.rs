@@ -1,7 +1,7 @@
 //! What the fuzz targets run. The envelope's source is included rather than depended on: the library would bring
 //! librdkafka, and a build with a sanitizer would compile all of it again.
 //!
-//! `cargo +nightly fuzz run decode_event`, or `span_context`, `config`, `ndjson`.
+//! `cargo +nightly fuzz run decode_event`, or `span_context`, `config`, `ndjson`, `dead_letter`.
 
 #![allow(dead_code, unused_imports, reason = "only a part of the included source is run")]
 
@@ -19,6 +19,8 @@ mod event;
 mod name;
 #[path = "../../cli/src/ndjson/mod.rs"]
 mod ndjson;
+#[path = "../../eventstream/src/origin.rs"]
+mod origin;
 #[path = "../../eventstream/src/publish.rs"]
 mod publish;
 #[path = "../../eventstream/src/receipt.rs"]
@@ -31,6 +33,7 @@ pub use config::BrokerConfig;
 pub use error::{Error, ErrorKind, Fault};
 pub use event::{Event, Payload, SpanContext};
 pub use name::{EventName, GroupId, Topic};
+pub use origin::DeadLetterOrigin;
 pub use publish::Publish;
 
 /// What the tool's reader of lines needs of the tool.
@@ -74,6 +77,30 @@ pub fn config(text: &str) {
         if config.validate().is_ok() {
             config.settings(&["localhost:9092".to_owned()]);
         }
+    }
+}
+
+/// Reading the headers of a dead letter never panics, and what was read is written so that it reads the
+/// same. A header a line, `name=value`; without `=` it has no value.
+pub fn dead_letter(bytes: &[u8]) {
+    let lines = bytes.split(|b| *b == b'\n');
+    let headers: Vec<_> = lines
+        .map(|line| match line.iter().position(|b| *b == b'=') {
+            Some(at) => (&line[..at], Some(&line[at + 1..])),
+            None => (line, None),
+        })
+        .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+        .collect();
+    match DeadLetterOrigin::read(headers) {
+        Ok(Some(origin)) => {
+            let _ = origin.timestamp();
+            let again: Vec<_> = origin.clone().headers().collect();
+            let again = again.iter().map(|(n, v)| (n.as_str(), v.as_deref()));
+            let again = DeadLetterOrigin::read(again).expect("our own headers");
+            assert_eq!(again, Some(origin));
+        }
+        Ok(None) => {}
+        Err(error) => assert!(!error.faults().is_empty()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use checker::history::{DeadLetter, Event, Record, Writer};
+use eventstream::DeadLetterOrigin;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -63,14 +64,16 @@ fn write(message: &BorrowedMessage<'_>, history: &Writer, read: &mut Read) -> Re
     let id = message.payload().and_then(id_of);
     let topic = without_prefix(message.topic());
     if topic.ends_with(DEAD_LETTER_SUFFIX) {
-        let header = |name| header(message, name).with_context(|| format!("no header {name}"));
+        let headers = message.headers().context("no headers")?;
+        let headers = headers.iter().map(|header| (header.key, header.value));
+        let origin = DeadLetterOrigin::read(headers)?.context("no dead letter")?;
         read.dead_letters += 1;
         history.write(Event::DeadLetter(DeadLetter {
-            group: without_prefix(header("group")?),
-            reason: header("reason")?,
-            topic: header("topic")?,
-            partition: header("partition")?.parse()?,
-            offset: header("offset")?.parse()?,
+            group: without_prefix(origin.group()),
+            reason: origin.reason(),
+            topic: origin.topic(),
+            partition: origin.partition(),
+            offset: origin.offset(),
             id,
         }))?;
     } else {
@@ -85,13 +88,6 @@ fn write(message: &BorrowedMessage<'_>, history: &Writer, read: &mut Read) -> Re
         }))?;
     }
     Ok(())
-}
-
-fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a str> {
-    let mut headers = message.headers()?.iter();
-    let found =
-        headers.find(|header| header.key.strip_prefix("eventstream-dead-letter-") == Some(name))?;
-    std::str::from_utf8(found.value?).ok()
 }
 
 fn without_prefix(name: &str) -> &str {

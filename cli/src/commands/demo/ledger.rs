@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use eventstream::{Context, DeadLetter, Event, RawRecord};
+use eventstream::{Context, DeadLetter, DeadLetterOrigin, Event, RawRecord};
 use serde_json::Value;
 
 use super::samples::{Fate, Sample};
@@ -87,16 +87,15 @@ impl Happened {
     }
 
     pub(super) fn letter_read(context: &Context, event: &Event) -> Self {
-        let header = |name: &str| {
-            let found = context.headers().find(|(header, _)| *header == name);
-            let value = found.and_then(|(_, value)| value).unwrap_or_default();
-            String::from_utf8_lossy(value).into_owned()
+        let how = match DeadLetterOrigin::read(context.headers()) {
+            Ok(Some(origin)) => format!(
+                "read from the dead letters, {}: {}",
+                origin.reason(),
+                origin.error()
+            ),
+            Ok(None) => "no dead letter".to_owned(),
+            Err(error) => error.to_string(),
         };
-        let how = format!(
-            "read from the dead letters, {}: {}",
-            header("eventstream-dead-letter-reason"),
-            header("eventstream-dead-letter-error")
-        );
         Self {
             what: What::LetterRead {
                 id: event.id().to_owned(),

@@ -1,4 +1,4 @@
-//! The dead letter format. What stands here is read by tools and other services: it is stable.
+//! Writing dead letters.
 
 use std::sync::Arc;
 
@@ -8,10 +8,9 @@ use crate::delivery::{Failure, Reason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::Record;
 use crate::kafka::producer::{Outgoing, Producer};
+use crate::origin::DeadLetterOrigin;
 use crate::receipt::{Delivery, EventId};
 use crate::trace::{self, Labels, Mark};
-
-const PREFIX: &str = "eventstream-dead-letter-";
 
 /// What is known of a failure beside the record.
 pub(super) struct Cause {
@@ -94,30 +93,24 @@ fn headers(
     error_bytes: usize,
 ) -> Vec<(String, Option<Vec<u8>>)> {
     let record = &failure.body;
-    // A dead letter that failed again says why it failed now; the older story is its origin's.
-    let mut headers: Vec<_> = record
-        .headers()
-        .iter()
-        .filter(|(name, _)| !name.starts_with(PREFIX))
-        .cloned()
-        .collect();
-    let mut add = |name: &str, value: String| {
-        headers.push((format!("{PREFIX}{name}"), Some(value.into_bytes())));
+    let origin = DeadLetterOrigin {
+        reason: word(failure.reason).to_owned(),
+        error: cut(&cause.error, error_bytes).to_owned(),
+        attempts: failure.attempts,
+        topic: record.source.topic.as_str().to_owned(),
+        partition: record.source.partition,
+        offset: record.offset,
+        timestamp_ms: record.timestamp_ms,
+        group: cause.group.as_ref().to_owned(),
+        event_name: record.event.as_ref().map(|event| event.name().to_owned()),
     };
-    add("reason", word(failure.reason).to_owned());
-    add("error", cut(&cause.error, error_bytes).to_owned());
-    add("attempts", failure.attempts.to_string());
-    add("topic", record.source.topic.as_str().to_owned());
-    add("partition", record.source.partition.to_string());
-    add("offset", record.offset.to_string());
-    if let Some(timestamp) = record.timestamp_ms {
-        add("timestamp", timestamp.to_string());
-    }
-    add("group", cause.group.to_string());
-    if let Some(event) = &record.event {
-        add("event-name", event.name().to_owned());
-    }
-    headers
+    // A dead letter that failed again says why it failed now; the older story is its origin's.
+    let original = record.headers().iter();
+    original
+        .filter(|(name, _)| !DeadLetterOrigin::owns(name))
+        .cloned()
+        .chain(origin.headers())
+        .collect()
 }
 
 #[cfg(test)]
