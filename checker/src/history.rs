@@ -323,7 +323,7 @@ pub struct Sample {
     /// Events handled since the process began.
     #[serde(skip_serializing_if = "is_zero")]
     pub handled: u64,
-    /// Accepted events without an outcome, or running handlers.
+    /// Accepted events without an outcome, or records read and not done.
     #[serde(skip_serializing_if = "is_zero")]
     pub in_flight: u64,
     /// Records that the process's members are behind.

@@ -15,6 +15,7 @@ use crate::anomaly::{Anomaly, Class, Findings};
 use crate::history::Event;
 use crate::merge::{Step, merge};
 use crate::recovery::Recovery;
+use crate::steady::{Samples, Steadiness};
 use crate::timeline::Timeline;
 use crate::world::World;
 
@@ -33,6 +34,7 @@ pub(crate) struct Verdict {
     pub(crate) groups: Vec<GroupCounts>,
     pub(crate) recovery: Recovery,
     pub(crate) timeline: Timeline,
+    pub(crate) steadiness: Option<Steadiness>,
 }
 
 /// The second pass.
@@ -42,6 +44,7 @@ pub(crate) fn judge(world: &World) -> Result<Verdict> {
     let mut consuming = Consuming::new(world);
     let mut recovery = Recovery::new(world);
     let mut timeline = Timeline::new(world.begin, world.end);
+    let mut samples = Samples::new(world);
     for contradiction in &world.contradictions {
         findings.add(Class::InconsistentOffset, None, || {
             let [one, other] = contradiction.ids.map(event_name);
@@ -65,7 +68,10 @@ pub(crate) fn judge(world: &World) -> Result<Verdict> {
             }
         };
         match event {
-            Event::Publish(publish) => publishing.publish(at, process, &publish)?,
+            Event::Publish(publish) => {
+                publishing.publish(at, process, &publish)?;
+                samples.published(at);
+            }
             Event::Refused(refused) => publishing.refused(refused.id)?,
             Event::Accepted(accepted) => publishing.accepted(accepted.id)?,
             Event::Stored(stored) => {
@@ -88,7 +94,10 @@ pub(crate) fn judge(world: &World) -> Result<Verdict> {
                 }
             }
             Event::Committed(committed) => consuming.committed(at, &committed, &mut findings),
-            Event::Sample(sample) => timeline.sample(at, process, sample),
+            Event::Sample(sample) => {
+                timeline.sample(at, process, sample);
+                samples.sample(at, process, sample);
+            }
             _ => {}
         }
         Ok(())
@@ -104,6 +113,7 @@ pub(crate) fn judge(world: &World) -> Result<Verdict> {
         groups,
         recovery,
         timeline,
+        steadiness: samples.finish(world),
     })
 }
 

@@ -19,6 +19,7 @@ mod page;
 mod ranges;
 mod recovery;
 mod report;
+mod steady;
 mod timeline;
 mod world;
 
@@ -31,6 +32,7 @@ pub use anomaly::{Anomaly, Class, Findings};
 pub use judge::{GroupCounts, Handlers, Outcomes};
 pub use recovery::{FaultSummary, FlowSummary};
 pub use report::Report;
+pub use steady::{Figures, Growth, Spread, Steadiness, Steady};
 
 /// How long after a fault, a kill or a rebalance it still explains a repetition: a member that was cut
 /// off may take a session timeout and a rebalance to learn of it.

@@ -25,10 +25,13 @@ pub(crate) struct Shown {
 /// The page's text.
 pub(crate) fn render(report: &Report, shown: &Shown) -> String {
     let mut page = String::with_capacity(256 * 1024);
-    let title = match report.seed {
-        Some(seed) => format!("Fault run, seed {seed}"),
+    let mut title = match report.steadiness {
+        Some(_) => "Run without faults".to_owned(),
         None => "Fault run".to_owned(),
     };
+    if let Some(seed) = report.seed {
+        let _ = write!(title, ", seed {seed}");
+    }
     let _ = write!(
         page,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -39,6 +42,7 @@ pub(crate) fn render(report: &Report, shown: &Shown) -> String {
     tables::head(&mut page, report);
     chart::draw(&mut page, report, shown);
     tables::faults(&mut page, report);
+    tables::steadiness(&mut page, report);
     tables::figures(&mut page, report);
     tables::anomalies(&mut page, report);
     page.push_str("</body>\n</html>\n");

@@ -8,6 +8,7 @@ use crate::anomaly::{Anomaly, Findings};
 use crate::judge::{GroupCounts, Handlers, Outcomes, Verdict};
 use crate::page::{Shown, render};
 use crate::recovery::{FaultSummary, FlowSummary, summarise};
+use crate::steady::Steadiness;
 use crate::world::World;
 
 /// What the checker found in a history.
@@ -39,6 +40,9 @@ pub struct Report {
     pub groups: Vec<GroupCounts>,
     /// The faults by kind.
     pub faults: Vec<FaultSummary>,
+    /// Whether memory, threads, files and lag stayed as they were. Absent where there were faults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steadiness: Option<Steadiness>,
     /// The anomalies.
     pub anomalies: Findings,
     #[serde(skip)]
@@ -66,6 +70,7 @@ impl Report {
             handlers: verdict.handlers,
             groups: verdict.groups,
             faults: summarise(&verdict.recovery.effects),
+            steadiness: verdict.steadiness,
             anomalies: verdict.findings,
             shown: Shown {
                 timeline: verdict.timeline,
@@ -186,6 +191,9 @@ impl fmt::Display for Report {
             }
         }
         self.write_faults(f)?;
+        if let Some(steadiness) = &self.steadiness {
+            write!(f, "{steadiness}")?;
+        }
         self.write_anomalies(f)
     }
 }

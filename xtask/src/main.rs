@@ -34,6 +34,13 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the same without faults for an hour, and fail unless memory, threads, open files and lag stay as they were
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// As of `torture`; those a soak is about are `--minutes`, `--rate` and `--scratch`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run Apache Kafka
     #[command(subcommand)]
     Kafka(KafkaChore),
@@ -50,6 +57,10 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(),
         Chore::Test { quick } => test::run(quick),
         Chore::Torture { arguments } => torture::run(&arguments),
+        Chore::Soak { mut arguments } => {
+            arguments.push("--soak".to_owned());
+            torture::run(&arguments)
+        }
         Chore::Kafka(KafkaChore::Up(up)) => up.run(),
     };
     match done {

@@ -57,7 +57,7 @@ const CHARTS: [Chart; 5] = [
         ],
     },
     Chart {
-        title: "In flight, events and handlers",
+        title: "In flight, events and records",
         height: 80.0,
         mean: false,
         lines: &[Line {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::escape;
 use crate::report::{Report, flows, thousands};
+use crate::steady::HEAD;
 
 /// The verdict and what was run.
 pub(super) fn head(page: &mut String, report: &Report) {
@@ -58,6 +59,46 @@ pub(super) fn faults(page: &mut String, report: &Report) {
             let _ = write!(page, "<td class=\"n\">{cell}</td>");
         }
         page.push_str("</tr>\n");
+    }
+    page.push_str("</table></div>\n");
+}
+
+/// What the processes had at the begin of the load and at its end.
+pub(super) fn steadiness(page: &mut String, report: &Report) {
+    let Some(steadiness) = &report.steadiness else {
+        return;
+    };
+    let _ = write!(
+        page,
+        "<h2>Steadiness</h2>\n<p class=\"soft\">Median / worst in {}.</p>\n",
+        steadiness.windows()
+    );
+    if steadiness.growths.is_empty() {
+        page.push_str("<p class=\"good\">Flat</p>\n");
+    }
+    for growth in &steadiness.growths {
+        let growth = escape(&growth.to_string());
+        let _ = writeln!(page, "<p class=\"bad\">{growth}</p>");
+    }
+    page.push_str("<div class=\"wide\"><table>\n<tr><th>process</th><th>window</th>");
+    for name in HEAD {
+        let _ = write!(page, "<th class=\"n\">{name}</th>");
+    }
+    page.push_str("</tr>\n");
+    for steady in &steadiness.processes {
+        let name = escape(&steady.process);
+        let _ = write!(page, "<tr><td rowspan=\"2\">{name}</td>");
+        for (window, figures) in [("first", &steady.first), ("last", &steady.last)] {
+            let _ = write!(page, "<td>{window}</td>");
+            for cell in figures.cells() {
+                let _ = write!(page, "<td class=\"n\">{cell}</td>");
+            }
+            page.push_str(if window == "first" {
+                "</tr>\n<tr>"
+            } else {
+                "</tr>\n"
+            });
+        }
     }
     page.push_str("</table></div>\n");
 }

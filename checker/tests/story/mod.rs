@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use eventstream_checker::history::{
     Accepted, Assigned, Committed, DeadLetter, Ended, Entry, Event, Failed, Fault, Handle, Handled,
-    Joined, Left, Order, Outcome, Phase, Process, Publish, Record, Refused, Revoked, Stored,
+    Joined, Left, Order, Outcome, Phase, Process, Publish, Record, Refused, Revoked, Sample,
+    Stored,
 };
 use eventstream_checker::{Class, Report, check};
 
@@ -110,6 +111,10 @@ impl Story {
         self.accepted("p", id);
         self.stored("p", id, 0, offset);
         self.record(0, offset, Some(id), Some(key));
+    }
+
+    pub(crate) fn sample(&mut self, process: &str, sample: Sample) {
+        self.say(process, Event::Sample(sample));
     }
 
     pub(crate) fn ended(&mut self, process: &str) {

@@ -9,9 +9,11 @@ use anyhow::{Context as _, Result, bail};
 use checker::history::{self, Outcome, Sample, Writer};
 use clap::Args;
 use eventstream::{
-    Backoff, BrokerConfig, Client, Context, Event, Exhausted, Ordering, Retry, StartOffset, Stream,
-    Subscribe,
+    Backoff, BrokerConfig, Client, Context, Event, Exhausted, Metrics, Ordering, Retry,
+    StartOffset, Stream, Subscribe,
 };
+use prometheus::core::Collector as _;
+use prometheus::proto::MetricFamily;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::behaviour::{Act, act};
@@ -24,6 +26,7 @@ pub(crate) const STOP: Duration = Duration::from_secs(30);
 /// As short as a service with little patience would have it: so long a killed member's partitions stand still.
 const SESSION: Duration = Duration::from_secs(6);
 const DRAIN: Duration = Duration::from_secs(10);
+const SAMPLE: Duration = Duration::from_secs(1);
 /// The panic that the default hook need not describe.
 const WANTED: &str = "as the run wants it";
 
@@ -44,7 +47,7 @@ struct Member {
     history: Writer,
     moods: Moods,
     handled: AtomicU64,
-    running: AtomicU64,
+    metrics: Metrics,
 }
 
 /// Runs until SIGTERM, then leaves its group in order.
@@ -60,12 +63,13 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
         name: common.name.clone(),
         plan,
         handled: AtomicU64::new(0),
-        running: AtomicU64::new(0),
+        metrics: Metrics::new(),
     });
     let client = Client::builder(Stream::Kafka)
         .prefix(PREFIX)
         .brokers(common.brokers())
         .config(config(plan))
+        .metrics(&member.metrics)
         .build()?;
     member.note(history::Event::Joined(history::Joined {
         member: &member.name,
@@ -77,7 +81,7 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
         },
     }));
     let subscription = client.register(subscribe(&member, args.slot)?).await?;
-    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut second = tokio::time::interval(SAMPLE);
     loop {
         tokio::select! {
             _ = terminated.recv() => break,
@@ -100,7 +104,8 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
 fn config(plan: &GroupPlan) -> BrokerConfig {
     let config = BrokerConfig::new()
         .assignment(plan.assignment)
-        .client_id(plan.name);
+        .client_id(plan.name)
+        .statistics_interval(SAMPLE);
     // The broker decides for the new protocol.
     if plan.assignment == eventstream::Assignment::Consumer {
         config
@@ -144,7 +149,6 @@ impl Member {
     async fn handle(&self, context: Context, event: Event) -> Result<(), String> {
         let id: u64 = event.id().parse().map_err(|_| "not of this run")?;
         let key = event.key().and_then(|key| key.parse().ok());
-        self.running.fetch_add(1, Atomic::Relaxed);
         self.note(history::Event::Handle(history::Handle {
             member: &self.name,
             topic: self.plan.topic,
@@ -168,7 +172,6 @@ impl Member {
             Act::Fail => Outcome::Error,
             Act::Panic => Outcome::Panic,
         };
-        self.running.fetch_sub(1, Atomic::Relaxed);
         self.handled.fetch_add(1, Atomic::Relaxed);
         self.note(history::Event::Handled(history::Handled {
             member: &self.name,
@@ -195,10 +198,22 @@ impl Member {
     fn sample(&self, client: &Client) {
         self.note(history::Event::Sample(Sample {
             handled: self.handled.load(Atomic::Relaxed),
-            in_flight: self.running.load(Atomic::Relaxed),
-            lag: client.reader_stats().buffered as u64,
+            in_flight: client.reader_stats().buffered as u64,
+            lag: self.lag(),
             ..sample::of_this_process()
         }));
+    }
+
+    /// What is not done of the member's partitions, up to their ends as librdkafka has last told them.
+    fn lag(&self) -> u64 {
+        let families = self.metrics.collect();
+        let lags = families
+            .iter()
+            .filter(|it| it.name().ends_with("_reader_lag"));
+        let gauges = lags.flat_map(MetricFamily::get_metric);
+        gauges
+            .map(|metric| metric.get_gauge().get_value() as u64)
+            .sum()
     }
 }
 

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use harness::{Guarded, Signal, eventually};
@@ -14,6 +15,7 @@ use crate::roles::{lane, member};
 
 /// A process that starts on a machine with much else to do.
 const UP: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Starts processes of this program.
 #[derive(Debug)]
@@ -198,6 +200,15 @@ impl Members {
                 let name = member_name(place.group, place.slot, place.incarnation);
                 bail!("{name} ended by itself with {status}; see logs/{name}.log");
             }
+        }
+        Ok(())
+    }
+
+    /// Does nothing for a time but look whether all are still there.
+    pub(super) fn watch_until(&self, until: Instant) -> Result<()> {
+        while Instant::now() < until {
+            self.check()?;
+            thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
         }
         Ok(())
     }

@@ -39,15 +39,22 @@ const JOIN: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
 pub(crate) struct RunArgs {
-    /// How long faults happen, in minutes
-    #[arg(long, default_value_t = 2.0)]
+    /// How long faults happen, or a soak lasts, in minutes. Default of a soak: 60
+    #[arg(long, default_value_t = 2.0, default_value_if("soak", "true", "60"))]
     minutes: f64,
     /// What faults are drawn from
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Events a second
-    #[arg(long, default_value_t = 12_000)]
+    /// Events a second. Default of a soak: 1500
+    #[arg(
+        long,
+        default_value_t = 12_000,
+        default_value_if("soak", "true", "1500")
+    )]
     rate: u32,
+    /// No faults, and no growth: fails unless memory, threads, open files and lag are at the end as at the begin
+    #[arg(long, conflicts_with_all = ["faults", "impatient", "one_by_one", "without"])]
+    soak: bool,
     /// Each fault alone, then calm until events flow again: compares the recovery with bare librdkafka's
     #[arg(long)]
     one_by_one: bool,
@@ -79,6 +86,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let mut words = args.faults.clone();
     if let (true, Some(off)) = (words.is_empty(), args.without) {
         words.extend(off.faults().iter().map(|word| (*word).to_owned()));
+    }
+    if args.soak {
+        words.push("none".to_owned());
     }
     let kinds = kinds(&words)?;
     let directory = args
@@ -143,8 +153,10 @@ fn start(args: &RunArgs, directory: &Path) -> Result<World> {
     history.write(Event::Run(Run {
         seed: args.seed,
         config: format!(
-            "three brokers, {} events/s, faults for {} minutes",
-            args.rate, args.minutes
+            "three brokers, {} events/s, {} for {} minutes",
+            args.rate,
+            if args.soak { "no faults" } else { "faults" },
+            args.minutes
         )
         .into(),
         off: args.without.iter().map(|off| off.word().into()).collect(),
@@ -183,9 +195,8 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
     let raged = thread::scope(|scope| {
         scope.spawn(|| status.show_until(&ended));
         let raged = storm::rage(world, &plan, tally);
-        if plan.kinds.is_empty() {
-            thread::sleep(plan.until.saturating_duration_since(Instant::now()));
-        }
+        // Where there are no faults, all of the time is left.
+        let raged = raged.and_then(|()| world.members.watch_until(plan.until));
         ended.store(true, Ordering::Relaxed);
         raged
     });
@@ -271,7 +282,8 @@ fn judge(args: &RunArgs, directory: &Path) -> Result<()> {
     let protection = args
         .without
         .map_or_else(String::new, |off| format!("-without-{}", off.word()));
-    let page = pages.join(format!("seed-{}{protection}.html", args.seed));
+    let name = if args.soak { "soak" } else { "seed" };
+    let page = pages.join(format!("{name}-{}{protection}.html", args.seed));
     fs::write(&page, report.page())?;
     println!("page: {}", page.display());
     let anomalies = report.anomalies.total();
@@ -280,8 +292,43 @@ fn judge(args: &RunArgs, directory: &Path) -> Result<()> {
         "{anomalies} anomalies; the history is in {}",
         directory.display()
     );
+    if args.soak {
+        let steadiness = report.steadiness.as_ref();
+        let steadiness = steadiness.context("the run was too short to tell whether it was flat")?;
+        ensure!(
+            steadiness.growths.is_empty(),
+            "{} figures grew, see `not flat` above; the history is in {}",
+            steadiness.growths.len(),
+            directory.display()
+        );
+    }
     if !args.keep {
         fs::remove_dir_all(directory)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    fn read(words: &[&str]) -> (f64, u32) {
+        let args = Line::parse_from([&["run"], words].concat()).args;
+        (args.minutes, args.rate)
+    }
+
+    #[test]
+    fn a_soak_is_long_and_slow_unless_told_otherwise() {
+        assert_eq!(read(&[]), (2.0, 12_000));
+        assert_eq!(read(&["--soak"]), (60.0, 1_500));
+        assert_eq!(read(&["--minutes", "4", "--rate", "9", "--soak"]), (4.0, 9));
+    }
 }
