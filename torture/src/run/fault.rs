@@ -11,6 +11,7 @@ use super::children::Taken;
 use super::world::{World, try_hold};
 use crate::control::Mood;
 use crate::layout::{MOST_PARTITIONS, TOPICS, on_broker};
+use crate::roles::lane;
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +88,21 @@ impl Kind {
         )
     }
 
+    /// Whether the probes can feel it; faults of members and handlers do not reach them.
+    pub(super) fn reaches_probes(self) -> bool {
+        matches!(
+            self,
+            Self::BrokerKilled
+                | Self::BrokerPaused
+                | Self::LeaderMoved
+                | Self::ConnectionsCut
+                | Self::ConnectionsRefused
+                | Self::NetworkDelayed
+                | Self::NetworkHeld
+                | Self::HalfOpen
+        )
+    }
+
     fn mood(self) -> Option<Mood> {
         match self {
             Self::HandlersSlow => Some(Mood::Slow),
@@ -105,14 +121,21 @@ pub(super) enum Came {
     NotNow,
 }
 
-/// Lets a fault of this kind happen, from its beginning to its mending.
-pub(super) fn happen(world: &World, kind: Kind, random: &mut fastrand::Rng) -> Result<Came> {
+/// Lets a fault of this kind happen, from its beginning to its mending. One that is `for_probes` and hits a partition
+/// hits one of theirs.
+pub(super) fn happen(
+    world: &World,
+    kind: Kind,
+    for_probes: bool,
+    random: &mut fastrand::Rng,
+) -> Result<Came> {
     let fault = Ongoing { world, kind };
     match kind {
         Kind::BrokerKilled | Kind::BrokerPaused | Kind::ConnectionsRefused | Kind::NetworkHeld => {
             fault.node_away(random)
         }
-        Kind::LeaderMoved => fault.move_leader(random),
+        Kind::LeaderMoved if for_probes => fault.move_leader(lane::TOPIC, random),
+        Kind::LeaderMoved => fault.move_leader(TOPICS[random.usize(..TOPICS.len())].name, random),
         Kind::PartitionsAdded => fault.add_partition(random),
         Kind::ConnectionsCut | Kind::HalfOpen | Kind::NetworkDelayed => {
             fault.connections(random).map(|()| Came::Done)
@@ -176,11 +199,11 @@ impl Ongoing<'_> {
         Ok(Came::Done)
     }
 
-    fn move_leader(&self, random: &mut fastrand::Rng) -> Result<Came> {
+    fn move_leader(&self, topic: &str, random: &mut fastrand::Rng) -> Result<Came> {
         let Some(_nodes) = try_hold(&self.world.nodes) else {
             return Ok(Came::NotNow);
         };
-        let topic = on_broker(TOPICS[random.usize(..TOPICS.len())].name);
+        let topic = on_broker(topic);
         let admin = self.world.kafka.admin()?;
         let partition = random.i32(0..admin.partitions(&topic)?);
         let leader = admin.leader(&topic, partition)?;

@@ -64,7 +64,8 @@ pub(crate) struct RunArgs {
     /// Switch a protection off; the checker must then find something
     #[arg(long)]
     without: Option<Protection>,
-    /// Only faults of these kinds; `none` for none. Default: all, or those that miss the protection
+    /// Only faults of these kinds; `none` for none. Default: all, those that miss the protection, or one by one those
+    /// that reach the probes
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
     /// Where brokers keep their data and the history is written, 1 KB for each event; a folder in memory, such as
@@ -90,7 +91,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     if args.soak {
         words.push("none".to_owned());
     }
-    let kinds = kinds(&words)?;
+    let kinds = kinds(&words, args.one_by_one)?;
     let directory = args
         .scratch()
         .join(format!("eventstream-torture-{}", std::process::id()));
@@ -110,8 +111,8 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     judge(&args, &directory)
 }
 
-/// The kinds of these words; all of them where there is no word.
-fn kinds(words: &[String]) -> Result<Vec<Kind>> {
+/// The kinds of these words. Where there is no word all of them, or all that probes can feel.
+fn kinds(words: &[String], for_probes: bool) -> Result<Vec<Kind>> {
     let all = Kind::DECK.map(|(kind, _)| kind);
     if words == ["none"] {
         return Ok(Vec::new());
@@ -124,7 +125,10 @@ fn kinds(words: &[String]) -> Result<Vec<Kind>> {
             all.map(Kind::word).join(", ")
         );
     }
-    let wanted = |kind: &Kind| words.is_empty() || words.iter().any(|word| word == kind.word());
+    let wanted = |kind: &Kind| match words {
+        [] => !for_probes || kind.reaches_probes(),
+        words => words.iter().any(|word| word == kind.word()),
+    };
     Ok(all.into_iter().filter(wanted).collect())
 }
 

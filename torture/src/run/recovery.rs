@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use checker::history::{Event, FileReader, Phase};
 
+use super::fault;
 use crate::roles::lane::{Kind, PARTITIONS, arrivals_path};
 
 const MILLI: u64 = 1_000_000;
@@ -18,17 +19,6 @@ const MILLI: u64 = 1_000_000;
 const LAST: u64 = 64 * 1024;
 /// Longer after a fault's end nothing is blamed on it.
 const HORIZON: u64 = 90_000 * MILLI;
-/// Faults of members and handlers do not reach the probes.
-const REACH_PROBES: [&str; 8] = [
-    "broker-killed",
-    "broker-paused",
-    "connections-cut",
-    "connections-refused",
-    "half-open",
-    "leader-moved",
-    "network-delayed",
-    "network-held",
-];
 
 /// When events of each partition arrived, in nanoseconds.
 type Arrivals = BTreeMap<i32, Vec<u64>>;
@@ -78,7 +68,9 @@ pub(super) fn table(history: &Path) -> Result<String> {
         "milliseconds                from the end of the fault    longest silence of a partition\n\
          fault              probe        n   median    worst        median    worst\n",
     );
-    for kind in REACH_PROBES {
+    let kinds = fault::Kind::DECK.map(|(kind, _)| kind);
+    for kind in kinds.into_iter().filter(|kind| kind.reaches_probes()) {
+        let kind = kind.word();
         let spans: Vec<_> = faults.iter().filter(|span| span.kind == kind).collect();
         if spans.is_empty() {
             continue;

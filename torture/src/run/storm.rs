@@ -40,26 +40,28 @@ impl Tally {
 /// Kinds in a drawn order in which each has its part.
 struct Deck {
     random: fastrand::Rng,
+    /// Each as often as it is in a deck.
     kinds: Vec<Kind>,
     cards: VecDeque<Kind>,
 }
 
 impl Deck {
-    fn new(seed: u64, kinds: &[Kind]) -> Self {
+    /// One by one all kinds are as frequent, so that their figures are of as many faults.
+    fn new(plan: &Plan) -> Self {
+        let wanted = Kind::DECK
+            .into_iter()
+            .filter(|(kind, _)| plan.kinds.contains(kind));
+        let often = |(kind, times)| vec![kind; if plan.one_by_one { 1 } else { times }];
         Self {
-            random: fastrand::Rng::with_seed(seed),
-            kinds: kinds.to_vec(),
+            random: fastrand::Rng::with_seed(plan.seed),
+            kinds: wanted.flat_map(often).collect(),
             cards: VecDeque::new(),
         }
     }
 
     fn next(&mut self) -> Option<Kind> {
         if self.cards.is_empty() {
-            let mut cards: Vec<_> = Kind::DECK
-                .iter()
-                .filter(|(kind, _)| self.kinds.contains(kind))
-                .flat_map(|(kind, times)| vec![*kind; *times])
-                .collect();
+            let mut cards = self.kinds.clone();
             self.random.shuffle(&mut cards);
             self.cards = cards.into();
         }
@@ -79,7 +81,7 @@ pub(super) struct Plan {
 /// Lets faults happen until the time is over or something goes wrong that was not drawn, and mends all of them.
 pub(super) fn rage(world: &World, plan: &Plan, tally: &Tally) -> Result<()> {
     let until = plan.until;
-    let mut deck = Deck::new(plan.seed, &plan.kinds);
+    let mut deck = Deck::new(plan);
     let failure = Mutex::new(None);
     let fail = |error| {
         let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,13 +95,13 @@ pub(super) fn rage(world: &World, plan: &Plan, tally: &Tally) -> Result<()> {
             let mut random = deck.random.fork();
             let (alone, calm) = (random.u8(0..100) < 50, random.u64(500..=2_000));
             let fail = &fail;
-            ongoing.push(
-                scope.spawn(move || match fault::happen(world, kind, &mut random) {
+            ongoing.push(scope.spawn(move || {
+                match fault::happen(world, kind, plan.one_by_one, &mut random) {
                     Ok(Came::Done) => tally.count(kind),
                     Ok(Came::NotNow) => {}
                     Err(error) => fail(error.context(kind.word())),
-                }),
-            );
+                }
+            }));
             let begun = Instant::now();
             loop {
                 ongoing.retain(|thread| !thread.is_finished());
@@ -136,4 +138,44 @@ fn failed(failure: &Mutex<Option<anyhow::Error>>) -> bool {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deck(seed: u64, one_by_one: bool) -> Deck {
+        Deck::new(&Plan {
+            seed,
+            kinds: Kind::DECK.map(|(kind, _)| kind).to_vec(),
+            until: Instant::now(),
+            one_by_one,
+        })
+    }
+
+    fn count(cards: &[Kind]) -> BTreeMap<Kind, usize> {
+        let mut counts = BTreeMap::new();
+        for card in cards {
+            *counts.entry(*card).or_default() += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn one_by_one_no_kind_comes_again_before_all_have_come() {
+        let mut deck = deck(7, true);
+        let dealt: Vec<_> = std::iter::from_fn(|| deck.next()).take(17 * 3).collect();
+        for round in dealt.chunks(17) {
+            assert_eq!(count(round), Kind::DECK.map(|(kind, _)| (kind, 1)).into());
+        }
+        assert_ne!(dealt[..17], dealt[17..34]);
+    }
+
+    #[test]
+    fn a_storm_has_each_kind_as_often_as_the_deck() {
+        let mut deck = deck(7, false);
+        let size = Kind::DECK.iter().map(|(_, times)| times).sum();
+        let dealt: Vec<_> = std::iter::from_fn(|| deck.next()).take(size).collect();
+        assert_eq!(count(&dealt), Kind::DECK.into());
+    }
 }
