@@ -346,30 +346,35 @@ impl SlotRef {
             Ok(stored) => State::Stored(stored),
             Err(error) => State::Failed(error),
         };
-        self.settle(outcome).is_some()
+        let before = self.settle(outcome);
+        if let Some(State::Waiting(waker)) = &before {
+            waker.wake_by_ref();
+        }
+        before.is_some()
+    }
+
+    /// Sets the outcome; whom to wake.
+    pub(crate) fn store(&self, stored: Stored) -> Option<Waker> {
+        match self.settle(State::Stored(stored)) {
+            Some(State::Waiting(waker)) => Some(waker),
+            _ => None,
+        }
     }
 
     /// Sets a failure that nobody has been told of; says it in the log where the receipt is gone.
     pub(crate) fn fail_untold(&self, untold: Untold) {
         let untold = Arc::new(untold);
-        let before = self.settle(State::Untold(Arc::clone(&untold)));
-        if let Some(State::Abandoned) = before {
-            untold.log();
+        match self.settle(State::Untold(Arc::clone(&untold))) {
+            Some(State::Abandoned) => untold.log(),
+            Some(State::Waiting(waker)) => waker.wake(),
+            _ => {}
         }
     }
 
-    /// Sets the outcome, wakes who waits for it and returns what was; `None` where there is one.
+    /// Sets the outcome and returns what was; `None` where there is one.
     fn settle(&self, outcome: State) -> Option<State> {
         let mut state = self.state().lock();
-        if state.is_outcome() {
-            return None;
-        }
-        let before = std::mem::replace(&mut *state, outcome);
-        drop(state);
-        if let State::Waiting(waker) = &before {
-            waker.wake_by_ref();
-        }
-        Some(before)
+        (!state.is_outcome()).then(|| std::mem::replace(&mut *state, outcome))
     }
 
     pub(crate) fn is_done(&self) -> bool {

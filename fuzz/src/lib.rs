@@ -21,7 +21,7 @@ mod name;
 mod ndjson;
 #[path = "../../eventstream/src/origin.rs"]
 mod origin;
-#[path = "../../eventstream/src/publish.rs"]
+#[path = "../../eventstream/src/publish/mod.rs"]
 mod publish;
 #[path = "../../eventstream/src/receipt.rs"]
 mod receipt;

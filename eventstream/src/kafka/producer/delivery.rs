@@ -1,6 +1,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -36,6 +37,14 @@ const LIFETIME: Duration = Duration::from_secs(1);
 
 /// So many reports share one release of their room.
 const TOGETHER: usize = 256;
+
+/// What reports give back: room, and word to those who wait for an outcome. For many reports together, first the room:
+/// woken one by one, publishers would come back for a place at a time, and librdkafka would send as many requests.
+#[derive(Default)]
+struct Told {
+    left: Left,
+    wakers: Vec<Waker>,
+}
 
 /// librdkafka's callbacks of a producer.
 pub(crate) struct DeliveryContext {
@@ -117,11 +126,11 @@ enum Ended {
 }
 
 fn serve(inner: &Inner, instance: &Instance) -> Ended {
-    let mut left = Left::default();
+    let mut told = Told::default();
     let mut meter = inner.options.meter.stored();
     let mut next_purge = Instant::now();
     loop {
-        inner.serve_once(instance, inner.wait(instance), &mut left, &mut meter);
+        inner.serve_once(instance, inner.wait(instance), &mut told, &mut meter);
         inner.expire();
         inner.note_answer(instance);
         if instance.native.fatal_error().is_some() {
@@ -155,11 +164,11 @@ fn retire(inner: &Inner, lost: &Instance) {
         "the producer cannot go on and is replaced; what it held is reported as failed"
     );
     inner.current.clear();
-    let mut left = Left::default();
+    let mut told = Told::default();
     let mut meter = inner.options.meter.stored();
     while lost.native.outstanding() > 0 {
         lost.native.purge();
-        inner.serve_once(lost, PURGING, &mut left, &mut meter);
+        inner.serve_once(lost, PURGING, &mut told, &mut meter);
     }
 }
 
@@ -230,49 +239,64 @@ impl Inner {
         &self,
         instance: &Instance,
         wait: Duration,
-        left: &mut Left,
+        told: &mut Told,
         meter: &mut StoredMeter,
     ) {
         let mut answered = false;
         let client = instance.native.client();
         instance.queue.serve(client, round_up(wait), &mut |report| {
-            left.add(&report.slot, report.size());
+            told.left.add(&report.slot, report.size());
             if report.error.is_none() && !answered {
                 answered = true;
                 self.options.reporter.accepted();
             }
-            // A waker or a log subscriber that panics must not take the other reports with it.
-            if catch_unwind(AssertUnwindSafe(|| self.reported(&report, meter))).is_err() {
-                tracing::error!(
-                    client = &*self.options.name,
-                    "telling an outcome panicked: a waker or a log subscriber is at fault"
-                );
+            if let Some(waker) = self.guarded(|| self.reported(&report, meter)).flatten() {
+                told.wakers.push(waker);
             }
-            if left.events() >= TOGETHER {
-                self.admission.release_all(left);
+            if told.left.events() >= TOGETHER {
+                self.give_back(told);
             }
         });
-        if left.events() > 0 {
-            self.admission.release_all(left);
+        self.give_back(told);
+    }
+
+    fn give_back(&self, told: &mut Told) {
+        if told.left.events() > 0 {
+            self.admission.release_all(&mut told.left);
+        }
+        for waker in told.wakers.drain(..) {
+            self.guarded(|| waker.wake());
         }
     }
 
-    /// One delivery report: the outcome to the receipt, a failure also to the callback.
-    fn reported(&self, report: &Report<'_>, meter: &mut StoredMeter) {
+    /// A waker or a log subscriber that panics must not take the other reports with it.
+    fn guarded<T>(&self, tell: impl FnOnce() -> T) -> Option<T> {
+        let result = catch_unwind(AssertUnwindSafe(tell));
+        if result.is_err() {
+            tracing::error!(
+                client = &*self.options.name,
+                "telling an outcome panicked: a waker or a log subscriber is at fault"
+            );
+        }
+        result.ok()
+    }
+
+    /// One delivery report: the outcome to the receipt, whose waker comes back; a failure also to the callback.
+    fn reported(&self, report: &Report<'_>, meter: &mut StoredMeter) -> Option<Waker> {
         let topic = report.topic;
         let Some(code) = report.error else {
             let bytes = report.size();
             self.counters.stored(bytes);
             meter.stored(topic.key(), || topic.name(), report.partition, bytes);
-            report.slot.complete(Ok(Stored {
+            let waker = report.slot.store(Stored {
                 partition: report.partition,
                 offset: report.offset,
                 timestamp_ms: report.timestamp_ms,
-            }));
+            });
             self.end_span(&report.slot, |span| {
                 trace::stored(span, report.partition, report.offset);
             });
-            return;
+            return waker;
         };
         let prefix = &*self.options.prefix;
         let wire = topic.name();
@@ -283,6 +307,7 @@ impl Inner {
         let error = self.failure(topic, code, report.maybe_stored);
         let value = report.value.unwrap_or_default();
         self.failed(topic, report.key, value, &report.slot, error);
+        None
     }
 
     /// Tells a failure, once: a slot that has its outcome already keeps it. The receipt comes last,

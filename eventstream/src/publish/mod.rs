@@ -1,7 +1,11 @@
+mod parts;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+
+use self::parts::{Field, Lent, Stamp};
 
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{self, Envelope};
@@ -12,7 +16,7 @@ use crate::receipt::EventId;
 ///
 /// Topic and event name are needed and stand in the constructor; everything else is optional and
 /// is checked when the event is published, with every bad field listed at once. Text is copied
-/// into one buffer, so a builder costs two allocations however many fields it has.
+/// into one buffer, which a thread that publishes again and again uses again.
 ///
 /// ```
 /// # #[derive(serde::Serialize)] struct LoggedIn { platform: &'static str }
@@ -26,97 +30,16 @@ use crate::receipt::EventId;
 #[derive(Clone)]
 #[must_use = "an event does nothing until it is given to `Client::publish`"]
 pub struct Publish {
-    // Boxed: each builder call, and each future on the way, moves it by value.
-    parts: Box<Parts>,
+    // A pointer: each builder call, and each future on the way, moves it by value.
+    parts: Lent,
 }
-
-#[derive(Clone)]
-struct Parts {
-    /// The text of all fields, one after the other.
-    text: String,
-    fields: [Span; FIELDS],
-    numbers: Numbers,
-    timestamp: Stamp,
-    timeout: Option<Duration>,
-    headers: Vec<(String, Option<Vec<u8>>)>,
-    faults: Vec<Fault>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Span {
-    start: u32,
-    end: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Numbers {
-    version: i64,
-    event_id: i64,
-    event_type: i64,
-    event_level: i64,
-    privacy: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Stamp {
-    Now,
-    At(SystemTime),
-    /// As it stood on the wire: the text is a field, the nanoseconds are here.
-    Given(i64),
-}
-
-/// The text fields, as positions in `fields`.
-#[derive(Clone, Copy)]
-enum Field {
-    Topic,
-    Name,
-    Id,
-    Key,
-    Namespace,
-    ParentNamespace,
-    UnionNamespace,
-    SourceNamespace,
-    TargetNamespace,
-    ClientId,
-    TraceId,
-    SpanContext,
-    UserId,
-    SessionId,
-    Service,
-    Timestamp,
-    ClientIds,
-    TargetUserIds,
-    AdditionalFields,
-    Payload,
-    EventTopic,
-}
-
-const FIELDS: usize = 21;
-
-/// Room for a usual event, so that the buffer does not grow.
-const USUAL: usize = 1024;
 
 impl Publish {
     /// An event for a topic (without the client's prefix), by name. Both are one or more runs of
     /// ASCII letters and digits joined by single `'`, `_`, `.` or `-`.
     pub fn new(topic: impl AsRef<str>, event_name: impl AsRef<str>) -> Self {
-        let parts = Parts {
-            text: String::with_capacity(USUAL),
-            fields: [Span::default(); FIELDS],
-            numbers: Numbers {
-                version: 1,
-                event_id: 0,
-                event_type: 0,
-                event_level: 0,
-                privacy: false,
-            },
-            timestamp: Stamp::Now,
-            timeout: None,
-            headers: Vec::new(),
-            faults: Vec::new(),
-        };
         let mut publish = Self {
-            parts: Box::new(parts),
+            parts: Lent::default(),
         };
         publish.put(Field::Topic, topic.as_ref());
         publish.put(Field::Name, event_name.as_ref());
@@ -124,25 +47,11 @@ impl Publish {
     }
 
     fn put(&mut self, field: Field, value: &str) {
-        let start = self.parts.text.len();
-        self.parts.text.push_str(value);
-        self.span(field, start);
-    }
-
-    fn span(&mut self, field: Field, start: usize) {
-        match (u32::try_from(start), u32::try_from(self.parts.text.len())) {
-            (Ok(start), Ok(end)) => self.parts.fields[field as usize] = Span { start, end },
-            _ => self.parts.faults.push(Fault::new(
-                "payload",
-                "",
-                "all fields together have at most 4 GiB",
-            )),
-        }
+        self.parts.put(field, value);
     }
 
     fn get(&self, field: Field) -> &str {
-        let Span { start, end } = self.parts.fields[field as usize];
-        &self.parts.text[start as usize..end as usize]
+        self.parts.get(field)
     }
 
     /// The event's id. Default: a new UUID v4 without hyphens.
@@ -260,30 +169,14 @@ impl Publish {
 
     /// The ids of the clients involved.
     pub fn client_ids<I: IntoIterator<Item: AsRef<str>>>(mut self, ids: I) -> Self {
-        self.list(Field::ClientIds, ids);
+        self.parts.list(Field::ClientIds, ids);
         self
     }
 
     /// The ids of the users the event is about.
     pub fn target_user_ids<I: IntoIterator<Item: AsRef<str>>>(mut self, ids: I) -> Self {
-        self.list(Field::TargetUserIds, ids);
+        self.parts.list(Field::TargetUserIds, ids);
         self
-    }
-
-    fn list<I: IntoIterator<Item: AsRef<str>>>(&mut self, field: Field, ids: I) {
-        let start = self.parts.text.len();
-        for id in ids {
-            self.parts.text.push(if self.parts.text.len() == start {
-                '['
-            } else {
-                ','
-            });
-            self.json(field, id.as_ref());
-        }
-        if self.parts.text.len() > start {
-            self.parts.text.push(']');
-        }
-        self.span(field, start);
     }
 
     /// Whether the event concerns private data.
@@ -294,49 +187,14 @@ impl Publish {
 
     /// Further fields: anything that serialises to a JSON object.
     pub fn additional_fields<T: Serialize + ?Sized>(mut self, fields: &T) -> Self {
-        self.object(Field::AdditionalFields, fields);
+        self.parts.object(Field::AdditionalFields, fields);
         self
     }
 
     /// The payload: anything that serialises to a JSON object. It is serialised here, once.
     pub fn payload<T: Serialize + ?Sized>(mut self, payload: &T) -> Self {
-        self.object(Field::Payload, payload);
+        self.parts.object(Field::Payload, payload);
         self
-    }
-
-    fn object<T: Serialize + ?Sized>(&mut self, field: Field, value: &T) {
-        let start = self.parts.text.len();
-        self.json(field, value);
-        match self.parts.text.as_bytes().get(start) {
-            Some(b'{') => {}
-            // A `None`, or what failed and is a fault already.
-            Some(b'n') | None => self.parts.text.truncate(start),
-            Some(_) => {
-                let shown: String = self.parts.text[start..].chars().take(40).collect();
-                self.parts
-                    .faults
-                    .push(Fault::new(field.name(), shown, "must be a JSON object"));
-                self.parts.text.truncate(start);
-            }
-        }
-        self.span(field, start);
-    }
-
-    fn json<T: Serialize + ?Sized>(&mut self, field: Field, value: &T) {
-        let start = self.parts.text.len();
-        let mut bytes = std::mem::take(&mut self.parts.text).into_bytes();
-        if let Err(error) = serde_json::to_writer(&mut bytes, value) {
-            bytes.truncate(start);
-            self.parts.faults.push(Fault::new(
-                field.name(),
-                "",
-                format!("cannot be written as JSON: {error}"),
-            ));
-        }
-        // SAFETY: text of the string that was taken, and JSON after it, which `serde_json` writes
-        // as UTF-8: its own `to_string` rests on the same. Checking it again would cost a percent of
-        // a publish.
-        self.parts.text = unsafe { String::from_utf8_unchecked(bytes) };
     }
 
     /// The event's time. Default: the moment it is published. For backfills.
@@ -496,34 +354,6 @@ impl Publish {
             payload: self.get(Field::Payload),
         }
         .write(out);
-    }
-}
-
-impl Field {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Topic => "topic",
-            Self::Name => "event_name",
-            Self::Id => "id",
-            Self::Key => "key",
-            Self::Namespace => "namespace",
-            Self::ParentNamespace => "parent_namespace",
-            Self::UnionNamespace => "union_namespace",
-            Self::SourceNamespace => "source_namespace",
-            Self::TargetNamespace => "target_namespace",
-            Self::ClientId => "client_id",
-            Self::TraceId => "trace_id",
-            Self::SpanContext => "span_context",
-            Self::UserId => "user_id",
-            Self::SessionId => "session_id",
-            Self::Service => "service_name",
-            Self::Timestamp => "timestamp",
-            Self::ClientIds => "client_ids",
-            Self::TargetUserIds => "target_user_ids",
-            Self::AdditionalFields => "additional_fields",
-            Self::Payload => "payload",
-            Self::EventTopic => "event_topic",
-        }
     }
 }
 
