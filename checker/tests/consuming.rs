@@ -207,6 +207,22 @@ fn finds_a_record_that_an_assignment_passed_over() {
 }
 
 #[test]
+fn a_member_that_was_out_of_its_group_goes_on_where_the_others_came_to() {
+    let mut story = story(6, Order::Partition);
+    story.joined("n", "g", Order::Partition);
+    all(&mut story, "m", [1]);
+    story.fault("paused", Phase::Begin, false);
+    all(&mut story, "n", 2..=5);
+    // It does not know yet, and then joins again.
+    all(&mut story, "m", [2]);
+    story.fault("paused", Phase::End, false);
+    all(&mut story, "m", [6]);
+    story.left("m");
+    story.left("n");
+    assert_eq!(story.is_clean().handlers.duplicates_after_faults, 1);
+}
+
+#[test]
 fn finds_a_record_handled_late() {
     let mut story = story(4, Order::Partition);
     all(&mut story, "m", [1, 2, 4, 3]);

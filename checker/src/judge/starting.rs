@@ -77,6 +77,10 @@ impl Consuming<'_> {
         } = start;
         let group = &self.world.groups[self.views[view].group as usize];
         let mut index = self.assignment(at, view, member);
+        if first && self.comes_back(start, index) {
+            self.close(at, view, |open| open.member == member);
+            index = self.open(at, view, member, false);
+        }
         let before = &self.views[view].assignments[index];
         let back = before.back(group.order, offset, key).filter(|_| first);
         if let Some(back) = back {
@@ -109,6 +113,20 @@ impl Consuming<'_> {
         let assignment = &mut self.views[view].assignments[index];
         assignment.last = at;
         assignment.term()
+    }
+
+    /// Whether a member that goes ahead has been out of its group: others did what it leaves out.
+    fn comes_back(&self, start: Start, assignment: usize) -> bool {
+        let view = &self.views[start.view];
+        let before = &view.assignments[assignment];
+        let Some(high) = before.high().filter(|_| !before.told) else {
+            return false;
+        };
+        let log = self.world.log(view.place);
+        let group = &self.world.groups[view.group as usize];
+        high + 1 < start.offset
+            && group.rebalances.within(before.last, start.at)
+            && !(high + 1..start.offset).any(|left_out| view.is_undone(log, left_out))
     }
 
     /// Checks that what came before in the order is done.
