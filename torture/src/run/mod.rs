@@ -3,6 +3,7 @@
 mod children;
 mod fault;
 mod observer;
+mod poison;
 mod reader;
 mod recovery;
 mod status;
@@ -24,6 +25,7 @@ use harness::{FaultProxy, Guarded, Kafka, Signal, workspace};
 use self::children::{Members, Starter, end};
 use self::fault::Kind;
 use self::observer::Observer;
+use self::poison::Poison;
 use self::status::Status;
 use self::storm::{Plan, Tally};
 use self::world::World;
@@ -187,6 +189,7 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
     let observer = Observer::start(&bootstrap, Writer::create(&world.directory, "observer")?)?;
     let lanes = lane::Kind::ALL.map(|kind| (kind, world.members.starter().lane(kind)));
     let mut publishers = start_publishers(args, world)?;
+    let poison = Poison::start(&bootstrap)?;
     let began = Instant::now();
     let plan = Plan {
         seed: args.seed,
@@ -213,6 +216,7 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
     for (name, publisher) in publishers {
         end(publisher, &name)?;
     }
+    let poisoned = poison.stop()?;
     for (kind, lane) in lanes {
         end(lane?, kind.word())?;
     }
@@ -229,7 +233,7 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
     let seconds = published_for.as_secs_f64();
     Ok(format!(
         "{stored} events in {seconds:.0} s, {:.0} a second, under {} faults; drained {:.1} s later; \
-         read back: {} records, {} dead letters",
+         read back: {} records, {poisoned} of them no events, {} dead letters",
         stored as f64 / seconds,
         tally.total(),
         drained.as_secs_f64(),
