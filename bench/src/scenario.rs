@@ -54,7 +54,7 @@ impl Scenario {
         match self {
             Self::All => events,
             Self::One => (events / 100).max(1),
-            Self::Hundred => (events / 4).max(1),
+            Self::Hundred => (events / 2).max(1),
             Self::Consume => events * 2,
             Self::Keys => (events / 8).max(1),
         }
