@@ -167,7 +167,8 @@ impl Error {
         self.inner.kind
     }
 
-    /// Every bad field or setting, for [`ErrorKind::Config`] and [`ErrorKind::Validation`]; empty otherwise.
+    /// Every bad field or setting, for [`ErrorKind::Config`] and [`ErrorKind::Validation`], and every bad header of a
+    /// dead letter; empty otherwise.
     pub fn faults(&self) -> &[Fault] {
         &self.inner.faults
     }

@@ -304,7 +304,12 @@ impl Slots {
 /// in one word, with the index in the bits that the chunk's alignment leaves free.
 pub(crate) struct SlotRef(NonNull<Chunk>);
 
-// SAFETY: it is an `Arc<Chunk>`, and `Chunk` is `Send` and `Sync`.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Arc<Chunk>>();
+};
+
+// SAFETY: it is an `Arc<Chunk>`, which is `Send` and `Sync`: see above.
 unsafe impl Send for SlotRef {}
 // SAFETY: as above.
 unsafe impl Sync for SlotRef {}

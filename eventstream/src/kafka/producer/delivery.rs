@@ -250,9 +250,7 @@ impl Inner {
                 answered = true;
                 self.options.reporter.accepted();
             }
-            if let Some(waker) = self.guarded(|| self.reported(&report, meter)).flatten() {
-                told.wakers.push(waker);
-            }
+            self.guarded(|| self.reported(&report, meter, &mut told.wakers));
             if told.left.events() >= TOGETHER {
                 self.give_back(told);
             }
@@ -262,7 +260,7 @@ impl Inner {
 
     fn give_back(&self, told: &mut Told) {
         if told.left.events() > 0 {
-            self.admission.release_all(&mut told.left);
+            self.guarded(|| self.admission.release_all(&mut told.left));
         }
         for waker in told.wakers.drain(..) {
             self.guarded(|| waker.wake());
@@ -270,33 +268,35 @@ impl Inner {
     }
 
     /// A waker or a log subscriber that panics must not take the other reports with it.
-    fn guarded<T>(&self, tell: impl FnOnce() -> T) -> Option<T> {
-        let result = catch_unwind(AssertUnwindSafe(tell));
-        if result.is_err() {
-            tracing::error!(
-                client = &*self.options.name,
-                "telling an outcome panicked: a waker or a log subscriber is at fault"
-            );
+    fn guarded(&self, tell: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+            let client = &*self.options.name;
+            // The subscriber may be what panicked.
+            let _ = catch_unwind(|| {
+                tracing::error!(
+                    client,
+                    "telling an outcome panicked: a waker or a log subscriber is at fault"
+                );
+            });
         }
-        result.ok()
     }
 
-    /// One delivery report: the outcome to the receipt, whose waker comes back; a failure also to the callback.
-    fn reported(&self, report: &Report<'_>, meter: &mut StoredMeter) -> Option<Waker> {
+    /// One delivery report: the outcome to the receipt, whose waker is for later; a failure also to the callback.
+    fn reported(&self, report: &Report<'_>, meter: &mut StoredMeter, wakers: &mut Vec<Waker>) {
         let topic = report.topic;
         let Some(code) = report.error else {
             let bytes = report.size();
             self.counters.stored(bytes);
             meter.stored(topic.key(), || topic.name(), report.partition, bytes);
-            let waker = report.slot.store(Stored {
+            wakers.extend(report.slot.store(Stored {
                 partition: report.partition,
                 offset: report.offset,
                 timestamp_ms: report.timestamp_ms,
-            });
+            }));
             self.end_span(&report.slot, |span| {
                 trace::stored(span, report.partition, report.offset);
             });
-            return waker;
+            return;
         };
         let prefix = &*self.options.prefix;
         let wire = topic.name();
@@ -307,7 +307,6 @@ impl Inner {
         let error = self.failure(topic, code, report.maybe_stored);
         let value = report.value.unwrap_or_default();
         self.failed(topic, report.key, value, &report.slot, error);
-        None
     }
 
     /// Tells a failure, once: a slot that has its outcome already keeps it. The receipt comes last,
