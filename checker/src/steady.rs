@@ -39,7 +39,7 @@ pub struct Steadiness {
     pub window: f64,
     /// By name.
     pub processes: Vec<Steady>,
-    /// What grew. Nothing where the run was flat.
+    /// What grew, or was not there to the end. Nothing where the run was flat.
     pub growths: Vec<Growth>,
 }
 
@@ -132,7 +132,9 @@ impl Samples {
         // A process need not sample at the very begin and end.
         let missed = window / 10;
         let mut processes = Vec::new();
+        let mut growths = Vec::new();
         for (number, samples) in &self.by_process {
+            let process = world.processes[*number as usize].name.clone();
             let first = between(samples, settled, settled + window);
             let last = between(samples, end - window, end);
             let is_member = world.members.iter().any(|it| it.process == *number);
@@ -143,22 +145,26 @@ impl Samples {
                 && let Some(last) = figures(last, is_member)
             {
                 processes.push(Steady {
-                    process: world.processes[*number as usize].name.clone(),
+                    process,
                     first,
                     last,
                 });
+            } else {
+                let what = "no samples from the begin of the load to its end".to_owned();
+                growths.push(Growth { process, what });
             }
         }
         if processes.is_empty() {
             return None;
         }
+        growths.extend(processes.iter().flat_map(Steady::growths));
         processes.sort_by(|one, other| one.process.cmp(&other.process));
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         Some(Steadiness {
             load: seconds(load),
             settling: seconds(settling),
             window: seconds(window),
-            growths: processes.iter().flat_map(Steady::growths).collect(),
+            growths,
             processes,
         })
     }
@@ -201,7 +207,7 @@ fn figures(samples: &[(u64, Sample)], is_member: bool) -> Option<Figures> {
 impl Steady {
     /// Memory has to grow in the median, by a tenth and by [`MEMORY`]. Threads and files that come and go again are
     /// no growth, so their last median counts, against the most of the first window. A member may be as far behind as
-    /// it handles in a second.
+    /// it handles in a second, and nobody may become half as fast.
     fn growths(&self) -> Vec<Growth> {
         let (first, last) = (&self.first, &self.last);
         let mut growths = Vec::new();
@@ -227,6 +233,12 @@ impl Steady {
                     "{name} from at most {before} to {now} in the median"
                 ));
             }
+        }
+        if last.rate < first.rate / 2.0 {
+            grew(format!(
+                "{:.1} events a second became {:.1}",
+                first.rate, last.rate
+            ));
         }
         if let Some(lag) = last.lag
             && lag.median as f64 > last.rate

@@ -223,6 +223,25 @@ fn a_member_that_was_out_of_its_group_goes_on_where_the_others_came_to() {
 }
 
 #[test]
+fn a_dead_letter_in_between_excuses_no_key_out_of_order() {
+    let mut story = story(3, Order::Key);
+    story.record(0, 3, None, None);
+    story.event(4, 1, 4);
+    start(&mut story, "m", 1, 1);
+    finish(&mut story, "m", 1, Outcome::Error);
+    all(&mut story, "m", [2]);
+    // Key 1 goes on over its first event, which is not done; offset 3 is a dead letter.
+    story.fault("cut off", Phase::Begin, false);
+    story.dead_letter("g", 0, 3, None);
+    story.handle("m", (0, 4), 4, Some(1), 1);
+    story.handled("m", (0, 4), Outcome::Ok);
+    all(&mut story, "m", [1, 3]);
+    story.fault("cut off", Phase::End, false);
+    story.left("m");
+    story.finds(&[(Class::SkippedPoll, 1), (Class::HandleOrder, 1)]);
+}
+
+#[test]
 fn finds_a_record_handled_late() {
     let mut story = story(4, Order::Partition);
     all(&mut story, "m", [1, 2, 4, 3]);

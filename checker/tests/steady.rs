@@ -163,7 +163,7 @@ fn finds_a_member_that_falls_behind() {
 }
 
 #[test]
-fn who_was_not_there_all_the_time_is_not_compared() {
+fn who_was_not_there_all_the_time_is_told_and_not_compared() {
     let mut story = run(even, even_member);
     let here = |seconds: std::ops::Range<u64>, story: &mut Story, name: &str| {
         for second in seconds {
@@ -176,6 +176,23 @@ fn who_was_not_there_all_the_time_is_not_compared() {
     let steadiness = steadiness(&story);
     let names: Vec<_> = steadiness.processes.iter().map(|it| &*it.process).collect();
     assert_eq!(names, ["m", "p"]);
+    let mut missing: Vec<_> = steadiness.growths.iter().map(ToString::to_string).collect();
+    missing.sort();
+    let what = "no samples from the begin of the load to its end";
+    assert_eq!(missing, [format!("late: {what}"), format!("left: {what}")]);
+}
+
+#[test]
+fn finds_a_member_that_becomes_half_as_fast() {
+    let tired = |second| Sample {
+        handled: if second < LOAD / 2 {
+            second * 50
+        } else {
+            LOAD * 25 + (second - LOAD / 2) * 20
+        },
+        ..even_member(second)
+    };
+    grows(tired, "50.0 events a second became 20.0");
 }
 
 #[test]

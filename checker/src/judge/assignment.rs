@@ -1,8 +1,8 @@
 //! The time that a member holds a partition.
 //!
 //! Where the history does not tell assignments, they are guessed: one ends when another member of
-//! the group handles the partition, when the member leaves, or when the member goes back at a time
-//! at which the group may have rebalanced.
+//! the group handles the partition, when the member leaves, or when the member goes back, or past what
+//! others have done, at a time at which the group may have rebalanced.
 
 use std::collections::HashMap;
 
@@ -115,6 +115,11 @@ impl Assignment {
             }
             _ => None,
         }
+    }
+
+    /// The last offsets that started: the highest, and that of each key.
+    pub(super) fn latest(&self) -> impl Iterator<Item = i64> + '_ {
+        self.high().into_iter().chain(self.keys.values().copied())
     }
 
     /// The highest offset that started.

@@ -115,7 +115,8 @@ impl Consuming<'_> {
         assignment.term()
     }
 
-    /// Whether a member that goes ahead has been out of its group: others did what it leaves out.
+    /// Whether a member that goes ahead has been out of its group: it left nothing behind, and others did what it leaves
+    /// out. That records which nobody handles, such as dead letters, lie between proves nothing.
     fn comes_back(&self, start: Start, assignment: usize) -> bool {
         let view = &self.views[start.view];
         let before = &view.assignments[assignment];
@@ -124,9 +125,12 @@ impl Consuming<'_> {
         };
         let log = self.world.log(view.place);
         let group = &self.world.groups[view.group as usize];
+        let undone = |offset| view.is_undone(log, offset);
         high + 1 < start.offset
             && group.rebalances.within(before.last, start.at)
-            && !(high + 1..start.offset).any(|left_out| view.is_undone(log, left_out))
+            && !before.latest().any(undone)
+            && !(high + 1..start.offset).any(undone)
+            && (high + 1..start.offset).any(|left_out| view.is_handled(log, left_out))
     }
 
     /// Checks that what came before in the order is done.

@@ -63,6 +63,12 @@ impl View {
         log.get(offset).is_some() && cell.is_some_and(|cell| !cell.is_done())
     }
 
+    /// Whether a member has done the record at the offset.
+    pub(super) fn is_handled(&self, log: &Log, offset: i64) -> bool {
+        let cell = log.index(offset).and_then(|index| self.cells.get(index));
+        cell.is_some_and(|cell| cell.done > 0)
+    }
+
     /// The offset from which records may come again: what is below has been committed, as far as the
     /// history tells.
     ///
