@@ -216,7 +216,7 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
     for (name, publisher) in publishers {
         end(publisher, &name)?;
     }
-    let poisoned = poison.stop()?;
+    poison.stop()?;
     for (kind, lane) in lanes {
         end(lane?, kind.word())?;
     }
@@ -233,11 +233,12 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
     let seconds = published_for.as_secs_f64();
     Ok(format!(
         "{stored} events in {seconds:.0} s, {:.0} a second, under {} faults; drained {:.1} s later; \
-         read back: {} records, {poisoned} of them no events, {} dead letters",
+         read back: {} records, {} of them no events, {} dead letters",
         stored as f64 / seconds,
         tally.total(),
         drained.as_secs_f64(),
         read.records,
+        read.no_events,
         read.dead_letters,
     ))
 }
@@ -303,6 +304,12 @@ fn judge(args: &RunArgs, directory: &Path) -> Result<()> {
     if args.soak {
         let steadiness = report.steadiness.as_ref();
         let steadiness = steadiness.context("the run was too short to tell whether it was flat")?;
+        ensure!(
+            steadiness.load > args.minutes * 60.0 * 0.95,
+            "the load lasted {:.0} s only; the history is in {}",
+            steadiness.load,
+            directory.display()
+        );
         ensure!(
             steadiness.growths.is_empty(),
             "{} figures grew, see `not flat` above; the history is in {}",

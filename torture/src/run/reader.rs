@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Read {
     pub(super) records: u64,
+    /// Of these, those that are no events.
+    pub(super) no_events: u64,
     pub(super) dead_letters: u64,
 }
 
@@ -78,6 +80,7 @@ fn write(message: &BorrowedMessage<'_>, history: &Writer, read: &mut Read) -> Re
         }))?;
     } else {
         read.records += 1;
+        read.no_events += u64::from(id.is_none());
         let key = message.key().and_then(number);
         history.write(Event::Record(Record {
             topic,
