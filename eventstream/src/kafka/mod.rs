@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
 use crate::metrics::{ClientMeter, STATISTICS_INTERVAL};
 use crate::name::Topic;
-use crate::publish::Publish;
+use crate::publish::{KEPT, Publish};
 use crate::receipt::{EventId, Receipt};
 use crate::stats::{ReaderStats, WriterStats};
 use crate::subscribe::CheckedSubscribe;
@@ -362,8 +362,6 @@ fn outgoing<'a>(
 
 /// Writes into the thread's buffer and gives it to `send`.
 fn encoded<T>(write: impl FnOnce(&mut Vec<u8>), send: impl FnOnce(&[u8]) -> T) -> T {
-    /// A buffer that one large event has grown is not kept.
-    const KEPT: usize = 64 * 1024;
     ENCODED.with(|buffer| {
         // Taken, not borrowed: an `on_error` callback that publishes runs on a thread of its own,
         // but a serialiser could publish too.

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+pub(crate) use self::parts::KEPT;
 use self::parts::{Field, Lent, Stamp};
-
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{self, Envelope};
 use crate::name;

@@ -11,7 +11,7 @@ use crate::error::Fault;
 #[derive(Clone)]
 pub(super) struct Parts {
     /// The text of all fields, one after the other.
-    pub(super) text: String,
+    text: String,
     fields: [Span; FIELDS],
     pub(super) numbers: Numbers,
     pub(super) timestamp: Stamp,
@@ -85,8 +85,8 @@ const FIELDS: usize = 21;
 
 /// Room for a usual event, so that the buffer does not grow.
 const USUAL: usize = 1024;
-/// A buffer that one large event has grown is not kept.
-const KEPT: usize = 64 * 1024;
+/// A buffer that one large event has grown beyond this is not kept for the next.
+pub(crate) const KEPT: usize = 64 * 1024;
 
 thread_local! {
     /// The parts of the last event that ended on this thread: to allocate and free them for each event costs as much as

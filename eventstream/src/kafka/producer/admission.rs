@@ -129,11 +129,12 @@ impl Admission {
     pub(crate) fn release(&self, slot: &SlotRef, bytes: usize) {
         let mut left = Left::default();
         left.add(slot, bytes);
-        self.release_all(&mut left);
+        wake(self.release_all(&mut left));
     }
 
-    /// Ends the stay of these events, and empties the list.
-    pub(crate) fn release_all(&self, left: &mut Left) {
+    /// Ends the stay of these events, and empties the list; whom to wake.
+    #[must_use = "those who wait sleep until they are woken"]
+    pub(crate) fn release_all(&self, left: &mut Left) -> Vec<Waker> {
         let mut state = self.state.lock();
         state.events -= std::mem::take(&mut left.events);
         state.bytes -= std::mem::take(&mut left.bytes);
@@ -149,8 +150,7 @@ impl Admission {
         if self.has_slack(&state) {
             self.admit_waiters(&mut state, &mut wakers);
         }
-        drop(state);
-        wake(wakers);
+        wakers
     }
 
     /// Whether it is worth waking those who wait: once a sixteenth of the buffer is free. A

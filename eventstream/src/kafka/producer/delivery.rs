@@ -38,6 +38,8 @@ const LIFETIME: Duration = Duration::from_secs(1);
 /// So many reports share one release of their room.
 const TOGETHER: usize = 256;
 
+const TELLING: &str = "telling an outcome panicked: a waker or a log subscriber is at fault";
+
 /// What reports give back: room, and word to those who wait for an outcome. For many reports together, first the room:
 /// woken one by one, publishers would come back for a place at a time, and librdkafka would send as many requests.
 #[derive(Default)]
@@ -250,7 +252,7 @@ impl Inner {
                 answered = true;
                 self.options.reporter.accepted();
             }
-            self.guarded(|| self.reported(&report, meter, &mut told.wakers));
+            self.guarded(TELLING, || self.reported(&report, meter, &mut told.wakers));
             if told.left.events() >= TOGETHER {
                 self.give_back(told);
             }
@@ -259,25 +261,21 @@ impl Inner {
     }
 
     fn give_back(&self, told: &mut Told) {
-        if told.left.events() > 0 {
-            self.guarded(|| self.admission.release_all(&mut told.left));
-        }
-        for waker in told.wakers.drain(..) {
-            self.guarded(|| waker.wake());
+        let for_room = match told.left.events() {
+            0 => Vec::new(),
+            _ => self.admission.release_all(&mut told.left),
+        };
+        for waker in for_room.into_iter().chain(told.wakers.drain(..)) {
+            self.guarded(TELLING, || waker.wake());
         }
     }
 
     /// A waker or a log subscriber that panics must not take the other reports with it.
-    fn guarded(&self, tell: impl FnOnce()) {
+    fn guarded(&self, panicked: &'static str, tell: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(tell)).is_err() {
             let client = &*self.options.name;
             // The subscriber may be what panicked.
-            let _ = catch_unwind(|| {
-                tracing::error!(
-                    client,
-                    "telling an outcome panicked: a waker or a log subscriber is at fault"
-                );
-            });
+            let _ = catch_unwind(|| tracing::error!(client, "{panicked}"));
         }
     }
 
@@ -349,16 +347,13 @@ impl Inner {
     /// that another one knows, must not take the outcome with it.
     fn end_span(&self, slot: &SlotRef, tell: impl FnOnce(&Span)) {
         if let Some(span) = self.traces.take(slot) {
-            let told = catch_unwind(AssertUnwindSafe(move || {
-                tell(&span);
-                drop(span);
-            }));
-            if told.is_err() {
-                tracing::error!(
-                    client = &*self.options.name,
-                    "ending a span panicked: a subscriber is at fault"
-                );
-            }
+            self.guarded(
+                "ending a span panicked: a subscriber is at fault",
+                move || {
+                    tell(&span);
+                    drop(span);
+                },
+            );
         }
     }
 

@@ -152,7 +152,7 @@ fn many_leave_together() {
         flushes.push(Box::pin(admission.flushed()));
     }
     assert_eq!(left.events(), 6);
-    admission.release_all(&mut left);
+    wake(admission.release_all(&mut left));
     assert_eq!(admission.in_flight(), (0, 0));
     assert_eq!(left.events(), 0);
     assert!(
