@@ -9,9 +9,9 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::history::Sample;
+use crate::timeline::SECOND;
 use crate::world::World;
 
-const SECOND: u64 = 1_000_000_000;
 const SETTLING: u64 = 60 * SECOND;
 const WINDOW: u64 = 600 * SECOND;
 const MIB: u64 = 1_048_576;
@@ -282,6 +282,7 @@ impl Steadiness {
 
 impl fmt::Display for Steadiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
         let mut row = |name: &str, cells: [&str; 6]| {
             write!(f, "{name:<20}")?;
             for (cell, width) in cells.into_iter().zip([16, 12, 12, 14, 14, 10]) {
@@ -289,7 +290,7 @@ impl fmt::Display for Steadiness {
             }
             writeln!(f)
         };
-        row("\nsteadiness", HEAD)?;
+        row("steadiness", HEAD)?;
         for steady in &self.processes {
             let (first, last) = (steady.first.cells(), steady.last.cells());
             row(&steady.process, first.each_ref().map(String::as_str))?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::history::Sample;
 
-const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 /// A process that has not sampled for so long has no figures.
 const CARRY: usize = 3;
 

@@ -57,16 +57,19 @@ impl View {
         self.cells.get_mut(log.index(offset)?)
     }
 
+    fn look(&self, log: &Log, offset: i64) -> Option<Cell> {
+        log.get(offset)?;
+        self.cells.get(log.index(offset)?).copied()
+    }
+
     /// Whether there is a record at the offset, and it is neither done nor given up.
     pub(super) fn is_undone(&self, log: &Log, offset: i64) -> bool {
-        let cell = log.index(offset).and_then(|index| self.cells.get(index));
-        log.get(offset).is_some() && cell.is_some_and(|cell| !cell.is_done())
+        self.look(log, offset).is_some_and(|cell| !cell.is_done())
     }
 
     /// Whether a member has done the record at the offset.
     pub(super) fn is_handled(&self, log: &Log, offset: i64) -> bool {
-        let cell = log.index(offset).and_then(|index| self.cells.get(index));
-        cell.is_some_and(|cell| cell.done > 0)
+        self.look(log, offset).is_some_and(|cell| cell.done > 0)
     }
 
     /// The offset from which records may come again: what is below has been committed, as far as the
@@ -92,10 +95,7 @@ impl View {
     /// Whether a record from `base` to before `offset` is not done, or was done again since `since`,
     /// in milliseconds since the begin of the history.
     pub(super) fn holds_back(&self, log: &Log, base: i64, offset: i64, since: u32) -> bool {
-        (base..offset).any(|before| {
-            let cell = log.index(before).and_then(|index| self.cells.get(index));
-            let later = |cell: &Cell| cell.done == 0 || cell.done_at >= since;
-            log.get(before).is_some() && cell.is_some_and(later)
-        })
+        let later = |cell: Cell| cell.done == 0 || cell.done_at >= since;
+        (base..offset).any(|before| self.look(log, before).is_some_and(later))
     }
 }

@@ -86,18 +86,15 @@ pub(super) fn steadiness(page: &mut String, report: &Report) {
     }
     page.push_str("</tr>\n");
     for steady in &steadiness.processes {
-        let name = escape(&steady.process);
-        let _ = write!(page, "<tr><td rowspan=\"2\">{name}</td>");
-        for (window, figures) in [("first", &steady.first), ("last", &steady.last)] {
-            let _ = write!(page, "<td>{window}</td>");
+        let name = format!("<td rowspan=\"2\">{}</td>", escape(&steady.process));
+        for (name, window, figures) in
+            [(&*name, "first", &steady.first), ("", "last", &steady.last)]
+        {
+            let _ = write!(page, "<tr>{name}<td>{window}</td>");
             for cell in figures.cells() {
                 let _ = write!(page, "<td class=\"n\">{cell}</td>");
             }
-            page.push_str(if window == "first" {
-                "</tr>\n<tr>"
-            } else {
-                "</tr>\n"
-            });
+            page.push_str("</tr>\n");
         }
     }
     page.push_str("</table></div>\n");
