@@ -57,6 +57,10 @@ impl Kind {
         (Self::DeadLettersRefused, 1),
     ];
 
+    pub(super) fn all() -> [Self; 17] {
+        Self::DECK.map(|(kind, _)| kind)
+    }
+
     /// The word in the history.
     pub(super) fn word(self) -> &'static str {
         match self {

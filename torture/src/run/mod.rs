@@ -115,7 +115,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
 
 /// The kinds of these words. Where there is no word all of them, or all that probes can feel.
 fn kinds(words: &[String], for_probes: bool) -> Result<Vec<Kind>> {
-    let all = Kind::DECK.map(|(kind, _)| kind);
+    let all = Kind::all();
     if words == ["none"] {
         return Ok(Vec::new());
     }

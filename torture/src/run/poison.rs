@@ -45,11 +45,13 @@ impl Poison {
             .context("making a producer")?;
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = thread::spawn(move || {
-            let mut values = VALUES.iter().cycle();
-            while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+            for value in VALUES.into_iter().cycle() {
+                if stopped.recv_timeout(PAUSE) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
                 let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&topic);
-                if let Some(Some(value)) = values.next() {
-                    record = record.payload(*value);
+                if let Some(value) = value {
+                    record = record.payload(value);
                 }
                 producer.send(record).map_err(|(error, _)| error)?;
             }

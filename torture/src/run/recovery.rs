@@ -68,18 +68,21 @@ pub(super) fn table(history: &Path) -> Result<String> {
         "milliseconds                from the end of the fault    longest silence of a partition\n\
          fault              probe        n   median    worst        median    worst\n",
     );
-    let kinds = fault::Kind::DECK.map(|(kind, _)| kind);
-    for kind in kinds.into_iter().filter(|kind| kind.reaches_probes()) {
+    let mut probes = Vec::new();
+    for probe in Kind::ALL {
+        probes.push((probe, arrivals(&arrivals_path(history, probe))?));
+    }
+    let kinds = fault::Kind::all().into_iter();
+    for kind in kinds.filter(|kind| kind.reaches_probes()) {
         let kind = kind.word();
         let spans: Vec<_> = faults.iter().filter(|span| span.kind == kind).collect();
         if spans.is_empty() {
             continue;
         }
-        for probe in Kind::ALL {
-            let arrivals = arrivals(&arrivals_path(history, probe))?;
+        for (probe, arrivals) in &probes {
             let mut times = Times::default();
             for span in &spans {
-                times.add(span, &arrivals);
+                times.add(span, arrivals);
             }
             let (after, silence) = (&mut times.after_end, &mut times.silence);
             writeln!(

@@ -147,7 +147,7 @@ mod tests {
     fn deck(seed: u64, one_by_one: bool) -> Deck {
         Deck::new(&Plan {
             seed,
-            kinds: Kind::DECK.map(|(kind, _)| kind).to_vec(),
+            kinds: Kind::all().to_vec(),
             until: Instant::now(),
             one_by_one,
         })
