@@ -4,6 +4,10 @@ use super::events::Ticket;
 /// Which commit is due, and which are on their way.
 pub(super) struct Commits {
     mode: CommitMode,
+    /// How often the offsets began anew; answers to what was sent before mean nothing.
+    history: u32,
+    /// Where the present history begins, until that is committed.
+    start: Option<i64>,
     /// The highest offset handed to the driver, and the highest confirmed.
     sent: Option<i64>,
     confirmed: Option<i64>,
@@ -20,6 +24,8 @@ pub(super) struct Commits {
 pub(super) enum Answer {
     /// It belongs to no commit that matters.
     Ignored,
+    /// The start of the history is confirmed.
+    Started,
     /// Confirmed; the record that waited for it may run.
     Confirmed(Option<Ticket>),
     /// Failed for this many times in a row: try again after a wait.
@@ -33,12 +39,33 @@ impl Commits {
     pub(super) fn new(mode: CommitMode) -> Self {
         Self {
             mode,
+            history: 0,
+            start: None,
             sent: None,
             confirmed: None,
             outstanding: None,
             backing_off: false,
             failures: 0,
         }
+    }
+
+    /// The commit of `start` comes before all others.
+    pub(super) fn start_at(&mut self, start: i64) {
+        self.start = Some(start);
+    }
+
+    /// The offsets begin anew. The record whose release was on its way.
+    pub(super) fn begin(&mut self, start: i64) -> Option<Ticket> {
+        let releasing = self.take_releasing();
+        let history = self.history.wrapping_add(1);
+        *self = Self::new(self.mode);
+        self.history = history;
+        self.start = Some(start);
+        releasing
+    }
+
+    pub(super) fn history(&self) -> u32 {
+        self.history
     }
 
     pub(super) fn mode(&self) -> CommitMode {
@@ -57,6 +84,9 @@ impl Commits {
 
     /// The commit that the watermark calls for.
     pub(super) fn due(&mut self, watermark: Option<i64>) -> Option<i64> {
+        if let Some(start) = self.start {
+            return self.is_idle().then(|| self.send(start, None));
+        }
         let up_to = watermark?;
         match self.mode {
             CommitMode::Auto => None,
@@ -84,7 +114,23 @@ impl Commits {
         up_to
     }
 
-    pub(super) fn answered(&mut self, up_to: i64, ok: bool) -> Answer {
+    pub(super) fn answered(&mut self, history: u32, up_to: i64, ok: bool) -> Answer {
+        if history != self.history {
+            return Answer::Ignored;
+        }
+        if self.start.is_some() {
+            if self.outstanding != Some((up_to, None)) {
+                return Answer::Ignored;
+            }
+            self.outstanding = None;
+            if !ok {
+                return self.failed(None);
+            }
+            self.start = None;
+            self.failures = 0;
+            self.confirmed = Some(up_to);
+            return Answer::Started;
+        }
         let released = match self.mode {
             CommitMode::Auto => return Answer::Ignored,
             CommitMode::AsyncEach if self.sent < Some(up_to) => return Answer::Ignored,
@@ -104,6 +150,10 @@ impl Commits {
         if self.mode == CommitMode::AsyncEach && (self.backing_off || self.sent > Some(up_to)) {
             return Answer::Ignored;
         }
+        self.failed(released)
+    }
+
+    fn failed(&mut self, released: Option<Ticket>) -> Answer {
         self.failures = self.failures.saturating_add(1);
         self.backing_off = true;
         Answer::Failed {

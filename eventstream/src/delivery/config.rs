@@ -16,10 +16,26 @@ pub(crate) enum CommitMode {
     BeforeProcessing,
 }
 
+/// Where the reading of a partition begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At an offset that the group has committed.
+    #[default]
+    Committed,
+    /// At this offset, which the group has not committed: it is, before anything of the partition
+    /// starts. A crash before the first commit would else move a group that starts at the tail.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "every start counts as committed still")
+    )]
+    ToCommit(i64),
+}
+
 /// What one partition's machine is made with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PartitionConfig {
     pub(crate) commit: CommitMode,
+    pub(crate) start: Start,
     pub(crate) on_unmatched: OnUnmatched,
     pub(crate) on_undecodable: OnUndecodable,
     /// Records not done at which the partition pauses, and at which it goes on.
@@ -41,6 +57,7 @@ impl Default for PartitionConfig {
     fn default() -> Self {
         Self {
             commit: CommitMode::default(),
+            start: Start::default(),
             on_unmatched: OnUnmatched::default(),
             on_undecodable: OnUndecodable::default(),
             records: Marks {

@@ -36,9 +36,13 @@ impl<R: Clone> Partition<R> {
         if self.in_flight > 0 && !self.sabotaged(Sabotage::DrainedTooEarly) {
             return None;
         }
+        if self.window.end_of_old().is_some() {
+            self.tell_unstarted();
+        }
         self.phase = Phase::Drained;
         self.window.clear();
-        Some(Action::Drained)
+        self.told.push_back(Action::Drained);
+        self.told.pop_front()
     }
 
     fn write_letter(&mut self) -> Option<Action<R>> {
@@ -58,13 +62,15 @@ impl<R: Clone> Partition<R> {
     }
 
     fn commit(&mut self) -> Option<Action<R>> {
-        if self.commits.mode() == CommitMode::BeforeProcessing
+        let history = self.commits.history();
+        if self.at_most_once()
+            && self.held_from.is_none()
             && let Some(up_to) = self.release_next()
         {
-            return Some(Action::Commit { up_to });
+            return Some(Action::Commit { history, up_to });
         }
         let up_to = self.commits.due(self.window.watermark())?;
-        Some(Action::Commit { up_to })
+        Some(Action::Commit { history, up_to })
     }
 
     /// At most once: the commit that lets the next record run. It is asked for only when the
@@ -163,11 +169,11 @@ impl<R: Clone> Partition<R> {
             }
             if self.commits.mode() == CommitMode::AfterEach && route.lanes.is_whole() {
                 let settled = self.commits.is_settled(self.window.watermark());
-                if !route
-                    .lanes
-                    .next()
-                    .is_some_and(|ticket| settled && self.window.is_front(ticket))
-                {
+                let may_start = |ticket| {
+                    // What is of an earlier history has no commit to wait for.
+                    self.window.is_front(ticket) && (settled || self.window.is_old(ticket))
+                };
+                if !route.lanes.next().is_some_and(may_start) {
                     continue;
                 }
             }

@@ -47,7 +47,8 @@ pub(crate) enum Plan {
 /// What the machine is told.
 #[derive(Clone, Debug)]
 pub(crate) enum Input<R> {
-    /// A record was read. Offsets rise; one that does not is a record read twice and is ignored.
+    /// A record was read. Within a history offsets rise; one that does not is a record read twice
+    /// and is ignored.
     Record {
         offset: i64,
         /// A hash of the key; `None`: no key, which has no order.
@@ -70,8 +71,24 @@ pub(crate) enum Input<R> {
         stored: bool,
         now: Time,
     },
-    /// A commit was confirmed or failed: once for each [`Action::Commit`].
-    Committed { up_to: i64, ok: bool, now: Time },
+    /// A commit was confirmed or failed: once for each [`Action::Commit`], with its numbers.
+    Committed {
+        history: u32,
+        up_to: i64,
+        ok: bool,
+        now: Time,
+    },
+    /// The partition's offsets begin anew, at `start`: its topic was made anew, or its log was cut
+    /// off. What comes after this is not taken for seen, and does not start before `start` is
+    /// committed. What is here already cannot be read again: it is handled, before what follows it
+    /// in its lane, waits for no commit, and is told as passed over if the partition leaves first.
+    /// From here on the watermark is `start`, and nothing of what was before is ever committed.
+    ///
+    /// Ignored once the partition leaves: the last commit is then the driver's to omit.
+    NewHistory { start: i64 },
+    /// Everything below `offset` was read: between the last record and it there is none, as where a
+    /// transaction ends. Once what came so far is done, the watermark is `offset`.
+    ReadTo { offset: i64 },
     /// The time asked for by [`poll_timeout`](super::Partition::poll_timeout) has come.
     Tick(Time),
     /// The partition is being taken away: handlers that run may finish, [`Action::Drained`] follows
@@ -120,8 +137,13 @@ pub(crate) enum Action<R> {
     },
     /// Write a dead letter and answer with [`Input::DeadLettered`]. Comes again if that failed.
     DeadLetter(Failure<R>),
-    /// Commit, and answer with [`Input::Committed`].
-    Commit { up_to: i64 },
+    /// Commit, and answer with [`Input::Committed`]. A commit of an earlier history need not be
+    /// made any more, nor answered.
+    Commit {
+        /// How many [`Input::NewHistory`] there were.
+        history: u32,
+        up_to: i64,
+    },
     /// Stop reading this partition: its buffer is full.
     Pause,
     /// Read on.
@@ -166,7 +188,7 @@ pub(crate) enum Reason {
     Unmatched,
     Exhausted,
     Rejected,
-    /// At most once only: the offset was (or may have been) committed, then the partition was
-    /// taken away before a handler ran. Nobody will read it again.
+    /// The partition was taken away before it was done, and nobody will read it again: at most
+    /// once its offset was (or may have been) committed, or it is of an earlier history.
     Revoked,
 }

@@ -164,13 +164,21 @@ impl Lanes {
             && self.lane(key).is_none_or(|lane| lane.state == State::Empty)
     }
 
-    /// Takes out the heads that wait for their turn; each must be finished.
-    pub(super) fn take_ready(&mut self) -> Vec<Ticket> {
-        let keys: Vec<_> = self.ready.drain(..).collect();
-        keys.into_iter()
-            .filter_map(|key| self.lane(key))
-            .map(|lane| lane.head)
-            .collect()
+    /// Takes out all that is not at work, with the number of its attempts. What a lane holds back
+    /// for its dead letter or for good stays.
+    pub(super) fn take_queued(&mut self) -> Vec<(Ticket, u32)> {
+        self.ready.clear();
+        let mut queued = Vec::new();
+        match &mut self.store {
+            Store::Whole(lane) => lane.take_queued(&mut queued),
+            Store::Keyed(lanes) => lanes.retain(|_, lane| {
+                lane.take_queued(&mut queued);
+                lane.state != State::Empty
+            }),
+        }
+        // The map's order differs from run to run; a simulation must repeat itself.
+        queued.sort_unstable();
+        queued
     }
 
     /// Forgets the lanes that wait for their turn with a record from `fence` on.
@@ -247,6 +255,15 @@ impl Lane {
             rest: VecDeque::new(),
             attempts: 0,
         }
+    }
+
+    fn take_queued(&mut self, queued: &mut Vec<(Ticket, u32)>) {
+        if matches!(self.state, State::Ready | State::Waiting) {
+            queued.push((self.head, self.attempts));
+            self.state = State::Empty;
+            self.attempts = 0;
+        }
+        queued.extend(self.rest.drain(..).map(|ticket| (ticket, 0)));
     }
 }
 

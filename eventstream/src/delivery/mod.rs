@@ -8,7 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `partition` | the machine: its state, and how records come in |
-//! | `settle`, `revoke` | the machine: outcomes and acknowledgements, rebalances |
+//! | `settle`, `revoke`, `history` | the machine: outcomes and acknowledgements, rebalances, offsets that begin anew |
 //! | `dispatch` | the machine: state to actions |
 //! | `events` | the inputs and the actions |
 //! | `window` | the records not yet done, and the watermark |
@@ -25,6 +25,7 @@ mod config;
 mod dispatch;
 mod events;
 mod flood;
+mod history;
 mod lanes;
 mod letters;
 mod partition;
@@ -46,6 +47,11 @@ pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
 
 #[cfg(test)]
 pub(crate) use config::Marks;
+#[cfg_attr(
+    not(test),
+    expect(unused_imports, reason = "every start counts as committed still")
+)]
+pub(crate) use config::Start;
 pub(crate) use config::{CommitMode, PartitionConfig, RouteOptions};
 pub(crate) use events::{Action, Failure, Input, Outcome, Plan, Reason, RouteId, Ticket};
 pub(crate) use flood::{FloodGuard, FloodOptions};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::backoff::Jitter;
 use super::commits::Commits;
-use super::config::{PartitionConfig, RouteOptions};
+use super::config::{PartitionConfig, RouteOptions, Start};
 use super::events::{Action, Input, Plan, Reason, RouteId, Ticket};
 use super::lanes::LaneKey;
 use super::letters::{LetterId, Letters};
@@ -29,6 +29,8 @@ pub(crate) struct Partition<R> {
     pub(super) commits: Commits,
     /// At most once: the first record that has not been released.
     pub(super) gate: Ticket,
+    /// From this record on nothing starts: where its history begins is not committed yet.
+    pub(super) held_from: Option<Ticket>,
     /// Actions that are facts, not choices: handed out first, in order.
     pub(super) told: VecDeque<Action<R>>,
     pub(super) paused: bool,
@@ -62,15 +64,25 @@ pub(super) enum Timer {
 impl<R: Clone> Partition<R> {
     pub(crate) fn new(config: PartitionConfig) -> Self {
         let first = Ticket::first(config.incarnation);
+        let mut window = Window::new(first);
+        let mut commits = Commits::new(config.commit);
+        let sabotage = sabotage::chosen();
+        let mut held_from = None;
+        if let Start::ToCommit(offset) = config.start {
+            window.begin(offset);
+            commits.start_at(offset);
+            held_from = Some(first);
+        }
         Self {
             config,
             phase: Phase::Active,
-            window: Window::new(first),
+            window,
             routes: Vec::new(),
             listed: VecDeque::new(),
             letters: Letters::default(),
-            commits: Commits::new(config.commit),
+            commits,
             gate: first,
+            held_from,
             told: VecDeque::new(),
             paused: false,
             halted: false,
@@ -78,7 +90,7 @@ impl<R: Clone> Partition<R> {
             in_flight: 0,
             timers: BinaryHeap::new(),
             jitter: Jitter::new(config.seed),
-            sabotage: sabotage::chosen(),
+            sabotage,
         }
     }
 
@@ -145,7 +157,14 @@ impl<R: Clone> Partition<R> {
             } => {
                 self.dead_lettered(LetterId { ticket, route }, stored, now);
             }
-            Input::Committed { up_to, ok, now } => self.committed(up_to, ok, now),
+            Input::Committed {
+                history,
+                up_to,
+                ok,
+                now,
+            } => self.committed(history, up_to, ok, now),
+            Input::NewHistory { start } => self.new_history(start),
+            Input::ReadTo { offset } => self.read_to(offset),
             Input::Tick(now) => self.tick(now),
             Input::Revoke | Input::Drain => self.drain(),
             Input::StopCatchingUp => self.stop_catching_up(),
@@ -192,7 +211,7 @@ impl<R: Clone> Partition<R> {
         if self.phase != Phase::Active || self.window.has_seen(offset) {
             return;
         }
-        let gated = self.at_most_once();
+        let gated = self.at_most_once() || self.is_held();
         let mut arrival = Arrival {
             offset,
             key,
@@ -221,11 +240,38 @@ impl<R: Clone> Partition<R> {
         }
         arrival.plan = plan.clone();
         let ticket = self.window.push(arrival);
+        if !self.is_held() {
+            self.admitted(ticket, key, &plan);
+        }
+    }
+
+    /// The record is in the window, and nothing of its history stands in its way.
+    fn admitted(&mut self, ticket: Ticket, key: Option<u64>, plan: &Plan) {
         match plan {
             Plan::Unmatched => self.unroutable(ticket, Reason::Unmatched),
             Plan::Undecodable => self.unroutable(ticket, Reason::Undecodable),
-            Plan::One(_) | Plan::Many(_) if gated => {}
-            Plan::One(_) | Plan::Many(_) => self.queue(ticket, key, &plan),
+            Plan::One(_) | Plan::Many(_) if self.at_most_once() => {}
+            Plan::One(_) | Plan::Many(_) => self.queue(ticket, key, plan),
+        }
+    }
+
+    /// Whether what comes now waits for the commit of where its history begins.
+    fn is_held(&self) -> bool {
+        self.held_from.is_some() && !self.sabotaged(Sabotage::StartBeforeCommit)
+    }
+
+    /// What was held because of its history goes its way.
+    pub(super) fn let_in(&mut self) {
+        let was_held = self.is_held();
+        let Some(mut ticket) = self.held_from.take().filter(|_| was_held) else {
+            return;
+        };
+        while ticket != self.window.end() {
+            if let Some(slot) = self.window.get(ticket) {
+                let (key, plan) = (slot.key, slot.plan.clone());
+                self.admitted(ticket, key, &plan);
+            }
+            ticket = ticket.next();
         }
     }
 

@@ -13,7 +13,7 @@ impl<R: Clone> Partition<R> {
         if self.at_most_once() {
             self.tell_unstarted();
         } else {
-            self.fence = self.end_of_begun();
+            self.fence = self.end_of_begun().max(self.window.end_of_old());
             self.lower_fence();
             self.list_all();
         }
@@ -36,7 +36,7 @@ impl<R: Clone> Partition<R> {
     }
 
     /// While it drains, what was not begun is started where something after it is done: that could
-    /// not be committed otherwise, and would be handled twice. But only below the first record
+    /// not be committed otherwise, and would be handled twice; and what nobody can read again. But only below the first record
     /// that will not be done, for the watermark cannot pass it.
     pub(super) fn lower_fence(&mut self) {
         let Some(fence) = self.fence.filter(|_| self.phase == Phase::Draining) else {
@@ -78,6 +78,8 @@ impl<R: Clone> Partition<R> {
                 self.release(ticket);
             }
             self.tell_unstarted();
+        } else if self.window.end_of_old().is_some() {
+            self.tell_unstarted();
         } else {
             self.letters = Letters::default();
             self.window.clear();
@@ -85,32 +87,30 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// At most once, after a revoke: what was committed and has not started is run by nobody, so
-    /// the user is told.
+    /// What has not started and will be run by nobody: the user is told. At most once that is all
+    /// that was committed, else what is of an earlier history.
     pub(super) fn tell_unstarted(&mut self) {
-        let mut unstarted: Vec<_> = self
-            .letters
-            .take_idle()
-            .into_iter()
-            .filter(|(id, _)| id.route.is_some())
-            .map(|(id, letter)| (id, letter.reason, letter.attempts))
-            .collect();
+        for (id, letter) in self.letters.take_idle() {
+            // At most once a record without a route is not committed before its letter is stored.
+            let told = self.window.is_old(id.ticket) || self.at_most_once() && id.route.is_some();
+            if told {
+                self.skip(id, letter.reason, letter.attempts);
+            }
+        }
+        let mut unstarted = Vec::new();
         for route in &mut self.routes {
-            let id = route.id;
-            let ready = route.lanes.take_ready();
-            unstarted.extend(ready.into_iter().map(|ticket| {
-                (
-                    LetterId {
-                        ticket,
-                        route: Some(id),
-                    },
-                    Reason::Revoked,
-                    0,
-                )
+            let id = Some(route.id);
+            let queued = route.lanes.take_queued().into_iter();
+            unstarted.extend(queued.map(|(ticket, attempts)| {
+                let id = LetterId { ticket, route: id };
+                (id, attempts)
             }));
         }
-        for (id, reason, attempts) in unstarted {
-            self.skip(id, reason, attempts);
+        for (id, attempts) in unstarted {
+            if self.is_last_chance(id.ticket) {
+                self.tell_skipped(id, Reason::Revoked, attempts);
+                self.done(id);
+            }
         }
     }
 }

@@ -34,6 +34,10 @@ pub(crate) enum Sabotage {
     LeavePlacesEmpty,
     /// `Drained` does not wait for what runs.
     DrainedTooEarly,
+    /// Nothing waits for the commit of its history's start.
+    StartBeforeCommit,
+    /// A new history is not known for one: its records are dropped as read twice.
+    TakeNewHistoryForSeen,
     /// At most once: a record runs before its commit is confirmed.
     RunBeforeCommit,
     /// A record that was passed over is not told.
@@ -54,6 +58,8 @@ pub(crate) fn chosen() -> Option<Sabotage> {
     match std::env::var("EVENTSTREAM_SABOTAGE").ok()?.as_str() {
         "store-before-done" => Some(Sabotage::StoreBeforeDone),
         "pass-over-failed-dead-letter" => Some(Sabotage::PassOverFailedDeadLetter),
+        "start-before-commit" => Some(Sabotage::StartBeforeCommit),
+        "take-new-history-for-seen" => Some(Sabotage::TakeNewHistoryForSeen),
         "revoke-without-drain" => Some(Sabotage::RevokeWithoutDrain),
         _ => None,
     }

@@ -33,8 +33,8 @@ impl<R: Clone> Partition<R> {
     }
 
     pub(super) fn outcome(&mut self, ticket: Ticket, id: RouteId, result: Outcome) {
-        // What was lost is forgotten; but at most once nobody will run it again, so a failure is told.
-        if self.phase == Phase::Lost && !self.at_most_once() {
+        // What was lost is forgotten; but where nobody will run it again, a failure is told.
+        if self.phase == Phase::Lost && !self.is_last_chance(ticket) {
             return;
         }
         let Some(slot) = self.window.get(ticket) else {
@@ -100,12 +100,14 @@ impl<R: Clone> Partition<R> {
     }
 
     /// There is no further attempt. After a revoke only what needs no IO is still done; the rest
-    /// stays undone and is read again, except at most once, where it is told instead.
+    /// stays undone and is read again, or told where nobody will read it.
     fn give_up(&mut self, id: LetterId, reason: Reason, attempts: u32, next: Next) {
         let active = self.phase == Phase::Active;
+        let last_chance = self.is_last_chance(id.ticket);
         match next {
             Next::Skip => self.skip(id, reason, attempts),
-            _ if !active && self.at_most_once() => self.skip(id, reason, attempts),
+            Next::Again if last_chance => self.skip(id, Reason::Revoked, attempts),
+            _ if !active && last_chance => self.skip(id, reason, attempts),
             Next::DeadLetter if active => self.letters.add(id, reason, attempts),
             Next::Stop | Next::Rejoin if active => {
                 let Some(failure) = self.failure(id, reason, attempts) else {
@@ -115,8 +117,8 @@ impl<R: Clone> Partition<R> {
                     && std::mem::replace(&mut route.halted, true)
                 {
                     // Said once for each route, however many of its keys fail at the same time.
-                    // At most once nobody reads the record again, so it is told on its own.
-                    if self.at_most_once() {
+                    // Where nobody reads the record again, it is told on its own.
+                    if last_chance {
                         self.skip(id, reason, attempts);
                     }
                     return;
@@ -146,16 +148,23 @@ impl<R: Clone> Partition<R> {
         } else {
             self.letters.forget(id);
             self.fence = self.fence.map(|fence| fence.min(id.ticket));
-            if self.at_most_once() && id.route.is_some() {
+            if self.window.is_old(id.ticket) || self.at_most_once() && id.route.is_some() {
                 self.skip(id, letter.reason, letter.attempts);
             }
         }
     }
 
-    pub(super) fn committed(&mut self, up_to: i64, ok: bool, now: Time) {
+    pub(super) fn committed(&mut self, history: u32, up_to: i64, ok: bool, now: Time) {
         let ok = ok || self.sabotaged(Sabotage::BelieveFailedCommit);
-        match self.commits.answered(up_to, ok) {
+        match self.commits.answered(history, up_to, ok) {
             Answer::Ignored => {}
+            Answer::Started => {
+                // What is held when the partition leaves is the next owner's.
+                if self.phase == Phase::Active {
+                    self.let_in();
+                    self.list_all();
+                }
+            }
             Answer::Confirmed(None) => self.list_all(),
             Answer::Confirmed(Some(ticket)) => {
                 self.in_flight -= 1;
@@ -193,11 +202,15 @@ impl<R: Clone> Partition<R> {
 
     /// A delivery is over: the record passed over and told.
     pub(super) fn skip(&mut self, id: LetterId, reason: Reason, attempts: u32) {
+        self.tell_skipped(id, reason, attempts);
+        self.finish(id);
+    }
+
+    pub(super) fn tell_skipped(&mut self, id: LetterId, reason: Reason, attempts: u32) {
         let failure = self.failure(id, reason, attempts);
         if !self.sabotaged(Sabotage::SkipSilently) {
             self.told.extend(failure.map(Action::Skipped));
         }
-        self.finish(id);
     }
 
     /// A delivery is done. Every record comes this way, so each thing is looked up once.
@@ -219,6 +232,16 @@ impl<R: Clone> Partition<R> {
         }
         if self.sabotaged(Sabotage::CommitNotContiguous) {
             self.window.raise(up_to);
+        }
+        self.window.finish_one(id.ticket);
+    }
+
+    /// As [`finish`](Self::finish), for a delivery that is in no lane.
+    pub(super) fn done(&mut self, id: LetterId) {
+        if let Some(route) = id.route.and_then(|route| self.route(route)) {
+            route.owed -= 1;
+            let route = route.id;
+            self.remove_if_drained(route);
         }
         self.window.finish_one(id.ticket);
     }

@@ -12,7 +12,12 @@ pub(super) struct Window<R> {
     bytes: usize,
     watermark: Option<i64>,
     last: Option<i64>,
+    /// The first record of the present history.
+    began: Ticket,
 }
+
+/// What a record of an earlier history raises the watermark to.
+const NOTHING: i64 = i64::MIN;
 
 pub(super) struct Slot<R> {
     pub(super) offset: i64,
@@ -20,6 +25,8 @@ pub(super) struct Slot<R> {
     pub(super) plan: Plan,
     /// At most once: the offset was committed and the record given to its routes.
     pub(super) released: bool,
+    /// The watermark once it is done, and all before it.
+    up_to: i64,
     size: usize,
     /// Deliveries that are not done; the record is done at 0.
     pending: u32,
@@ -54,6 +61,38 @@ impl<R> Window<R> {
             bytes: 0,
             watermark: None,
             last: None,
+            began: base,
+        }
+    }
+
+    /// The records so far are of the past; the offsets to come begin at `start`.
+    pub(super) fn begin(&mut self, start: i64) {
+        for slot in &mut self.slots {
+            slot.up_to = NOTHING;
+        }
+        self.began = self.end();
+        self.watermark = Some(start);
+        self.last = None;
+    }
+
+    /// Whether the record is of an earlier history, so that nobody can read it again.
+    pub(super) fn is_old(&self, ticket: Ticket) -> bool {
+        ticket < self.began
+    }
+
+    /// After the last record of earlier histories, where one of them is not done.
+    pub(super) fn end_of_old(&self) -> Option<Ticket> {
+        (self.base < self.began).then_some(self.began)
+    }
+
+    /// There is no record from the last one to `offset`.
+    pub(super) fn read_to(&mut self, offset: i64) {
+        if self.last.is_some_and(|last| offset <= last) {
+            return;
+        }
+        match self.slots.back_mut() {
+            Some(slot) => slot.up_to = slot.up_to.max(offset),
+            None => self.raise(offset),
         }
     }
 
@@ -71,6 +110,7 @@ impl<R> Window<R> {
             key: arrival.key,
             plan: arrival.plan,
             released: false,
+            up_to: arrival.offset + 1,
             size: arrival.size,
             pending: arrival.deliveries,
             body: Some(arrival.body),
@@ -103,7 +143,7 @@ impl<R> Window<R> {
             if front.pending > 0 {
                 break;
             }
-            let up_to = front.offset + 1;
+            let up_to = front.up_to;
             self.slots.pop_front();
             self.base = self.base.next();
             self.raise(up_to);

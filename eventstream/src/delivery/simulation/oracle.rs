@@ -40,7 +40,7 @@ impl<'a> Oracle<'a> {
                 self.run(entry, slot(Some(*route)), *attempt)
             }
             Action::DeadLetter(failure) => self.dead_letter(failure),
-            Action::Commit { up_to } => self.commit(*up_to),
+            Action::Commit { up_to, .. } => self.commit(*up_to),
             Action::Pause | Action::Resume => self.pause(matches!(action, Action::Pause)),
             Action::Skipped(failure) => {
                 let told = State::TellSkip(failure.reason);

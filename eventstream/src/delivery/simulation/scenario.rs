@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::backoff::Jitter;
 use super::super::{
     Backoff, CommitMode, Exhausted, Marks, OnUndecodable, OnUnmatched, Ordering, PartitionConfig,
-    Plan, Retry, RouteId, RouteOptions,
+    Plan, Retry, RouteId, RouteOptions, Start,
 };
 
 /// Routes at most; the slot after the last stands for 'no route'.
@@ -134,6 +134,7 @@ impl Scenario {
             .collect();
         let high = chance.pick(&[1, 2, 4, 8, 100]);
         let config = PartitionConfig {
+            start: Start::Committed,
             commit: chance.pick(&[
                 CommitMode::Auto,
                 CommitMode::AfterEach,

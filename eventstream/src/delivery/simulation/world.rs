@@ -163,7 +163,12 @@ impl<'a> World<'a> {
         let ok = !self.bad || !self.chance.once_in(4);
         self.oracle.model.commit_answered(up_to, ok);
         let now = self.now();
-        self.input(Input::Committed { up_to, ok, now })
+        self.input(Input::Committed {
+            history: 0,
+            up_to,
+            ok,
+            now,
+        })
     }
 
     fn pass_time(&mut self) -> Checked {

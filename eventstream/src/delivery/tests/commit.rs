@@ -2,6 +2,7 @@ use super::*;
 
 fn committed(machine: &mut Machine, up_to: i64, ok: bool, millis: u64) {
     machine.handle(Input::Committed {
+        history: 0,
         up_to,
         ok,
         now: at(millis),

@@ -3,6 +3,7 @@
 mod commit;
 mod failure;
 mod flood;
+mod history;
 mod order;
 mod rebalance;
 mod speed;
@@ -66,7 +67,7 @@ pub(super) fn actions(machine: &mut Machine) -> Vec<String> {
         Action::DeadLetter(failure) => {
             format!("dead letter {} {:?}", failure.offset, failure.reason)
         }
-        Action::Commit { up_to } => format!("commit {up_to}"),
+        Action::Commit { up_to, .. } => format!("commit {up_to}"),
         Action::Skipped(failure) => format!("skipped {} {:?}", failure.offset, failure.reason),
         Action::StopSubscription(failure) => format!("stop at {}", failure.offset),
         Action::Rejoin(failure) => format!("rejoin at {}", failure.offset),

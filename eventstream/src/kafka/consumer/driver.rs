@@ -22,7 +22,7 @@ use self::calls::{Ended, Running};
 use self::failures::Letter;
 use super::group::GroupEnv;
 use super::routes::{Route, RouteTable, TopicRoutes};
-use super::words::{PollerHandle, Shared, ToPartition, ToPoller};
+use super::words::{PollerHandle, Read, Shared, ToPartition, ToPoller};
 use crate::delivery::{Action, Input, Partition, PartitionConfig, Plan, RouteId, Ticket, Time};
 use crate::error::Error;
 use crate::handler::Record;
@@ -36,7 +36,7 @@ pub(super) struct DriverOptions {
     pub(super) table: Arc<RouteTable>,
     pub(super) poller: PollerHandle,
     pub(super) words: mpsc::UnboundedReceiver<ToPartition>,
-    pub(super) inbox: mpsc::Receiver<Vec<Record>>,
+    pub(super) inbox: mpsc::Receiver<Read>,
     /// The number of this assignment.
     pub(super) number: u64,
     pub(super) config: PartitionConfig,
@@ -63,7 +63,7 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     poller: PollerHandle,
     words: mpsc::UnboundedReceiver<ToPartition>,
-    inbox: mpsc::Receiver<Vec<Record>>,
+    inbox: mpsc::Receiver<Read>,
     number: u64,
     machine: Partition<Arc<Record>>,
     topic: TopicRoutes,
@@ -165,9 +165,9 @@ impl Driver {
                     self.heard(word);
                 }
                 if self.wants_records()
-                    && let Ok(records) = self.inbox.try_recv()
+                    && let Ok(read) = self.inbox.try_recv()
                 {
-                    self.take(records);
+                    self.take(read);
                 }
                 tokio::task::yield_now().await;
                 continue;
@@ -194,7 +194,7 @@ impl Driver {
                 // The poller is gone without a word: it panicked. Nothing may be committed.
                 None => self.lose(),
             },
-            Some(records) = self.inbox.recv(), if wants_records => self.take(records),
+            Some(read) = self.inbox.recv(), if wants_records => self.take(read),
             Some(ended) = self.running.next(), if !self.running.is_empty() => self.ended(ended),
             Some(joined) = self.spawned.join_next(), if !self.spawned.is_empty() => {
                 // A panic of the handler is caught inside; tasks are aborted only at the end.
@@ -221,9 +221,14 @@ impl Driver {
     fn heard(&mut self, word: ToPartition) {
         match word {
             ToPartition::Routes(table) => self.attach(&table),
-            ToPartition::Committed { up_to, ok } => {
+            ToPartition::Committed { history, up_to, ok } => {
                 let now = self.now();
-                self.machine.handle(Input::Committed { up_to, ok, now });
+                self.machine.handle(Input::Committed {
+                    history,
+                    up_to,
+                    ok,
+                    now,
+                });
             }
             ToPartition::Revoke { catch_up } => {
                 self.state = State::Draining;
@@ -255,8 +260,9 @@ impl Driver {
                 ..
             } => self.start(ticket, route, attempt, body).await,
             Action::DeadLetter(failure) => self.dead_letter(failure),
-            Action::Commit { up_to } => self.poller.send(ToPoller::Commit {
+            Action::Commit { history, up_to } => self.poller.send(ToPoller::Commit {
                 number: self.number,
+                history,
                 up_to,
             }),
             Action::Pause => {

@@ -88,7 +88,8 @@ pub(super) struct Poller {
     fatal: Option<Error>,
     /// Health tells of a refusal; records that come disprove it.
     refused: bool,
-    commits_wanted: HashMap<u64, i64>,
+    /// By assignment: the history and the offset.
+    commits_wanted: HashMap<u64, (u32, i64)>,
     repeats: Repeats,
 }
 
@@ -289,9 +290,14 @@ impl Poller {
 
     fn command(&mut self, command: ToPoller) {
         match command {
-            ToPoller::Commit { number, up_to } => {
-                let wanted = self.commits_wanted.entry(number).or_insert(up_to);
-                *wanted = up_to.max(*wanted);
+            ToPoller::Commit {
+                number,
+                history,
+                up_to,
+            } => {
+                let commit = (history, up_to);
+                let wanted = self.commits_wanted.entry(number).or_insert(commit);
+                *wanted = commit.max(*wanted);
             }
             ToPoller::Pause(number) => {
                 if let Some(assigned) = self.find(number) {

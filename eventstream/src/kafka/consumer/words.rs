@@ -1,7 +1,7 @@
 //! What the polling thread and the partitions' tasks say to each other, and what both see.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering as Atomic};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering as Atomic};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,16 @@ use parking_lot::Mutex;
 use super::events::ConsumerQueue;
 use super::routes::RouteTable;
 use crate::error::Error;
-use crate::handler::Source;
+use crate::handler::{Record, Source};
 
 /// What the polling thread is asked for. Partitions are named by the number of their assignment: a
 /// task that ends late must not speak for a partition that has come back since.
 pub(super) enum ToPoller {
     Commit {
         number: u64,
+        /// How often the partition's offsets have begun anew. What is of an earlier history is
+        /// outdated: it must not be committed, and needs no answer.
+        history: u32,
         up_to: i64,
     },
     /// A partition's machine is full, or is no longer.
@@ -59,6 +62,7 @@ impl PollerHandle {
 pub(super) enum ToPartition {
     Routes(Arc<RouteTable>),
     Committed {
+        history: u32,
         up_to: i64,
         ok: bool,
     },
@@ -71,11 +75,29 @@ pub(super) enum ToPartition {
     Lost,
 }
 
+/// What a partition's task gets from its reading, in order.
+pub(super) enum Read {
+    Records(Vec<Record>),
+    /// The offsets begin anew, at `start`.
+    #[expect(dead_code, reason = "nothing finds it out yet")]
+    NewHistory {
+        start: i64,
+    },
+    /// All below was read, and after the last record there is none.
+    #[expect(dead_code, reason = "nothing finds it out yet")]
+    ReadTo {
+        offset: i64,
+    },
+}
+
 /// What the poller and a partition's task both see.
 pub(super) struct Shared {
     pub(super) source: Arc<Source>,
     /// The offset that may be committed; negative: none.
     pub(super) watermark: AtomicI64,
+    /// How many [`Read::NewHistory`] the task has taken in, counted after the watermark has become
+    /// that of the new one: one that is behind belongs to a watermark that must not be committed.
+    pub(super) history: AtomicU32,
     /// Where the reading started; negative: librdkafka had to find it out.
     pub(super) start: i64,
     /// The last committed offset; negative: not known.
@@ -106,6 +128,7 @@ impl Shared {
             committed: AtomicI64::new(-1),
             paused: AtomicBool::new(false),
             watermark: AtomicI64::new(-1),
+            history: AtomicU32::new(0),
             starved: AtomicBool::new(false),
             progress: Mutex::new(Progress {
                 since: Instant::now(),

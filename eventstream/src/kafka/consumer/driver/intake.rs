@@ -7,7 +7,7 @@ use super::{Attached, Driver, State};
 use crate::delivery::{Input, Plan};
 use crate::handler::{self, Record};
 use crate::kafka::consumer::routes::RouteTable;
-use crate::kafka::consumer::words::ToPoller;
+use crate::kafka::consumer::words::{Read, ToPoller};
 
 impl Driver {
     /// While a topic has no handler here, its records are left where they are: they must not be
@@ -16,9 +16,19 @@ impl Driver {
         self.state == State::Active && !self.topic.routes.is_empty()
     }
 
-    pub(super) fn take(&mut self, records: Vec<Record>) {
-        for record in records {
-            self.record(record);
+    pub(super) fn take(&mut self, read: Read) {
+        match read {
+            Read::Records(records) => {
+                for record in records {
+                    self.record(record);
+                }
+            }
+            Read::NewHistory { start } => {
+                self.machine.handle(Input::NewHistory { start });
+                self.shared.watermark.store(start, Atomic::Release);
+                self.shared.history.fetch_add(1, Atomic::Release);
+            }
+            Read::ReadTo { offset } => self.machine.handle(Input::ReadTo { offset }),
         }
         if self.shared.starved.swap(false, Atomic::AcqRel) {
             self.poller.send(ToPoller::Room);

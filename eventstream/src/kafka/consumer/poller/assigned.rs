@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::handler::{Record, Source};
 use crate::kafka::consumer::events::{Message, TopicPartition};
-use crate::kafka::consumer::words::{Shared, ToPartition};
+use crate::kafka::consumer::words::{Read, Shared, ToPartition};
 use crate::metrics::PartitionMeter;
 
 /// One assigned partition, as the polling thread sees it.
@@ -18,7 +18,7 @@ pub(super) struct Assigned {
     pub(super) number: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) words: mpsc::UnboundedSender<ToPartition>,
-    pub(super) inbox: mpsc::Sender<Vec<Record>>,
+    pub(super) inbox: mpsc::Sender<Read>,
     pub(super) meter: PartitionMeter,
     /// Records read and not yet handed over.
     pub(super) batch: Batch,
@@ -54,7 +54,7 @@ impl Assigned {
                 let records = self.batch.take();
                 let handed = (records.len(), records.iter().map(Record::size).sum());
                 self.meter.read(handed.0, handed.1);
-                room.send(records);
+                room.send(Read::Records(records));
                 self.inbox_full = false;
                 handed
             }

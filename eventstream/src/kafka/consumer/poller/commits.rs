@@ -34,16 +34,16 @@ impl Poller {
         let offsets: Vec<_> = self
             .assigned
             .iter()
-            .filter_map(|a| Some((a.name.clone(), *wanted.get(&a.number)?)))
+            .filter_map(|a| Some((a.name.clone(), wanted.get(&a.number)?.1)))
             .collect();
         let ok = self.commit(&offsets, mode).is_ok();
         for assigned in &mut self.assigned {
-            if let Some(up_to) = wanted.get(&assigned.number) {
+            if let Some((history, up_to)) = wanted.get(&assigned.number).copied() {
                 if ok && matches!(mode, KafkaCommit::Sync) {
-                    assigned.confirm(*up_to);
+                    assigned.confirm(up_to);
                 }
-                let up_to = *up_to;
-                let _ = assigned.words.send(ToPartition::Committed { up_to, ok });
+                let answer = ToPartition::Committed { history, up_to, ok };
+                let _ = assigned.words.send(answer);
             }
         }
     }

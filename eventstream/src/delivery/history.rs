@@ -1,0 +1,51 @@
+use super::events::{Plan, Ticket};
+use super::partition::{Partition, Phase, Timer};
+use super::sabotage::Sabotage;
+
+/// The offsets of a partition begin anew, and where they have gaps.
+impl<R: Clone> Partition<R> {
+    pub(super) fn new_history(&mut self, start: i64) {
+        if self.phase != Phase::Active || self.sabotaged(Sabotage::TakeNewHistoryForSeen) {
+            return;
+        }
+        self.timers
+            .retain(|timer| !matches!(timer.0.1, Timer::Commit));
+        // Whether its commit arrived says nothing any more: its offset is gone.
+        self.in_flight -= usize::from(self.commits.begin(start).is_some());
+        self.window.begin(start);
+        self.let_in();
+        if self.at_most_once() {
+            self.release_old();
+        }
+        self.held_from = Some(self.window.end());
+        self.list_all();
+    }
+
+    /// At most once: what cannot be read again need not be committed before it runs.
+    fn release_old(&mut self) {
+        while self.gate != self.window.end() {
+            let ticket = self.gate;
+            self.gate = ticket.next();
+            let Some(slot) = self.window.get_mut(ticket) else {
+                continue;
+            };
+            if matches!(slot.plan, Plan::Unmatched | Plan::Undecodable) {
+                continue;
+            }
+            slot.released = true;
+            let (key, plan) = (slot.key, slot.plan.clone());
+            self.queue(ticket, key, &plan);
+        }
+    }
+
+    pub(super) fn read_to(&mut self, offset: i64) {
+        if self.phase == Phase::Active {
+            self.window.read_to(offset);
+        }
+    }
+
+    /// Whether nobody would read the record again if this partition were taken away now.
+    pub(super) fn is_last_chance(&self, ticket: Ticket) -> bool {
+        self.at_most_once() || self.window.is_old(ticket)
+    }
+}
