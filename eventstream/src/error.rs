@@ -58,6 +58,9 @@ pub enum ErrorKind {
     Fatal,
     /// A handler returned an error or panicked.
     Handler,
+    /// The offsets of a partition are not what they were: records were deleted before they were
+    /// read, the topic was made anew, or the subscription's start offset is not there.
+    OffsetReset,
     /// This stream does not offer the operation.
     Unsupported,
 }
@@ -81,6 +84,7 @@ impl ErrorKind {
             Self::Broker => "broker",
             Self::Fatal => "fatal",
             Self::Handler => "handler",
+            Self::OffsetReset => "offset_reset",
             Self::Unsupported => "unsupported",
         }
     }

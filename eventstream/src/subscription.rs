@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::RegisteredRoutes;
 use crate::subscribe::CheckedSubscribe;
 
@@ -52,6 +52,49 @@ impl Subscription {
         match self.routes.take() {
             Some(routes) => routes.stop(deadline).await,
             None => true,
+        }
+    }
+
+    /// Waits until this member of the group reads what it was given: it has joined, and where it
+    /// starts is fixed and committed. What is published from then on to the partitions it has is
+    /// handled, also where the group starts at the tail, and also after a crash. Without it, an
+    /// event that is published right after `register` may come before the tail is fixed, and so be
+    /// skipped.
+    ///
+    /// A topic that does not exist yet holds nothing up: it is read from its first record.
+    ///
+    /// ```
+    /// # use eventstream::{BrokerConfig, Client, Context, Event, Publish, Stream, Subscribe};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), eventstream::Error> {
+    /// # let client = Client::new("dev", Stream::Embedded, [""; 0], BrokerConfig::new())?;
+    /// let (sender, mut handled) = tokio::sync::mpsc::unbounded_channel();
+    /// let subscribe = Subscribe::new("player").group_id("levels").on("levelUp", move |_: Context, event: Event| {
+    ///     let sent = sender.send(event.user_id().to_owned());
+    ///     async move { sent }
+    /// });
+    /// let subscription = client.register(subscribe).await?;
+    /// subscription.ready().await?;
+    /// client.publish(Publish::new("player", "levelUp").user_id("48bf8a020b584f31bc605bf65d3300ed")).await?;
+    /// assert_eq!(handled.recv().await.as_deref(), Some("48bf8a020b584f31bc605bf65d3300ed"));
+    /// # client.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] when the subscription ends first. It waits as long as no broker answers,
+    /// or the broker refuses: [`health`](Self::health) says why.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost when this future is dropped.
+    pub async fn ready(&self) -> Result<()> {
+        match &self.routes {
+            Some(routes) if !routes.ready().await => Err(Error::new(
+                ErrorKind::Closed,
+                "ready: the subscription ended before it read anything",
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -114,6 +157,10 @@ impl fmt::Debug for Subscription {
 pub struct Health {
     /// What stands in the way; empty when nothing does.
     pub problems: Vec<Error>,
+    /// What happened to the offsets of partitions within the last hour: records that were deleted
+    /// before they were read, topics that were made anew. Nothing stands in the way because of it,
+    /// but somebody should know.
+    pub notices: Vec<Error>,
     /// Whether the group has given this member at least one partition since it joined; true where
     /// there is no group.
     pub assigned: bool,

@@ -143,7 +143,7 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "use allow_auto_create_topics; consumers never create topics"),
     ("auto.commit.enable", "use disable_auto_commit"),
     ("auto.commit.interval.ms", "use auto_commit_interval"),
-    ("auto.offset.reset", "use the subscription's offset; where events are gone it goes on from the earliest"),
+    ("auto.offset.reset", "use the subscription's offset; where events are gone the crate goes on from the earliest, and says so"),
     ("bootstrap.servers", "brokers are an argument of Client::new"),
     ("builtin.features", "it can only be read"),
     ("consume.callback.max.messages", "it belongs to a consumer this crate does not use"),

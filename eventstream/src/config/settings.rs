@@ -205,9 +205,11 @@ impl BrokerConfig {
             // The crate commits the offsets of handled events itself.
             ("enable.auto.commit", "false".to_owned()),
             ("enable.auto.offset.store", "false".to_owned()),
-            // Start positions are assigned by the crate; this is for an offset that the broker does
-            // not have any more: go on with the oldest event it has, so that none is passed over.
-            ("auto.offset.reset", "earliest".to_owned()),
+            // Start positions are assigned by the crate. An offset that the broker does not have is
+            // its business too: what was deleted is told, and a topic made anew is read from its head.
+            ("auto.offset.reset", "error".to_owned()),
+            // Where there is nothing more to read: control records come to nobody's notice else.
+            ("enable.partition.eof", "true".to_owned()),
             ("max.poll.interval.ms", millis(self.max_poll_interval)),
             ("allow.auto.create.topics", "false".to_owned()),
             ("fetch.queue.backoff.ms", millis(self.fetch_queue_backoff)),

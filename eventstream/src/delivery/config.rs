@@ -24,10 +24,6 @@ pub(crate) enum Start {
     Committed,
     /// At this offset, which the group has not committed: it is, before anything of the partition
     /// starts. A crash before the first commit would else move a group that starts at the tail.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "every start counts as committed still")
-    )]
     ToCommit(i64),
 }
 

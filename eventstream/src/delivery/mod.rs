@@ -47,10 +47,6 @@ pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
 
 #[cfg(test)]
 pub(crate) use config::Marks;
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "every start counts as committed still")
-)]
 pub(crate) use config::Start;
 pub(crate) use config::{CommitMode, PartitionConfig, RouteOptions};
 pub(crate) use events::{Action, Failure, Input, Outcome, Plan, Reason, RouteId, Ticket};

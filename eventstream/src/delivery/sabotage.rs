@@ -44,6 +44,8 @@ pub(crate) enum Sabotage {
     SkipSilently,
     /// Handlers of a partition that is taken away are not waited for. The poller's, not the machine's.
     RevokeWithoutDrain,
+    /// A topic that was made anew is taken for the one that was there. The poller's.
+    IgnoreTopicId,
 }
 
 /// Whether the crate was compiled with `EVENTSTREAM_BUILD_SABOTAGE` set, as `cargo xtask torture
@@ -61,6 +63,7 @@ pub(crate) fn chosen() -> Option<Sabotage> {
         "start-before-commit" => Some(Sabotage::StartBeforeCommit),
         "take-new-history-for-seen" => Some(Sabotage::TakeNewHistoryForSeen),
         "revoke-without-drain" => Some(Sabotage::RevokeWithoutDrain),
+        "ignore-topic-id" => Some(Sabotage::IgnoreTopicId),
         _ => None,
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod inspect;
 mod native;
 mod producer;
+mod questions;
 mod verify;
 
 use std::borrow::Cow;

@@ -106,6 +106,8 @@ families! {
         "Dead letters that could not be written and are tried again.");
     skipped: IntCounterVec = counter("reader_skipped_total", REASON,
         "Records passed over without being handled or dead-lettered, as the policies say.");
+    deleted_unread: IntCounterVec = counter("reader_deleted_unread_total", GROUP_TOPIC,
+        "Offsets whose records the broker deleted before the group read them.");
     pauses: IntCounterVec = counter("reader_pauses_total", GROUP_TOPIC,
         "How often a partition had as many records waiting as are allowed.");
     rebalances: IntCounterVec = counter("reader_rebalances", GROUP_TOPIC,

@@ -53,6 +53,15 @@ impl GroupMeter {
         }
     }
 
+    /// Records that were deleted before the group read them.
+    pub(crate) fn unread(&self, topic: &str, offsets: u64) {
+        if let Some(m) = &self.0
+            && offsets > 0
+        {
+            m.unread(topic).inc_by(offsets);
+        }
+    }
+
     pub(crate) fn rebuilt(&self) {
         if let Some(m) = &self.0 {
             m.rebuilt.inc();
@@ -129,6 +138,14 @@ impl GroupMeter {
 }
 
 impl MeteredGroup {
+    fn unread(&self, topic: &str) -> IntCounter {
+        let labels = [&*self.client.client, &*self.group, topic];
+        self.client
+            .families()
+            .deleted_unread
+            .with_label_values(&labels)
+    }
+
     fn tell(&self, statistics: Statistics, before: &mut Before) {
         let families = self.client.families();
         for broker in statistics.nodes() {

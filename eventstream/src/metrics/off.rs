@@ -51,6 +51,8 @@ impl StoredMeter {
 pub(crate) struct GroupMeter;
 
 impl GroupMeter {
+    pub(crate) fn unread(&self, _: &str, _: u64) {}
+
     pub(crate) fn committed(&self) {}
 
     pub(crate) fn commit_failed(&self) {}

@@ -122,7 +122,7 @@ fn promises_do_not_depend_on_options() {
     for (name, value) in [
         ("enable.auto.commit", "false"),
         ("enable.auto.offset.store", "false"),
-        ("auto.offset.reset", "earliest"),
+        ("auto.offset.reset", "error"),
         ("allow.auto.create.topics", "false"),
     ] {
         assert_eq!(property(&settings.consumer, name), Some(value));

@@ -1,182 +1,268 @@
-//! Where to start in the partitions that a rebalance has given.
+//! Where the reading of a partition starts: decided from what is known of it, without IO.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::events::TopicPartition;
+use crate::error::{Error, ErrorKind};
+use crate::kafka::error::from_code;
+use crate::kafka::questions::{TopicId, TopicPartition, Which};
 use crate::subscribe::StartOffset;
 
-/// How long the questions about one assignment may take. The polling thread waits for it, and
-/// must be back before `max.poll.interval.ms`.
-const PATIENCE: Duration = Duration::from_secs(20);
-const ROUND: Duration = Duration::from_secs(5);
+/// How long a member leaves the start of a topic that is new to the group to the owner of its first
+/// partition, which fixes all of them at once. A member of another make may own it, and never does.
+pub(super) const BIRTH: Duration = Duration::from_secs(10);
 
-/// A partition and where its reading starts.
-pub(super) struct Start {
-    pub(super) partition: TopicPartition,
-    pub(super) offset: Offset,
-    /// Whether the group has committed it.
-    pub(super) is_committed: bool,
-    /// A position that has to be committed though nothing was read: without it a crash before the
-    /// first event would move a group that began at the tail to a later tail.
-    pub(super) commit: Option<i64>,
+/// What marks a commit as one of this topic, and not of an earlier one of the same name.
+const MARK: &str = "topic-id=";
+
+/// The metadata of a commit.
+pub(super) fn mark(id: TopicId) -> String {
+    format!("{MARK}{id}")
 }
 
-impl Start {
-    /// The offset as a number; negative where librdkafka has to find it out.
-    pub(super) fn position(&self) -> i64 {
-        match self.offset {
-            Offset::Offset(offset) => offset,
-            _ => -1,
-        }
+/// An offset that the group has committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Commit {
+    pub(super) offset: i64,
+    /// Of the topic that it was committed for, where that was known.
+    pub(super) id: Option<TopicId>,
+}
+
+impl Commit {
+    pub(super) fn new(offset: i64, metadata: &str) -> Self {
+        let id = metadata.strip_prefix(MARK).and_then(TopicId::parse);
+        Self { offset, id }
     }
 }
 
-/// How many partitions each topic had when the group's consumer first asked for it. What is
-/// added later is read from its head: nobody could have been there before its first record.
+/// What is known of a topic.
 #[derive(Default)]
-pub(super) struct KnownPartitions(HashMap<String, i32>);
-
-impl KnownPartitions {
-    /// Counts a topic's partitions when it is met first, whether or not this member gets any of
-    /// them: later it would be too late. A topic that does not exist has none, so all it will have
-    /// came later.
-    pub(super) fn meet<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, topic: &str) {
-        if self.0.contains_key(topic) {
-            return;
-        }
-        if let Ok(metadata) = consumer.fetch_metadata(Some(topic), ROUND)
-            && let Some(found) = metadata.topics().first()
-        {
-            let absent = RDKafkaErrorCode::UnknownTopicOrPartition;
-            let count = match found.error().map(RDKafkaErrorCode::from) {
-                None => i32::try_from(found.partitions().len()).unwrap_or(i32::MAX),
-                Some(error) if error == absent => 0,
-                Some(_) => return,
-            };
-            self.0.insert(topic.to_owned(), count);
-        }
-    }
-
-    fn is_new(&self, (topic, partition): &TopicPartition) -> bool {
-        self.0.get(topic).is_some_and(|count| partition >= count)
-    }
+pub(super) struct TopicView {
+    pub(super) id: Option<TopicId>,
+    /// How many partitions it had when this consumer met it: those after them are new.
+    pub(super) met: i32,
+    /// What the group has committed, or why that is not known.
+    pub(super) commits: BTreeMap<i32, Result<Commit, Code>>,
+    /// This member has the first partition, and so fixes the start of all.
+    pub(super) has_first: bool,
 }
 
-/// Finds the start of each partition: its committed offset, or what the subscription says.
-///
-/// Where the brokers do not answer in time, librdkafka is told to use what is committed, else the
-/// head: records may come twice then, none is missed.
-pub(super) fn starts<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    known: &mut KnownPartitions,
-    partitions: &[TopicPartition],
-    start: StartOffset,
-) -> Vec<Start> {
-    let deadline = Instant::now() + PATIENCE;
-    let committed = ask(deadline, |timeout| {
-        consumer.committed_offsets(
-            list(partitions.iter().map(|p| (p, Offset::Invalid))),
-            timeout,
-        )
-    });
-    let Some(committed) = committed else {
-        tracing::warn!(
-            "committed offsets unknown: starting at what is committed, else at the head"
-        );
-        return partitions
-            .iter()
-            .map(|partition| Start {
-                partition: partition.clone(),
-                offset: Offset::Stored,
-                is_committed: false,
-                commit: None,
-            })
-            .collect();
-    };
-    for (topic, _) in partitions {
-        known.meet(consumer, topic);
-    }
-    let mut times = None;
-    partitions
-        .iter()
-        .map(|partition| {
-            let found = committed.find_partition(&partition.0, partition.1);
-            let stored = found.map(|f| f.offset());
-            let (offset, commit) = match stored {
-                Some(Offset::Offset(offset)) => (Offset::Offset(offset), None),
-                _ if known.is_new(partition) => (Offset::Beginning, None),
-                _ => {
-                    let start = match start {
-                        StartOffset::Time(time) => {
-                            let millis = time
-                                .duration_since(UNIX_EPOCH)
-                                .unwrap_or_default()
-                                .as_millis();
-                            let at = Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX));
-                            times
-                                .get_or_insert_with(|| {
-                                    ask(deadline, |timeout| {
-                                        consumer.offsets_for_times(
-                                            list(partitions.iter().map(|p| (p, at))),
-                                            timeout,
-                                        )
-                                    })
-                                })
-                                .as_ref()
-                                .and_then(|times| times.find_partition(&partition.0, partition.1))
-                                .map_or(Offset::Beginning, |found| found.offset())
-                        }
-                        StartOffset::Tail => Offset::End,
-                        StartOffset::Head => Offset::Beginning,
-                        StartOffset::At(offset) => Offset::Offset(offset),
-                    };
-                    if start == Offset::End {
-                        tail(consumer, partition, deadline)
-                    } else {
-                        (start, None)
-                    }
-                }
-            };
-            Start {
-                partition: partition.clone(),
-                offset,
-                is_committed: matches!(stored, Some(Offset::Offset(_))),
-                commit,
-            }
+/// What the broker says of a partition.
+#[derive(Clone, Copy)]
+pub(super) struct PartitionView {
+    pub(super) low: i64,
+    pub(super) high: i64,
+    /// The first record of the time asked for; -1: there is none.
+    pub(super) at_time: Option<i64>,
+}
+
+/// Why the start of a partition is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cause {
+    /// It was given to this member.
+    Assigned,
+    /// It is read, and its offsets are in doubt.
+    Interrupted {
+        /// The next offset that was to be read.
+        position: i64,
+        /// Where the broker says that the log was cut off.
+        cut: Option<i64>,
+        /// Of the topic that was read.
+        id: Option<TopicId>,
+    },
+}
+
+/// Where to go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) offset: i64,
+    /// The group has not committed it.
+    pub(super) to_commit: bool,
+    /// The offsets begin anew: what was read before is of another history.
+    pub(super) is_new_history: bool,
+    pub(super) told: Option<Told>,
+}
+
+/// What the user has to know of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// There is another topic of the same name.
+    Remade,
+    /// What was read or committed lies beyond the end.
+    Beyond { position: i64, high: i64 },
+    /// Records were deleted before they were read.
+    Deleted { from: i64, to: i64 },
+    /// The subscription's own offset is not there.
+    OutOfRange { offset: i64, low: i64, high: i64 },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Start(Start),
+    /// The owner of the first partition fixes it.
+    Wait,
+}
+
+/// Where a partition starts. `waited`: since it was given to this member.
+pub(super) fn decide(
+    topic: &TopicView,
+    partition: i32,
+    view: PartitionView,
+    cause: Cause,
+    policy: StartOffset,
+    waited: Duration,
+) -> Decision {
+    let PartitionView { low, high, .. } = view;
+    let differ = |id: Option<TopicId>| id.is_some() && topic.id.is_some() && id != topic.id;
+    let anew = |offset, told| {
+        Decision::Start(Start {
+            offset,
+            to_commit: true,
+            is_new_history: true,
+            told: Some(told),
         })
-        .collect()
-}
-
-/// The tail as an offset, so that it can be committed.
-fn tail<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    (topic, partition): &TopicPartition,
-    deadline: Instant,
-) -> (Offset, Option<i64>) {
-    ask(deadline, |timeout| {
-        consumer.fetch_watermarks(topic, *partition, timeout)
-    })
-    .map_or((Offset::Beginning, None), |(_, high)| {
-        (Offset::Offset(high), Some(high))
-    })
-}
-
-fn ask<T>(deadline: Instant, question: impl Fn(Duration) -> KafkaResult<T>) -> Option<T> {
-    loop {
-        let left = deadline.checked_duration_since(Instant::now())?;
-        match question(left.min(ROUND)) {
-            Ok(answer) => return Some(answer),
-            Err(error) => {
-                tracing::debug!(%error, "asking about an assignment, trying again");
-                // Some refusals come at once; a new attempt at once would meet the same.
-                std::thread::park_timeout(left.min(Duration::from_millis(100)));
+    };
+    let on = |offset, told| {
+        Decision::Start(Start {
+            offset,
+            to_commit: false,
+            is_new_history: false,
+            told,
+        })
+    };
+    let deleted = |from| Told::Deleted { from, to: low };
+    match cause {
+        Cause::Interrupted { id, .. } if differ(id) => anew(low, Told::Remade),
+        Cause::Interrupted { position, cut, .. } => {
+            let cut = cut.filter(|cut| (low..position).contains(cut));
+            if position < low {
+                on(low, Some(deleted(position)))
+            } else if position > high || cut.is_some() {
+                anew(cut.unwrap_or(low), Told::Beyond { position, high })
+            } else {
+                on(position, None)
             }
         }
+        Cause::Assigned => match topic.commits.get(&partition) {
+            Some(Ok(commit)) if differ(commit.id) => anew(low, Told::Remade),
+            Some(Ok(commit)) if commit.offset > high => {
+                let position = commit.offset;
+                anew(low, Told::Beyond { position, high })
+            }
+            Some(Ok(commit)) if commit.offset < low => Decision::Start(Start {
+                offset: low,
+                to_commit: true,
+                is_new_history: false,
+                told: Some(deleted(commit.offset)),
+            }),
+            Some(Ok(commit)) => on(commit.offset, None),
+            // Callers ask again as long as it is not known.
+            Some(Err(_)) => Decision::Wait,
+            None if is_new(topic, partition) => fixed(low, None),
+            None if topic.has_first || waited >= BIRTH => {
+                let (offset, told) = by_policy(view, policy);
+                fixed(offset, told)
+            }
+            None => Decision::Wait,
+        },
+    }
+}
+
+fn fixed(offset: i64, told: Option<Told>) -> Decision {
+    Decision::Start(Start {
+        offset,
+        to_commit: true,
+        is_new_history: false,
+        told,
+    })
+}
+
+/// Whether a partition without a commit is one that the group has not seen from its beginning: in a
+/// topic where it has committed others, or that this consumer met with fewer. Such a partition is
+/// read from its head, for nobody could have been there before its first record.
+fn is_new(topic: &TopicView, partition: i32) -> bool {
+    partition >= topic.met || topic.is_known_to_the_group()
+}
+
+impl TopicView {
+    /// Whether the group has fixed a start in this topic.
+    pub(super) fn is_known_to_the_group(&self) -> bool {
+        !self.commits.is_empty()
+    }
+
+    /// Why what the group has committed for a partition is not known.
+    pub(super) fn unknown_commit(&self, (topic, partition): &TopicPartition) -> Option<Error> {
+        let code = self.commits.get(partition)?.as_ref().err()?;
+        let doing = format!("{topic}/{partition}: ask for its committed offset");
+        Some(from_code(doing, *code))
+    }
+
+    /// Whether this member has to fix the start of all partitions.
+    pub(super) fn is_born_here(&self) -> bool {
+        self.has_first && !self.is_known_to_the_group() && self.met > 0
+    }
+}
+
+/// The start of a group that is new to the topic.
+pub(super) fn by_policy(view: PartitionView, policy: StartOffset) -> (i64, Option<Told>) {
+    let PartitionView { low, high, at_time } = view;
+    match policy {
+        StartOffset::Tail => (high, None),
+        StartOffset::Head => (low, None),
+        StartOffset::At(offset) if (low..=high).contains(&offset) => (offset, None),
+        StartOffset::At(offset) => (low, Some(Told::OutOfRange { offset, low, high })),
+        StartOffset::Time(_) => {
+            let found = at_time.filter(|offset| *offset >= 0);
+            (found.unwrap_or(high), None)
+        }
+    }
+}
+
+/// The question whose answer a policy needs beside the two ends.
+pub(super) fn time_of(policy: StartOffset) -> Option<Which> {
+    let StartOffset::Time(time) = policy else {
+        return None;
+    };
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(Which::At(
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+    ))
+}
+
+impl Told {
+    /// How many offsets were passed over unread.
+    pub(super) fn unread(self) -> u64 {
+        match self {
+            Self::Deleted { from, to } => u64::try_from(to - from).unwrap_or(0),
+            Self::Remade | Self::Beyond { .. } | Self::OutOfRange { .. } => 0,
+        }
+    }
+
+    pub(super) fn error(self, (topic, partition): &TopicPartition) -> Error {
+        let place = format!("{topic}/{partition}");
+        let text = match self {
+            Self::Remade => {
+                format!("{place}: the topic was deleted and made anew; it is read from its head")
+            }
+            Self::Beyond { position, high } => format!(
+                "{place}: the group was at offset {position}, beyond the end {high}: the topic was \
+                 made anew, or its log was cut off; what it holds now is read again"
+            ),
+            Self::Deleted { from, to } => format!(
+                "{place}: offsets {from} to {} were deleted before this group read them ({} records \
+                 at most); raise the topic's retention, or read faster",
+                to - 1,
+                to - from
+            ),
+            Self::OutOfRange { offset, low, high } => format!(
+                "{place}: the start offset {offset} is not there, offsets go from {low} to {high}; \
+                 it is read from its head"
+            ),
+        };
+        Error::new(ErrorKind::OffsetReset, text)
     }
 }
 
@@ -193,4 +279,211 @@ pub(super) fn list<'a>(
         }
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    const VIEW: PartitionView = PartitionView {
+        low: 20,
+        high: 100,
+        at_time: None,
+    };
+
+    fn topic() -> TopicView {
+        TopicView {
+            id: Some(TopicId::of(1)),
+            met: 4,
+            commits: BTreeMap::new(),
+            has_first: true,
+        }
+    }
+
+    fn committed(offset: i64, id: Option<i64>) -> TopicView {
+        let commit = Commit {
+            offset,
+            id: id.map(TopicId::of),
+        };
+        TopicView {
+            commits: BTreeMap::from([(0, Ok(commit))]),
+            ..topic()
+        }
+    }
+
+    fn assigned(topic: &TopicView, partition: i32, policy: StartOffset) -> Decision {
+        decide(
+            topic,
+            partition,
+            VIEW,
+            Cause::Assigned,
+            policy,
+            Duration::ZERO,
+        )
+    }
+
+    fn interrupted(position: i64, cut: Option<i64>, id: i64) -> Decision {
+        let id = Some(TopicId::of(id));
+        let cause = Cause::Interrupted { position, cut, id };
+        decide(&topic(), 0, VIEW, cause, StartOffset::Tail, Duration::ZERO)
+    }
+
+    /// The offset, whether it is to be committed, and whether it is of a new history.
+    fn start(decision: Decision) -> (i64, bool, bool) {
+        match decision {
+            Decision::Start(start) => (start.offset, start.to_commit, start.is_new_history),
+            Decision::Wait => panic!("waits"),
+        }
+    }
+
+    fn told(decision: &Decision) -> Option<Told> {
+        match decision {
+            Decision::Start(start) => start.told,
+            Decision::Wait => None,
+        }
+    }
+
+    #[test]
+    fn goes_on_where_the_group_has_committed() {
+        for id in [None, Some(1)] {
+            let topic = committed(50, id);
+            let decision = assigned(&topic, 0, StartOffset::Tail);
+            assert_eq!(told(&decision), None);
+            assert_eq!(start(decision), (50, false, false));
+        }
+        assert_eq!(
+            start(assigned(&committed(100, None), 0, StartOffset::Head)),
+            (100, false, false),
+            "all was read"
+        );
+    }
+
+    #[test]
+    fn a_group_new_to_a_topic_starts_as_its_subscription_says_and_commits_it() {
+        let time = StartOffset::Time(SystemTime::now());
+        for (policy, offset) in [
+            (StartOffset::Tail, 100),
+            (StartOffset::Head, 20),
+            (StartOffset::At(70), 70),
+            (StartOffset::At(100), 100),
+            (time, 100),
+        ] {
+            let decision = assigned(&topic(), 3, policy);
+            assert_eq!(told(&decision), None);
+            assert_eq!(start(decision), (offset, true, false), "{policy:?}");
+        }
+        let view = PartitionView {
+            at_time: Some(42),
+            ..VIEW
+        };
+        assert_eq!(by_policy(view, time), (42, None));
+    }
+
+    #[test]
+    fn an_offset_that_is_not_there_is_told_and_read_from_the_head() {
+        for offset in [19, 101, 99_999] {
+            let decision = assigned(&topic(), 0, StartOffset::At(offset));
+            let (low, high) = (20, 100);
+            assert_eq!(
+                told(&decision),
+                Some(Told::OutOfRange { offset, low, high })
+            );
+            assert_eq!(start(decision), (20, true, false));
+        }
+    }
+
+    #[test]
+    fn a_partition_without_a_commit_is_new_where_the_group_has_others() {
+        let decision = assigned(&committed(50, None), 3, StartOffset::Tail);
+        assert_eq!(start(decision), (20, true, false));
+        // And where there were fewer when the group came, or no topic at all.
+        for met in [0, 3] {
+            let topic = TopicView { met, ..topic() };
+            let decision = assigned(&topic, 3, StartOffset::Tail);
+            assert_eq!(start(decision), (20, true, false));
+        }
+    }
+
+    #[test]
+    fn the_owner_of_the_first_partition_fixes_the_start_and_others_wait_for_it() {
+        let other = TopicView {
+            has_first: false,
+            ..topic()
+        };
+        assert!(!other.is_born_here() && topic().is_born_here());
+        let wait = |waited| decide(&other, 2, VIEW, Cause::Assigned, StartOffset::Tail, waited);
+        assert_eq!(wait(Duration::ZERO), Decision::Wait);
+        assert_eq!(start(wait(BIRTH)), (100, true, false), "nobody does");
+        assert!(!committed(1, None).is_born_here());
+    }
+
+    #[test]
+    fn a_commit_that_is_not_known_is_not_taken_for_none() {
+        let unknown = TopicView {
+            commits: BTreeMap::from([(0, Err(Code::NotCoordinator))]),
+            ..topic()
+        };
+        assert_eq!(assigned(&unknown, 0, StartOffset::Tail), Decision::Wait);
+        assert!(!unknown.is_born_here());
+    }
+
+    #[test]
+    fn a_commit_of_another_topic_or_beyond_the_end_begins_a_new_history() {
+        let remade = assigned(&committed(50, Some(2)), 0, StartOffset::Tail);
+        assert_eq!(told(&remade), Some(Told::Remade));
+        assert_eq!(start(remade), (20, true, true));
+        let beyond = assigned(&committed(150, Some(1)), 0, StartOffset::Tail);
+        let (position, high) = (150, 100);
+        assert_eq!(told(&beyond), Some(Told::Beyond { position, high }));
+        assert_eq!(start(beyond), (20, true, true));
+    }
+
+    #[test]
+    fn what_was_deleted_unread_is_counted() {
+        let gap = assigned(&committed(5, None), 0, StartOffset::Tail);
+        let expected = Told::Deleted { from: 5, to: 20 };
+        assert_eq!(told(&gap), Some(expected));
+        assert_eq!(expected.unread(), 15);
+        assert_eq!(start(gap), (20, true, false));
+        let running = interrupted(5, None, 1);
+        assert_eq!(told(&running), Some(expected));
+        assert_eq!(start(running), (20, false, false));
+        let text = expected.error(&("t".to_owned(), 3)).to_string();
+        assert!(text.starts_with("t/3: offsets 5 to 19 were"), "{text}");
+    }
+
+    #[test]
+    fn a_topic_made_anew_under_a_reader_is_read_from_its_head() {
+        for position in [0, 50, 100, 150] {
+            let anew = interrupted(position, None, 2);
+            assert_eq!(told(&anew), Some(Told::Remade));
+            assert_eq!(start(anew), (20, true, true));
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_cut_off_is_read_from_the_cut_or_its_head() {
+        assert_eq!(start(interrupted(150, None, 1)), (20, true, true));
+        assert_eq!(start(interrupted(150, Some(90), 1)), (90, true, true));
+        assert_eq!(start(interrupted(95, Some(90), 1)), (90, true, true));
+        // The position itself is no cut.
+        assert_eq!(start(interrupted(150, Some(150), 1)), (20, true, true));
+    }
+
+    #[test]
+    fn a_false_alarm_goes_on_where_it_was() {
+        assert_eq!(start(interrupted(60, None, 1)), (60, false, false));
+        assert_eq!(start(interrupted(100, None, 1)), (100, false, false));
+    }
+
+    #[test]
+    fn a_commit_says_which_topic_it_is_of() {
+        let id = TopicId::of(77);
+        assert_eq!(Commit::new(5, &mark(id)).id, Some(id));
+        for metadata in ["", "topic-id=", "topic-id=7", "somebody else's"] {
+            assert_eq!(Commit::new(5, metadata).id, None);
+        }
+    }
 }

@@ -15,6 +15,7 @@ use rdkafka_sys::{RDKafkaErrorCode as Code, rd_kafka_resp_err_t as RespErr};
 
 use crate::handler::Headers;
 use crate::kafka::native::{self, slice, text};
+use crate::kafka::questions::{self, Answer, Questions};
 
 /// What a consumer has to say.
 pub(super) enum Event<'a> {
@@ -23,6 +24,13 @@ pub(super) enum Event<'a> {
     Revoke(Vec<TopicPartition>),
     /// The outcome of an asynchronous commit: of the whole request, and of each partition.
     Committed(Option<Code>, Vec<(TopicPartition, i64, Option<Code>)>),
+    /// Everything below this offset was read, and there is no more.
+    End(TopicPartition, i64),
+    /// The offset to be read next is not there; where the broker says that the log ends, or that
+    /// offset itself.
+    OutOfRange(TopicPartition, i64),
+    /// To a question, with its token.
+    Answer(usize, Answer),
     Error {
         code: Code,
         reason: String,
@@ -30,8 +38,7 @@ pub(super) enum Event<'a> {
     },
 }
 
-/// A partition by the names of the broker.
-pub(super) type TopicPartition = (String, i32);
+pub(super) use crate::kafka::questions::TopicPartition;
 
 /// A record in librdkafka's memory.
 #[derive(Clone, Copy)]
@@ -130,6 +137,19 @@ impl ConsumerQueue {
         unsafe { sys::rd_kafka_queue_yield(self.0) }
     }
 
+    /// Questions whose answers come as an [`Event::Answer`].
+    pub(super) fn questions<'a, C: ClientContext>(
+        &self,
+        client: &'a Client<C>,
+        timeout: Duration,
+    ) -> Questions<'a, C> {
+        Questions {
+            client,
+            queue: self.0,
+            timeout,
+        }
+    }
+
     /// Commits without waiting; the outcome comes as an [`Event::Committed`]. `rd_kafka_commit`, which
     /// `rdkafka` calls, tells the outcome of an asynchronous commit to a callback only, never as an
     /// event.
@@ -219,15 +239,22 @@ unsafe fn serve<C: ClientContext>(
                     return;
                 }
                 let message = &*message;
-                if message.err == RespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    sink(Event::Record(Message { message }));
-                } else {
-                    sink(Event::Error {
-                        code: message.err.into(),
-                        reason: String::new(),
+                let message = Message { message };
+                let place = || (message.topic().to_owned(), message.partition());
+                sink(match message.message.err {
+                    RespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Event::Record(message),
+                    RespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                        Event::End(place(), message.offset())
+                    }
+                    RespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET => {
+                        Event::OutOfRange(place(), message.offset())
+                    }
+                    error => Event::Error {
+                        code: error.into(),
+                        reason: text(sys::rd_kafka_message_errstr(message.message)).into_owned(),
                         fatal: false,
-                    });
-                }
+                    },
+                });
             },
             sys::RD_KAFKA_EVENT_REBALANCE => {
                 let partitions = list(sys::rd_kafka_event_topic_partition_list(event))
@@ -262,7 +289,11 @@ unsafe fn serve<C: ClientContext>(
                     client.context().stats_raw(CStr::from_ptr(json).to_bytes());
                 }
             }
-            _ => {}
+            _ => {
+                if let Some((token, answer)) = questions::answer(event) {
+                    sink(Event::Answer(token, answer));
+                }
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Atomic};
 use std::time::{Duration, Instant};
@@ -5,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -90,6 +91,8 @@ pub(super) struct Group {
     registered: Notify,
     /// The polling thread has ended, or never started.
     pub(super) ended: CancellationToken,
+    /// All partitions that this member has are read, from starts that are committed.
+    ready: watch::Sender<bool>,
     stopping: AtomicBool,
     cut_short: AtomicBool,
 }
@@ -100,8 +103,15 @@ struct State {
     assigned: Vec<Arc<Shared>>,
     was_assigned: bool,
     problem: Option<Error>,
+    /// Why partitions are not read yet.
+    waiting: Vec<Error>,
+    /// What happened to offsets lately, and when.
+    notices: VecDeque<(Instant, Error)>,
 }
 
+/// How many notices about offsets are kept, and how long health shows them.
+const NOTICES: usize = 32;
+const LATELY: Duration = Duration::from_secs(3600);
 /// After so long without progress, with records waiting, a partition counts as stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -126,7 +136,10 @@ impl Group {
                 assigned: Vec::new(),
                 was_assigned: false,
                 problem: None,
+                waiting: Vec::new(),
+                notices: VecDeque::new(),
             }),
+            ready: watch::Sender::new(false),
             registered: Notify::new(),
             ended: CancellationToken::new(),
             stopping: AtomicBool::new(false),
@@ -286,6 +299,40 @@ impl Group {
         self.state.lock().problem = problem;
     }
 
+    /// Why partitions are not read yet; empty: none waits for long.
+    pub(super) fn set_waiting(&self, problems: Vec<Error>) {
+        self.state.lock().waiting = problems;
+    }
+
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready
+            .send_if_modified(|was| std::mem::replace(was, ready) != ready);
+    }
+
+    /// Completes when all that this member has is read; `false`: it ended first.
+    pub(super) async fn ready(&self) -> bool {
+        let mut ready = self.ready.subscribe();
+        tokio::select! {
+            found = ready.wait_for(|ready| *ready) => found.is_ok(),
+            () = self.ended.cancelled() => false,
+        }
+    }
+
+    /// Tells the registrations of a topic what became of its offsets; health shows it for a while.
+    pub(super) fn notice(&self, wire_topic: &str, error: &Error) {
+        let mut state = self.state.lock();
+        while state.notices.len() >= NOTICES {
+            state.notices.pop_front();
+        }
+        state.notices.push_back((Instant::now(), error.clone()));
+        let table = Arc::clone(&state.table);
+        drop(state);
+        let topic = self.env.topic(wire_topic);
+        for registration in table.registrations_of(topic.as_ref()) {
+            registration.tell(error);
+        }
+    }
+
     pub(super) fn set_assigned(&self, assigned: Vec<Arc<Shared>>) {
         let mut state = self.state.lock();
         state.was_assigned |= !assigned.is_empty();
@@ -331,8 +378,12 @@ impl Group {
     /// The health of the group, and of one registration where one is named.
     pub(super) fn health(&self, registration: Option<&Registration>) -> Health {
         let state = self.state.lock();
+        let lately = |(at, _): &&(Instant, Error)| at.elapsed() < LATELY;
+        let notices = state.notices.iter().filter(lately);
+        let problems = state.problem.iter().chain(&state.waiting);
         let mut health = Health {
-            problems: state.problem.clone().into_iter().collect(),
+            problems: problems.cloned().collect(),
+            notices: notices.map(|(_, error)| error.clone()).collect(),
             assigned: state.was_assigned,
         };
         match registration {

@@ -298,12 +298,13 @@ impl Consumers {
     pub(crate) fn health(&self) -> Health {
         let groups = self.groups.lock();
         let mut health = Health {
-            problems: Vec::new(),
             assigned: true,
+            ..Health::default()
         };
         for group in groups.values() {
             let one = group.health(None);
             health.problems.extend(one.problems);
+            health.notices.extend(one.notices);
             health.assigned &= one.assigned;
         }
         health
@@ -432,6 +433,13 @@ impl RegisteredRoutes {
             flood.lock().reset();
         }
         self.group.change_routes(|_| {});
+    }
+
+    pub(crate) async fn ready(&self) -> bool {
+        tokio::select! {
+            ready = self.group.ready() => ready,
+            () = self.registration.ended.cancelled() => false,
+        }
     }
 
     pub(crate) fn health(&self) -> Health {

@@ -10,6 +10,7 @@ mod commits;
 mod leaving;
 mod reading;
 mod rebalance;
+mod starting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use rdkafka::consumer::{BaseConsumer, CommitMode as KafkaCommit, Consumer, Consu
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use self::assigned::Assigned;
-use super::assignment::KnownPartitions;
+use self::commits::Sent;
+use self::starting::{Met, Starting};
 use super::events::{ConsumerQueue, Event};
 use super::group::Group;
 use super::words::{PollerHandle, ToPartition, ToPoller};
@@ -73,11 +75,11 @@ pub(super) struct Poller {
     assigned: Vec<Assigned>,
     /// The partition of the last record: runs of one partition are the normal case.
     last: usize,
-    known: KnownPartitions,
+    starting: Starting,
     subscribed: Vec<String>,
     next_commit: Instant,
-    /// When the commit in the background was sent whose outcome is not known.
-    commit_sent: Option<Instant>,
+    /// The commit in the background whose outcome is not known.
+    commit_sent: Option<Sent>,
     /// Something was to be committed meanwhile.
     commit_again: bool,
     incarnation: u16,
@@ -98,12 +100,14 @@ impl Poller {
     pub(super) fn run(group: &Arc<Group>, handle: &PollerHandle, commands: Receiver<ToPoller>) {
         let mut commands = commands;
         let mut backoff = REBUILD_MIN;
+        let mut met = HashMap::new();
         loop {
             let started = Instant::now();
             let error = match Self::start(group, handle, commands) {
                 Ok(mut poller) => {
+                    poller.starting = Starting::new(met);
                     let error = poller.serve();
-                    commands = poller.end();
+                    (commands, met) = poller.end();
                     match error {
                         Some(error) => error,
                         None => return,
@@ -164,7 +168,7 @@ impl Poller {
             queue,
             assigned: Vec::new(),
             last: 0,
-            known: KnownPartitions::default(),
+            starting: Starting::default(),
             subscribed: Vec::new(),
             next_commit: Instant::now() + group.env.auto_commit_interval,
             commit_sent: None,
@@ -213,6 +217,8 @@ impl Poller {
                 self.rejoin_at = None;
                 self.subscribe();
             }
+            self.ask(now);
+            self.tell_ready();
             match self.backpressure(now) {
                 Some(wait) => match self.commands.recv_timeout(wait) {
                     Ok(command) => self.command(command),
@@ -229,6 +235,9 @@ impl Poller {
             Event::Assign(partitions) => self.assign(&partitions),
             Event::Revoke(partitions) => self.revoke(&partitions),
             Event::Committed(error, offsets) => self.committed(error, &offsets),
+            Event::End(name, offset) => self.read_to(&name, offset),
+            Event::OutOfRange(name, offset) => self.interrupt(&name, Some(offset)),
+            Event::Answer(token, answer) => self.answered(token, answer),
             Event::Error {
                 code,
                 reason,
@@ -336,6 +345,17 @@ impl Poller {
         }
     }
 
+    /// Tells whether all that this member has is read, and from a start that is committed.
+    fn tell_ready(&mut self) {
+        let ready = self.rejoin_at.is_none()
+            && !self.subscribed.is_empty()
+            && self.starting.is_idle()
+            && self.starting.has_met(&self.subscribed)
+            && self.assigned.iter().all(|a| a.is_started)
+            && self.has_joined();
+        self.group.set_ready(ready);
+    }
+
     fn find(&mut self, number: u64) -> Option<&mut Assigned> {
         self.assigned.iter_mut().find(|a| a.number == number)
     }
@@ -363,9 +383,6 @@ impl Poller {
         topics.sort();
         if topics == self.subscribed || topics.is_empty() {
             return;
-        }
-        for topic in &topics {
-            self.known.meet(&self.consumer, topic);
         }
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         match self.consumer.subscribe(&names) {

@@ -149,8 +149,17 @@ impl RouteTable {
     }
 
     pub(super) fn registrations(&self) -> Vec<Arc<Registration>> {
+        Self::distinct(self.topics.values())
+    }
+
+    /// Those of one topic.
+    pub(super) fn registrations_of(&self, topic: Option<&Topic>) -> Vec<Arc<Registration>> {
+        Self::distinct(topic.and_then(|topic| self.topics.get(topic)))
+    }
+
+    fn distinct<'a>(topics: impl IntoIterator<Item = &'a TopicRoutes>) -> Vec<Arc<Registration>> {
         let mut found: Vec<Arc<Registration>> = Vec::new();
-        for route in self.topics.values().flat_map(|topic| &topic.routes) {
+        for route in topics.into_iter().flat_map(|topic| &topic.routes) {
             if found.iter().all(|r| r.id != route.registration.id) {
                 found.push(Arc::clone(&route.registration));
             }

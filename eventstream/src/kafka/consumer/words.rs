@@ -79,12 +79,10 @@ pub(super) enum ToPartition {
 pub(super) enum Read {
     Records(Vec<Record>),
     /// The offsets begin anew, at `start`.
-    #[expect(dead_code, reason = "nothing finds it out yet")]
     NewHistory {
         start: i64,
     },
     /// All below was read, and after the last record there is none.
-    #[expect(dead_code, reason = "nothing finds it out yet")]
     ReadTo {
         offset: i64,
     },
@@ -98,7 +96,7 @@ pub(super) struct Shared {
     /// How many [`Read::NewHistory`] the task has taken in, counted after the watermark has become
     /// that of the new one: one that is behind belongs to a watermark that must not be committed.
     pub(super) history: AtomicU32,
-    /// Where the reading started; negative: librdkafka had to find it out.
+    /// Where the reading started.
     pub(super) start: i64,
     /// The last committed offset; negative: not known.
     pub(super) committed: AtomicI64,

@@ -1,5 +1,6 @@
 //! One assigned partition, as the polling thread sees it.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
@@ -8,8 +9,10 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::handler::{Record, Source};
+use crate::kafka::consumer::assignment::Start;
 use crate::kafka::consumer::events::{Message, TopicPartition};
 use crate::kafka::consumer::words::{Read, Shared, ToPartition};
+use crate::kafka::questions::TopicId;
 use crate::metrics::PartitionMeter;
 
 /// One assigned partition, as the polling thread sees it.
@@ -29,10 +32,30 @@ pub(super) struct Assigned {
     pub(super) paused: bool,
     pub(super) committed: i64,
     pub(super) ended: bool,
+    /// What did not fit into the inbox, ahead of the batch.
+    pub(super) outbox: VecDeque<Read>,
+    /// The offset after the last one read.
+    pub(super) next: i64,
+    /// Of the topic that is read.
+    pub(super) topic_id: Option<TopicId>,
+    /// How often its offsets have begun anew.
+    pub(super) history: u32,
+    /// What comes of it is left: it will be read from another place.
+    pub(super) in_doubt: bool,
+    /// The group has committed where its reading starts.
+    pub(super) is_started: bool,
 }
 
 impl Assigned {
+    /// The offset that may be committed, unless it is of an earlier history.
+    pub(super) fn watermark(&self) -> Option<i64> {
+        let history = self.shared.history.load(Atomic::Acquire);
+        let watermark = self.shared.watermark();
+        watermark.filter(|_| history == self.history)
+    }
+
     pub(super) fn confirm(&mut self, offset: i64) {
+        self.is_started = true;
         self.committed = self.committed.max(offset);
         let shared = &self.shared.committed;
         shared.fetch_max(self.committed, Atomic::Relaxed);
@@ -42,27 +65,69 @@ impl Assigned {
         self.machine_full || self.inbox_full
     }
 
+    /// Goes on reading from another place.
+    pub(super) fn go_on(&mut self, start: &Start, topic_id: Option<TopicId>) {
+        if start.is_new_history {
+            self.history += 1;
+            self.committed = -1;
+            self.shared.committed.store(-1, Atomic::Relaxed);
+            self.push(Read::NewHistory {
+                start: start.offset,
+            });
+        } else if start.offset > self.next {
+            self.push(Read::ReadTo {
+                offset: start.offset,
+            });
+        }
+        self.next = start.offset;
+        self.topic_id = topic_id.or(self.topic_id);
+        self.in_doubt = false;
+    }
+
+    /// librdkafka forgets a pause where it reads a partition anew.
+    pub(super) fn is_resumed(&mut self) {
+        self.paused = false;
+        self.shared.paused.store(false, Atomic::Relaxed);
+    }
+
+    /// Everything below this offset was read.
+    pub(super) fn read_to(&mut self, offset: i64) {
+        if !self.in_doubt && offset > self.next {
+            self.next = offset;
+            self.push(Read::ReadTo { offset });
+        }
+    }
+
+    /// Something that comes after all that was read so far.
+    fn push(&mut self, read: Read) {
+        if !self.batch.is_empty() {
+            self.outbox.push_back(Read::Records(self.batch.take()));
+        }
+        self.outbox.push_back(read);
+    }
+
     /// Hands over what was read, and says how many records and bytes; what does not fit stays.
     pub(super) fn flush(&mut self) -> (usize, usize) {
-        if self.batch.is_empty() {
-            return (0, 0);
-        }
-        self.shared.starved.store(true, Atomic::Release);
-        match self.inbox.try_reserve() {
-            Ok(room) => {
-                self.shared.starved.store(false, Atomic::Release);
-                let records = self.batch.take();
-                let handed = (records.len(), records.iter().map(Record::size).sum());
-                self.meter.read(handed.0, handed.1);
-                room.send(Read::Records(records));
-                self.inbox_full = false;
-                handed
-            }
-            Err(_) => {
+        let mut handed = (0, 0);
+        while !(self.outbox.is_empty() && self.batch.is_empty()) {
+            self.shared.starved.store(true, Atomic::Release);
+            let Ok(room) = self.inbox.try_reserve() else {
                 self.inbox_full = true;
-                (0, 0)
+                return handed;
+            };
+            self.shared.starved.store(false, Atomic::Release);
+            let read = self.outbox.pop_front();
+            let read = read.unwrap_or_else(|| Read::Records(self.batch.take()));
+            if let Read::Records(records) = &read {
+                let bytes = records.iter().map(Record::size).sum();
+                self.meter.read(records.len(), bytes);
+                handed.0 += records.len();
+                handed.1 += bytes;
             }
+            room.send(read);
+            self.inbox_full = false;
         }
+        handed
     }
 }
 
@@ -146,16 +211,25 @@ impl Batch {
 }
 
 /// Puts a record into its partition's batch. One of a partition that is not assigned any more is
-/// left: its next owner reads it.
-pub(super) fn take(assigned: &mut [Assigned], last: &mut usize, message: Message<'_>) {
+/// left: its next owner reads it. `false`: its offset is one that was read, so the partition's
+/// offsets have begun anew.
+pub(super) fn take(assigned: &mut [Assigned], last: &mut usize, message: Message<'_>) -> bool {
     let (topic, partition) = (message.topic(), message.partition());
     let is = |a: &Assigned| a.name.1 == partition && a.name.0 == topic;
     let found = match assigned.get(*last) {
         Some(a) if is(a) => Some(*last),
         _ => assigned.iter().position(is),
     };
-    let Some(at) = found else { return };
+    let Some(at) = found else { return true };
     *last = at;
     let to = &mut assigned[at];
+    if to.in_doubt {
+        return true;
+    }
+    if message.offset() < to.next {
+        return false;
+    }
+    to.next = message.offset() + 1;
     to.batch.push(&to.shared.source, message);
+    true
 }

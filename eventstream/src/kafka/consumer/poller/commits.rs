@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode as KafkaCommit, Consumer};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::topic_partition_list::Offset;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::Poller;
-use crate::delivery::CommitMode;
+use super::{Assigned, Poller};
 use crate::kafka::consumer::assignment;
 use crate::kafka::consumer::events::TopicPartition;
 use crate::kafka::consumer::words::ToPartition;
 use crate::kafka::error::from_code;
+use crate::kafka::questions::TopicId;
 
 /// How long the last commit of partitions that are given up is tried, and how often.
 const LAST_COMMIT: Duration = Duration::from_secs(3);
@@ -20,31 +20,137 @@ const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 /// How long the outcome of a commit in the background is waited for before the next is sent.
 const OUTCOME: Duration = Duration::from_secs(30);
 
+/// A commit that was sent, and has no outcome yet.
+pub(super) struct Sent {
+    at: Instant,
+    entries: Vec<Entry>,
+}
+
+/// One partition's part of a commit.
+struct Entry {
+    name: TopicPartition,
+    /// Its assignment; `None`: it is somebody else's, and its start is fixed here.
+    number: Option<u64>,
+    history: u32,
+    up_to: i64,
+    id: Option<TopicId>,
+    /// Its machine waits for the outcome.
+    is_wished: bool,
+}
+
+impl Sent {
+    fn is_awaited(&self) -> bool {
+        self.at.elapsed() < OUTCOME
+    }
+}
+
 impl Poller {
-    /// Commits what machines that commit record by record wait for: all at once.
+    /// Commits what machines wait for, all at once, once the commit before has its outcome.
     pub(super) fn commit_wanted(&mut self) {
-        if self.commits_wanted.is_empty() {
+        match &self.commit_sent {
+            Some(sent) if sent.is_awaited() => return,
+            Some(_) => self.wish_again(),
+            None => {}
+        }
+        let entries = self.wishes();
+        if !entries.is_empty()
+            && let Err(code) = self.send(entries)
+        {
+            self.commit_failed(code);
+        }
+    }
+
+    /// As [`commit_wanted`](Self::commit_wanted), waiting for the outcome: during a drain no events
+    /// are read.
+    pub(super) fn commit_wanted_now(&mut self) {
+        let entries = self.wishes();
+        if entries.is_empty() {
             return;
         }
-        let wanted = std::mem::take(&mut self.commits_wanted);
-        let mode = match self.group.env.commit {
-            CommitMode::AsyncEach | CommitMode::Auto => KafkaCommit::Async,
-            CommitMode::AfterEach | CommitMode::BeforeProcessing => KafkaCommit::Sync,
+        let outcome = self.commit_now(&entries);
+        for entry in &entries {
+            self.settled(entry, outcome.is_ok());
+        }
+    }
+
+    /// What machines wait for of a commit whose outcome may never be read is wished for again.
+    pub(super) fn wish_again(&mut self) {
+        let Some(sent) = &mut self.commit_sent else {
+            return;
         };
-        let offsets: Vec<_> = self
-            .assigned
-            .iter()
-            .filter_map(|a| Some((a.name.clone(), wanted.get(&a.number)?.1)))
-            .collect();
-        let ok = self.commit(&offsets, mode).is_ok();
-        for assigned in &mut self.assigned {
-            if let Some((history, up_to)) = wanted.get(&assigned.number).copied() {
-                if ok && matches!(mode, KafkaCommit::Sync) {
-                    assigned.confirm(up_to);
-                }
-                let answer = ToPartition::Committed { history, up_to, ok };
-                let _ = assigned.words.send(answer);
+        for entry in sent.entries.iter_mut().filter(|e| e.is_wished) {
+            entry.is_wished = false;
+            if let Some(number) = entry.number {
+                let wish = (entry.history, entry.up_to);
+                let wanted = self.commits_wanted.entry(number).or_insert(wish);
+                *wanted = wish.max(*wanted);
             }
+        }
+        if !sent.is_awaited() {
+            self.commit_sent = None;
+        }
+    }
+
+    fn wishes(&mut self) -> Vec<Entry> {
+        let wanted = std::mem::take(&mut self.commits_wanted);
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let mut entries = Vec::new();
+        for assigned in &self.assigned {
+            let Some((history, up_to)) = wanted.get(&assigned.number).copied() else {
+                continue;
+            };
+            // What is of an earlier history is outdated, and needs no answer.
+            if history != assigned.history {
+                continue;
+            }
+            if !assigned.is_started {
+                let births = self.starting.births_with(&assigned.name);
+                entries.extend(births.into_iter().map(|birth| Entry {
+                    name: birth.partition.clone(),
+                    number: None,
+                    history: 0,
+                    up_to: birth.offset,
+                    id: birth.id,
+                    is_wished: false,
+                }));
+            }
+            entries.push(Entry {
+                name: assigned.name.clone(),
+                number: Some(assigned.number),
+                history,
+                up_to,
+                id: assigned.topic_id,
+                is_wished: true,
+            });
+        }
+        entries
+    }
+
+    /// Tells whom it concerns of the outcome of a commit.
+    fn settled(&mut self, entry: &Entry, ok: bool) {
+        let Some(number) = entry.number else {
+            if ok {
+                self.starting.born(&entry.name);
+            }
+            return;
+        };
+        let Some(assigned) = self.find(number) else {
+            return;
+        };
+        if assigned.history != entry.history {
+            return;
+        }
+        if ok {
+            assigned.confirm(entry.up_to);
+        }
+        if entry.is_wished {
+            let (history, up_to) = (entry.history, entry.up_to);
+            // A task that has ended waits for nothing.
+            let _ = assigned
+                .words
+                .send(ToPartition::Committed { history, up_to, ok });
         }
     }
 
@@ -67,47 +173,63 @@ impl Poller {
         }
     }
 
-    /// Commits every watermark that has moved.
+    /// Commits every watermark that has moved. A commit in the background waits while another has
+    /// no outcome yet, and then goes with the watermarks: librdkafka may send an older commit again
+    /// after a newer one, and the committed offset would go back.
     pub(super) fn commit_watermarks(&mut self, mode: KafkaCommit) -> Result<(), Code> {
-        let offsets: Vec<_> = self
-            .assigned
-            .iter()
-            .filter_map(|a| {
-                let watermark = a.shared.watermark()?;
-                (watermark > a.committed).then(|| (a.name.clone(), watermark))
-            })
-            .collect();
-        if offsets.is_empty() {
+        if matches!(mode, KafkaCommit::Async)
+            && self.commit_sent.as_ref().is_some_and(Sent::is_awaited)
+        {
+            self.commit_again = true;
             return Ok(());
         }
-        self.commit(&offsets, mode)?;
-        if matches!(mode, KafkaCommit::Sync) {
-            self.confirm(&offsets);
+        let moved = |assigned: &Assigned| {
+            let up_to = assigned.watermark().filter(|w| *w > assigned.committed)?;
+            Some(Entry {
+                name: assigned.name.clone(),
+                number: Some(assigned.number),
+                history: assigned.history,
+                up_to,
+                id: assigned.topic_id,
+                is_wished: false,
+            })
+        };
+        let entries: Vec<_> = self.assigned.iter().filter_map(moved).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if matches!(mode, KafkaCommit::Async) {
+            return self
+                .send(entries)
+                .inspect_err(|code| self.commit_failed(*code));
+        }
+        self.commit_now(&entries)?;
+        for entry in &entries {
+            self.settled(entry, true);
         }
         Ok(())
     }
 
-    /// A commit in the background waits while another has no outcome yet, and then goes with the
-    /// watermarks: librdkafka may send an older commit again after a newer one, and the committed
-    /// offset would go back.
-    fn commit(&mut self, offsets: &[(TopicPartition, i64)], mode: KafkaCommit) -> Result<(), Code> {
-        let awaited = |at: Instant| at.elapsed() < OUTCOME;
-        if matches!(mode, KafkaCommit::Async) && self.commit_sent.is_some_and(awaited) {
-            self.commit_again = true;
-            return Ok(());
+    fn send(&mut self, entries: Vec<Entry>) -> Result<(), Code> {
+        let list = offsets(&entries);
+        let sent = self.queue.commit(self.consumer.client(), &list);
+        if sent.is_err() {
+            for entry in &entries {
+                self.settled(entry, false);
+            }
+            return sent;
         }
-        let list = assignment::list(offsets.iter().map(|(p, o)| (p, Offset::Offset(*o))));
-        let outcome = match mode {
-            KafkaCommit::Async => self
-                .queue
-                .commit(self.consumer.client(), &list)
-                .map(|()| self.commit_sent = Some(Instant::now())),
-            KafkaCommit::Sync => self
-                .consumer
-                .commit(&list, mode)
-                .map(|()| self.count_commit())
-                .map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Unknown)),
-        };
+        let at = Instant::now();
+        self.commit_sent = Some(Sent { at, entries });
+        Ok(())
+    }
+
+    fn commit_now(&mut self, entries: &[Entry]) -> Result<(), Code> {
+        let outcome = self
+            .consumer
+            .commit(&offsets(entries), KafkaCommit::Sync)
+            .map(|()| self.count_commit())
+            .map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Unknown));
         outcome.inspect_err(|code| self.commit_failed(*code))
     }
 
@@ -123,34 +245,20 @@ impl Poller {
         error: Option<Code>,
         offsets: &[(TopicPartition, i64, Option<Code>)],
     ) {
-        self.commit_sent = None;
-        if let Some(code) = error {
-            // What it was for is committed at the next interval.
-            self.commit_again = false;
-            self.commit_failed(code);
-            return;
-        }
-        match offsets.iter().find_map(|(_, _, error)| *error) {
+        let first = offsets.iter().find_map(|(_, _, error)| *error);
+        match error.or(first) {
             Some(code) => self.commit_failed(code),
             None => self.count_commit(),
         }
-        let confirmed: Vec<_> = offsets
-            .iter()
-            .filter(|(_, _, error)| error.is_none())
-            .map(|(name, offset, _)| (name.clone(), *offset))
-            .collect();
-        self.confirm(&confirmed);
-        if std::mem::take(&mut self.commit_again) {
-            // A refusal is told, and the next interval tries again.
-            let _ = self.commit_watermarks(KafkaCommit::Async);
+        let entries = self.commit_sent.take().map(|sent| sent.entries);
+        for entry in entries.into_iter().flatten() {
+            let found = offsets.iter().find(|(name, _, _)| *name == entry.name);
+            let ok = error.is_none() && found.is_some_and(|(_, _, error)| error.is_none());
+            self.settled(&entry, ok);
         }
-    }
-
-    fn confirm(&mut self, offsets: &[(TopicPartition, i64)]) {
-        for (name, offset) in offsets {
-            if let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) {
-                assigned.confirm(*offset);
-            }
+        // After a failure the next interval tries again.
+        if std::mem::take(&mut self.commit_again) && error.is_none() {
+            let _ = self.commit_watermarks(KafkaCommit::Async);
         }
     }
 
@@ -174,6 +282,22 @@ impl Poller {
             self.group.tell_all(&error);
         }
     }
+}
+
+/// A commit says which topic it is of, so that one of an earlier topic of the same name is known.
+fn offsets(entries: &[Entry]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for entry in entries {
+        let (topic, partition) = &entry.name;
+        let mut added = list.add_partition(topic, *partition);
+        if let Err(error) = added.set_offset(Offset::Offset(entry.up_to)) {
+            tracing::error!(%error, topic, partition, "offset not accepted");
+        }
+        if let Some(id) = entry.id {
+            added.set_metadata(assignment::mark(id));
+        }
+    }
+    list
 }
 
 /// Whether the group has another owner for the partitions, or never lets this member commit:

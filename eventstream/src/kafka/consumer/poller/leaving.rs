@@ -1,13 +1,13 @@
 //! The end of a consumer: it leaves its group, at whatever moment of the group's agreeing.
 
+use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
-use rdkafka::topic_partition_list::Offset;
+use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::Poller;
-use crate::kafka::consumer::assignment;
+use super::{Met, Poller};
 use crate::kafka::consumer::events::{self, Event};
 use crate::kafka::consumer::words::ToPoller;
 
@@ -20,8 +20,10 @@ const KNOWN: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(50);
 
 impl Poller {
-    /// Leaves the group and destroys the consumer, on this thread.
-    pub(super) fn end(mut self) -> Receiver<ToPoller> {
+    /// Leaves the group and destroys the consumer, on this thread. What it was told with, and the
+    /// topics it has met, are for the next one.
+    pub(super) fn end(mut self) -> (Receiver<ToPoller>, HashMap<String, Met>) {
+        self.group.set_ready(false);
         if self.stop.is_some() {
             self.join_first();
             self.leave_empty_handed();
@@ -31,11 +33,12 @@ impl Poller {
             commands,
             consumer,
             queue,
+            starting,
             ..
         } = self;
         drop(queue);
         drop(consumer);
-        commands
+        (commands, starting.met)
     }
 
     /// Waits until the group has taken this member in. librdkafka drops the answer to a request to
@@ -75,7 +78,7 @@ impl Poller {
         }
     }
 
-    fn has_joined(&self) -> bool {
+    pub(super) fn has_joined(&self) -> bool {
         let protocol = self.group.env.configs.consumer.get("group.protocol");
         self.joined
             || (protocol == Some("consumer")
@@ -84,10 +87,10 @@ impl Poller {
 
     /// Answers a rebalance that comes; no partition gets a task any more.
     fn answer_one(&mut self, wait: Duration) {
-        let (mut given, mut taken, mut fatal) = (None, None, false);
+        let (mut given, mut taken, mut fatal) = (false, None, false);
         self.queue
             .poll(self.consumer.client(), wait, &mut |event| match event {
-                Event::Assign(partitions) => given = Some(partitions),
+                Event::Assign(_) => given = true,
                 Event::Revoke(partitions) => taken = Some(partitions),
                 Event::Error { fatal: true, .. } => fatal = true,
                 _ => {}
@@ -98,10 +101,8 @@ impl Poller {
                 "leave the group: the consumer is lost",
             ));
         }
-        if let Some(partitions) = given {
-            let partitions = partitions.iter().map(|p| (p, Offset::Invalid));
-            let list = assignment::list(partitions);
-            self.accept(&list);
+        if given {
+            self.accept(&TopicPartitionList::new());
         }
         if let Some(partitions) = taken {
             self.give_up(&partitions);

@@ -23,9 +23,9 @@ impl Poller {
     /// Reads what there is, at most a batch for each partition, and hands it over.
     pub(super) fn read(&mut self) {
         self.tell_heard();
-        let until = self
-            .rejoin_at
-            .map_or(self.next_commit, |at| at.min(self.next_commit));
+        let until = [self.rejoin_at, self.next_question()];
+        let until = until.into_iter().flatten().min();
+        let until = until.map_or(self.next_commit, |at| at.min(self.next_commit));
         let mut wait = until
             .saturating_duration_since(Instant::now())
             .min(IDLE)
@@ -40,12 +40,22 @@ impl Poller {
             let some = self
                 .queue
                 .poll(self.consumer.client(), wait, &mut |event| match event {
-                    Event::Record(message) => take(assigned, last, message),
+                    Event::Record(message) => {
+                        if !take(assigned, last, message) {
+                            let name = (message.topic().to_owned(), message.partition());
+                            other = Some(Event::OutOfRange(name, message.offset()));
+                        }
+                    }
                     Event::Assign(partitions) => other = Some(Event::Assign(partitions)),
                     Event::Revoke(partitions) => other = Some(Event::Revoke(partitions)),
                     Event::Committed(error, offsets) => {
                         other = Some(Event::Committed(error, offsets));
                     }
+                    Event::End(name, offset) => other = Some(Event::End(name, offset)),
+                    Event::OutOfRange(name, offset) => {
+                        other = Some(Event::OutOfRange(name, offset))
+                    }
+                    Event::Answer(token, answer) => other = Some(Event::Answer(token, answer)),
                     Event::Error {
                         code,
                         reason,
@@ -69,6 +79,13 @@ impl Poller {
             }
         }
         self.flush();
+    }
+
+    pub(super) fn read_to(&mut self, name: &TopicPartition, offset: i64) {
+        if let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) {
+            assigned.read_to(offset);
+            self.flush();
+        }
     }
 
     pub(super) fn flush(&mut self) {

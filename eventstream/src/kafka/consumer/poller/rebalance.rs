@@ -1,5 +1,6 @@
 //! Rebalances: partitions come, are drained and given up, or are lost.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
@@ -13,11 +14,12 @@ use super::Poller;
 use super::assigned::{Assigned, Batch};
 use crate::delivery::{self, PartitionConfig, Sabotage};
 use crate::handler::Source;
-use crate::kafka::consumer::assignment;
+use crate::kafka::consumer::assignment::{self, Start};
 use crate::kafka::consumer::driver::{Driver, DriverOptions};
 use crate::kafka::consumer::events::TopicPartition;
 use crate::kafka::consumer::words::{Shared, ToPartition};
 use crate::kafka::error::from_kafka;
+use crate::kafka::questions::TopicId;
 
 /// Batches that wait in a partition's inbox; beside them its machine has its own marks.
 const INBOX: usize = 8;
@@ -26,11 +28,9 @@ const INBOX: usize = 8;
 const CATCH_UP: Duration = Duration::from_secs(5);
 
 impl Poller {
+    /// Takes in partitions that were given. librdkafka gets each of them once its start is known.
     pub(super) fn assign(&mut self, partitions: &[TopicPartition]) {
-        let env = &self.group.env;
-        let starts = assignment::starts(&self.consumer, &mut self.known, partitions, env.start);
-        let list = assignment::list(starts.iter().map(|s| (&s.partition, s.offset)));
-        if !self.accept(&list) {
+        if !self.accept(&TopicPartitionList::new()) {
             return;
         }
         let env = &self.group.env;
@@ -43,15 +43,8 @@ impl Poller {
         env.meter.rebalanced(&self.subscribed);
         env.reporter.accepted();
         self.group.set_problem(None);
-        for start in starts {
-            self.start_partition(start);
-        }
-        self.group.set_assigned(
-            self.assigned
-                .iter()
-                .map(|a| Arc::clone(&a.shared))
-                .collect(),
-        );
+        self.find_starts(partitions);
+        self.ask(Instant::now());
     }
 
     /// Answers an assignment; `false` when librdkafka refuses the answer.
@@ -71,9 +64,14 @@ impl Poller {
     /// Answers a revocation. The eager protocol joins anew after it.
     pub(super) fn give_up(&mut self, names: &[TopicPartition]) {
         let unassigned = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(
-                &assignment::list(names.iter().map(|name| (name, Offset::Invalid))),
-            ),
+            RebalanceProtocol::Cooperative => {
+                // Not those whose start was not known yet.
+                let has = self.consumer.assignment().unwrap_or_default();
+                let names = names.iter();
+                let names = names.filter(|(t, p)| has.find_partition(t, *p).is_some());
+                let list = assignment::list(names.map(|name| (name, Offset::Invalid)));
+                self.consumer.incremental_unassign(&list)
+            }
             RebalanceProtocol::Eager | RebalanceProtocol::None => {
                 self.joined = false;
                 self.consumer.unassign()
@@ -84,26 +82,27 @@ impl Poller {
         }
     }
 
-    pub(super) fn start_partition(&mut self, start: assignment::Start) {
+    pub(super) fn start_partition(
+        &mut self,
+        name: TopicPartition,
+        start: &Start,
+        topic_id: Option<TopicId>,
+    ) {
         let env = &self.group.env;
         let table = self.group.table();
         // Its routes may be gone by now, or not be there yet: its task then waits for the next ones.
-        let Some(topic) = env.topic(&start.partition.0) else {
-            tracing::error!(topic = start.partition.0, "assigned and not subscribed to");
+        let Some(topic) = env.topic(&name.0) else {
             return;
         };
-        let partition = start.partition.1;
+        let partition = name.1;
         let source = Arc::new(Source {
             topic: topic.clone(),
             partition,
             lost: CancellationToken::new(),
         });
-        let shared = Arc::new(Shared::new(source, start.position()));
-        if start.is_committed {
-            shared.committed.store(start.position(), Atomic::Relaxed);
-        }
-        if let Some(position) = start.commit {
-            shared.watermark.store(position, Atomic::Release);
+        let shared = Arc::new(Shared::new(source, start.offset));
+        if !start.to_commit {
+            shared.committed.store(start.offset, Atomic::Relaxed);
         }
         self.incarnation = self.incarnation.wrapping_add(1);
         let routes = table.topics.get(&topic).cloned().unwrap_or_default();
@@ -120,6 +119,11 @@ impl Poller {
             number,
             config: PartitionConfig {
                 commit: env.commit,
+                start: if start.to_commit {
+                    delivery::Start::ToCommit(start.offset)
+                } else {
+                    delivery::Start::Committed
+                },
                 on_unmatched: routes.on_unmatched,
                 on_undecodable: routes.on_undecodable,
                 incarnation: self.incarnation,
@@ -129,13 +133,19 @@ impl Poller {
         });
         env.tasks.spawn_on(driver.run(), &env.runtime);
         self.assigned.push(Assigned {
-            meter: env.meter.partition(&start.partition.0, partition),
-            name: start.partition,
+            meter: env.meter.partition(&name.0, partition),
+            name,
             number,
             shared,
             words,
             inbox: sender,
             batch: Batch::default(),
+            outbox: VecDeque::new(),
+            next: start.offset,
+            topic_id,
+            history: 0,
+            in_doubt: false,
+            is_started: !start.to_commit,
             machine_full: false,
             inbox_full: false,
             full_since: None,
@@ -143,6 +153,11 @@ impl Poller {
             committed: -1,
             ended: false,
         });
+    }
+
+    pub(super) fn shared(&self) -> Vec<Arc<Shared>> {
+        let shared = self.assigned.iter().map(|a| Arc::clone(&a.shared));
+        shared.collect()
     }
 
     pub(super) fn revoke(&mut self, partitions: &[TopicPartition]) {
@@ -171,17 +186,13 @@ impl Poller {
             tracing::debug!(%error, "resume what is revoked");
         }
         self.assigned.retain(|a| !names.contains(&a.name));
+        self.starting.remove(&names);
         self.last = 0;
         self.give_up(&names);
         if lost {
             self.joined = false;
         }
-        self.group.set_assigned(
-            self.assigned
-                .iter()
-                .map(|a| Arc::clone(&a.shared))
-                .collect(),
-        );
+        self.group.set_assigned(self.shared());
     }
 
     /// Lets what runs in these partitions finish, then commits. What does not finish in time is
@@ -190,6 +201,7 @@ impl Poller {
         let deadline = Instant::now() + timeout;
         let catch_up = CATCH_UP.min(timeout / 2);
         self.tell(names, || ToPartition::Revoke { catch_up });
+        self.wish_again();
         if delivery::chosen_sabotage() == Some(Sabotage::RevokeWithoutDrain) {
             self.commit_finally(deadline);
             self.lose(names);
@@ -226,6 +238,7 @@ impl Poller {
         let names: Vec<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
         self.lose(&names);
         self.assigned.clear();
+        self.starting.clear();
         self.group.set_assigned(Vec::new());
     }
 
@@ -233,6 +246,7 @@ impl Poller {
         let names: Vec<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
         self.drain(&names, deadline);
         self.assigned.clear();
+        self.starting.clear();
         self.group.set_assigned(Vec::new());
     }
 
@@ -264,7 +278,7 @@ impl Poller {
             if let Ok(command) = self.commands.recv_timeout(left) {
                 self.command(command);
             }
-            self.commit_wanted();
+            self.commit_wanted_now();
         }
     }
 }

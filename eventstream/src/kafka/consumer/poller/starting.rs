@@ -1,0 +1,641 @@
+//! Partitions between being given and being read: where each starts is asked of the brokers, in the
+//! background, and librdkafka gets a partition only once that is known. The same way goes a
+//! partition whose offsets come into doubt while it is read.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::topic_partition_list::Offset;
+
+use super::Poller;
+use crate::error::{Error, ErrorKind};
+use crate::kafka::consumer::assignment::{
+    self, Cause, Commit, Decision, PartitionView, Start, TopicView,
+};
+use crate::kafka::error::{classify, from_code};
+use crate::kafka::questions::{Answer, Refused, TopicFacts, TopicId, TopicPartition, Which};
+
+/// How long a question may take before it is asked again.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The wait between rounds of questions, doubled up to a limit.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(1);
+/// How often the topics are looked at, to find one that was made anew.
+const LOOK: Duration = Duration::from_secs(5);
+/// What passes, as an election does, is waited for in silence for so long.
+const QUIET: Duration = Duration::from_secs(5);
+/// A look at the commits that is older says too little about what others have committed since.
+const FRESH: Duration = Duration::from_secs(5);
+
+const TOPICS: usize = 0;
+const COMMITTED: usize = 1;
+const EARLIEST: usize = 2;
+const LATEST: usize = 3;
+const AT_TIME: usize = 4;
+/// Tokens of a round: its number, and which of its questions.
+const QUESTIONS: usize = 8;
+
+/// A topic as this group's consumer met it first.
+#[derive(Clone, Copy)]
+pub(super) struct Met {
+    id: Option<TopicId>,
+    /// What is added later is read from its head: nobody could have been there before its first
+    /// record. A topic that did not exist had none.
+    partitions: i32,
+}
+
+#[derive(Default)]
+pub(super) struct Starting {
+    /// Outlives the consumer: a new one has met nothing.
+    pub(super) met: HashMap<String, Met>,
+    waiting: Vec<Waiting>,
+    round: Option<Round>,
+    rounds: usize,
+    next: Option<Instant>,
+    backoff: Duration,
+    next_look: Option<Instant>,
+    births: Vec<Birth>,
+}
+
+struct Waiting {
+    partition: TopicPartition,
+    since: Instant,
+    cause: Cause,
+    why: Option<Error>,
+    is_told: bool,
+}
+
+/// The start of a partition of somebody else, fixed together with that of the first partition.
+pub(super) struct Birth {
+    pub(super) partition: TopicPartition,
+    pub(super) offset: i64,
+    pub(super) id: Option<TopicId>,
+    looked: Instant,
+}
+
+/// Questions that belong together, and their answers so far.
+struct Round {
+    number: usize,
+    began: Instant,
+    open: usize,
+    failed: Option<Refused>,
+    topics: HashMap<String, TopicFacts>,
+    commits: HashMap<String, BTreeMap<i32, Result<Commit, Code>>>,
+    offsets: [HashMap<TopicPartition, Result<i64, Code>>; 3],
+    /// The ends of partitions were asked for.
+    is_second: bool,
+}
+
+/// What is placed: the partition, its start, and its topic's id.
+struct Placed {
+    partition: TopicPartition,
+    cause: Cause,
+    start: Start,
+    id: Option<TopicId>,
+}
+
+impl Starting {
+    pub(super) fn new(met: HashMap<String, Met>) -> Self {
+        Self {
+            met,
+            backoff: AGAIN_MIN,
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, partition: TopicPartition, cause: Cause) {
+        self.waiting.push(Waiting {
+            partition,
+            since: Instant::now(),
+            cause,
+            why: None,
+            is_told: false,
+        });
+        self.at_once();
+    }
+
+    fn at_once(&mut self) {
+        self.backoff = AGAIN_MIN;
+        self.next = None;
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn has_met(&self, topics: &[String]) -> bool {
+        topics.iter().all(|topic| self.met.contains_key(topic))
+    }
+
+    pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
+        self.waiting.retain(|w| !partitions.contains(&w.partition));
+        let firsts = |birth: &Birth| !partitions.contains(&(birth.partition.0.clone(), 0));
+        self.births.retain(firsts);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.births.clear();
+    }
+
+    /// What is to be committed with the start of this partition.
+    pub(super) fn births_with(&mut self, (topic, partition): &TopicPartition) -> Vec<&Birth> {
+        self.births.retain(|birth| birth.looked.elapsed() < FRESH);
+        let with = |birth: &&Birth| *partition == 0 && birth.partition.0 == *topic;
+        self.births.iter().filter(with).collect()
+    }
+
+    pub(super) fn born(&mut self, partition: &TopicPartition) {
+        self.births.retain(|birth| birth.partition != *partition);
+    }
+}
+
+impl Poller {
+    pub(super) fn find_starts(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            if self.group.env.topic(&partition.0).is_none() {
+                tracing::error!(topic = partition.0, "assigned and not subscribed to");
+                continue;
+            }
+            self.starting.add(partition.clone(), Cause::Assigned);
+        }
+    }
+
+    /// A partition's offsets are in doubt: what comes of it is left until that is cleared up.
+    pub(super) fn interrupt(&mut self, name: &TopicPartition, cut: Option<i64>) {
+        let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) else {
+            return;
+        };
+        if std::mem::replace(&mut assigned.in_doubt, true) {
+            return;
+        }
+        let cause = Cause::Interrupted {
+            position: assigned.next,
+            cut,
+            id: assigned.topic_id,
+        };
+        self.starting.add(name.clone(), cause);
+    }
+
+    /// When something is to be asked; `None`: an answer comes first, or nothing is.
+    pub(super) fn next_question(&self) -> Option<Instant> {
+        let starting = &self.starting;
+        if starting.round.is_some() || self.rejoin_at.is_some() {
+            return None;
+        }
+        let now = Instant::now();
+        if !starting.is_idle() || !starting.has_met(&self.subscribed) {
+            return Some(starting.next.unwrap_or(now));
+        }
+        (!self.assigned.is_empty()).then(|| starting.next_look.unwrap_or(now))
+    }
+
+    /// Begins a round of questions where one is due.
+    pub(super) fn ask(&mut self, now: Instant) {
+        if self.next_question().is_none_or(|at| now < at) {
+            return;
+        }
+        let waiting = self.starting.waiting.iter().map(|w| &w.partition.0);
+        let assigned = self.assigned.iter().map(|a| &a.name.0);
+        let mut names: Vec<&str> = waiting
+            .chain(assigned)
+            .chain(&self.subscribed)
+            .map(String::as_str)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let number = self.starting.rounds.wrapping_add(1);
+        let questions = self.queue.questions(self.consumer.client(), PATIENCE);
+        questions.topics(&names, number * QUESTIONS + TOPICS);
+        let mut open = 1;
+        if !self.starting.is_idle() {
+            let token = number * QUESTIONS + COMMITTED;
+            questions.committed(&self.group.env.wire_group, token);
+            open += 1;
+        }
+        self.starting.rounds = number;
+        self.starting.round = Some(Round::new(number, open));
+        self.starting.next_look = Some(now + LOOK);
+    }
+
+    pub(super) fn answered(&mut self, token: usize, answer: Answer) {
+        let Some(round) = &mut self.starting.round else {
+            return;
+        };
+        if token / QUESTIONS != round.number {
+            return;
+        }
+        round.take(token % QUESTIONS, answer);
+        if round.open > 0 {
+            return;
+        }
+        if let Some(refused) = round.failed.take() {
+            self.starting.round = None;
+            self.asked_in_vain(&refused);
+            return;
+        }
+        if !round.is_second {
+            self.look_at_topics();
+            if self.ask_for_offsets() {
+                return;
+            }
+        }
+        let Some(round) = self.starting.round.take() else {
+            return;
+        };
+        self.decide(&round);
+    }
+
+    fn asked_in_vain(&mut self, refused: &Refused) {
+        let error = from_code(
+            format!("ask where to start: {}", refused.reason),
+            refused.code,
+        );
+        tracing::debug!(group = &*self.group.env.wire_group, %error, "asking again");
+        for waiting in &mut self.starting.waiting {
+            waiting.why = Some(error.clone());
+        }
+        self.wait_again();
+    }
+
+    fn wait_again(&mut self) {
+        let starting = &mut self.starting;
+        starting.next = Some(Instant::now() + starting.backoff);
+        starting.backoff = (starting.backoff * 2).min(AGAIN_MAX);
+        let mut told = Vec::new();
+        for waiting in &mut starting.waiting {
+            // A refused right does not pass.
+            let quiet = match &waiting.why {
+                Some(error) if error.kind() == ErrorKind::Unauthorized => Duration::ZERO,
+                Some(_) => QUIET,
+                None => continue,
+            };
+            if !waiting.is_told && waiting.since.elapsed() >= quiet {
+                waiting.is_told = true;
+                told.extend(waiting.why.clone());
+            }
+        }
+        for error in &told {
+            tracing::warn!(group = &*self.group.env.wire_group, %error, "cannot be read yet");
+            self.group.tell_all(error);
+        }
+        self.show_waiting();
+    }
+
+    fn show_waiting(&self) {
+        let told = self.starting.waiting.iter().filter(|w| w.is_told);
+        let problems = told.filter_map(|w| w.why.clone()).collect();
+        self.group.set_waiting(problems);
+    }
+
+    /// Meets topics for the first time, and finds those that were made anew.
+    fn look_at_topics(&mut self) {
+        let Some(round) = &self.starting.round else {
+            return;
+        };
+        let mut remade = Vec::new();
+        for facts in round.topics.values() {
+            let absent = matches!(
+                facts.error,
+                Some(Code::UnknownTopicOrPartition | Code::UnknownTopic)
+            );
+            if facts.error.is_some() && !absent {
+                continue;
+            }
+            let met = self.starting.met.entry(facts.name.clone());
+            let met = met.or_insert_with(|| Met {
+                id: facts.id,
+                partitions: i32::try_from(facts.partitions.len()).unwrap_or(i32::MAX),
+            });
+            if absent {
+                continue;
+            }
+            if met.id.is_some() && facts.id.is_some() && met.id != facts.id {
+                met.partitions = 0;
+            }
+            met.id = facts.id.or(met.id);
+            for assigned in self.assigned.iter_mut().filter(|a| a.name.0 == facts.name) {
+                assigned.topic_id = assigned.topic_id.or(facts.id);
+                if facts.id.is_some() && assigned.topic_id != facts.id {
+                    remade.push(assigned.name.clone());
+                }
+            }
+        }
+        if delivers_what_was_remade() {
+            return;
+        }
+        for name in remade {
+            self.interrupt(&name, None);
+        }
+    }
+
+    /// Asks for the ends of what waits and can be asked about; `false`: there is nothing.
+    fn ask_for_offsets(&mut self) -> bool {
+        let Some(round) = &self.starting.round else {
+            return false;
+        };
+        let firsts = self.firsts();
+        let mut asked: Vec<TopicPartition> = Vec::new();
+        for waiting in self.starting.waiting.iter().filter(|w| round.is_for(w)) {
+            let (topic, number) = &waiting.partition;
+            let Some(facts) = round.topics.get(topic) else {
+                continue;
+            };
+            let all = matches!(waiting.cause, Cause::Assigned)
+                && self.view(round, facts, &firsts).is_born_here();
+            let led = facts.partitions.iter().filter(|(_, is_led)| **is_led);
+            let wanted = led.filter(|(partition, _)| all || *partition == number);
+            asked.extend(wanted.map(|(partition, _)| (topic.clone(), *partition)));
+        }
+        asked.sort_unstable();
+        asked.dedup();
+        if asked.is_empty() {
+            return false;
+        }
+        let token = round.number * QUESTIONS;
+        let questions = self.queue.questions(self.consumer.client(), PATIENCE);
+        questions.offsets(&asked, Which::Earliest, token + EARLIEST);
+        questions.offsets(&asked, Which::Latest, token + LATEST);
+        let mut open = 2;
+        if let Some(which) = assignment::time_of(self.group.env.start) {
+            questions.offsets(&asked, which, token + AT_TIME);
+            open += 1;
+        }
+        if let Some(round) = &mut self.starting.round {
+            round.open = open;
+            round.is_second = true;
+        }
+        true
+    }
+
+    /// The topics whose first partition this member has.
+    fn firsts(&self) -> HashSet<String> {
+        let waiting = self.starting.waiting.iter().map(|w| &w.partition);
+        let all = waiting.chain(self.assigned.iter().map(|a| &a.name));
+        let firsts = all.filter(|(_, partition)| *partition == 0);
+        firsts.map(|(topic, _)| topic.clone()).collect()
+    }
+
+    fn view(&self, round: &Round, facts: &TopicFacts, firsts: &HashSet<String>) -> TopicView {
+        TopicView {
+            id: facts.id,
+            met: (self.starting.met.get(&facts.name)).map_or(0, |met| met.partitions),
+            commits: round.commits.get(&facts.name).cloned().unwrap_or_default(),
+            has_first: firsts.contains(&facts.name),
+        }
+    }
+
+    fn decide(&mut self, round: &Round) {
+        let policy = self.group.env.start;
+        let firsts = self.firsts();
+        let (mut placed, mut births, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for mut waiting in std::mem::take(&mut self.starting.waiting) {
+            let (topic, number) = &waiting.partition;
+            let facts = round.topics.get(topic).filter(|_| round.is_for(&waiting));
+            // It came to wait while this round was on its way.
+            let Some(facts) = facts else {
+                kept.push(waiting);
+                continue;
+            };
+            let topic = self.view(round, facts, &firsts);
+            let waited = waiting.since.elapsed();
+            let decision = round.view_of(facts, &waiting.partition).map(|view| {
+                assignment::decide(&topic, *number, view, waiting.cause, policy, waited)
+            });
+            match decision {
+                Ok(Decision::Start(start)) => {
+                    let is_assigned = matches!(waiting.cause, Cause::Assigned);
+                    if *number == 0 && is_assigned && topic.is_born_here() {
+                        births.extend(round.births(facts, policy));
+                    }
+                    placed.push(Placed {
+                        partition: waiting.partition,
+                        cause: waiting.cause,
+                        start,
+                        id: facts.id,
+                    });
+                    continue;
+                }
+                Ok(Decision::Wait) => waiting.why = topic.unknown_commit(&waiting.partition),
+                Err(error) => waiting.why = Some(error),
+            }
+            kept.push(waiting);
+        }
+        self.starting.waiting.extend(kept);
+        let others = |birth: &Birth| {
+            let mut mine = placed.iter().map(|p| &p.partition);
+            !mine.any(|partition| *partition == birth.partition)
+        };
+        births.retain(others);
+        self.starting.births.extend(births);
+        self.place(placed);
+        if self.starting.is_idle() {
+            self.starting.at_once();
+            self.show_waiting();
+        } else {
+            self.wait_again();
+        }
+    }
+
+    /// Gives partitions to librdkafka, and to tasks of their own.
+    fn place(&mut self, placed: Vec<Placed>) {
+        if placed.is_empty() {
+            return;
+        }
+        let mut again = Vec::new();
+        let names: Vec<_> = placed.iter().map(|p| p.partition.clone()).collect();
+        for one in placed {
+            self.tell_start(&one);
+            match one.cause {
+                Cause::Assigned => self.start_partition(one.partition, &one.start, one.id),
+                Cause::Interrupted { .. } => {
+                    again.push(one.partition.clone());
+                    if let Some(at) = self.assigned.iter().position(|a| a.name == one.partition) {
+                        self.assigned[at].go_on(&one.start, one.id);
+                    }
+                }
+            }
+        }
+        self.flush();
+        self.group.set_assigned(self.shared());
+        if let Err(error) = self.read_from(&names, &again) {
+            self.fatal = Some(crate::kafka::error::from_kafka(
+                "read the assigned partitions",
+                error,
+            ));
+        }
+    }
+
+    fn tell_start(&self, placed: &Placed) {
+        let Some(told) = placed.start.told else {
+            return;
+        };
+        let env = &self.group.env;
+        let error = told.error(&placed.partition);
+        tracing::warn!(group = &*env.wire_group, "{error}");
+        env.meter.unread(&placed.partition.0, told.unread());
+        self.group.notice(&placed.partition.0, &error);
+    }
+
+    /// Lets librdkafka read these partitions from where they are to be read. `again`: those among
+    /// them that it reads already, elsewhere.
+    fn read_from(
+        &mut self,
+        names: &[TopicPartition],
+        again: &[TopicPartition],
+    ) -> rdkafka::error::KafkaResult<()> {
+        let place = |a: &super::Assigned| (a.name.clone(), Offset::Offset(a.next));
+        match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                if !again.is_empty() {
+                    let list = again.iter().map(|name| (name, Offset::Invalid));
+                    let list = assignment::list(list);
+                    self.consumer.incremental_unassign(&list)?;
+                }
+                let new = self.assigned.iter_mut();
+                let new: Vec<_> = new
+                    .filter(|a| names.contains(&a.name))
+                    .map(|a| {
+                        a.is_resumed();
+                        place(a)
+                    })
+                    .collect();
+                let list = assignment::list(new.iter().map(|(name, offset)| (name, *offset)));
+                self.consumer.incremental_assign(&list)
+            }
+            // All of them at once is the only way there is: each goes on where it is.
+            RebalanceProtocol::Eager | RebalanceProtocol::None => {
+                let all = self.assigned.iter_mut().filter(|a| !a.in_doubt);
+                let all: Vec<_> = all
+                    .map(|a| {
+                        a.is_resumed();
+                        place(a)
+                    })
+                    .collect();
+                let list = assignment::list(all.iter().map(|(name, offset)| (name, *offset)));
+                self.consumer.assign(&list)
+            }
+        }
+    }
+}
+
+fn delivers_what_was_remade() -> bool {
+    crate::delivery::chosen_sabotage() == Some(crate::delivery::Sabotage::IgnoreTopicId)
+}
+
+impl Round {
+    fn new(number: usize, open: usize) -> Self {
+        Self {
+            number,
+            began: Instant::now(),
+            open,
+            failed: None,
+            topics: HashMap::new(),
+            commits: HashMap::new(),
+            offsets: Default::default(),
+            is_second: false,
+        }
+    }
+
+    /// Whether it was asked for this partition.
+    fn is_for(&self, waiting: &Waiting) -> bool {
+        waiting.since <= self.began
+    }
+
+    fn take(&mut self, question: usize, answer: Answer) {
+        self.open = self.open.saturating_sub(1);
+        match answer {
+            Answer::Topics(Ok(topics)) => {
+                let by_name = topics.into_iter().map(|facts| (facts.name.clone(), facts));
+                self.topics.extend(by_name);
+            }
+            Answer::Committed(Ok(commits)) => {
+                for found in commits {
+                    let (topic, partition) = found.partition;
+                    let commit = match found.error {
+                        Some(code) => Err(code),
+                        None if found.offset < 0 => continue,
+                        None => Ok(Commit::new(found.offset, &found.metadata)),
+                    };
+                    let topic = self.commits.entry(topic).or_default();
+                    topic.insert(partition, commit);
+                }
+            }
+            Answer::Offsets(Ok(offsets)) => {
+                if let Some(kind) = question
+                    .checked_sub(EARLIEST)
+                    .and_then(|kind| self.offsets.get_mut(kind))
+                {
+                    kind.extend(offsets);
+                }
+            }
+            Answer::Topics(Err(refused))
+            | Answer::Committed(Err(refused))
+            | Answer::Offsets(Err(refused)) => self.failed = Some(refused),
+        }
+    }
+
+    /// What the brokers say of a partition, or why they do not.
+    fn view_of(
+        &self,
+        facts: &TopicFacts,
+        partition: &TopicPartition,
+    ) -> Result<PartitionView, Error> {
+        let (topic, number) = partition;
+        if let Some(code) = facts.error {
+            return Err(from_code(
+                format!("{topic}/{number}: describe its topic"),
+                code,
+            ));
+        }
+        if facts.partitions.get(number) != Some(&true) {
+            let text =
+                format!("{topic}/{number}: the partition has no leader, so it cannot be read");
+            return Err(Error::new(ErrorKind::Broker, text).with_retriable(true));
+        }
+        let find = |kind: usize| match self.offsets[kind - EARLIEST].get(partition) {
+            Some(Ok(offset)) => Ok(*offset),
+            Some(Err(code)) => {
+                let (kind, _) = classify(*code);
+                let passes = kind != ErrorKind::Unauthorized;
+                let doing = format!("{topic}/{number}: ask where it begins and ends");
+                Err(from_code(doing, *code).with_retriable(passes))
+            }
+            None => Err(Error::new(
+                ErrorKind::Broker,
+                format!("{topic}/{number}: not asked about yet"),
+            )
+            .with_retriable(true)),
+        };
+        let at_time = match self.offsets[AT_TIME - EARLIEST].is_empty() {
+            true => None,
+            false => Some(find(AT_TIME)?),
+        };
+        Ok(PartitionView {
+            low: find(EARLIEST)?,
+            high: find(LATEST)?,
+            at_time,
+        })
+    }
+
+    /// Where the group starts in the other partitions of a topic that is new to it.
+    fn births<'a>(
+        &'a self,
+        facts: &'a TopicFacts,
+        policy: crate::subscribe::StartOffset,
+    ) -> impl Iterator<Item = Birth> + 'a {
+        facts.partitions.keys().filter_map(move |number| {
+            let partition = (facts.name.clone(), *number);
+            let view = self.view_of(facts, &partition).ok()?;
+            let (offset, _) = assignment::by_policy(view, policy);
+            Some(Birth {
+                partition,
+                offset,
+                id: facts.id,
+                looked: self.began,
+            })
+        })
+    }
+}

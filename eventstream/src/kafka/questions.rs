@@ -1,0 +1,373 @@
+//! Questions to the brokers whose answers come over a queue, so that nobody waits for them in a
+//! call: what a topic is, where partitions begin and end, what a group has committed. One request
+//! goes to each broker that has something to say, however many partitions are asked about.
+//!
+//! Every `unsafe` of these calls is here.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_char, c_void};
+use std::fmt;
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
+use rdkafka_sys as sys;
+use rdkafka_sys::{RDKafkaErrorCode as Code, rd_kafka_resp_err_t as RespErr};
+
+use super::native::text;
+
+/// A partition by the names of the broker.
+pub(super) type TopicPartition = (String, i32);
+
+/// What tells a topic from another of the same name that was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TopicId {
+    high: i64,
+    low: i64,
+}
+
+impl TopicId {
+    #[cfg(test)]
+    pub(super) fn of(number: i64) -> Self {
+        Self {
+            high: 0,
+            low: number,
+        }
+    }
+
+    /// From what [`Display`](fmt::Display) wrote.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let bits = u128::from_str_radix(text, 16).ok()?;
+        (text.len() == 32).then_some(Self {
+            high: (bits >> 64) as i64,
+            low: bits as i64,
+        })
+    }
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.high, self.low)
+    }
+}
+
+/// A topic as the brokers describe it.
+pub(super) struct TopicFacts {
+    pub(super) name: String,
+    /// `None`: these brokers give none.
+    pub(super) id: Option<TopicId>,
+    pub(super) error: Option<Code>,
+    /// Whether each partition has a leader.
+    pub(super) partitions: BTreeMap<i32, bool>,
+}
+
+/// Which offset of a partition is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Earliest,
+    Latest,
+    /// Of the first record with this timestamp, in milliseconds, or a later one; -1: there is none.
+    At(i64),
+}
+
+/// What a group has committed for a partition.
+pub(super) struct Committed {
+    pub(super) partition: TopicPartition,
+    /// Negative: nothing.
+    pub(super) offset: i64,
+    pub(super) metadata: String,
+    pub(super) error: Option<Code>,
+}
+
+/// What came of a question.
+pub(super) enum Answer {
+    Topics(Result<Vec<TopicFacts>, Refused>),
+    Offsets(Result<Vec<(TopicPartition, Result<i64, Code>)>, Refused>),
+    Committed(Result<Vec<Committed>, Refused>),
+}
+
+/// Why a whole question has no answer.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) code: Code,
+    pub(super) reason: String,
+}
+
+/// A queue that answers come over. The token comes back with the answer.
+pub(super) struct Questions<'a, C: ClientContext> {
+    pub(super) client: &'a Client<C>,
+    pub(super) queue: *mut sys::rd_kafka_queue_t,
+    pub(super) timeout: Duration,
+}
+
+impl<C: ClientContext> Questions<'_, C> {
+    /// Describes topics. Creates none.
+    pub(super) fn topics(&self, names: &[&str], token: usize) {
+        let names: Vec<CString> = names.iter().filter_map(|n| CString::new(*n).ok()).collect();
+        let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+        let options = self.options(
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+            token,
+        );
+        // SAFETY: client, queue and names are alive; librdkafka copies names and options.
+        unsafe {
+            let topics =
+                sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+            sys::rd_kafka_DescribeTopics(self.client.native_ptr(), topics, options.0, self.queue);
+            sys::rd_kafka_TopicCollection_destroy(topics);
+        }
+    }
+
+    /// Asks for one offset of each partition.
+    pub(super) fn offsets<'a>(
+        &self,
+        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+        which: Which,
+        token: usize,
+    ) {
+        let options = self.options(
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
+            token,
+        );
+        let spec = match which {
+            Which::Earliest => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
+            Which::Latest => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
+            Which::At(millis) => millis.max(0),
+        };
+        // SAFETY: client and queue are alive; the list is owned by this scope and destroyed once;
+        // librdkafka copies it, its names and the options.
+        unsafe {
+            let list = sys::rd_kafka_topic_partition_list_new(0);
+            for (topic, partition) in partitions {
+                let Ok(topic) = CString::new(topic.as_str()) else {
+                    continue;
+                };
+                let element =
+                    sys::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), *partition);
+                (*element).offset = spec;
+            }
+            sys::rd_kafka_ListOffsets(self.client.native_ptr(), list, options.0, self.queue);
+            sys::rd_kafka_topic_partition_list_destroy(list);
+        }
+    }
+
+    /// Asks for everything that a group has committed.
+    pub(super) fn committed(&self, group: &str, token: usize) {
+        let options = self.options(
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
+            token,
+        );
+        let group = CString::new(group).unwrap_or_default();
+        // SAFETY: client and queue are alive; no list asks for all partitions; the request is owned
+        // by this scope and destroyed once; librdkafka copies it and the options. An offset that a
+        // transaction holds back comes with an error instead of an older one.
+        unsafe {
+            let error = sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.0, 1);
+            if !error.is_null() {
+                sys::rd_kafka_error_destroy(error);
+            }
+            let mut request =
+                sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), ptr::null());
+            sys::rd_kafka_ListConsumerGroupOffsets(
+                self.client.native_ptr(),
+                &mut request,
+                1,
+                options.0,
+                self.queue,
+            );
+            sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
+        }
+    }
+
+    fn options(&self, operation: sys::rd_kafka_admin_op_t, token: usize) -> Options {
+        let millis = i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX);
+        let mut reason: [c_char; 256] = [0; 256];
+        // SAFETY: the client is alive; the buffer is as long as it is said to be. The token is a
+        // number that travels in a pointer and is never followed.
+        unsafe {
+            let options = sys::rd_kafka_AdminOptions_new(self.client.native_ptr(), operation);
+            // Refused only where it is out of range, and then the default counts.
+            sys::rd_kafka_AdminOptions_set_request_timeout(
+                options,
+                millis.max(1),
+                reason.as_mut_ptr(),
+                reason.len(),
+            );
+            sys::rd_kafka_AdminOptions_set_opaque(options, token as *mut c_void);
+            Options(options)
+        }
+    }
+}
+
+struct Options(*mut sys::rd_kafka_AdminOptions_t);
+
+impl Drop for Options {
+    fn drop(&mut self) {
+        // SAFETY: owned.
+        unsafe { sys::rd_kafka_AdminOptions_destroy(self.0) }
+    }
+}
+
+/// The answer that an event holds, with its token; `None`: it is none.
+///
+/// # Safety
+///
+/// `event` must be alive.
+pub(super) unsafe fn answer(event: *mut sys::rd_kafka_event_t) -> Option<(usize, Answer)> {
+    // SAFETY: by contract; everything read lives as long as the event, and is copied.
+    unsafe {
+        let refused = || {
+            let code = sys::rd_kafka_event_error(event);
+            (code != RespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| Refused {
+                code: code.into(),
+                reason: text(sys::rd_kafka_event_error_string(event)).into_owned(),
+            })
+        };
+        let answer = match sys::rd_kafka_event_type(event) {
+            sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT => Answer::Topics(match refused() {
+                Some(refused) => Err(refused),
+                None => Ok(topics(sys::rd_kafka_event_DescribeTopics_result(event))),
+            }),
+            sys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => Answer::Offsets(match refused() {
+                Some(refused) => Err(refused),
+                None => Ok(offsets(sys::rd_kafka_event_ListOffsets_result(event))),
+            }),
+            sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => {
+                Answer::Committed(match refused() {
+                    Some(refused) => Err(refused),
+                    None => committed(sys::rd_kafka_event_ListConsumerGroupOffsets_result(event)),
+                })
+            }
+            _ => return None,
+        };
+        Some((sys::rd_kafka_event_opaque(event) as usize, answer))
+    }
+}
+
+/// # Safety
+///
+/// `result` must be alive.
+unsafe fn topics(result: *const sys::rd_kafka_DescribeTopics_result_t) -> Vec<TopicFacts> {
+    let mut count = 0;
+    // SAFETY: by contract; arrays are as long as said.
+    unsafe {
+        let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        let describe = |at: usize| {
+            let topic = *topics.add(at);
+            let mut parts = 0;
+            let partitions = sys::rd_kafka_TopicDescription_partitions(topic, &mut parts);
+            let partition = |at: usize| {
+                let partition = *partitions.add(at);
+                let leader = sys::rd_kafka_TopicPartitionInfo_leader(partition);
+                let has_leader = !leader.is_null() && sys::rd_kafka_Node_id(leader) >= 0;
+                (
+                    sys::rd_kafka_TopicPartitionInfo_partition(partition),
+                    has_leader,
+                )
+            };
+            let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+            let id = (!id.is_null()).then(|| TopicId {
+                high: sys::rd_kafka_Uuid_most_significant_bits(id),
+                low: sys::rd_kafka_Uuid_least_significant_bits(id),
+            });
+            TopicFacts {
+                name: text(sys::rd_kafka_TopicDescription_name(topic)).into_owned(),
+                id: id.filter(|id| *id != TopicId { high: 0, low: 0 }),
+                error: error_code(sys::rd_kafka_TopicDescription_error(topic)),
+                partitions: (0..parts).map(partition).collect(),
+            }
+        };
+        (0..count).map(describe).collect()
+    }
+}
+
+/// # Safety
+///
+/// `result` must be alive.
+unsafe fn offsets(
+    result: *const sys::rd_kafka_ListOffsets_result_t,
+) -> Vec<(TopicPartition, Result<i64, Code>)> {
+    let mut count = 0;
+    // SAFETY: by contract; arrays are as long as said.
+    unsafe {
+        let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
+        let read = |at: usize| {
+            let info = *infos.add(at);
+            let found = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
+            let offset = code(found.err).map_or(Ok(found.offset), Err);
+            ((text(found.topic).into_owned(), found.partition), offset)
+        };
+        (0..count).map(read).collect()
+    }
+}
+
+/// # Safety
+///
+/// `result` must be alive.
+unsafe fn committed(
+    result: *const sys::rd_kafka_ListConsumerGroupOffsets_result_t,
+) -> Result<Vec<Committed>, Refused> {
+    let mut count = 0;
+    let mut found = Vec::new();
+    // SAFETY: by contract; arrays are as long as said.
+    unsafe {
+        let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
+        for at in 0..count {
+            let group = *groups.add(at);
+            let error = sys::rd_kafka_group_result_error(group);
+            if let Some(code) = error_code(error) {
+                return Err(Refused {
+                    code,
+                    reason: text(sys::rd_kafka_error_string(error)).into_owned(),
+                });
+            }
+            let list = sys::rd_kafka_group_result_partitions(group);
+            if list.is_null() {
+                continue;
+            }
+            for at in 0..usize::try_from((*list).cnt).unwrap_or(0) {
+                let element = &*(*list).elems.add(at);
+                let metadata = super::native::slice(element.metadata, element.metadata_size);
+                found.push(Committed {
+                    partition: (text(element.topic).into_owned(), element.partition),
+                    offset: element.offset,
+                    metadata: String::from_utf8_lossy(metadata.unwrap_or_default()).into_owned(),
+                    error: code(element.err),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// # Safety
+///
+/// `error` must be null or alive.
+unsafe fn error_code(error: *const sys::rd_kafka_error_t) -> Option<Code> {
+    if error.is_null() {
+        return None;
+    }
+    // SAFETY: by contract.
+    code(unsafe { sys::rd_kafka_error_code(error) })
+}
+
+fn code(error: RespErr) -> Option<Code> {
+    (error != RespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_ids_are_read_as_written() {
+        for (high, low) in [(0, 1), (-1, i64::MIN), (i64::MAX, -5)] {
+            let id = TopicId { high, low };
+            assert_eq!(TopicId::parse(&id.to_string()), Some(id));
+        }
+        for text in ["", "1", "zz", &"0".repeat(33)] {
+            assert_eq!(TopicId::parse(text), None, "{text}");
+        }
+    }
+}
