@@ -266,6 +266,16 @@ impl Subscription {
         self.subscription.slug()
     }
 
+    /// Waits until what is published is handled, as
+    /// [`Subscription::ready`](crate::Subscription::ready).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] when the subscription ends first.
+    pub fn ready(&self) -> Result<()> {
+        self.runtime.block_on(self.subscription.ready())
+    }
+
     /// Starts no more handlers until [`resume`](Self::resume).
     pub fn pause(&self) {
         self.subscription.pause();

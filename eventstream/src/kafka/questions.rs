@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_void};
 use std::fmt;
-use std::ptr;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -58,8 +57,8 @@ pub(super) struct TopicFacts {
     /// `None`: these brokers give none.
     pub(super) id: Option<TopicId>,
     pub(super) error: Option<Code>,
-    /// Whether each partition has a leader.
-    pub(super) partitions: BTreeMap<i32, bool>,
+    /// Who leads each partition.
+    pub(super) partitions: BTreeMap<i32, Option<i32>>,
 }
 
 /// Which offset of a partition is asked for.
@@ -110,6 +109,10 @@ impl<C: ClientContext> Questions<'_, C> {
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
             token,
         );
+        if self.is_embedded() {
+            // This question goes to the controller, and the mock cluster names none.
+            options.ask_broker(1);
+        }
         // SAFETY: client, queue and names are alive; librdkafka copies names and options.
         unsafe {
             let topics =
@@ -119,7 +122,8 @@ impl<C: ClientContext> Questions<'_, C> {
         }
     }
 
-    /// Asks for one offset of each partition.
+    /// Asks for one offset of each partition. What concerns a leader that does not answer comes only
+    /// when the time is over, together with the rest: each leader is asked by itself.
     pub(super) fn offsets<'a>(
         &self,
         partitions: impl IntoIterator<Item = &'a TopicPartition>,
@@ -138,37 +142,35 @@ impl<C: ClientContext> Questions<'_, C> {
         // SAFETY: client and queue are alive; the list is owned by this scope and destroyed once;
         // librdkafka copies it, its names and the options.
         unsafe {
-            let list = sys::rd_kafka_topic_partition_list_new(0);
-            for (topic, partition) in partitions {
-                let Ok(topic) = CString::new(topic.as_str()) else {
-                    continue;
-                };
-                let element =
-                    sys::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), *partition);
-                (*element).offset = spec;
-            }
+            let list = list_of(partitions, Some(spec));
             sys::rd_kafka_ListOffsets(self.client.native_ptr(), list, options.0, self.queue);
             sys::rd_kafka_topic_partition_list_destroy(list);
         }
     }
 
-    /// Asks for everything that a group has committed.
-    pub(super) fn committed(&self, group: &str, token: usize) {
+    /// Asks for what a group has committed for these partitions; they must be some.
+    pub(super) fn committed<'a>(
+        &self,
+        group: &str,
+        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+        token: usize,
+    ) {
         let options = self.options(
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
             token,
         );
         let group = CString::new(group).unwrap_or_default();
-        // SAFETY: client and queue are alive; no list asks for all partitions; the request is owned
-        // by this scope and destroyed once; librdkafka copies it and the options. An offset that a
-        // transaction holds back comes with an error instead of an older one.
+        // SAFETY: client and queue are alive; list and request are owned by this scope and destroyed
+        // once; librdkafka copies them and the options. An offset that a transaction holds back comes
+        // with an error instead of an older one.
         unsafe {
+            let list = list_of(partitions, None);
             let error = sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.0, 1);
             if !error.is_null() {
                 sys::rd_kafka_error_destroy(error);
             }
-            let mut request =
-                sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), ptr::null());
+            let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), list);
+            sys::rd_kafka_topic_partition_list_destroy(list);
             sys::rd_kafka_ListConsumerGroupOffsets(
                 self.client.native_ptr(),
                 &mut request,
@@ -177,6 +179,30 @@ impl<C: ClientContext> Questions<'_, C> {
                 self.queue,
             );
             sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
+        }
+    }
+
+    /// Whether a broker has said which cluster this is.
+    pub(super) fn is_connected(&self) -> bool {
+        self.cluster().is_some()
+    }
+
+    fn is_embedded(&self) -> bool {
+        self.cluster()
+            .is_some_and(|name| name.starts_with("mockCluster"))
+    }
+
+    fn cluster(&self) -> Option<String> {
+        let client = self.client.native_ptr();
+        // SAFETY: the client is alive; the text is owned, and freed by librdkafka.
+        unsafe {
+            let name = sys::rd_kafka_clusterid(client, 0);
+            if name.is_null() {
+                return None;
+            }
+            let cluster = text(name).into_owned();
+            sys::rd_kafka_mem_free(client, name.cast());
+            Some(cluster)
         }
     }
 
@@ -202,10 +228,46 @@ impl<C: ClientContext> Questions<'_, C> {
 
 struct Options(*mut sys::rd_kafka_AdminOptions_t);
 
+impl Options {
+    fn ask_broker(&self, id: i32) {
+        let mut reason: [c_char; 256] = [0; 256];
+        // SAFETY: owned; the buffer is as long as it is said to be. It takes any number above 0.
+        unsafe {
+            sys::rd_kafka_AdminOptions_set_broker(self.0, id, reason.as_mut_ptr(), reason.len());
+        }
+    }
+}
+
 impl Drop for Options {
     fn drop(&mut self) {
         // SAFETY: owned.
         unsafe { sys::rd_kafka_AdminOptions_destroy(self.0) }
+    }
+}
+
+/// A list of librdkafka, for the caller to destroy. Without an offset each element has the one that
+/// stands for none.
+///
+/// # Safety
+///
+/// None of its own: it is marked because the list must not be forgotten.
+unsafe fn list_of<'a>(
+    partitions: impl IntoIterator<Item = &'a TopicPartition>,
+    offset: Option<i64>,
+) -> *mut sys::rd_kafka_topic_partition_list_t {
+    // SAFETY: librdkafka copies the names; the element that it gives back is the list's.
+    unsafe {
+        let list = sys::rd_kafka_topic_partition_list_new(0);
+        for (topic, partition) in partitions {
+            let Ok(topic) = CString::new(topic.as_str()) else {
+                continue;
+            };
+            let element = sys::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), *partition);
+            if let Some(offset) = offset {
+                (*element).offset = offset;
+            }
+        }
+        list
     }
 }
 
@@ -260,10 +322,10 @@ unsafe fn topics(result: *const sys::rd_kafka_DescribeTopics_result_t) -> Vec<To
             let partition = |at: usize| {
                 let partition = *partitions.add(at);
                 let leader = sys::rd_kafka_TopicPartitionInfo_leader(partition);
-                let has_leader = !leader.is_null() && sys::rd_kafka_Node_id(leader) >= 0;
+                let leader = (!leader.is_null()).then(|| sys::rd_kafka_Node_id(leader));
                 (
                     sys::rd_kafka_TopicPartitionInfo_partition(partition),
-                    has_leader,
+                    leader.filter(|id| *id >= 0),
                 )
             };
             let id = sys::rd_kafka_TopicDescription_topic_id(topic);
@@ -295,7 +357,12 @@ unsafe fn offsets(
         let read = |at: usize| {
             let info = *infos.add(at);
             let found = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
-            let offset = code(found.err).map_or(Ok(found.offset), Err);
+            let offset = match code(found.err) {
+                Some(code) => Err(code),
+                None if found.offset >= -1 => Ok(found.offset),
+                // What librdkafka leaves, without an error, where the leader did not answer.
+                None => Err(Code::OperationTimedOut),
+            };
             ((text(found.topic).into_owned(), found.partition), offset)
         };
         (0..count).map(read).collect()

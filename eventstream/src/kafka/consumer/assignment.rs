@@ -137,8 +137,8 @@ pub(super) fn decide(
     match cause {
         Cause::Interrupted { id, .. } if differ(id) => anew(low, Told::Remade),
         Cause::Interrupted { position, cut, .. } => {
-            let cut = cut.filter(|cut| (low..position).contains(cut));
-            if position < low {
+            let cut = cut.filter(|cut| *cut < position).map(|cut| cut.max(low));
+            if position < low && cut.is_none() {
                 on(low, Some(deleted(position)))
             } else if position > high || cut.is_some() {
                 anew(cut.unwrap_or(low), Told::Beyond { position, high })
@@ -162,6 +162,8 @@ pub(super) fn decide(
             // Callers ask again as long as it is not known.
             Some(Err(_)) => Decision::Wait,
             None if is_new(topic, partition) => fixed(low, None),
+            // Whether the group knows the topic is not known.
+            None if !topic.is_unknown_to_the_group() => Decision::Wait,
             None if topic.has_first || waited >= BIRTH => {
                 let (offset, told) = by_policy(view, policy);
                 fixed(offset, told)
@@ -190,19 +192,26 @@ fn is_new(topic: &TopicView, partition: i32) -> bool {
 impl TopicView {
     /// Whether the group has fixed a start in this topic.
     pub(super) fn is_known_to_the_group(&self) -> bool {
-        !self.commits.is_empty()
+        self.commits.values().any(Result::is_ok)
+    }
+
+    fn is_unknown_to_the_group(&self) -> bool {
+        self.commits.is_empty()
     }
 
     /// Why what the group has committed for a partition is not known.
     pub(super) fn unknown_commit(&self, (topic, partition): &TopicPartition) -> Option<Error> {
-        let code = self.commits.get(partition)?.as_ref().err()?;
+        let mine = self.commits.get(partition).into_iter();
+        let code = mine
+            .chain(self.commits.values())
+            .find_map(|c| c.as_ref().err())?;
         let doing = format!("{topic}/{partition}: ask for its committed offset");
         Some(from_code(doing, *code))
     }
 
     /// Whether this member has to fix the start of all partitions.
     pub(super) fn is_born_here(&self) -> bool {
-        self.has_first && !self.is_known_to_the_group() && self.met > 0
+        self.has_first && self.is_unknown_to_the_group() && self.met > 0
     }
 }
 

@@ -26,9 +26,8 @@ pub(super) enum Event<'a> {
     Committed(Option<Code>, Vec<(TopicPartition, i64, Option<Code>)>),
     /// Everything below this offset was read, and there is no more.
     End(TopicPartition, i64),
-    /// The offset to be read next is not there; where the broker says that the log ends, or that
-    /// offset itself.
-    OutOfRange(TopicPartition, i64),
+    /// The offset to be read next is not there; where the log was cut off, if that is why.
+    OutOfRange(TopicPartition, Option<i64>),
     /// To a question, with its token.
     Answer(usize, Answer),
     Error {
@@ -240,15 +239,8 @@ unsafe fn serve<C: ClientContext>(
                 }
                 let message = &*message;
                 let message = Message { message };
-                let place = || (message.topic().to_owned(), message.partition());
                 sink(match message.message.err {
                     RespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Event::Record(message),
-                    RespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                        Event::End(place(), message.offset())
-                    }
-                    RespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET => {
-                        Event::OutOfRange(place(), message.offset())
-                    }
                     error => Event::Error {
                         code: error.into(),
                         reason: text(sys::rd_kafka_message_errstr(message.message)).into_owned(),
@@ -271,13 +263,20 @@ unsafe fn serve<C: ClientContext>(
                 list(sys::rd_kafka_event_topic_partition_list(event)),
             )),
             sys::RD_KAFKA_EVENT_ERROR => {
-                let error = sys::rd_kafka_event_error(event);
-                if let Some(code) = code(error) {
-                    sink(Event::Error {
+                let Some(code) = code(sys::rd_kafka_event_error(event)) else {
+                    return;
+                };
+                let reason = text(sys::rd_kafka_event_error_string(event));
+                match (code, place(event)) {
+                    (Code::PartitionEOF, Some((name, offset))) => sink(Event::End(name, offset)),
+                    (Code::AutoOffsetReset, Some((name, offset))) => {
+                        sink(Event::OutOfRange(name, cut_off(offset, &reason)));
+                    }
+                    _ => sink(Event::Error {
                         code,
-                        reason: text(sys::rd_kafka_event_error_string(event)).into_owned(),
+                        reason: reason.into_owned(),
                         fatal: sys::rd_kafka_event_error_is_fatal(event) != 0,
-                    });
+                    }),
                 }
             }
             sys::RD_KAFKA_EVENT_LOG => {
@@ -296,6 +295,39 @@ unsafe fn serve<C: ClientContext>(
             }
         }
     }
+}
+
+/// Which partition an error is of, and at which offset.
+///
+/// # Safety
+///
+/// `event` must be a live error event.
+unsafe fn place(event: *mut sys::rd_kafka_event_t) -> Option<(TopicPartition, i64)> {
+    // SAFETY: by contract; the partition is owned, and destroyed once after it was copied.
+    unsafe {
+        let partition = sys::rd_kafka_event_topic_partition(event);
+        if partition.is_null() {
+            return None;
+        }
+        let name = text((*partition).topic).into_owned();
+        let found = ((name, (*partition).partition), (*partition).offset);
+        sys::rd_kafka_topic_partition_destroy(partition);
+        Some(found)
+    }
+}
+
+/// Where a log was cut off. An offset that is merely out of range has itself in the error; only after
+/// a log was cut off there is none, and its new end stands in the text alone. Where it is not found
+/// there, all of the log is in doubt.
+fn cut_off(offset: i64, reason: &str) -> Option<i64> {
+    if offset >= 0 {
+        return None;
+    }
+    let (_, rest) = reason
+        .split_once("broker end offset is ")
+        .unwrap_or_default();
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+    Some(digits.and_then(|digits| digits.parse().ok()).unwrap_or(0))
 }
 
 fn code(error: RespErr) -> Option<Code> {
@@ -325,5 +357,19 @@ unsafe fn list(
                 )
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_log_was_cut_off_is_read_from_the_error() {
+        let reason = "Partition log truncation detected at offset 9 (leader epoch 1): broker end \
+                      offset is 7 (offset leader epoch 2). Reset to INVALID.";
+        assert_eq!(cut_off(-1001, reason), Some(7));
+        assert_eq!(cut_off(-1001, "another text"), Some(0));
+        assert_eq!(cut_off(50, "fetch failed: Offset out of range"), None);
     }
 }

@@ -91,8 +91,8 @@ pub(super) struct Group {
     registered: Notify,
     /// The polling thread has ended, or never started.
     pub(super) ended: CancellationToken,
-    /// All partitions that this member has are read, from starts that are committed.
-    ready: watch::Sender<bool>,
+    /// The topics of which this member reads all that it was given, from starts that are committed.
+    ready: watch::Sender<Vec<String>>,
     stopping: AtomicBool,
     cut_short: AtomicBool,
 }
@@ -139,7 +139,7 @@ impl Group {
                 waiting: Vec::new(),
                 notices: VecDeque::new(),
             }),
-            ready: watch::Sender::new(false),
+            ready: watch::Sender::new(Vec::new()),
             registered: Notify::new(),
             ended: CancellationToken::new(),
             stopping: AtomicBool::new(false),
@@ -304,16 +304,22 @@ impl Group {
         self.state.lock().waiting = problems;
     }
 
-    pub(super) fn set_ready(&self, ready: bool) {
-        self.ready
-            .send_if_modified(|was| std::mem::replace(was, ready) != ready);
+    pub(super) fn set_ready(&self, ready: &[&String]) {
+        self.ready.send_if_modified(|was| {
+            let changes = !was.iter().eq(ready.iter().copied());
+            if changes {
+                *was = ready.iter().copied().cloned().collect();
+            }
+            changes
+        });
     }
 
-    /// Completes when all that this member has is read; `false`: it ended first.
-    pub(super) async fn ready(&self) -> bool {
+    /// Completes when all that this member has of a topic is read; `false`: it ended first.
+    pub(super) async fn ready(&self, topic: &Topic) -> bool {
+        let topic = self.env.wire_topic(topic);
         let mut ready = self.ready.subscribe();
         tokio::select! {
-            found = ready.wait_for(|ready| *ready) => found.is_ok(),
+            found = ready.wait_for(|ready| ready.contains(&topic)) => found.is_ok(),
             () = self.ended.cancelled() => false,
         }
     }

@@ -49,7 +49,7 @@ use crate::config::{BrokerConfig, LogMode};
 use crate::delivery::{CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::metrics::ClientMeter;
-use crate::name::GroupId;
+use crate::name::{GroupId, Topic};
 use crate::stats::ReaderStats;
 use crate::subscribe::CheckedSubscribe;
 use crate::subscription::{Health, Subscription};
@@ -140,6 +140,7 @@ impl Consumers {
         };
         let routes = RegisteredRoutes {
             group: Arc::clone(&group),
+            topic: subscribe.topic.clone(),
             registration: Arc::clone(&registration),
         };
         if let Some(context) = subscribe.options.context.clone() {
@@ -379,6 +380,7 @@ fn refuse(faults: Vec<Fault>) -> Result<()> {
 #[derive(Clone)]
 pub(crate) struct RegisteredRoutes {
     group: Arc<Group>,
+    topic: Topic,
     registration: Arc<Registration>,
 }
 
@@ -437,7 +439,7 @@ impl RegisteredRoutes {
 
     pub(crate) async fn ready(&self) -> bool {
         tokio::select! {
-            ready = self.group.ready() => ready,
+            ready = self.group.ready(&self.topic) => ready,
             () = self.registration.ended.cancelled() => false,
         }
     }

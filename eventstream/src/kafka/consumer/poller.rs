@@ -64,6 +64,8 @@ const REBUILD_MIN: Duration = Duration::from_secs(1);
 const REBUILD_MAX: Duration = Duration::from_secs(30);
 /// As long as the Go SDK waits before it joins again.
 const REJOIN: Duration = Duration::from_secs(1);
+/// After so long without a word of its assignment a member that was taken in has none.
+const UNHEARD: Duration = Duration::from_secs(2);
 
 pub(super) struct Poller {
     group: Arc<Group>,
@@ -77,6 +79,9 @@ pub(super) struct Poller {
     last: usize,
     starting: Starting,
     subscribed: Vec<String>,
+    subscribed_at: Instant,
+    /// The group has given this member partitions, or none, for what it is subscribed to.
+    is_given: bool,
     next_commit: Instant,
     /// The commit in the background whose outcome is not known.
     commit_sent: Option<Sent>,
@@ -170,6 +175,8 @@ impl Poller {
             last: 0,
             starting: Starting::default(),
             subscribed: Vec::new(),
+            subscribed_at: Instant::now(),
+            is_given: false,
             next_commit: Instant::now() + group.env.auto_commit_interval,
             commit_sent: None,
             commit_again: false,
@@ -236,7 +243,7 @@ impl Poller {
             Event::Revoke(partitions) => self.revoke(&partitions),
             Event::Committed(error, offsets) => self.committed(error, &offsets),
             Event::End(name, offset) => self.read_to(&name, offset),
-            Event::OutOfRange(name, offset) => self.interrupt(&name, Some(offset)),
+            Event::OutOfRange(name, cut) => self.interrupt(&name, cut),
             Event::Answer(token, answer) => self.answered(token, answer),
             Event::Error {
                 code,
@@ -347,13 +354,17 @@ impl Poller {
 
     /// Tells whether all that this member has is read, and from a start that is committed.
     fn tell_ready(&mut self) {
-        let ready = self.rejoin_at.is_none()
-            && !self.subscribed.is_empty()
+        let is_settled = self.rejoin_at.is_none()
             && self.starting.is_idle()
             && self.starting.has_met(&self.subscribed)
-            && self.assigned.iter().all(|a| a.is_started)
-            && self.has_joined();
-        self.group.set_ready(ready);
+            && self.assigned.iter().all(|a| a.is_started);
+        // A member without partitions in the protocol of KIP-848 hears nothing of its assignment.
+        let is_given = self.is_given
+            || (self.has_joined() && self.subscribed_at.elapsed() >= UNHEARD && !self.joined);
+        let is_ready = |topic: &&String| is_given || self.starting.is_absent(topic);
+        let ready = self.subscribed.iter().filter(is_ready);
+        let ready: Vec<_> = ready.filter(|_| is_settled).collect();
+        self.group.set_ready(&ready);
     }
 
     fn find(&mut self, number: u64) -> Option<&mut Assigned> {
@@ -386,7 +397,11 @@ impl Poller {
         }
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         match self.consumer.subscribe(&names) {
-            Ok(()) => self.subscribed = topics,
+            Ok(()) => {
+                self.subscribed = topics;
+                self.subscribed_at = Instant::now();
+                self.is_given = false;
+            }
             Err(error) => self.fatal = Some(from_kafka("subscribe", error)),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::handler::{Record, Source};
-use crate::kafka::consumer::assignment::Start;
+use crate::kafka::consumer::assignment::{Start, Told};
 use crate::kafka::consumer::events::{Message, TopicPartition};
 use crate::kafka::consumer::words::{Read, Shared, ToPartition};
 use crate::kafka::questions::TopicId;
@@ -47,11 +47,11 @@ pub(super) struct Assigned {
 }
 
 impl Assigned {
-    /// The offset that may be committed, unless it is of an earlier history.
+    /// The offset that may be committed, unless it is of an earlier history, or may be.
     pub(super) fn watermark(&self) -> Option<i64> {
         let history = self.shared.history.load(Atomic::Acquire);
         let watermark = self.shared.watermark();
-        watermark.filter(|_| history == self.history)
+        watermark.filter(|_| history == self.history && !self.in_doubt)
     }
 
     pub(super) fn confirm(&mut self, offset: i64) {
@@ -71,9 +71,17 @@ impl Assigned {
             self.history += 1;
             self.committed = -1;
             self.shared.committed.store(-1, Atomic::Relaxed);
-            self.push(Read::NewHistory {
-                start: start.offset,
-            });
+            let begin = match (start.told, self.shared.watermark()) {
+                // Of a log that was cut off, what is below and not done yet would be lost in a crash.
+                (Some(Told::Beyond { .. }), Some(done)) => start.offset.min(done),
+                _ => start.offset,
+            };
+            self.push(Read::NewHistory { start: begin });
+            if begin < start.offset {
+                self.push(Read::ReadTo {
+                    offset: start.offset,
+                });
+            }
         } else if start.offset > self.next {
             self.push(Read::ReadTo {
                 offset: start.offset,

@@ -23,7 +23,7 @@ impl Poller {
     /// Leaves the group and destroys the consumer, on this thread. What it was told with, and the
     /// topics it has met, are for the next one.
     pub(super) fn end(mut self) -> (Receiver<ToPoller>, HashMap<String, Met>) {
-        self.group.set_ready(false);
+        self.group.set_ready(&[]);
         if self.stop.is_some() {
             self.join_first();
             self.leave_empty_handed();

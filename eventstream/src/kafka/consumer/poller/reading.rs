@@ -43,7 +43,7 @@ impl Poller {
                     Event::Record(message) => {
                         if !take(assigned, last, message) {
                             let name = (message.topic().to_owned(), message.partition());
-                            other = Some(Event::OutOfRange(name, message.offset()));
+                            other = Some(Event::OutOfRange(name, Some(message.offset())));
                         }
                     }
                     Event::Assign(partitions) => other = Some(Event::Assign(partitions)),
@@ -52,9 +52,7 @@ impl Poller {
                         other = Some(Event::Committed(error, offsets));
                     }
                     Event::End(name, offset) => other = Some(Event::End(name, offset)),
-                    Event::OutOfRange(name, offset) => {
-                        other = Some(Event::OutOfRange(name, offset))
-                    }
+                    Event::OutOfRange(name, cut) => other = Some(Event::OutOfRange(name, cut)),
                     Event::Answer(token, answer) => other = Some(Event::Answer(token, answer)),
                     Event::Error {
                         code,

@@ -43,6 +43,7 @@ impl Poller {
         env.meter.rebalanced(&self.subscribed);
         env.reporter.accepted();
         self.group.set_problem(None);
+        self.is_given = true;
         self.find_starts(partitions);
         self.ask(Instant::now());
     }

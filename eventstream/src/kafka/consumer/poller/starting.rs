@@ -2,7 +2,7 @@
 //! background, and librdkafka gets a partition only once that is known. The same way goes a
 //! partition whose offsets come into doubt while it is read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
@@ -17,8 +17,13 @@ use crate::kafka::consumer::assignment::{
 use crate::kafka::error::{classify, from_code};
 use crate::kafka::questions::{Answer, Refused, TopicFacts, TopicId, TopicPartition, Which};
 
-/// How long a question may take before it is asked again.
+/// How long a question may take before it is asked again; and one about offsets, whose answer others
+/// wait for: a leader that is gone has another after a while.
 const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_FOR_OFFSETS: Duration = Duration::from_secs(2);
+/// How often it is looked whether a broker can be asked, and for how long.
+const CONNECTS: Duration = Duration::from_millis(20);
+const CONNECTED: Duration = Duration::from_secs(3);
 /// The wait between rounds of questions, doubled up to a limit.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -57,6 +62,10 @@ pub(super) struct Starting {
     backoff: Duration,
     next_look: Option<Instant>,
     births: Vec<Birth>,
+    /// Topics that do not exist, as was last seen.
+    absent: HashSet<String>,
+    /// Since when a broker to ask is waited for; `None` once there is one.
+    connecting: Option<Instant>,
 }
 
 struct Waiting {
@@ -65,6 +74,9 @@ struct Waiting {
     cause: Cause,
     why: Option<Error>,
     is_told: bool,
+    /// It starts where the subscription says, though others of its topic have commits meanwhile: they
+    /// were fixed by this member, when this one had no leader.
+    is_born: bool,
 }
 
 /// The start of a partition of somebody else, fixed together with that of the first partition.
@@ -80,12 +92,21 @@ struct Round {
     number: usize,
     began: Instant,
     open: usize,
+    step: Step,
     failed: Option<Refused>,
+    /// Why a leader did not answer.
+    silent: Option<Code>,
     topics: HashMap<String, TopicFacts>,
     commits: HashMap<String, BTreeMap<i32, Result<Commit, Code>>>,
     offsets: [HashMap<TopicPartition, Result<i64, Code>>; 3],
-    /// The ends of partitions were asked for.
-    is_second: bool,
+}
+
+/// What a round asks, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Topics,
+    Commits,
+    Offsets,
 }
 
 /// What is placed: the partition, its start, and its topic's id.
@@ -101,6 +122,7 @@ impl Starting {
         Self {
             met,
             backoff: AGAIN_MIN,
+            connecting: Some(Instant::now()),
             ..Self::default()
         }
     }
@@ -112,6 +134,7 @@ impl Starting {
             cause,
             why: None,
             is_told: false,
+            is_born: false,
         });
         self.at_once();
     }
@@ -123,6 +146,10 @@ impl Starting {
 
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    pub(super) fn is_absent(&self, topic: &str) -> bool {
+        self.absent.contains(topic)
     }
 
     pub(super) fn has_met(&self, topics: &[String]) -> bool {
@@ -186,6 +213,9 @@ impl Poller {
             return None;
         }
         let now = Instant::now();
+        if starting.connecting.is_some() {
+            return Some(now + CONNECTS);
+        }
         if !starting.is_idle() || !starting.has_met(&self.subscribed) {
             return Some(starting.next.unwrap_or(now));
         }
@@ -194,6 +224,9 @@ impl Poller {
 
     /// Begins a round of questions where one is due.
     pub(super) fn ask(&mut self, now: Instant) {
+        let questions = self.queue.questions(self.consumer.client(), PATIENCE);
+        let waits = |since: &Instant| since.elapsed() < CONNECTED && !questions.is_connected();
+        self.starting.connecting = self.starting.connecting.filter(waits);
         if self.next_question().is_none_or(|at| now < at) {
             return;
         }
@@ -207,16 +240,9 @@ impl Poller {
         names.sort_unstable();
         names.dedup();
         let number = self.starting.rounds.wrapping_add(1);
-        let questions = self.queue.questions(self.consumer.client(), PATIENCE);
         questions.topics(&names, number * QUESTIONS + TOPICS);
-        let mut open = 1;
-        if !self.starting.is_idle() {
-            let token = number * QUESTIONS + COMMITTED;
-            questions.committed(&self.group.env.wire_group, token);
-            open += 1;
-        }
         self.starting.rounds = number;
-        self.starting.round = Some(Round::new(number, open));
+        self.starting.round = Some(Round::new(number));
         self.starting.next_look = Some(now + LOOK);
     }
 
@@ -236,11 +262,16 @@ impl Poller {
             self.asked_in_vain(&refused);
             return;
         }
-        if !round.is_second {
-            self.look_at_topics();
-            if self.ask_for_offsets() {
-                return;
+        let asked = match round.step {
+            Step::Topics => {
+                self.look_at_topics();
+                self.ask_for_commits() || self.ask_for_offsets()
             }
+            Step::Commits => self.ask_for_offsets(),
+            Step::Offsets => false,
+        };
+        if asked {
+            return;
         }
         let Some(round) = self.starting.round.take() else {
             return;
@@ -310,8 +341,11 @@ impl Poller {
                 partitions: i32::try_from(facts.partitions.len()).unwrap_or(i32::MAX),
             });
             if absent {
+                met.partitions = 0;
+                self.starting.absent.insert(facts.name.clone());
                 continue;
             }
+            self.starting.absent.remove(&facts.name);
             if met.id.is_some() && facts.id.is_some() && met.id != facts.id {
                 met.partitions = 0;
             }
@@ -331,13 +365,41 @@ impl Poller {
         }
     }
 
+    /// Asks for the commits of the topics of what was assigned; `false`: nothing was.
+    fn ask_for_commits(&mut self) -> bool {
+        let Some(round) = &mut self.starting.round else {
+            return false;
+        };
+        let mut asked: Vec<TopicPartition> = Vec::new();
+        for waiting in self.starting.waiting.iter().filter(|w| round.is_for(w)) {
+            let topic = &waiting.partition.0;
+            if matches!(waiting.cause, Cause::Assigned)
+                && let Some(facts) = round.topics.get(topic)
+            {
+                let all = facts.partitions.keys();
+                asked.extend(all.map(|partition| (topic.clone(), *partition)));
+            }
+        }
+        asked.sort_unstable();
+        asked.dedup();
+        if asked.is_empty() {
+            return false;
+        }
+        let token = round.number * QUESTIONS + COMMITTED;
+        let questions = self.queue.questions(self.consumer.client(), PATIENCE);
+        questions.committed(&self.group.env.wire_group, &asked, token);
+        round.open = 1;
+        round.step = Step::Commits;
+        true
+    }
+
     /// Asks for the ends of what waits and can be asked about; `false`: there is nothing.
     fn ask_for_offsets(&mut self) -> bool {
         let Some(round) = &self.starting.round else {
             return false;
         };
         let firsts = self.firsts();
-        let mut asked: Vec<TopicPartition> = Vec::new();
+        let mut asked: BTreeMap<i32, BTreeSet<TopicPartition>> = BTreeMap::new();
         for waiting in self.starting.waiting.iter().filter(|w| round.is_for(w)) {
             let (topic, number) = &waiting.partition;
             let Some(facts) = round.topics.get(topic) else {
@@ -345,27 +407,32 @@ impl Poller {
             };
             let all = matches!(waiting.cause, Cause::Assigned)
                 && self.view(round, facts, &firsts).is_born_here();
-            let led = facts.partitions.iter().filter(|(_, is_led)| **is_led);
-            let wanted = led.filter(|(partition, _)| all || *partition == number);
-            asked.extend(wanted.map(|(partition, _)| (topic.clone(), *partition)));
+            for (partition, leader) in &facts.partitions {
+                if let Some(leader) = leader.filter(|_| all || partition == number) {
+                    let of_leader = asked.entry(leader).or_default();
+                    of_leader.insert((topic.clone(), *partition));
+                }
+            }
         }
-        asked.sort_unstable();
-        asked.dedup();
         if asked.is_empty() {
             return false;
         }
         let token = round.number * QUESTIONS;
-        let questions = self.queue.questions(self.consumer.client(), PATIENCE);
-        questions.offsets(&asked, Which::Earliest, token + EARLIEST);
-        questions.offsets(&asked, Which::Latest, token + LATEST);
-        let mut open = 2;
-        if let Some(which) = assignment::time_of(self.group.env.start) {
-            questions.offsets(&asked, which, token + AT_TIME);
-            open += 1;
+        let client = self.consumer.client();
+        let questions = self.queue.questions(client, PATIENCE_FOR_OFFSETS);
+        let time = assignment::time_of(self.group.env.start);
+        let mut open = 0;
+        for of_leader in asked.values() {
+            let ends = [(Which::Earliest, EARLIEST), (Which::Latest, LATEST)];
+            let time = time.map(|which| (which, AT_TIME));
+            for (which, question) in ends.into_iter().chain(time) {
+                questions.offsets(of_leader, which, token + question);
+                open += 1;
+            }
         }
         if let Some(round) = &mut self.starting.round {
             round.open = open;
-            round.is_second = true;
+            round.step = Step::Offsets;
         }
         true
     }
@@ -399,14 +466,18 @@ impl Poller {
                 kept.push(waiting);
                 continue;
             };
-            let topic = self.view(round, facts, &firsts);
+            let mut topic = self.view(round, facts, &firsts);
+            let is_assigned = matches!(waiting.cause, Cause::Assigned);
+            waiting.is_born |= is_assigned && topic.is_born_here();
+            if waiting.is_born && !topic.commits.contains_key(number) {
+                topic.commits.clear();
+            }
             let waited = waiting.since.elapsed();
             let decision = round.view_of(facts, &waiting.partition).map(|view| {
                 assignment::decide(&topic, *number, view, waiting.cause, policy, waited)
             });
             match decision {
                 Ok(Decision::Start(start)) => {
-                    let is_assigned = matches!(waiting.cause, Cause::Assigned);
                     if *number == 0 && is_assigned && topic.is_born_here() {
                         births.extend(round.births(facts, policy));
                     }
@@ -526,16 +597,17 @@ fn delivers_what_was_remade() -> bool {
 }
 
 impl Round {
-    fn new(number: usize, open: usize) -> Self {
+    fn new(number: usize) -> Self {
         Self {
             number,
             began: Instant::now(),
-            open,
+            open: 1,
+            step: Step::Topics,
             failed: None,
+            silent: None,
             topics: HashMap::new(),
             commits: HashMap::new(),
             offsets: Default::default(),
-            is_second: false,
         }
     }
 
@@ -571,9 +643,11 @@ impl Round {
                     kind.extend(offsets);
                 }
             }
-            Answer::Topics(Err(refused))
-            | Answer::Committed(Err(refused))
-            | Answer::Offsets(Err(refused)) => self.failed = Some(refused),
+            Answer::Topics(Err(refused)) | Answer::Committed(Err(refused)) => {
+                self.failed = Some(refused);
+            }
+            // It concerns one leader.
+            Answer::Offsets(Err(refused)) => self.silent = Some(refused.code),
         }
     }
 
@@ -590,7 +664,7 @@ impl Round {
                 code,
             ));
         }
-        if facts.partitions.get(number) != Some(&true) {
+        if facts.partitions.get(number).copied().flatten().is_none() {
             let text =
                 format!("{topic}/{number}: the partition has no leader, so it cannot be read");
             return Err(Error::new(ErrorKind::Broker, text).with_retriable(true));
@@ -603,11 +677,11 @@ impl Round {
                 let doing = format!("{topic}/{number}: ask where it begins and ends");
                 Err(from_code(doing, *code).with_retriable(passes))
             }
-            None => Err(Error::new(
-                ErrorKind::Broker,
-                format!("{topic}/{number}: not asked about yet"),
-            )
-            .with_retriable(true)),
+            None => {
+                let code = self.silent.unwrap_or(Code::LeaderNotAvailable);
+                let doing = format!("{topic}/{number}: ask its leader where it begins and ends");
+                Err(from_code(doing, code).with_retriable(true))
+            }
         };
         let at_time = match self.offsets[AT_TIME - EARLIEST].is_empty() {
             true => None,
