@@ -1,7 +1,9 @@
-//! Random schedules of a partition's life: records with gaps and with or without keys, one to three
-//! routes with any order and retry policy, failures of handlers, dead letter writes and commits in
-//! any order, users who pause and close routes, time that stands still or jumps, late and double
-//! answers, rebalances at any moment and the owners after them. Everything comes from one seed.
+//! Random schedules of a partition's life: records with gaps and with or without keys, one to four
+//! routes with any order and retry policy, some of them workers of one name, failures of handlers,
+//! dead letter writes and commits in any order, starts that are not committed yet, offsets that begin
+//! anew, users who pause, close and abandon routes, time that stands still or jumps, late and double
+//! answers, rebalances at any moment and the owners after them, handlers that never answer.
+//! Everything comes from one seed.
 //!
 //! `EVENTSTREAM_SIM_SCHEDULES` runs more or fewer schedules than the 100,000 of a normal run;
 //! `EVENTSTREAM_SIM_SEED` runs one, the seed that a failure prints, and shows every input and action
@@ -9,9 +11,11 @@
 
 mod changes;
 mod ending;
+mod events;
 mod invariants;
 mod ledger;
 mod model;
+mod offsets;
 mod oracle;
 mod plan;
 mod progress;

@@ -292,7 +292,8 @@ impl<'a> Model<'a> {
     }
 
     /// An earlier record of the same lane that a competing worker still owes: one of `workers`. One
-    /// of another name that was given to that worker counts only `if_given`.
+    /// that was given to that worker counts with another name or key only `if_given`: when the two
+    /// came, they had nothing to do with each other.
     pub(super) fn worker_blocked_by(
         &self,
         entry: usize,
@@ -306,12 +307,12 @@ impl<'a> Model<'a> {
             if other == n {
                 continue;
             }
-            let keyed = self.is_keyed(n) && self.is_keyed(other);
             let blocks = |at: &usize| {
                 let earlier = &self.entries[*at];
-                let given = earlier.came[other] != earlier.read;
+                let given = earlier.came[other] != earlier.read && !if_given;
+                let keyed = self.is_keyed(n) && (self.is_keyed(other) || given);
                 earlier.states[other].is_open()
-                    && (if_given || !given || name(*at) == name(entry))
+                    && (!given || name(*at) == name(entry))
                     && (!keyed || key(*at).is_some() && key(*at) == key(entry))
             };
             if let Some(at) = (0..entry).find(blocks) {

@@ -9,10 +9,11 @@ use super::scenario::NO_ROUTE;
 pub(super) struct Oracle<'a> {
     pub(super) model: Model<'a>,
     pub(super) ledger: &'a mut Ledger,
-    watermark: Option<i64>,
+    /// The last one of the present history.
+    pub(super) watermark: Option<i64>,
 }
 
-fn slot(route: Option<RouteId>) -> usize {
+pub(super) fn slot(route: Option<RouteId>) -> usize {
     route.map_or(NO_ROUTE, |id| id.0 as usize)
 }
 
@@ -111,7 +112,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// The record an action speaks of.
-    fn entry(&mut self, ticket: Ticket, offset: i64, body: u64) -> Checked<usize> {
+    pub(super) fn entry(&mut self, ticket: Ticket, offset: i64, body: u64) -> Checked<usize> {
         let at = usize::try_from(body)
             .unwrap_or(usize::MAX)
             .wrapping_sub(self.model.first);
@@ -330,110 +331,6 @@ impl<'a> Oracle<'a> {
         Ok(())
     }
 
-    /// A drain ends: what it did not come to, and nobody can read again, is told.
-    fn tell_at_the_end(&mut self, failure: &Failure<u64>) -> Checked {
-        let at = self.entry(failure.ticket, failure.offset, failure.body)?;
-        let n = slot(failure.route);
-        let state = self.model.entries[at].states[n];
-        let over = self.model.phase == Phase::Draining
-            && self.model.in_flight() == 0
-            && self.model.is_old(at);
-        let left = match state {
-            State::TellLast(reason) => reason == failure.reason,
-            State::Owed => failure.reason == Reason::Revoked && n != NO_ROUTE,
-            _ => false,
-        };
-        if over && left {
-            self.caught_up()?;
-            self.model.begun = 0;
-            self.model.entries[at].states[n] = State::TellSkip(failure.reason);
-            self.model.advance();
-        }
-        Ok(())
-    }
-
-    fn all_old_told(&self) -> Checked {
-        let model = &self.model;
-        for (at, entry) in model.entries[..model.began].iter().enumerate() {
-            ensure!(
-                entry.is_done(),
-                NewHistoryIsRead,
-                "offset {} of an earlier history is forgotten: {:?}",
-                model.offset(at),
-                entry.states
-            );
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self, history: u32, up_to: i64) -> Checked {
-        let model = &mut self.model;
-        ensure!(
-            model.phase == Phase::Active,
-            NothingStartsAfterRevoke,
-            "commit of {up_to} after it"
-        );
-        ensure!(
-            history == model.history,
-            NewHistoryIsRead,
-            "commit in history {history}, in truth {}",
-            model.history
-        );
-        ensure!(
-            model.started || model.start == Some(up_to),
-            StartCommittedFirst,
-            "commit of {up_to} before that of {:?}",
-            model.start
-        );
-        ensure!(
-            !model.started || model.mode() != CommitMode::Auto,
-            EachCommitAwaited,
-            "commit of {up_to} unasked"
-        );
-        ensure!(
-            model.last_commit <= Some(up_to),
-            NeverGoesBack,
-            "commit of {up_to} after {:?}",
-            model.last_commit
-        );
-        if let Some((from, _)) = model.commit_retry.take() {
-            ensure!(
-                model.now >= from,
-                AttemptsAndBackoff,
-                "commit of {up_to} again too early"
-            );
-        }
-        if model.mode() != CommitMode::AsyncEach || !model.started {
-            ensure!(
-                model.awaited().next().is_none(),
-                EachCommitAwaited,
-                "two commits at once"
-            );
-        }
-        if model.started && !(model.at_most_once() && self.releases(up_to)) {
-            let done = self.model.contiguous();
-            ensure!(
-                done == Some(up_to),
-                StoresOnlyWhatIsDone,
-                "commit of {up_to}, done are {done:?}"
-            );
-        }
-        self.model.commits.push_back((history, up_to));
-        self.model.last_commit = Some(up_to);
-        Ok(())
-    }
-
-    /// At most once: whether this commit may release the next record.
-    fn releases(&self, up_to: i64) -> bool {
-        let model = &self.model;
-        let mut entries = model.began..model.entries.len();
-        let Some(at) = entries.find(|at| model.offset(*at) + 1 == up_to) else {
-            return false;
-        };
-        (0..at).all(|lower| model.entries[lower].is_done() || model.is_released(lower))
-            && model.entries[at].states[NO_ROUTE] == State::No
-    }
-
     fn pause(&mut self, pause: bool) -> Checked {
         let model = &mut self.model;
         ensure!(
@@ -476,56 +373,5 @@ impl<'a> Oracle<'a> {
         let class = self.model.scenario.routes[n].class;
         self.ledger.ran[self.model.first + entry][class] = false;
         self.model.withdrawn(entry, n);
-    }
-
-    /// The offsets begin anew: the watermark may go back once.
-    pub(super) fn new_history(&mut self, start: i64) {
-        self.model.new_history(start);
-        self.watermark = None;
-    }
-
-    pub(super) fn watermark(&mut self, watermark: Option<i64>) -> Checked {
-        if self.model.phase == Phase::Lost {
-            ensure!(
-                watermark.is_none(),
-                NothingStartsAfterRevoke,
-                "a watermark of a lost partition"
-            );
-            return Ok(());
-        }
-        let model = &self.model;
-        let moved = model.confirmed > model.start;
-        if model.history > 0 && model.front <= model.began && model.gaps.is_empty() && !moved {
-            ensure!(
-                watermark == model.start,
-                NewHistoryIsRead,
-                "watermark {watermark:?} after a new history from {:?}",
-                model.start
-            );
-        }
-        ensure!(
-            watermark >= self.watermark,
-            NeverGoesBack,
-            "from {:?} to {watermark:?}",
-            self.watermark
-        );
-        self.watermark = watermark;
-        let done = self.model.contiguous();
-        let expected = if self.model.at_most_once() {
-            let released = (0..self.model.entries.len())
-                .take_while(|at| self.model.entries[*at].is_done() || self.model.is_released(*at))
-                .last()
-                .filter(|at| !self.model.is_old(*at));
-            done.max(released.map(|at| self.model.offset(at) + 1))
-        } else {
-            done
-        };
-        // At most once, what needs no handler may count only once all before it is done.
-        ensure!(
-            done <= watermark && watermark <= expected,
-            StoresOnlyWhatIsDone,
-            "watermark {watermark:?}, in truth {expected:?}"
-        );
-        Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! The judge of silence: what must have happened before the machine may have nothing to do.
 
-use super::super::{CommitMode, Reason};
+use super::super::{CommitMode, Failure, Reason};
 use super::invariants::{Checked, ensure};
 use super::model::{Phase, RouteModel, State};
-use super::oracle::Oracle;
-use super::scenario::ROUTES;
+use super::oracle::{Oracle, slot};
+use super::scenario::{NO_ROUTE, ROUTES};
 
 impl Oracle<'_> {
     /// The machine has nothing to do now: is that so?
@@ -139,6 +139,42 @@ impl Oracle<'_> {
                     self.model.offset(at)
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// A drain ends: what it did not come to, and nobody can read again, is told.
+    pub(super) fn tell_at_the_end(&mut self, failure: &Failure<u64>) -> Checked {
+        let at = self.entry(failure.ticket, failure.offset, failure.body)?;
+        let n = slot(failure.route);
+        let state = self.model.entries[at].states[n];
+        let over = self.model.phase == Phase::Draining
+            && self.model.in_flight() == 0
+            && self.model.is_old(at);
+        let left = match state {
+            State::TellLast(reason) => reason == failure.reason,
+            State::Owed => failure.reason == Reason::Revoked && n != NO_ROUTE,
+            _ => false,
+        };
+        if over && left {
+            self.caught_up()?;
+            self.model.begun = 0;
+            self.model.entries[at].states[n] = State::TellSkip(failure.reason);
+            self.model.advance();
+        }
+        Ok(())
+    }
+
+    pub(super) fn all_old_told(&self) -> Checked {
+        let model = &self.model;
+        for (at, entry) in model.entries[..model.began].iter().enumerate() {
+            ensure!(
+                entry.is_done(),
+                NewHistoryIsRead,
+                "offset {} of an earlier history is forgotten: {:?}",
+                model.offset(at),
+                entry.states
+            );
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod history;
 mod order;
 mod rebalance;
 mod speed;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
