@@ -45,8 +45,10 @@ impl Subscription {
     /// records are read again.
     ///
     /// Where other subscriptions of the group go on, what is already queued for this one is handled
-    /// first; records of its names that come later count as unmatched. What is not handled at the
-    /// deadline is not cancelled then: it goes on in the background, for its partitions stay here.
+    /// first, also if it was paused; records of its names that come later go to another subscription
+    /// for the name, or count as unmatched. At the deadline so does what is queued still, so that
+    /// the others are not held up: how many of each partition is told to `on_error`. A handler that
+    /// runs then is not cancelled, for its partition stays here.
     pub async fn stop(mut self, deadline: Duration) -> bool {
         self.stop_on_drop = false;
         match self.routes.take() {

@@ -30,8 +30,10 @@ pub(super) enum ToPoller {
     /// A partition's task has ended.
     Drained(u64),
     RoutesChanged,
-    StopSubscription {
-        registration: Option<u32>,
+    /// A policy stops the group here.
+    StopGroup {
+        /// The registrations that were told.
+        told: Vec<u32>,
         error: Error,
     },
     Rejoin,
@@ -76,6 +78,10 @@ pub(super) enum ToPartition {
 }
 
 /// What a partition's task gets from its reading, in order.
+#[expect(
+    clippy::enum_variant_names,
+    reason = "named as the machine's input is"
+)]
 pub(super) enum Read {
     Records(Vec<Record>),
     /// The offsets begin anew, at `start`.
