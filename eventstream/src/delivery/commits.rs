@@ -171,6 +171,11 @@ impl Commits {
         }
     }
 
+    /// The record whose release is on its way.
+    pub(super) fn releasing(&self) -> Option<Ticket> {
+        self.outstanding.and_then(|(_, record)| record)
+    }
+
     /// The record whose release was on its way.
     pub(super) fn take_releasing(&mut self) -> Option<Ticket> {
         self.outstanding.take().and_then(|(_, record)| record)

@@ -36,7 +36,8 @@ impl<R: Clone> Partition<R> {
         if self.in_flight > 0 && !self.sabotaged(Sabotage::DrainedTooEarly) {
             return None;
         }
-        if self.window.end_of_old().is_some() {
+        let forgets = self.sabotaged(Sabotage::ForgetOldSilently);
+        if self.window.end_of_old().is_some() && !forgets {
             self.tell_unstarted();
         }
         self.phase = Phase::Drained;
@@ -83,20 +84,19 @@ impl<R: Clone> Partition<R> {
             return None;
         }
         let slot = self.window.get(self.gate)?;
-        let free = |id: &RouteId| {
-            self.routes
-                .iter()
-                .find(|route| route.id == *id)
-                .is_some_and(|route| {
-                    route.may_start()
-                        && route.lanes.is_free(route.lanes.key_of(self.gate, slot.key))
-                })
+        let free = |id: RouteId| {
+            let mut routes = self.routes.iter();
+            routes.find(|route| route.id == id).is_some_and(|route| {
+                let lane = route.lanes.key_of(self.gate, slot.key);
+                route.may_start()
+                    && route.lanes.is_free(lane)
+                    && !self.waits_for_other(id, self.gate, lane)
+            })
         };
         let ready = match &slot.plan {
-            Plan::One(id) => free(id),
-            Plan::Many(ids) => ids.iter().all(free),
             // Its dead letter must be acknowledged, or its subscription stops: nothing passes it.
             Plan::Unmatched | Plan::Undecodable => false,
+            plan => plan.routes().all(free),
         };
         let up_to = slot.offset + 1;
         if !ready || self.halted {

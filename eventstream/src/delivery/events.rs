@@ -38,10 +38,54 @@ pub(crate) enum Plan {
     One(RouteId),
     /// Several different routes. Shared, so that the driver makes the list once for a name.
     Many(Arc<[RouteId]>),
+    /// Each of these, where workers compete for one of them at least.
+    Shared(Arc<[Worker]>),
     /// No route asked for it.
     Unmatched,
     /// It is not an event.
     Undecodable,
+}
+
+impl Plan {
+    /// The routes it names.
+    pub(super) fn routes(&self) -> impl Iterator<Item = RouteId> {
+        let (ids, workers): (&[_], &[Worker]) = match self {
+            Self::One(id) => (std::slice::from_ref(id), &[]),
+            Self::Many(ids) => (ids, &[]),
+            Self::Shared(workers) => (&[], workers),
+            Self::Unmatched | Self::Undecodable => (&[], &[]),
+        };
+        let workers = workers.iter().map(|worker| worker.route);
+        ids.iter().copied().chain(workers)
+    }
+
+    /// Those that compete with a route for the record.
+    pub(super) fn others(&self, route: RouteId) -> &[RouteId] {
+        match self {
+            Self::Shared(workers) => workers
+                .iter()
+                .find(|worker| worker.route == route)
+                .map_or(&[], |worker| &worker.others),
+            _ => &[],
+        }
+    }
+}
+
+/// One of several workers that compete for a record. Any choice will do at any time: a key that
+/// changes workers waits until the earlier ones owe nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Worker {
+    pub(crate) route: RouteId,
+    /// The other routes that may have had records of the same name, closed ones too.
+    pub(crate) others: Vec<RouteId>,
+}
+
+/// Who gets a record of a route that is abandoned.
+#[derive(Clone, Debug)]
+pub(crate) struct Heir {
+    pub(crate) worker: Worker,
+    /// The hash of its key, which may not have mattered when the record came.
+    pub(crate) key: Option<u64>,
 }
 
 /// What the machine is told.
@@ -64,6 +108,9 @@ pub(crate) enum Input<R> {
         route: RouteId,
         result: Outcome,
     },
+    /// A handler was not started after all, instead of its outcome. The attempt does not count; the
+    /// record may start again.
+    Withdrawn { ticket: Ticket, route: RouteId },
     /// A dead letter was acknowledged, or its write failed: once for each [`Action::DeadLetter`].
     DeadLettered {
         ticket: Ticket,
@@ -150,11 +197,14 @@ pub(crate) enum Action<R> {
     Resume,
     /// Tell the user: this record was passed over, as the policy says. It is done.
     Skipped(Failure<R>),
-    /// Stop the subscription of this route; where there is no route, all of the group. The record
+    /// Stop the group here: nothing starts any more in this partition. The record
     /// stays undone (but see [`CommitMode::BeforeProcessing`](super::CommitMode)).
     StopSubscription(Failure<R>),
     /// Leave the group and join again. The record stays undone.
     Rejoin(Failure<R>),
+    /// An abandoned route has a record again, whose handler failed: call
+    /// [`abandon_route`](super::Partition::abandon_route) anew.
+    Orphaned { route: RouteId },
     /// A closed route has run all that was queued for it, and is gone.
     RouteDrained { route: RouteId },
     /// Cancel the handler: its partition is lost.
@@ -188,6 +238,8 @@ pub(crate) enum Reason {
     Unmatched,
     Exhausted,
     Rejected,
+    /// Its subscription stopped and did not get to it in time; no other worker is there for it.
+    Stopped,
     /// The partition was taken away before it was done, and nobody will read it again: at most
     /// once its offset was (or may have been) committed, or it is of an earlier history.
     Revoked,

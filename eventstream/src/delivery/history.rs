@@ -8,11 +8,17 @@ impl<R: Clone> Partition<R> {
         if self.phase != Phase::Active || self.sabotaged(Sabotage::TakeNewHistoryForSeen) {
             return;
         }
+        let old_watermark = self.window.watermark();
         self.timers
             .retain(|timer| !matches!(timer.0.1, Timer::Commit));
         // Whether its commit arrived says nothing any more: its offset is gone.
         self.in_flight -= usize::from(self.commits.begin(start).is_some());
         self.window.begin(start);
+        if self.sabotaged(Sabotage::KeepOldWatermark)
+            && let Some(up_to) = old_watermark
+        {
+            self.window.raise(up_to);
+        }
         self.let_in();
         if self.at_most_once() {
             self.release_old();
@@ -39,7 +45,7 @@ impl<R: Clone> Partition<R> {
     }
 
     pub(super) fn read_to(&mut self, offset: i64) {
-        if self.phase == Phase::Active {
+        if self.phase == Phase::Active && !self.sabotaged(Sabotage::IgnoreGap) {
             self.window.read_to(offset);
         }
     }

@@ -1,4 +1,6 @@
-use std::collections::{HashMap, VecDeque};
+mod changeover;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::events::Ticket;
@@ -21,6 +23,10 @@ pub(super) struct Lanes {
     store: Store,
     /// Lanes whose head may start, longest ready first.
     ready: VecDeque<LaneKey>,
+    /// Records that wait for another worker. Only while workers change.
+    shut: BTreeSet<Ticket>,
+    /// The last record that came.
+    last: Option<Ticket>,
 }
 
 enum Store {
@@ -40,6 +46,8 @@ struct Lane {
 enum State {
     Empty,
     Ready,
+    /// Another worker still owes something of it.
+    Shut,
     Running,
     /// For the next attempt.
     Waiting,
@@ -58,6 +66,8 @@ impl Lanes {
             running: 0,
             store,
             ready: VecDeque::new(),
+            shut: BTreeSet::new(),
+            last: None,
         }
     }
 
@@ -78,12 +88,17 @@ impl Lanes {
             Store::Whole(lane) => lane,
             Store::Keyed(lanes) => lanes.entry(key).or_insert_with(Lane::empty),
         };
-        if lane.state == State::Empty {
-            lane.head = ticket;
+        self.last = Some(ticket);
+        if lane.state != State::Empty {
+            lane.rest.push_back(ticket);
+            return;
+        }
+        lane.head = ticket;
+        if !self.shut.is_empty() && self.shut.contains(&ticket) {
+            lane.state = State::Shut;
+        } else {
             lane.state = State::Ready;
             self.ready.push_back(key);
-        } else {
-            lane.rest.push_back(ticket);
         }
     }
 
@@ -142,14 +157,22 @@ impl Lanes {
 
     /// The head of a lane is done; the next one moves up.
     pub(super) fn finish(&mut self, key: LaneKey) {
-        let Some(lane) = self.lane_mut(key) else {
-            return;
+        let lane = match &mut self.store {
+            Store::Whole(lane) => lane,
+            Store::Keyed(lanes) => match lanes.get_mut(&key) {
+                Some(lane) => lane,
+                None => return,
+            },
         };
         lane.attempts = 0;
         if let Some(head) = lane.rest.pop_front() {
             lane.head = head;
-            lane.state = State::Ready;
-            self.ready.push_back(key);
+            if self.shut.is_empty() || !self.shut.contains(&head) {
+                lane.state = State::Ready;
+                self.ready.push_back(key);
+            } else {
+                lane.state = State::Shut;
+            }
             return;
         }
         lane.state = State::Empty;
@@ -162,23 +185,6 @@ impl Lanes {
     pub(super) fn is_free(&self, key: LaneKey) -> bool {
         self.running + self.ready.len() < self.limit
             && self.lane(key).is_none_or(|lane| lane.state == State::Empty)
-    }
-
-    /// Takes out all that is not at work, with the number of its attempts. What a lane holds back
-    /// for its dead letter or for good stays.
-    pub(super) fn take_queued(&mut self) -> Vec<(Ticket, u32)> {
-        self.ready.clear();
-        let mut queued = Vec::new();
-        match &mut self.store {
-            Store::Whole(lane) => lane.take_queued(&mut queued),
-            Store::Keyed(lanes) => lanes.retain(|_, lane| {
-                lane.take_queued(&mut queued);
-                lane.state != State::Empty
-            }),
-        }
-        // The map's order differs from run to run; a simulation must repeat itself.
-        queued.sort_unstable();
-        queued
     }
 
     /// Forgets the lanes that wait for their turn with a record from `fence` on.
@@ -203,7 +209,7 @@ impl Lanes {
                 State::Held => written(lane.head),
                 State::Running => true,
                 // What has failed is not tried again.
-                State::Ready => starts && lane.attempts == 0,
+                State::Ready | State::Shut => starts && lane.attempts == 0,
             };
             if !moves_on {
                 Some(lane.head)
@@ -255,15 +261,6 @@ impl Lane {
             rest: VecDeque::new(),
             attempts: 0,
         }
-    }
-
-    fn take_queued(&mut self, queued: &mut Vec<(Ticket, u32)>) {
-        if matches!(self.state, State::Ready | State::Waiting) {
-            queued.push((self.head, self.attempts));
-            self.state = State::Empty;
-            self.attempts = 0;
-        }
-        queued.extend(self.rest.drain(..).map(|ticket| (ticket, 0)));
     }
 }
 

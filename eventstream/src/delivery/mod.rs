@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `partition` | the machine: its state, and how records come in |
 //! | `settle`, `revoke`, `history` | the machine: outcomes and acknowledgements, rebalances, offsets that begin anew |
+//! | `workers` | the machine: routes that close, and workers that take over from each other |
 //! | `dispatch` | the machine: state to actions |
 //! | `events` | the inputs and the actions |
 //! | `window` | the records not yet done, and the watermark |
@@ -36,6 +37,7 @@ mod sabotage;
 mod settle;
 mod time;
 mod window;
+mod workers;
 
 #[cfg(test)]
 mod simulation;
@@ -49,7 +51,9 @@ pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
 pub(crate) use config::Marks;
 pub(crate) use config::Start;
 pub(crate) use config::{CommitMode, PartitionConfig, RouteOptions};
-pub(crate) use events::{Action, Failure, Input, Outcome, Plan, Reason, RouteId, Ticket};
+pub(crate) use events::{
+    Action, Failure, Heir, Input, Outcome, Plan, Reason, RouteId, Ticket, Worker,
+};
 pub(crate) use flood::{FloodGuard, FloodOptions};
 pub(crate) use partition::Partition;
 pub(crate) use sabotage::{Sabotage, chosen as chosen_sabotage};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::backoff::Jitter;
 use super::commits::Commits;
 use super::config::{PartitionConfig, RouteOptions, Start};
-use super::events::{Action, Input, Plan, Reason, RouteId, Ticket};
+use super::events::{Action, Input, Plan, Reason, RouteId, Ticket, Worker};
 use super::lanes::LaneKey;
 use super::letters::{LetterId, Letters};
 use super::policy::Ordering;
@@ -13,6 +13,7 @@ use super::route::Route;
 use super::sabotage::{self, Sabotage};
 use super::time::Time;
 use super::window::{Arrival, Window};
+use super::workers::Gate;
 
 /// The delivery machine of one assigned partition. `R` is a cheap handle of a record's body.
 ///
@@ -23,6 +24,10 @@ pub(crate) struct Partition<R> {
     pub(super) phase: Phase,
     pub(super) window: Window<R>,
     pub(super) routes: Vec<Route>,
+    /// Records that wait for another worker.
+    pub(super) gates: Vec<Gate>,
+    /// Routes that were abandoned, and those that got something of theirs.
+    pub(super) heirs: Vec<(RouteId, RouteId)>,
     /// Routes that may have something to start, in turn.
     pub(super) listed: VecDeque<RouteId>,
     pub(super) letters: Letters,
@@ -78,6 +83,8 @@ impl<R: Clone> Partition<R> {
             phase: Phase::Active,
             window,
             routes: Vec::new(),
+            gates: Vec::new(),
+            heirs: Vec::new(),
             listed: VecDeque::new(),
             letters: Letters::default(),
             commits,
@@ -110,9 +117,10 @@ impl<R: Clone> Partition<R> {
         self.routes.push(Route::new(id, options));
     }
 
-    /// Starts nothing more of this route until it is resumed. Its records stay buffered.
+    /// Starts nothing more of this route until it is resumed. Its records stay buffered. Without
+    /// effect on one that closes.
     pub(crate) fn pause_route(&mut self, id: RouteId) {
-        if let Some(route) = self.route(id) {
+        if let Some(route) = self.route(id).filter(|route| !route.closing) {
             route.paused = true;
             self.lower_fence();
         }
@@ -122,15 +130,6 @@ impl<R: Clone> Partition<R> {
         if let Some(route) = self.route(id) {
             route.paused = false;
             self.list(id);
-        }
-    }
-
-    /// Takes no new records for this route. What is queued for it still runs;
-    /// [`Action::RouteDrained`] follows the last of it.
-    pub(crate) fn close_route(&mut self, id: RouteId) {
-        if let Some(route) = self.route(id) {
-            route.closing = true;
-            self.remove_if_drained(id);
         }
     }
 
@@ -149,6 +148,7 @@ impl<R: Clone> Partition<R> {
                 route,
                 result,
             } => self.outcome(ticket, route, result),
+            Input::Withdrawn { ticket, route } => self.withdrawn(ticket, route),
             Input::DeadLettered {
                 ticket,
                 route,
@@ -235,8 +235,8 @@ impl<R: Clone> Partition<R> {
             return;
         }
         let plan = self.admit(arrival.plan);
-        if let Plan::Many(routes) = &plan {
-            arrival.deliveries = u32::try_from(routes.len()).unwrap_or(u32::MAX);
+        if let Plan::Many(_) | Plan::Shared(_) = &plan {
+            arrival.deliveries = u32::try_from(plan.routes().count()).unwrap_or(u32::MAX);
         }
         arrival.plan = plan.clone();
         let ticket = self.window.push(arrival);
@@ -250,13 +250,13 @@ impl<R: Clone> Partition<R> {
         match plan {
             Plan::Unmatched => self.unroutable(ticket, Reason::Unmatched),
             Plan::Undecodable => self.unroutable(ticket, Reason::Undecodable),
-            Plan::One(_) | Plan::Many(_) if self.at_most_once() => {}
-            Plan::One(_) | Plan::Many(_) => self.queue(ticket, key, plan),
+            _ if self.at_most_once() => {}
+            _ => self.queue(ticket, key, plan),
         }
     }
 
     /// Whether what comes now waits for the commit of where its history begins.
-    fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         self.held_from.is_some() && !self.sabotaged(Sabotage::StartBeforeCommit)
     }
 
@@ -305,22 +305,39 @@ impl<R: Clone> Partition<R> {
                     _ => Plan::Many(Arc::from(kept)),
                 }
             }
+            Plan::Shared(workers) => {
+                let is_open = |id: &RouteId| open(&self.routes, *id).is_some();
+                let mut kept = Vec::new();
+                for worker in workers.iter() {
+                    let mut choices = std::iter::once(&worker.route).chain(&worker.others);
+                    let Some(route) = choices.find(|id| is_open(id)).copied() else {
+                        continue;
+                    };
+                    let mut others = worker.others.clone();
+                    others.push(worker.route);
+                    others.retain(|id| *id != route);
+                    kept.push(Worker { route, others });
+                }
+                for worker in &kept {
+                    if let Some(route) = self.route(worker.route) {
+                        route.owed += 1;
+                    }
+                }
+                if kept.is_empty() {
+                    Plan::Unmatched
+                } else if *kept == *workers {
+                    Plan::Shared(workers)
+                } else {
+                    Plan::Shared(Arc::from(kept))
+                }
+            }
             Plan::Unmatched | Plan::Undecodable => plan,
         }
     }
 
     pub(super) fn queue(&mut self, ticket: Ticket, key: Option<u64>, plan: &Plan) {
-        let ids = match plan {
-            Plan::One(id) => std::slice::from_ref(id),
-            Plan::Many(ids) => ids,
-            Plan::Unmatched | Plan::Undecodable => return,
-        };
-        for id in ids {
-            if let Some(route) = self.route(*id) {
-                let lane = route.lanes.key_of(ticket, key);
-                route.lanes.push(lane, ticket);
-                self.list(*id);
-            }
+        for id in plan.routes() {
+            self.enqueue(id, ticket, key, plan.others(id), false);
         }
     }
 

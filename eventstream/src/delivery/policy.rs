@@ -120,7 +120,10 @@ pub enum Exhausted {
     DeadLetter,
     /// It is passed over, and `on_error` is told.
     Skip,
-    /// The subscription stops. The record is not acknowledged, nor is anything after it.
+    /// Every subscription of the group in this client ends, with the error told to its `on_error`:
+    /// they share one place in the group, and its offset cannot move past this record. Handlers
+    /// that run finish; the record is not acknowledged, nor is anything after it in its partition,
+    /// so another member of the group reads it.
     Stop,
 }
 
@@ -145,6 +148,6 @@ pub enum OnUndecodable {
     Skip,
     /// It is written to the dead letter topic; its offset moves once that write is acknowledged.
     DeadLetter,
-    /// The subscription stops. The record is not acknowledged, nor is anything after it.
+    /// The group stops here, as with [`Exhausted::Stop`].
     Stop,
 }

@@ -1,6 +1,7 @@
 use super::events::{Action, Reason, Ticket};
 use super::letters::{LetterId, Letters};
 use super::partition::{Partition, Phase};
+use super::sabotage::Sabotage;
 
 /// The partition leaves: what runs may finish, what does not is forgotten, and at most once told.
 impl<R: Clone> Partition<R> {
@@ -78,7 +79,8 @@ impl<R: Clone> Partition<R> {
                 self.release(ticket);
             }
             self.tell_unstarted();
-        } else if self.window.end_of_old().is_some() {
+        } else if self.window.end_of_old().is_some() && !self.sabotaged(Sabotage::ForgetOldSilently)
+        {
             self.tell_unstarted();
         } else {
             self.letters = Letters::default();
@@ -110,6 +112,32 @@ impl<R: Clone> Partition<R> {
             if self.is_last_chance(id.ticket) {
                 self.tell_skipped(id, Reason::Revoked, attempts);
                 self.done(id);
+            }
+        }
+        if self.window.end_of_old().is_some() {
+            self.tell_held();
+        }
+    }
+
+    /// What was to be read by another member, but is of an earlier history.
+    fn tell_held(&mut self) {
+        let mut held = Vec::new();
+        for route in &self.routes {
+            let id = Some(route.id);
+            held.extend(route.lanes.held().into_iter().map(|(ticket, attempts)| {
+                let id = LetterId { ticket, route: id };
+                (id, attempts)
+            }));
+        }
+        // One that is no event stopped the group.
+        let stopped = self.window.old_undecodable().into_iter();
+        held.extend(stopped.map(|ticket| {
+            let route = None;
+            (LetterId { ticket, route }, 0)
+        }));
+        for (id, attempts) in held {
+            if self.window.is_old(id.ticket) && !self.letters.is_writing(id) {
+                self.skip(id, Reason::Revoked, attempts);
             }
         }
     }

@@ -15,6 +15,8 @@ pub(super) struct Route {
     pub(super) paused: bool,
     /// Takes no new records; gone when it owes none.
     pub(super) closing: bool,
+    /// Its time to close is over: what is not running is given away.
+    pub(super) abandoned: bool,
     /// Its subscription must stop or rejoin: nothing starts any more.
     pub(super) halted: bool,
     /// Is in the machine's list of routes that may have something to start.
@@ -40,6 +42,7 @@ impl Route {
             owed: 0,
             paused: false,
             closing: false,
+            abandoned: false,
             halted: false,
             listed: false,
         }
@@ -54,7 +57,7 @@ impl Route {
     }
 
     pub(super) fn may_start(&self) -> bool {
-        !self.paused && !self.halted
+        !self.paused && !self.halted && !self.abandoned
     }
 
     pub(super) fn after_failure(&self, attempts: u32) -> Next {

@@ -38,6 +38,24 @@ pub(crate) enum Sabotage {
     StartBeforeCommit,
     /// A new history is not known for one: its records are dropped as read twice.
     TakeNewHistoryForSeen,
+    /// After a new history the watermark is still that of the old one.
+    KeepOldWatermark,
+    /// An answer to a commit of an earlier history counts.
+    BelieveLateAnswer,
+    /// What cannot be read again is forgotten without a word when the partition leaves.
+    ForgetOldSilently,
+    /// A gap behind the last record is not counted as read.
+    IgnoreGap,
+    /// A key changes workers while the earlier one still owes something of it.
+    ChangeWorkersAtOnce,
+    /// A closed route stays paused.
+    CloseKeepsPause,
+    /// A route that is abandoned keeps what it has.
+    KeepAbandoned,
+    /// Where one route stops the group, the others of the partition go on.
+    SiblingsGoOn,
+    /// A handler that was not started counts as an attempt.
+    CountWithdrawn,
     /// At most once: a record runs before its commit is confirmed.
     RunBeforeCommit,
     /// A record that was passed over is not told.
@@ -61,6 +79,7 @@ pub(crate) fn chosen() -> Option<Sabotage> {
         "store-before-done" => Some(Sabotage::StoreBeforeDone),
         "pass-over-failed-dead-letter" => Some(Sabotage::PassOverFailedDeadLetter),
         "start-before-commit" => Some(Sabotage::StartBeforeCommit),
+        "change-workers-at-once" => Some(Sabotage::ChangeWorkersAtOnce),
         "take-new-history-for-seen" => Some(Sabotage::TakeNewHistoryForSeen),
         "revoke-without-drain" => Some(Sabotage::RevokeWithoutDrain),
         "ignore-topic-id" => Some(Sabotage::IgnoreTopicId),

@@ -1,6 +1,7 @@
 use std::cmp::Reverse;
 
 use super::commits::Answer;
+use super::config::CommitMode;
 use super::events::{Action, Failure, Outcome, Reason, RouteId, Ticket};
 use super::lanes::LaneKey;
 use super::letters::LetterId;
@@ -61,6 +62,7 @@ impl<R: Clone> Partition<R> {
         match result {
             Outcome::Handled => self.finish(letter),
             Outcome::Rejected => self.give_up(letter, Reason::Rejected, attempts, Next::DeadLetter),
+            Outcome::Failed { .. } if self.orphaned(id, lane) => {}
             Outcome::Failed { now } => match (next, retry) {
                 (Next::Again, Retry::InPlace { backoff, .. }) if self.phase == Phase::Active => {
                     let at = now.after(backoff.delay(attempts, &mut self.jitter));
@@ -71,6 +73,33 @@ impl<R: Clone> Partition<R> {
         }
         if result != Outcome::Handled {
             self.lower_fence();
+        }
+    }
+
+    /// Nothing has happened to the record.
+    pub(super) fn withdrawn(&mut self, ticket: Ticket, id: RouteId) {
+        let known = self.phase != Phase::Lost || self.is_last_chance(ticket);
+        let Some(slot) = self.window.get(ticket).filter(|_| known) else {
+            return;
+        };
+        let key = slot.key;
+        let counts = self.sabotaged(Sabotage::CountWithdrawn);
+        let Some(route) = self.routes.iter_mut().find(|route| route.id == id) else {
+            return;
+        };
+        let lane = route.lanes.key_of(ticket, key);
+        if !route.lanes.withdraw(lane, ticket, counts) {
+            return;
+        }
+        let abandoned = route.abandoned;
+        route.list(&mut self.listed);
+        self.in_flight -= 1;
+        self.lower_fence();
+        if abandoned && self.phase == Phase::Active {
+            self.told.push_back(Action::Orphaned { route: id });
+        }
+        if self.phase == Phase::Lost || self.phase != Phase::Active && self.at_most_once() {
+            self.tell_unstarted();
         }
     }
 
@@ -123,6 +152,7 @@ impl<R: Clone> Partition<R> {
                     }
                     return;
                 }
+                self.halted |= next == Next::Stop && !self.sabotaged(Sabotage::SiblingsGoOn);
                 self.told.push_back(match next {
                     Next::Rejoin => Action::Rejoin(failure),
                     _ => Action::StopSubscription(failure),
@@ -133,6 +163,9 @@ impl<R: Clone> Partition<R> {
     }
 
     pub(super) fn dead_lettered(&mut self, id: LetterId, stored: bool, now: Time) {
+        if self.phase == Phase::Lost && !self.is_last_chance(id.ticket) {
+            return;
+        }
         let known = if stored {
             self.letters.stored(id)
         } else {
@@ -141,21 +174,27 @@ impl<R: Clone> Partition<R> {
         let Some(letter) = known else { return };
         self.in_flight -= 1;
         if stored || self.sabotaged(Sabotage::PassOverFailedDeadLetter) {
-            self.finish(id);
+            self.over(id, letter.reason);
         } else if self.phase == Phase::Active {
             let at = now.after(self.config.backoff.delay(letter.failures, &mut self.jitter));
             self.timers.push(Reverse((at, Timer::Letter(id))));
         } else {
             self.letters.forget(id);
-            self.fence = self.fence.map(|fence| fence.min(id.ticket));
             if self.window.is_old(id.ticket) || self.at_most_once() && id.route.is_some() {
                 self.skip(id, letter.reason, letter.attempts);
+            } else {
+                self.fence = self.fence.map(|fence| fence.min(id.ticket));
             }
         }
     }
 
     pub(super) fn committed(&mut self, history: u32, up_to: i64, ok: bool, now: Time) {
         let ok = ok || self.sabotaged(Sabotage::BelieveFailedCommit);
+        let history = if self.sabotaged(Sabotage::BelieveLateAnswer) {
+            self.commits.history()
+        } else {
+            history
+        };
         match self.commits.answered(history, up_to, ok) {
             Answer::Ignored => {}
             Answer::Started => {
@@ -176,6 +215,9 @@ impl<R: Clone> Partition<R> {
                 if self.phase == Phase::Active {
                     let at = now.after(self.config.backoff.delay(failures, &mut self.jitter));
                     self.timers.push(Reverse((at, Timer::Commit)));
+                    if let Some(ticket) = released {
+                        self.orphan_unreleased(ticket);
+                    }
                 }
             }
         }
@@ -189,7 +231,7 @@ impl<R: Clone> Partition<R> {
             self.timers.pop();
             match timer {
                 Timer::Retry(id, lane) => {
-                    if let Some(route) = self.route(id) {
+                    if let Some(route) = self.route(id).filter(|route| !route.abandoned) {
                         route.lanes.wake(lane);
                         self.list(id);
                     }
@@ -203,7 +245,16 @@ impl<R: Clone> Partition<R> {
     /// A delivery is over: the record passed over and told.
     pub(super) fn skip(&mut self, id: LetterId, reason: Reason, attempts: u32) {
         self.tell_skipped(id, reason, attempts);
-        self.finish(id);
+        self.over(id, reason);
+    }
+
+    fn over(&mut self, id: LetterId, reason: Reason) {
+        // What an abandoned route gave away is in none of its lanes.
+        if reason == Reason::Stopped {
+            self.done(id);
+        } else {
+            self.finish(id);
+        }
     }
 
     pub(super) fn tell_skipped(&mut self, id: LetterId, reason: Reason, attempts: u32) {
@@ -229,11 +280,23 @@ impl<R: Clone> Partition<R> {
             if route.closing {
                 self.remove_if_drained(route_id);
             }
+            if !self.gates.is_empty() {
+                self.open_gates(Some(route_id));
+            }
         }
         if self.sabotaged(Sabotage::CommitNotContiguous) {
             self.window.raise(up_to);
         }
         self.window.finish_one(id.ticket);
+        self.old_done(id.ticket);
+    }
+
+    /// With a commit after each record the next one starts when that is confirmed; what is of an
+    /// earlier history has none.
+    fn old_done(&mut self, ticket: Ticket) {
+        if self.config.commit == CommitMode::AfterEach && self.window.is_old(ticket) {
+            self.list_all();
+        }
     }
 
     /// As [`finish`](Self::finish), for a delivery that is in no lane.
@@ -244,6 +307,7 @@ impl<R: Clone> Partition<R> {
             self.remove_if_drained(route);
         }
         self.window.finish_one(id.ticket);
+        self.old_done(id.ticket);
     }
 
     pub(super) fn failure(

@@ -85,6 +85,16 @@ impl<R> Window<R> {
         (self.base < self.began).then_some(self.began)
     }
 
+    /// Records of earlier histories that are no events, and not done.
+    pub(super) fn old_undecodable(&self) -> Vec<Ticket> {
+        let old = self.slots.iter().take(self.began.distance(self.base));
+        let open = |slot: &Slot<R>| slot.pending > 0 && matches!(slot.plan, Plan::Undecodable);
+        old.enumerate()
+            .filter(|(_, slot)| open(slot))
+            .map(|(at, _)| self.base.plus(at))
+            .collect()
+    }
+
     /// There is no record from the last one to `offset`.
     pub(super) fn read_to(&mut self, offset: i64) {
         if self.last.is_some_and(|last| offset <= last) {
@@ -168,7 +178,7 @@ impl<R> Window<R> {
     pub(super) fn end_of_done(&self) -> Option<Ticket> {
         let begun = |slot: &Slot<R>| match &slot.plan {
             Plan::One(_) => slot.pending == 0,
-            Plan::Many(routes) => (slot.pending as usize) < routes.len(),
+            Plan::Many(_) | Plan::Shared(_) => (slot.pending as usize) < slot.plan.routes().count(),
             Plan::Unmatched | Plan::Undecodable => false,
         };
         let last = self.slots.iter().rposition(begun)?;

@@ -3,14 +3,16 @@
 use super::super::{CommitMode, Input, RouteId, Time};
 use super::invariants::{Checked, ensure};
 use super::model::{Phase, State};
-use super::world::World;
+use super::world::{From, World};
 
 impl World<'_> {
     /// The weather clears: with handlers that succeed, everything must come to its end.
     pub(super) fn clear_up(&mut self) -> Checked {
         self.bad = false;
         for n in 0..self.scenario.routes.len() {
-            if self.oracle.model.routes[n].paused {
+            if self.oracle.model.routes[n].closing {
+                self.abandon(n);
+            } else if self.oracle.model.routes[n].paused {
                 self.oracle.model.routes[n].paused = false;
                 self.machine.resume_route(RouteId(n as u32));
             }
@@ -46,8 +48,27 @@ impl World<'_> {
         Ok(())
     }
 
+    /// The runtime of the handlers is gone: no answer ever comes, and the partition is lost.
+    pub(super) fn die(mut self) -> Checked<From> {
+        if matches!(self.oracle.model.phase, Phase::Active | Phase::Draining) {
+            self.leave(0)?;
+        }
+        self.settle()?;
+        let quiet = self.machine.poll().is_none() && self.machine.poll_timeout().is_none();
+        ensure!(
+            quiet,
+            NothingStartsAfterRevoke,
+            "a lost partition has wishes"
+        );
+        // Its handlers may have got anywhere; nothing more can be asked of this schedule.
+        Ok(From {
+            record: self.scenario.records.len(),
+            start: None,
+        })
+    }
+
     /// What is in flight ends, in any order; then the books are closed.
-    pub(super) fn wind_down(mut self) -> Checked<usize> {
+    pub(super) fn wind_down(mut self) -> Checked<From> {
         for _ in 0..1_000 {
             if self.running.is_empty() && self.writing.is_empty() {
                 self.settle()?;
@@ -69,37 +90,56 @@ impl World<'_> {
                     self.oracle.model.begun = 0;
                     self.input(Input::StopCatchingUp)?;
                 }
+                7 if self.chance.once_in(8) => self.withdraw()?,
                 7 => self.disturb()?,
                 _ => {}
             }
         }
         self.settle()?;
+        self.close_books()
+    }
+
+    /// From where the next owner reads; everything before it must have come to its end.
+    fn close_books(self) -> Checked<From> {
         let model = &self.oracle.model;
         ensure!(model.phase != Phase::Draining, DrainedOnce, "never drained");
         let committed = match (model.phase, model.mode()) {
             (Phase::Drained, _) => self.machine.watermark().max(model.confirmed),
             // Some of what was stored had been committed before the partition was lost.
-            (_, CommitMode::Auto) => {
-                let some = self.chance.below(model.front + 1);
-                some.checked_sub(1).map(|last| model.offset(last) + 1)
+            (_, CommitMode::Auto) if model.started && model.front > model.began => {
+                let some = self.chance.below(model.front - model.began + 1);
+                match some.checked_sub(1) {
+                    Some(last) => Some(model.offset(model.began + last) + 1),
+                    None => model.start,
+                }
             }
+            (_, CommitMode::Auto) if model.started => model.start,
+            (_, CommitMode::Auto) => None,
             _ => model.confirmed,
         };
-        let read = |at: &usize| self.scenario.records[*at].offset;
-        let next =
-            (model.first..self.scenario.records.len()).find(|at| Some(read(at)) >= committed);
-        let next = next.unwrap_or(self.scenario.records.len());
+        let offsets = &self.oracle.ledger.offsets;
+        let present = model.first + model.began;
+        let next = (present..offsets.len()).find(|at| Some(offsets[*at]) >= committed);
+        let next = next.unwrap_or(offsets.len());
         for entry in 0..next - model.first {
-            let states = &model.entries[entry].states;
-            let told_or_run =
-                |state: &State| state.is_done() || (model.at_most_once() && *state != State::Owed);
+            let states = &model.entries.get(entry).map(|entry| entry.states);
+            let Some(states) = states else {
+                continue;
+            };
+            let given_up = model.at_most_once() && !model.is_old(entry);
+            let ended = |state: &State| state.is_done() || (given_up && *state != State::Owed);
             ensure!(
-                states.iter().all(told_or_run),
+                states.iter().all(ended),
                 NothingIsLost,
-                "offset {} is committed, but {states:?}",
+                "offset {} is committed or of the past, but {states:?}",
                 model.offset(entry)
             );
         }
-        Ok(next)
+        let is_new = committed.is_none() || self.chance.once_in(6);
+        let start = committed.or(offsets.get(next).copied());
+        Ok(From {
+            record: next,
+            start: start.filter(|_| is_new),
+        })
     }
 }

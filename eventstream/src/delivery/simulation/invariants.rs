@@ -8,10 +8,11 @@ pub(super) enum Invariant {
     /// over, or dead-lettered with an acknowledged write. At most once: was released to run. And
     /// the watermark lags behind by none.
     StoresOnlyWhatIsDone,
-    /// The watermark and the commits never go back.
+    /// Within a history the watermark and the commits never go back.
     NeverGoesBack,
     /// After a revoke, drain or loss nothing starts: no dead letter, no commit, and in a drain only
-    /// the handlers without which something that is done could not be committed.
+    /// the handlers without which something that is done could not be committed, and those of
+    /// records that nobody could read again.
     NothingStartsAfterRevoke,
     /// Inside a lane (partition or key) of a route, a record starts only when every earlier one is
     /// done, over all retries and dead letters.
@@ -36,6 +37,20 @@ pub(super) enum Invariant {
     AtMostOnce,
     /// With a commit after each record: the next record of a partition waits for it.
     EachCommitAwaited,
+    /// Nothing of a partition, or of a new history of it, starts or is told before the commit of
+    /// where it begins is confirmed; that commit is asked for at once and until it is confirmed.
+    StartCommittedFirst,
+    /// When offsets begin anew, nothing is taken for seen, nothing of the earlier history is
+    /// committed any more, and what is here of it is handled or told.
+    NewHistoryIsRead,
+    /// A record starts at a worker only when no competing worker owes an earlier one of its key (of
+    /// its partition, where one of the two orders by that).
+    WorkerOrder,
+    /// A route that is closed, paused or not, runs what it has; one that is abandoned gives away all
+    /// that does not run, at once.
+    NoSiblingStalls,
+    /// When a policy stops the group, nothing after that starts in the partition.
+    StopsTheGroup,
 }
 
 #[derive(Debug)]

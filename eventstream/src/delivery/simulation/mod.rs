@@ -7,11 +7,13 @@
 //! `EVENTSTREAM_SIM_SEED` runs one, the seed that a failure prints, and shows every input and action
 //! (with `--nocapture`).
 
+mod changes;
 mod ending;
 mod invariants;
 mod ledger;
 mod model;
 mod oracle;
+mod plan;
 mod progress;
 mod scenario;
 mod world;
@@ -23,7 +25,7 @@ use super::sabotage::Sabotage;
 use invariants::{Checked, Invariant};
 use ledger::Ledger;
 use scenario::{Chance, Scenario};
-use world::World;
+use world::{From, World};
 
 /// One partition's life over up to three owners.
 fn run(seed: u64, sabotage: Option<Sabotage>) -> Checked {
@@ -33,9 +35,13 @@ fn run(seed: u64, sabotage: Option<Sabotage>) -> Checked {
 fn play(seed: u64, sabotage: Option<Sabotage>, traced: bool, ledger: &mut Ledger) -> Checked {
     let mut chance = Chance::new(seed);
     let scenario = Scenario::random(&mut chance);
-    ledger.begin(scenario.records.len());
+    let first = chance.pick(&[-1, -1, 7, 1_000_000]);
+    ledger.begin(&scenario, first);
     let owners = chance.pick(&[1, 1, 2, 3]);
-    let mut next = 0;
+    let mut next = From {
+        record: 0,
+        start: scenario.starts_anew.then_some(first + 1),
+    };
     for owner in 1..=owners {
         let world = World::new(&scenario, &mut chance, ledger, next, owner, sabotage);
         next = world.traced(traced).play(owner == owners)?;
@@ -77,7 +83,7 @@ fn holds_its_invariants_in_every_schedule() {
     );
     // A simulation that no longer reaches something proves nothing about it.
     assert!(
-        schedules < 10_000 || ledger.seen.len() == 20,
+        schedules < 10_000 || ledger.seen.len() == 24,
         "not every action was reached: {:?}",
         ledger.seen
     );
@@ -113,6 +119,17 @@ fn finds_every_fault_that_is_built_in() {
         (Sabotage::DrainedTooEarly, I::DrainedOnce),
         (Sabotage::RunBeforeCommit, I::AtMostOnce),
         (Sabotage::SkipSilently, I::NothingIsLost),
+        (Sabotage::StartBeforeCommit, I::StartCommittedFirst),
+        (Sabotage::TakeNewHistoryForSeen, I::NewHistoryIsRead),
+        (Sabotage::KeepOldWatermark, I::NewHistoryIsRead),
+        (Sabotage::BelieveLateAnswer, I::StartCommittedFirst),
+        (Sabotage::ForgetOldSilently, I::NewHistoryIsRead),
+        (Sabotage::IgnoreGap, I::StoresOnlyWhatIsDone),
+        (Sabotage::ChangeWorkersAtOnce, I::WorkerOrder),
+        (Sabotage::CloseKeepsPause, I::NoSiblingStalls),
+        (Sabotage::KeepAbandoned, I::NoSiblingStalls),
+        (Sabotage::SiblingsGoOn, I::StopsTheGroup),
+        (Sabotage::CountWithdrawn, I::AttemptsAndBackoff),
     ];
     for (fault, named) in faults {
         let start = Instant::now();

@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 
-use super::super::{
-    CommitMode, Exhausted, OnUndecodable, OnUnmatched, Ordering, Outcome, Reason, Ticket,
-};
-use super::scenario::{NO_ROUTE, ROUTES, Scenario, Target};
+use super::super::{CommitMode, Ordering, Reason, Ticket};
+use super::scenario::{ROUTES, Scenario};
 
 /// Where one record stands with one route.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum State {
     /// The record does not go to this route.
     No,
+    /// It goes to none, and where its history begins is not committed.
+    Held,
     Owed,
     Running,
     /// Waits for another attempt; it comes between these moments.
@@ -19,6 +19,8 @@ pub(super) enum State {
         from: u64,
         to: u64,
     },
+    /// Failed in a route that was abandoned.
+    Orphan,
     /// A dead letter must be written now.
     Letter(Reason),
     Writing(Reason),
@@ -31,6 +33,10 @@ pub(super) enum State {
     TellSkip(Reason),
     TellStop(Reason),
     TellRejoin,
+    /// The partition drains and nobody can read it again: told at the end.
+    TellLast(Reason),
+    /// Told that the group stops or rejoins because of it.
+    Given,
     /// Given up without being done: the subscription stops, or the partition left.
     Undone,
     Done,
@@ -39,6 +45,21 @@ pub(super) enum State {
 impl State {
     pub(super) fn is_done(self) -> bool {
         matches!(self, Self::No | Self::Done | Self::TellSkip(_))
+    }
+
+    /// Still with its route, so that what comes after it in its lane waits.
+    pub(super) fn is_open(self) -> bool {
+        // What an abandoned route gave away is in none of its lanes.
+        !self.is_done()
+            && !matches!(
+                self,
+                Self::Letter(Reason::Stopped)
+                    | Self::Writing(Reason::Stopped)
+                    | Self::LetterAgain {
+                        reason: Reason::Stopped,
+                        ..
+                    }
+            )
     }
 }
 
@@ -53,16 +74,34 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Default)]
 pub(super) struct RouteModel {
     pub(super) closing: bool,
+    pub(super) abandoned: bool,
     pub(super) gone: bool,
     pub(super) paused: bool,
     pub(super) halted: bool,
 }
 
+impl RouteModel {
+    pub(super) fn is_open(self) -> bool {
+        !self.closing && !self.gone
+    }
+
+    pub(super) fn is_still(self) -> bool {
+        self.paused || self.halted || self.abandoned || self.gone
+    }
+}
+
+#[derive(Clone)]
 pub(super) struct Entry {
+    pub(super) offset: i64,
     /// By route; the last is for a record that goes to none.
     pub(super) states: [State; ROUTES + 1],
     pub(super) attempts: [u32; ROUTES + 1],
     pub(super) letter_failures: [u32; ROUTES + 1],
+    /// When it was read.
+    pub(super) read: u64,
+    /// When it came to the route, and when the route first started it; 0: never.
+    pub(super) came: [u64; ROUTES],
+    pub(super) began: [u64; ROUTES],
     pub(super) ticket: Option<Ticket>,
 }
 
@@ -80,32 +119,52 @@ pub(super) struct Model<'a> {
     /// How many entries are done without a gap.
     pub(super) front: usize,
     pub(super) routes: [RouteModel; ROUTES],
+    /// Routes that were abandoned, and those that got something of theirs.
+    pub(super) heirs: Vec<(usize, usize)>,
     pub(super) phase: Phase,
     pub(super) halted: bool,
     /// While it drains: only entries before this one may start.
     pub(super) begun: usize,
     pub(super) paused: bool,
     pub(super) now: u64,
+    /// Counts what happens.
+    pub(super) clock: u64,
+    /// How many new histories there were, and the first entry of the present one.
+    pub(super) history: u32,
+    pub(super) began: usize,
+    /// Where the present history begins, if that was not committed before; and whether it is.
+    pub(super) start: Option<i64>,
+    pub(super) started: bool,
+    /// How many entries there were, and up to where there is nothing after them.
+    pub(super) gaps: Vec<(usize, i64)>,
     pub(super) confirmed: Option<i64>,
-    pub(super) commits: VecDeque<i64>,
+    /// On their way, with their histories.
+    pub(super) commits: VecDeque<(u32, i64)>,
     pub(super) last_commit: Option<i64>,
     pub(super) commit_failures: u32,
     pub(super) commit_retry: Option<(u64, u64)>,
 }
 
 impl<'a> Model<'a> {
-    pub(super) fn new(scenario: &'a Scenario, first: usize) -> Self {
+    pub(super) fn new(scenario: &'a Scenario, first: usize, start: Option<i64>) -> Self {
         Self {
             scenario,
             first,
             entries: Vec::new(),
             front: 0,
             routes: [RouteModel::default(); ROUTES],
+            heirs: Vec::new(),
             phase: Phase::Active,
             halted: false,
             begun: 0,
             paused: false,
             now: 0,
+            clock: 1,
+            history: 0,
+            began: 0,
+            start,
+            started: start.is_none(),
+            gaps: Vec::new(),
             confirmed: None,
             commits: VecDeque::new(),
             last_commit: None,
@@ -123,15 +182,44 @@ impl<'a> Model<'a> {
     }
 
     pub(super) fn offset(&self, entry: usize) -> i64 {
-        self.scenario.records[self.first + entry].offset
+        self.entries[entry].offset
     }
 
-    /// At most once: whether the record's own commit was confirmed.
+    /// Whether the record is of an earlier history.
+    pub(super) fn is_old(&self, entry: usize) -> bool {
+        entry < self.began
+    }
+
+    /// Whether the record waits for the commit of where its history begins.
+    pub(super) fn is_held(&self, entry: usize) -> bool {
+        !self.started && entry >= self.began
+    }
+
+    /// Whether nobody would read the record again.
+    pub(super) fn is_last_chance(&self, entry: usize) -> bool {
+        self.at_most_once() || self.is_old(entry)
+    }
+
+    /// At most once: whether the record's own commit was confirmed, or is not needed.
     pub(super) fn is_released(&self, entry: usize) -> bool {
-        self.at_most_once() && self.confirmed > Some(self.offset(entry))
+        self.at_most_once()
+            && (self.is_old(entry) || self.confirmed > Some(self.entries[entry].offset))
     }
 
-    /// The lane of a record in a route; records without a key have one each.
+    /// The commits on their way that still mean something.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = i64> {
+        let present = self.commits.iter().filter(|(of, _)| *of == self.history);
+        present.map(|(_, up_to)| *up_to)
+    }
+
+    /// Up to where all is done.
+    pub(super) fn contiguous(&self) -> Option<i64> {
+        let done = (self.front > self.began).then(|| self.offset(self.front - 1) + 1);
+        let gaps = self.gaps.iter().filter(|(at, _)| *at <= self.front);
+        let gap = gaps.map(|(_, offset)| *offset).max();
+        self.start.max(done).max(gap)
+    }
+
     pub(super) fn lane(&self, entry: usize, route: usize) -> u64 {
         match self.scenario.routes[route].ordering {
             Ordering::PerKey(_) => self.scenario.records[self.first + entry]
@@ -162,157 +250,79 @@ impl<'a> Model<'a> {
         }
     }
 
-    pub(super) fn fed(&mut self) {
-        let record = &self.scenario.records[self.first + self.entries.len()];
-        let config = &self.scenario.config;
-        let mut states = [State::No; ROUTES + 1];
-        if let Target::Routes(mask) = record.target {
-            for (n, state) in states
-                .iter_mut()
-                .enumerate()
-                .take(self.scenario.routes.len())
-            {
-                if mask & (1 << n) != 0 && !self.routes[n].closing {
-                    *state = State::Owed;
+    /// What must be done before the record starts in a route: earlier ones of its lane, but not
+    /// such as came from another worker while this one was at work.
+    pub(super) fn lane_blocked_by(&self, entry: usize, n: usize) -> Option<usize> {
+        let lane = self.lane(entry, n);
+        let (own, at_work) = (&self.entries[entry], self.entries[entry].began[n]);
+        let blocks = |at: &usize| {
+            let other = &self.entries[*at];
+            if *at == entry || self.lane(*at, n) != lane || !other.states[n].is_open() {
+                return false;
+            }
+            if *at < entry {
+                at_work == 0 || other.came[n] < at_work
+            } else {
+                other.began[n] > 0 && own.came[n] > other.began[n]
+            }
+        };
+        (0..self.entries.len()).find(blocks)
+    }
+
+    /// The workers that compete for a record of a route.
+    pub(super) fn workers(&self, entry: usize, n: usize) -> Vec<usize> {
+        let class = self.scenario.routes[n].class;
+        let workers = self.scenario.candidates(self.first + entry, class);
+        workers.collect()
+    }
+
+    /// And those that were given something of theirs: they may be waited for as well.
+    pub(super) fn workers_and_heirs(&self, entry: usize, n: usize) -> Vec<usize> {
+        let mut workers = self.workers(entry, n);
+        let mut at = 0;
+        while let Some(worker) = workers.get(at).copied() {
+            at += 1;
+            for (from, to) in &self.heirs {
+                if *from == worker && !workers.contains(to) {
+                    workers.push(*to);
                 }
             }
         }
-        if states == [State::No; ROUTES + 1] {
-            states[NO_ROUTE] = match (record.target, config.on_undecodable, config.on_unmatched) {
-                (Target::Undecodable, OnUndecodable::DeadLetter, _) => {
-                    State::Letter(Reason::Undecodable)
-                }
-                (Target::Undecodable, OnUndecodable::Stop, _) => {
-                    self.halted = true;
-                    State::TellStop(Reason::Undecodable)
-                }
-                (Target::Undecodable, OnUndecodable::Skip, _) => {
-                    State::TellSkip(Reason::Undecodable)
-                }
-                (_, _, OnUnmatched::DeadLetter) => State::Letter(Reason::Unmatched),
-                (_, _, OnUnmatched::Acknowledge) => State::TellSkip(Reason::Unmatched),
+        workers
+    }
+
+    /// An earlier record of the same lane that a competing worker still owes: one of `workers`. One
+    /// of another name that was given to that worker counts only `if_given`.
+    pub(super) fn worker_blocked_by(
+        &self,
+        entry: usize,
+        n: usize,
+        workers: &[usize],
+        if_given: bool,
+    ) -> Option<(usize, usize)> {
+        let key = |at: usize| self.scenario.records[self.first + at].key;
+        let name = |at: usize| self.scenario.records[self.first + at].name;
+        for other in workers.iter().copied() {
+            if other == n {
+                continue;
+            }
+            let keyed = self.is_keyed(n) && self.is_keyed(other);
+            let blocks = |at: &usize| {
+                let earlier = &self.entries[*at];
+                let given = earlier.came[other] != earlier.read;
+                earlier.states[other].is_open()
+                    && (if_given || !given || name(*at) == name(entry))
+                    && (!keyed || key(*at).is_some() && key(*at) == key(entry))
             };
-        }
-        self.entries.push(Entry {
-            states,
-            attempts: [0; ROUTES + 1],
-            letter_failures: [0; ROUTES + 1],
-            ticket: None,
-        });
-        self.advance();
-    }
-
-    pub(super) fn answered(&mut self, entry: usize, route: usize, outcome: Outcome) {
-        let attempts = self.entries[entry].attempts[route];
-        let state = match outcome {
-            _ if self.phase == Phase::Lost && !self.at_most_once() => State::Undone,
-            Outcome::Handled => State::Done,
-            Outcome::Rejected => self.gave_up(route, Reason::Rejected, Some(Exhausted::DeadLetter)),
-            Outcome::Failed { now } => {
-                let policy = &self.scenario.routes[route];
-                let last = if self.at_most_once() {
-                    Some(1)
-                } else {
-                    policy.max_attempts
-                };
-                let then = match (self.at_most_once(), policy.rejoin, policy.max_attempts) {
-                    (true, true, _) | (true, _, None) => Some(Exhausted::Skip),
-                    (false, true, _) => None,
-                    _ => Some(policy.then),
-                };
-                if (policy.rejoin && !self.at_most_once())
-                    || last.is_some_and(|last| attempts >= last)
-                {
-                    self.gave_up(route, Reason::Exhausted, then)
-                } else if self.phase == Phase::Active {
-                    let (from, to) = bounds(&policy.backoff, attempts, now.as_nanos());
-                    State::Retry { from, to }
-                } else {
-                    State::Undone
-                }
-            }
-        };
-        self.entries[entry].states[route] = state;
-        self.advance();
-    }
-
-    /// `then`: `None` is to rejoin.
-    fn gave_up(&mut self, route: usize, reason: Reason, then: Option<Exhausted>) -> State {
-        let active = self.phase == Phase::Active;
-        match then {
-            Some(Exhausted::Skip) => State::TellSkip(reason),
-            _ if !active && self.at_most_once() => State::TellSkip(reason),
-            _ if !active => State::Undone,
-            Some(Exhausted::DeadLetter) => State::Letter(reason),
-            stop_or_rejoin => {
-                if std::mem::replace(&mut self.routes[route].halted, true) {
-                    return if self.at_most_once() {
-                        State::TellSkip(reason)
-                    } else {
-                        State::Undone
-                    };
-                }
-                if stop_or_rejoin.is_some() {
-                    State::TellStop(reason)
-                } else {
-                    State::TellRejoin
-                }
+            if let Some(at) = (0..entry).find(blocks) {
+                return Some((at, other));
             }
         }
+        None
     }
 
-    pub(super) fn letter_answered(&mut self, entry: usize, slot: usize, stored: bool) {
-        let State::Writing(reason) = self.entries[entry].states[slot] else {
-            return;
-        };
-        let state = if self.phase == Phase::Lost && !self.at_most_once() {
-            State::Undone
-        } else if stored {
-            State::Done
-        } else if self.phase == Phase::Active {
-            self.entries[entry].letter_failures[slot] += 1;
-            let failures = self.entries[entry].letter_failures[slot];
-            let (from, to) = bounds(&self.scenario.config.backoff, failures, self.now);
-            State::LetterAgain { reason, from, to }
-        } else if self.at_most_once() && slot != NO_ROUTE {
-            State::TellSkip(reason)
-        } else {
-            State::Undone
-        };
-        self.entries[entry].states[slot] = state;
-        self.advance();
-    }
-
-    pub(super) fn commit_answered(&mut self, up_to: i64, ok: bool) {
-        self.commits.pop_front();
-        if ok {
-            self.confirmed = self.confirmed.max(Some(up_to));
-            self.commit_failures = 0;
-            if self.phase == Phase::Draining {
-                self.tell_released();
-            }
-        } else if self.phase == Phase::Active
-            && self.commit_retry.is_none()
-            && (self.mode() != CommitMode::AsyncEach || self.last_commit == Some(up_to))
-        {
-            self.commit_failures += 1;
-            self.commit_retry = Some(bounds(
-                &self.scenario.config.backoff,
-                self.commit_failures,
-                self.now,
-            ));
-        }
-    }
-
-    pub(super) fn ticked(&mut self, now: u64) {
-        self.now = now;
-        if self.commit_retry.is_some_and(|(_, to)| to <= now) {
-            self.commit_retry = None;
-        }
-    }
-
-    /// While it drains: whether a later record was begun, so that this one must be done, and
-    /// nothing before it keeps the watermark back for good.
+    /// While it drains: whether a later record was begun, so that this one must be done, or nobody
+    /// can read it again; and nothing before it keeps the watermark back for good.
     pub(super) fn may_catch_up(&self, at: usize) -> bool {
         let stuck = |entry: &Entry| {
             let routes = self.routes.iter().zip(&entry.states);
@@ -320,10 +330,14 @@ impl<'a> Model<'a> {
             states.any(|state| {
                 matches!(
                     state,
-                    State::Undone | State::TellStop(_) | State::TellRejoin
+                    State::Undone
+                        | State::Given
+                        | State::TellStop(_)
+                        | State::TellRejoin
+                        | State::TellLast(_)
                 )
             }) || routes
-                .filter(|(route, _)| route.paused || route.halted)
+                .filter(|(route, _)| route.is_still())
                 .any(|(_, state)| *state == State::Owed)
         };
         self.phase == Phase::Draining
@@ -332,63 +346,29 @@ impl<'a> Model<'a> {
             && !self.entries[..=at].iter().any(stuck)
     }
 
-    /// Revoke, drain or loss.
-    pub(super) fn leave(&mut self, phase: Phase) {
-        self.phase = phase;
-        let begun = |state: &State| {
-            matches!(
-                state,
-                State::Done | State::TellSkip(_) | State::Running | State::Writing(_)
-            )
-        };
-        let begun = |entry: &Entry| entry.states[..ROUTES].iter().any(begun);
-        self.begun = self.entries.iter().rposition(begun).map_or(0, |at| at + 1);
-        self.commit_retry = None;
-        if phase == Phase::Lost
-            && self.at_most_once()
-            && let Some(up_to) = self.commits.front()
-        {
-            // It may have arrived.
-            self.confirmed = self.confirmed.max(Some(*up_to));
-        }
-        self.tell_released();
-        let keep_told = |state: &mut State| {
-            if !matches!(
-                state,
-                State::No
-                    | State::Done
-                    | State::Owed
-                    | State::Running
-                    | State::Writing(_)
-                    | State::TellSkip(_)
-                    | State::TellStop(_)
-                    | State::TellRejoin
-            ) {
-                *state = State::Undone;
-            }
-        };
-        self.entries
-            .iter_mut()
-            .for_each(|entry| entry.states.iter_mut().for_each(keep_told));
-        self.advance();
+    pub(super) fn in_flight(&self) -> usize {
+        let states = self.entries.iter().flat_map(|entry| &entry.states);
+        let work = states
+            .filter(|state| matches!(state, State::Running | State::Writing(_)))
+            .count();
+        let releasing = self.at_most_once()
+            && self
+                .awaited()
+                .next()
+                .is_some_and(|up_to| self.releasing(up_to).is_some());
+        work + usize::from(releasing)
     }
 
-    /// At most once: what nobody will run any more is told.
-    fn tell_released(&mut self) {
-        for entry in 0..self.entries.len() {
-            if !self.is_released(entry) {
-                continue;
-            }
-            for state in &mut self.entries[entry].states[..ROUTES] {
-                match *state {
-                    State::Owed => *state = State::TellSkip(Reason::Revoked),
-                    State::Letter(reason) | State::LetterAgain { reason, .. } => {
-                        *state = State::TellSkip(reason);
-                    }
-                    _ => {}
-                }
-            }
-        }
+    /// At most once: the record that a commit on its way releases.
+    pub(super) fn releasing(&self, up_to: i64) -> Option<usize> {
+        let mut entries = self.began..self.entries.len();
+        entries.find(|at| {
+            let at = *at;
+            self.at_most_once()
+                && self.offset(at) + 1 == up_to
+                && !self.entries[at].is_done()
+                && self.entries[at].states[..ROUTES].contains(&State::Owed)
+        })
     }
 
     pub(super) fn advance(&mut self) {
@@ -396,15 +376,4 @@ impl<'a> Model<'a> {
             self.front += 1;
         }
     }
-}
-
-/// When a wait that starts now may end.
-fn bounds(backoff: &super::super::Backoff, failures: u32, now: u64) -> (u64, u64) {
-    let ceiling = backoff.ceiling(failures);
-    let floor = ceiling.mul_f64(1.0 - backoff.jitter_part());
-    // A nanosecond for rounding.
-    (
-        (now + floor.as_nanos() as u64).saturating_sub(1),
-        now + ceiling.as_nanos() as u64,
-    )
 }

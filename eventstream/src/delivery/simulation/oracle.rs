@@ -1,6 +1,6 @@
 //! The judge: every action of the machine against the model.
 
-use super::super::{Action, CommitMode, Failure, RouteId, Ticket};
+use super::super::{Action, CommitMode, Failure, Reason, RouteId, Ticket};
 use super::invariants::{Checked, ensure};
 use super::ledger::Ledger;
 use super::model::{Model, Phase, State};
@@ -40,17 +40,19 @@ impl<'a> Oracle<'a> {
                 self.run(entry, slot(Some(*route)), *attempt)
             }
             Action::DeadLetter(failure) => self.dead_letter(failure),
-            Action::Commit { up_to, .. } => self.commit(*up_to),
+            Action::Commit { history, up_to } => self.commit(*history, *up_to),
             Action::Pause | Action::Resume => self.pause(matches!(action, Action::Pause)),
             Action::Skipped(failure) => {
+                self.tell_at_the_end(failure)?;
                 let told = State::TellSkip(failure.reason);
                 self.told(failure, told, State::Done)
             }
             Action::StopSubscription(failure) => {
                 let told = State::TellStop(failure.reason);
-                self.told(failure, told, State::Undone)
+                self.told(failure, told, State::Given)
             }
-            Action::Rejoin(failure) => self.told(failure, State::TellRejoin, State::Undone),
+            Action::Rejoin(failure) => self.told(failure, State::TellRejoin, State::Given),
+            Action::Orphaned { .. } => Ok(()),
             Action::RouteDrained { route } => {
                 let n = slot(Some(*route));
                 let owes = self
@@ -73,19 +75,17 @@ impl<'a> Oracle<'a> {
                     NothingStartsAfterRevoke,
                     "cancel without loss"
                 );
-                let (n, at_most_once) = (slot(Some(*route)), self.model.at_most_once());
-                let entry = self
-                    .model
-                    .entries
-                    .iter_mut()
-                    .find(|entry| entry.ticket == Some(*ticket));
-                let state = entry.map(|entry| &mut entry.states[n]);
+                let n = slot(Some(*route));
+                let mut entries = self.model.entries.iter();
+                let at = entries.position(|entry| entry.ticket == Some(*ticket));
+                let last_chance = at.is_some_and(|at| self.model.is_last_chance(at));
+                let state = at.map(|at| &mut self.model.entries[at].states[n]);
                 ensure!(
                     state.as_deref() == Some(&State::Running),
                     NothingIsLost,
                     "cancel of what does not run"
                 );
-                if let (Some(state), false) = (state, at_most_once) {
+                if let (Some(state), false) = (state, last_chance) {
                     *state = State::Undone;
                 }
                 Ok(())
@@ -98,11 +98,12 @@ impl<'a> Oracle<'a> {
                     self.model.phase
                 );
                 ensure!(
-                    self.in_flight() == 0,
+                    self.model.in_flight() == 0,
                     DrainedOnce,
                     "drained with work in flight"
                 );
                 self.caught_up()?;
+                self.all_old_told()?;
                 self.model.phase = Phase::Drained;
                 Ok(())
             }
@@ -137,6 +138,11 @@ impl<'a> Oracle<'a> {
         let model = &mut self.model;
         let (lane, offset) = (model.lane(entry, n), model.offset(entry));
         ensure!(
+            !model.is_held(entry),
+            StartCommittedFirst,
+            "offset {offset} ran before the start was committed"
+        );
+        ensure!(
             model.phase == Phase::Active || model.may_catch_up(entry),
             NothingStartsAfterRevoke,
             "offset {offset} ran in {:?}",
@@ -144,24 +150,27 @@ impl<'a> Oracle<'a> {
         );
         let route = model.routes[n];
         ensure!(
-            !route.paused && !route.halted && !route.gone,
+            !model.halted,
+            StopsTheGroup,
+            "offset {offset} ran after the group stopped"
+        );
+        ensure!(
+            !route.is_still(),
             Progress,
             "offset {offset} ran in a still route"
         );
+        let earlier = model.lane_blocked_by(entry, n);
         ensure!(
-            !model.halted,
-            Progress,
-            "offset {offset} ran after the group stopped"
+            earlier.is_none(),
+            LaneOrder,
+            "offset {offset} ran before entry {earlier:?}"
         );
-        for earlier in 0..entry {
-            let free = model.lane(earlier, n) != lane || model.entries[earlier].states[n].is_done();
-            ensure!(
-                free,
-                LaneOrder,
-                "offset {offset} ran before offset {}",
-                model.offset(earlier)
-            );
-        }
+        let earlier = model.worker_blocked_by(entry, n, &model.workers(entry, n), false);
+        ensure!(
+            earlier.is_none(),
+            WorkerOrder,
+            "offset {offset} ran in {n}, before entry and worker {earlier:?}"
+        );
         let running = |at: &usize| model.entries[*at].states[n] == State::Running;
         let busy: Vec<_> = (0..model.entries.len()).filter(running).collect();
         ensure!(
@@ -201,9 +210,8 @@ impl<'a> Oracle<'a> {
             );
         }
         if model.mode() == CommitMode::AfterEach && !model.is_keyed(n) {
-            let settled = entry == 0 || model.confirmed > Some(model.offset(entry - 1));
             ensure!(
-                settled,
+                model.is_old(entry) || model.confirmed >= model.contiguous(),
                 EachCommitAwaited,
                 "offset {offset} ran before the commit of the one before"
             );
@@ -214,12 +222,22 @@ impl<'a> Oracle<'a> {
                 AtMostOnce,
                 "offset {offset} ran before its commit"
             );
-            let ran = &mut self.ledger.ran[model.first + entry][n];
-            ensure!(!*ran, AtMostOnce, "offset {offset} ran twice in route {n}");
+            let class = model.scenario.routes[n].class;
+            let ran = &mut self.ledger.ran[model.first + entry][class];
+            ensure!(
+                !*ran,
+                AtMostOnce,
+                "offset {offset} ran twice in class {class}"
+            );
             *ran = true;
         }
-        model.entries[entry].states[n] = State::Running;
-        model.entries[entry].attempts[n] = attempts;
+        model.clock += 1;
+        let found = &mut model.entries[entry];
+        found.states[n] = State::Running;
+        found.attempts[n] = attempts;
+        if found.began[n] == 0 {
+            found.began[n] = model.clock;
+        }
         Ok(())
     }
 
@@ -231,6 +249,12 @@ impl<'a> Oracle<'a> {
             model.phase == Phase::Active,
             NothingStartsAfterRevoke,
             "dead letter of {offset} after it"
+        );
+        let held = model.entries[at].states[n] == State::Held;
+        ensure!(
+            !held,
+            StartCommittedFirst,
+            "dead letter of {offset} before the start was committed"
         );
         let reason = match model.entries[at].states[n] {
             State::Letter(reason) => reason,
@@ -274,6 +298,12 @@ impl<'a> Oracle<'a> {
         let entry = &mut self.model.entries[at];
         let state = &mut entry.states[n];
         ensure!(
+            *state != State::Held,
+            StartCommittedFirst,
+            "offset {} told before the start was committed",
+            failure.offset
+        );
+        ensure!(
             *state == told,
             NothingIsLost,
             "offset {}: {told:?}, in truth {state:?}",
@@ -287,10 +317,56 @@ impl<'a> Oracle<'a> {
             entry.attempts[n]
         );
         *state = then;
+        let left = self.model.phase != Phase::Active;
+        if left && then == State::Given && self.model.is_old(at) {
+            let now = self.model.phase == Phase::Lost || self.model.at_most_once();
+            self.model.entries[at].states[n] = if now {
+                State::TellSkip(Reason::Revoked)
+            } else {
+                State::TellLast(Reason::Revoked)
+            };
+            self.model.advance();
+        }
         Ok(())
     }
 
-    fn commit(&mut self, up_to: i64) -> Checked {
+    /// A drain ends: what it did not come to, and nobody can read again, is told.
+    fn tell_at_the_end(&mut self, failure: &Failure<u64>) -> Checked {
+        let at = self.entry(failure.ticket, failure.offset, failure.body)?;
+        let n = slot(failure.route);
+        let state = self.model.entries[at].states[n];
+        let over = self.model.phase == Phase::Draining
+            && self.model.in_flight() == 0
+            && self.model.is_old(at);
+        let left = match state {
+            State::TellLast(reason) => reason == failure.reason,
+            State::Owed => failure.reason == Reason::Revoked && n != NO_ROUTE,
+            _ => false,
+        };
+        if over && left {
+            self.caught_up()?;
+            self.model.begun = 0;
+            self.model.entries[at].states[n] = State::TellSkip(failure.reason);
+            self.model.advance();
+        }
+        Ok(())
+    }
+
+    fn all_old_told(&self) -> Checked {
+        let model = &self.model;
+        for (at, entry) in model.entries[..model.began].iter().enumerate() {
+            ensure!(
+                entry.is_done(),
+                NewHistoryIsRead,
+                "offset {} of an earlier history is forgotten: {:?}",
+                model.offset(at),
+                entry.states
+            );
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, history: u32, up_to: i64) -> Checked {
         let model = &mut self.model;
         ensure!(
             model.phase == Phase::Active,
@@ -298,7 +374,19 @@ impl<'a> Oracle<'a> {
             "commit of {up_to} after it"
         );
         ensure!(
-            model.mode() != CommitMode::Auto,
+            history == model.history,
+            NewHistoryIsRead,
+            "commit in history {history}, in truth {}",
+            model.history
+        );
+        ensure!(
+            model.started || model.start == Some(up_to),
+            StartCommittedFirst,
+            "commit of {up_to} before that of {:?}",
+            model.start
+        );
+        ensure!(
+            !model.started || model.mode() != CommitMode::Auto,
             EachCommitAwaited,
             "commit of {up_to} unasked"
         );
@@ -315,22 +403,22 @@ impl<'a> Oracle<'a> {
                 "commit of {up_to} again too early"
             );
         }
-        if model.mode() != CommitMode::AsyncEach {
+        if model.mode() != CommitMode::AsyncEach || !model.started {
             ensure!(
-                model.commits.is_empty(),
+                model.awaited().next().is_none(),
                 EachCommitAwaited,
                 "two commits at once"
             );
         }
-        if !(model.at_most_once() && self.releases(up_to)) {
-            let done = self.contiguous();
+        if model.started && !(model.at_most_once() && self.releases(up_to)) {
+            let done = self.model.contiguous();
             ensure!(
                 done == Some(up_to),
                 StoresOnlyWhatIsDone,
                 "commit of {up_to}, done are {done:?}"
             );
         }
-        self.model.commits.push_back(up_to);
+        self.model.commits.push_back((history, up_to));
         self.model.last_commit = Some(up_to);
         Ok(())
     }
@@ -338,7 +426,8 @@ impl<'a> Oracle<'a> {
     /// At most once: whether this commit may release the next record.
     fn releases(&self, up_to: i64) -> bool {
         let model = &self.model;
-        let Some(at) = (0..model.entries.len()).find(|at| model.offset(*at) + 1 == up_to) else {
+        let mut entries = model.began..model.entries.len();
+        let Some(at) = entries.find(|at| model.offset(*at) + 1 == up_to) else {
             return false;
         };
         (0..at).all(|lower| model.entries[lower].is_done() || model.is_released(lower))
@@ -382,12 +471,17 @@ impl<'a> Oracle<'a> {
         Ok(())
     }
 
-    /// Up to where all is done.
-    pub(super) fn contiguous(&self) -> Option<i64> {
-        self.model
-            .front
-            .checked_sub(1)
-            .map(|last| self.model.offset(last) + 1)
+    /// A handler was not started after all.
+    pub(super) fn withdrawn(&mut self, entry: usize, n: usize) {
+        let class = self.model.scenario.routes[n].class;
+        self.ledger.ran[self.model.first + entry][class] = false;
+        self.model.withdrawn(entry, n);
+    }
+
+    /// The offsets begin anew: the watermark may go back once.
+    pub(super) fn new_history(&mut self, start: i64) {
+        self.model.new_history(start);
+        self.watermark = None;
     }
 
     pub(super) fn watermark(&mut self, watermark: Option<i64>) -> Checked {
@@ -399,6 +493,16 @@ impl<'a> Oracle<'a> {
             );
             return Ok(());
         }
+        let model = &self.model;
+        let moved = model.confirmed > model.start;
+        if model.history > 0 && model.front <= model.began && model.gaps.is_empty() && !moved {
+            ensure!(
+                watermark == model.start,
+                NewHistoryIsRead,
+                "watermark {watermark:?} after a new history from {:?}",
+                model.start
+            );
+        }
         ensure!(
             watermark >= self.watermark,
             NeverGoesBack,
@@ -406,11 +510,12 @@ impl<'a> Oracle<'a> {
             self.watermark
         );
         self.watermark = watermark;
-        let done = self.contiguous();
+        let done = self.model.contiguous();
         let expected = if self.model.at_most_once() {
             let released = (0..self.model.entries.len())
                 .take_while(|at| self.model.entries[*at].is_done() || self.model.is_released(*at))
-                .last();
+                .last()
+                .filter(|at| !self.model.is_old(*at));
             done.max(released.map(|at| self.model.offset(at) + 1))
         } else {
             done

@@ -1,36 +1,12 @@
 //! The judge of silence: what must have happened before the machine may have nothing to do.
 
-use super::super::CommitMode;
+use super::super::{CommitMode, Reason};
 use super::invariants::{Checked, ensure};
-use super::model::{Phase, State};
+use super::model::{Phase, RouteModel, State};
 use super::oracle::Oracle;
 use super::scenario::ROUTES;
 
 impl Oracle<'_> {
-    pub(super) fn in_flight(&self) -> usize {
-        let model = &self.model;
-        let states = model.entries.iter().flat_map(|entry| &entry.states);
-        let work = states
-            .filter(|state| matches!(state, State::Running | State::Writing(_)))
-            .count();
-        let releasing = model.at_most_once()
-            && model
-                .commits
-                .front()
-                .is_some_and(|up_to| self.is_release(*up_to));
-        work + usize::from(releasing)
-    }
-
-    /// At most once: whether a commit on its way is the release of a record.
-    fn is_release(&self, up_to: i64) -> bool {
-        let model = &self.model;
-        (0..model.entries.len()).any(|at| {
-            model.offset(at) + 1 == up_to
-                && !model.entries[at].is_done()
-                && model.entries[at].states[..ROUTES].contains(&State::Owed)
-        })
-    }
-
     /// The machine has nothing to do now: is that so?
     pub(super) fn idle(&self, timeout: Option<u64>) -> Checked {
         let model = &self.model;
@@ -43,6 +19,21 @@ impl Oracle<'_> {
             for (n, state) in entry.states.iter().enumerate() {
                 let offset = model.offset(at);
                 match *state {
+                    State::Orphan | State::TellSkip(Reason::Stopped) => {
+                        let waits = model.halted || model.routes[n].halted;
+                        ensure!(
+                            waits && *state == State::Orphan,
+                            NoSiblingStalls,
+                            "offset {offset} is not given away by route {n}"
+                        );
+                    }
+                    State::TellSkip(_) if model.is_old(at) && model.phase != Phase::Active => {
+                        ensure!(
+                            false,
+                            NewHistoryIsRead,
+                            "offset {offset} of an earlier history is forgotten: {state:?}"
+                        );
+                    }
                     State::TellSkip(_) | State::TellStop(_) | State::TellRejoin => {
                         ensure!(
                             false,
@@ -63,18 +54,21 @@ impl Oracle<'_> {
                         ensure!(false, Progress, "dead letter of {offset} not tried again");
                     }
                     State::Owed | State::Retry { .. } => {
+                        let stalls = self.may_start(at, n);
+                        let given_away = entry.came[n] != entry.read;
                         ensure!(
-                            !self.may_start(at, n),
-                            Progress,
-                            "offset {offset} may start in route {n}"
+                            !stalls || !model.routes[n].closing && !given_away,
+                            NoSiblingStalls,
+                            "offset {offset} may start in route {n}, which closes or was given it"
                         );
+                        ensure!(!stalls, Progress, "offset {offset} may start in route {n}");
                     }
                     _ => {}
                 }
             }
         }
         if model.phase != Phase::Active {
-            let waits = model.phase == Phase::Draining && self.in_flight() == 0;
+            let waits = model.phase == Phase::Draining && model.in_flight() == 0;
             ensure!(
                 !waits,
                 DrainedOnce,
@@ -109,14 +103,25 @@ impl Oracle<'_> {
             PauseAndResume,
             "paused and empty"
         );
-        let waits = model.commit_retry.is_some()
-            || !model.commits.is_empty()
-            || model.mode() == CommitMode::Auto;
+        let waits = model.commit_retry.is_some() || model.awaited().next().is_some();
         ensure!(
-            waits || model.confirmed >= self.contiguous() || model.last_commit > self.contiguous(),
+            waits || model.started || model.history == 0,
+            NewHistoryIsRead,
+            "the commit of the new start is not asked for"
+        );
+        ensure!(
+            waits || model.started,
+            StartCommittedFirst,
+            "the commit of the start is not asked for"
+        );
+        let (done, waits) = (
+            model.contiguous(),
+            waits || model.mode() == CommitMode::Auto,
+        );
+        ensure!(
+            waits || model.confirmed >= done || model.last_commit > done,
             Progress,
-            "done up to {:?}, committed {:?}",
-            self.contiguous(),
+            "done up to {done:?}, committed {:?}",
             model.confirmed
         );
         Ok(())
@@ -139,9 +144,8 @@ impl Oracle<'_> {
     }
 
     /// Whether nothing but the machine's own sloth keeps a record from starting.
-    fn may_start(&self, at: usize, n: usize) -> bool {
+    pub(super) fn may_start(&self, at: usize, n: usize) -> bool {
         let model = &self.model;
-        let route = model.routes[n];
         let running = model
             .entries
             .iter()
@@ -149,25 +153,20 @@ impl Oracle<'_> {
             .count();
         if !(model.phase == Phase::Active || model.may_catch_up(at))
             || model.halted
-            || route.paused
-            || route.halted
+            || model.routes[n].is_still()
             || running >= model.limit(n)
+            || model.is_held(at)
+            || model.lane_blocked_by(at, n).is_some()
+            || model
+                .worker_blocked_by(at, n, &model.workers_and_heirs(at, n), true)
+                .is_some()
         {
             return false;
         }
-        let lane = model.lane(at, n);
-        if (0..at).any(|earlier| {
-            model.lane(earlier, n) == lane && !model.entries[earlier].states[n].is_done()
-        }) {
-            return false;
-        }
+        let settled = || model.is_old(at) || model.confirmed >= model.contiguous();
         match model.mode() {
             CommitMode::Auto | CommitMode::AsyncEach => true,
-            CommitMode::AfterEach => {
-                model.is_keyed(n)
-                    || (at == model.front
-                        && (at == 0 || model.confirmed > Some(model.offset(at - 1))))
-            }
+            CommitMode::AfterEach => model.is_keyed(n) || (at == model.front && settled()),
             CommitMode::BeforeProcessing => model.is_released(at),
         }
     }
@@ -181,8 +180,14 @@ impl Oracle<'_> {
             stopped || model.front == model.entries.len(),
             Progress,
             "stuck at {:?} of {}",
-            self.contiguous(),
+            model.contiguous(),
             model.entries.len()
+        );
+        let closing = |route: &RouteModel| route.closing && !route.gone;
+        ensure!(
+            stopped || !model.routes.iter().any(closing),
+            NoSiblingStalls,
+            "a closed route does not end"
         );
         Ok(())
     }

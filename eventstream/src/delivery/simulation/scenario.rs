@@ -1,17 +1,16 @@
 //! What a schedule is about: a partition's records, the routes, the options. All from one seed.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::backoff::Jitter;
 use super::super::{
     Backoff, CommitMode, Exhausted, Marks, OnUndecodable, OnUnmatched, Ordering, PartitionConfig,
-    Plan, Retry, RouteId, RouteOptions, Start,
+    Retry, RouteOptions, Start,
 };
 
 /// Routes at most; the slot after the last stands for 'no route'.
-pub(super) const ROUTES: usize = 3;
+pub(super) const ROUTES: usize = 4;
 pub(super) const NO_ROUTE: usize = ROUTES;
 
 /// A seeded source of choices.
@@ -38,7 +37,9 @@ impl Chance {
 
 /// One record of the partition, and how each route's handler takes it.
 pub(super) struct Record {
-    pub(super) offset: i64,
+    /// The distance from the offset before it.
+    pub(super) step: i64,
+    pub(super) name: u8,
     pub(super) key: Option<u64>,
     pub(super) size: usize,
     pub(super) target: Target,
@@ -47,8 +48,8 @@ pub(super) struct Record {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
-    /// Bit n: route n.
-    Routes(u8),
+    /// Bit n: one route of class n.
+    Classes(u8),
     Unmatched,
     Undecodable,
 }
@@ -66,11 +67,19 @@ pub(super) struct Scenario {
     pub(super) records: Vec<Record>,
     pub(super) routes: Vec<Policy>,
     pub(super) config: PartitionConfig,
+    /// The group has committed nothing yet.
+    pub(super) starts_anew: bool,
+    /// In the end handlers do not answer any more: their runtime is gone.
+    pub(super) is_dead: bool,
 }
 
 /// A route's options, taken apart so that the oracle need not ask the machine's code.
 #[derive(Clone, Copy)]
 pub(super) struct Policy {
+    /// Routes of one class are workers that compete for the names that they share.
+    pub(super) class: usize,
+    /// Bit n: records of name n.
+    pub(super) names: u8,
     pub(super) ordering: Ordering,
     pub(super) max_attempts: Option<u32>,
     pub(super) then: Exhausted,
@@ -79,9 +88,11 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    fn random(chance: &mut Chance) -> Self {
+    fn random(chance: &mut Chance, class: usize) -> Self {
         let n = chance.below(3) + 1;
         Self {
+            class,
+            names: chance.pick(&[3, 3, 3, 3, 1, 2]),
             ordering: chance.pick(&[
                 Ordering::PerPartition,
                 Ordering::PerKey(n),
@@ -129,8 +140,11 @@ fn random_backoff(chance: &mut Chance) -> Backoff {
 
 impl Scenario {
     pub(super) fn random(chance: &mut Chance) -> Self {
-        let routes: Vec<_> = (0..chance.pick(&[1, 1, 2, 3]))
-            .map(|_| Policy::random(chance))
+        let count = chance.pick(&[1, 1, 2, 3, 4]);
+        // All on their own, all workers of one name, or some of each.
+        let classes = chance.pick(&[ROUTES, ROUTES, 1, 2]);
+        let routes: Vec<_> = (0..count)
+            .map(|n| Policy::random(chance, n % classes))
             .collect();
         let high = chance.pick(&[1, 2, 4, 8, 100]);
         let config = PartitionConfig {
@@ -175,41 +189,49 @@ impl Scenario {
         let most = chance.pick(&[4, 16, 60]);
         let count = 1 + chance.below(most);
         let keys = chance.pick(&[1, 2, 5]);
-        let mut offset = chance.pick(&[0, 0, 7, 1_000_000]);
         let records = (0..count)
-            .map(|_| {
+            .map(|_| Record {
                 // Compaction, transactions and aborted batches leave gaps.
-                offset += 1 + if chance.once_in(5) {
+                step: 1 + if chance.once_in(5) {
                     chance.below(10) as i64
                 } else {
                     0
-                };
-                Record {
-                    offset,
-                    key: if chance.once_in(6) {
-                        None
-                    } else {
-                        Some(chance.below(keys) as u64)
-                    },
-                    size: chance.below(12),
-                    target: random_target(chance, routes.len()),
-                    moods: std::array::from_fn(|_| random_mood(chance, trouble)),
-                }
+                },
+                name: chance.below(2) as u8,
+                key: if chance.once_in(6) {
+                    None
+                } else {
+                    Some(chance.below(keys) as u64)
+                },
+                size: chance.below(12),
+                target: random_target(chance, count.min(classes)),
+                moods: std::array::from_fn(|_| random_mood(chance, trouble)),
             })
             .collect();
         Self {
             records,
             routes,
             config,
+            starts_anew: chance.once_in(3),
+            is_dead: chance.once_in(30),
         }
+    }
+
+    /// The routes that may have a record of this name, by class: at most one gets it.
+    pub(super) fn candidates(&self, at: usize, class: usize) -> impl Iterator<Item = usize> {
+        let name = 1 << self.records[at].name;
+        let routes = self.routes.iter().enumerate();
+        routes
+            .filter(move |(_, policy)| policy.class == class && policy.names & name != 0)
+            .map(|(n, _)| n)
     }
 }
 
-fn random_target(chance: &mut Chance, routes: usize) -> Target {
+fn random_target(chance: &mut Chance, classes: usize) -> Target {
     match chance.below(60) {
         0 => Target::Undecodable,
         1 | 2 => Target::Unmatched,
-        _ => Target::Routes(1 + chance.below((1 << routes) - 1) as u8),
+        _ => Target::Classes(1 + chance.below((1 << classes) - 1) as u8),
     }
 }
 
@@ -221,25 +243,5 @@ fn random_mood(chance: &mut Chance, trouble: usize) -> Mood {
         0 => Mood::Poison,
         1 => Mood::Rejects,
         n => Mood::Fails((n % 4) as u32),
-    }
-}
-
-impl Target {
-    pub(super) fn plan(self) -> Plan {
-        match self {
-            Self::Unmatched => Plan::Unmatched,
-            Self::Undecodable => Plan::Undecodable,
-            Self::Routes(mask) => {
-                let ids: Vec<_> = (0..ROUTES)
-                    .filter(|n| mask & (1 << n) != 0)
-                    .map(|n| RouteId(n as u32))
-                    .collect();
-                if let [id] = ids[..] {
-                    Plan::One(id)
-                } else {
-                    Plan::Many(Arc::from(ids))
-                }
-            }
-        }
     }
 }

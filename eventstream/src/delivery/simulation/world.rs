@@ -3,15 +3,24 @@
 use std::time::Duration;
 
 use super::super::sabotage::Sabotage;
-use super::super::{Action, Input, Outcome, Partition, RouteId, Ticket, Time};
+use super::super::{Action, Input, Outcome, Partition, RouteId, Start, Ticket, Time};
 use super::invariants::{Checked, ensure};
 use super::ledger::Ledger;
 use super::model::{Model, Phase, RouteModel, State};
 use super::oracle::Oracle;
+use super::plan;
 use super::scenario::{Chance, Mood, NO_ROUTE, ROUTES, Scenario};
 
 /// A delivery that waits for the world: by entry and route (or none).
 type Work = (usize, usize);
+
+/// Where an owner begins to read.
+#[derive(Clone, Copy)]
+pub(super) struct From {
+    pub(super) record: usize,
+    /// The offset, where the group has not committed it.
+    pub(super) start: Option<i64>,
+}
 
 pub(super) struct World<'a> {
     pub(super) scenario: &'a Scenario,
@@ -31,18 +40,19 @@ impl<'a> World<'a> {
         scenario: &'a Scenario,
         chance: &'a mut Chance,
         ledger: &'a mut Ledger,
-        first: usize,
+        from: From,
         incarnation: u16,
         sabotage: Option<Sabotage>,
     ) -> Self {
         let mut config = scenario.config;
         config.incarnation = incarnation;
+        config.start = from.start.map_or(Start::Committed, Start::ToCommit);
         let mut machine = Partition::new(config);
         machine.sabotage = sabotage;
         for (n, policy) in scenario.routes.iter().enumerate() {
             machine.add_route(RouteId(n as u32), policy.options());
         }
-        let oracle = Oracle::new(Model::new(scenario, first), ledger);
+        let oracle = Oracle::new(Model::new(scenario, from.record, from.start), ledger);
         Self {
             scenario,
             chance,
@@ -56,12 +66,15 @@ impl<'a> World<'a> {
     }
 
     /// Plays until the partition leaves or everything is done; from where the next owner reads.
-    pub(super) fn play(mut self, last: bool) -> Checked<usize> {
+    pub(super) fn play(mut self, last: bool) -> Checked<From> {
         for _ in 0..self.chance.below(400) {
             self.step()?;
             if self.oracle.model.phase != Phase::Active {
                 break;
             }
+        }
+        if self.scenario.is_dead {
+            return self.die();
         }
         if last && self.oracle.model.phase == Phase::Active {
             self.clear_up()?;
@@ -79,12 +92,14 @@ impl<'a> World<'a> {
             30..55 => self.answer_handler(),
             55..65 => self.answer_letter(),
             65..75 => self.answer_commit(),
-            75..90 => self.pass_time(),
-            90..95 => {
+            75..87 => self.pass_time(),
+            87..89 => self.withdraw(),
+            89..94 => {
                 let n = self.chance.below(self.scenario.routes.len());
                 self.touch_route(n)
             }
-            95..99 => self.disturb(),
+            94..98 => self.disturb(),
+            98 => self.change_log(),
             _ => {
                 let how = self.chance.below(16);
                 if how < 4 { self.leave(how) } else { Ok(()) }
@@ -100,13 +115,50 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let record = &self.scenario.records[at];
-        model.fed();
+        let offset = self.oracle.ledger.offsets[at];
+        let (plan, mask) = plan::choose(self.scenario, &model.routes, at, self.chance);
+        model.fed(offset, mask);
         self.input(Input::Record {
-            offset: record.offset,
+            offset,
             key: record.key,
             size: record.size,
             body: at as u64,
-            plan: record.target.plan(),
+            plan,
+        })
+    }
+
+    /// The offsets begin anew, or are found to have a gap.
+    fn change_log(&mut self) -> Checked {
+        let model = &self.oracle.model;
+        let at = model.first + model.entries.len();
+        let next = self.oracle.ledger.offsets.get(at).copied();
+        let last = model.entries.last().map_or(0, |entry| entry.offset);
+        if self.chance.once_in(3) {
+            let start = self.chance.pick(&[0, 0, 0, last / 2, last + 1, last + 20]);
+            let first = start - 1 + self.chance.pick(&[0, 0, 3]);
+            self.oracle.ledger.number(self.scenario, at, first);
+            self.oracle.new_history(start);
+            return self.input(Input::NewHistory { start });
+        }
+        let most = next.unwrap_or(last + 10).max(0);
+        let least = (most - 12).max(0);
+        let offset = least + self.chance.below((most - least + 1) as usize) as i64;
+        self.oracle.model.read_to(offset);
+        self.input(Input::ReadTo { offset })
+    }
+
+    /// A handler that was to start is not started after all.
+    pub(super) fn withdraw(&mut self) -> Checked {
+        if self.running.is_empty() {
+            return Ok(());
+        }
+        let at = self.chance.below(self.running.len());
+        let (entry, n) = self.running.swap_remove(at);
+        self.oracle.withdrawn(entry, n);
+        let ticket = self.ticket(entry)?;
+        self.input(Input::Withdrawn {
+            ticket,
+            route: RouteId(n as u32),
         })
     }
 
@@ -155,16 +207,21 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Commits are answered in the order they were asked for, as a client's queue does.
+    /// Commits are answered in the order they were asked for, as a client's queue does; those of an
+    /// earlier history at times not at all.
     pub(super) fn answer_commit(&mut self) -> Checked {
-        let Some(up_to) = self.oracle.model.commits.front().copied() else {
+        let Some((history, up_to)) = self.oracle.model.commits.front().copied() else {
             return Ok(());
         };
         let ok = !self.bad || !self.chance.once_in(4);
-        self.oracle.model.commit_answered(up_to, ok);
+        let omitted = history != self.oracle.model.history && self.chance.once_in(2);
+        self.oracle.model.commit_answered(history, up_to, ok);
+        if omitted {
+            return Ok(());
+        }
         let now = self.now();
         self.input(Input::Committed {
-            history: 0,
+            history,
             up_to,
             ok,
             now,
@@ -185,7 +242,17 @@ impl<'a> World<'a> {
 
     fn touch_route(&mut self, n: usize) -> Checked {
         let id = RouteId(n as u32);
-        let closes = self.chance.once_in(40);
+        if self.chance.once_in(60) {
+            // All at once.
+            for n in 0..self.scenario.routes.len() {
+                self.close(n);
+                if self.chance.once_in(2) {
+                    self.abandon(n);
+                }
+            }
+            return self.settle();
+        }
+        let closes = self.chance.once_in(15);
         let route = &mut self.oracle.model.routes[n];
         if route.gone {
             // The subscription comes back.
@@ -193,16 +260,40 @@ impl<'a> World<'a> {
             self.machine
                 .add_route(id, self.scenario.routes[n].options());
         } else if closes {
-            route.closing = true;
-            self.machine.close_route(id);
+            self.close(n);
+        } else if (route.closing && self.chance.once_in(3)) || self.chance.once_in(80) {
+            self.abandon(n);
         } else if route.paused {
             route.paused = false;
             self.machine.resume_route(id);
         } else if self.chance.once_in(3) {
-            route.paused = true;
+            route.paused = !route.closing;
             self.machine.pause_route(id);
         }
         self.settle()
+    }
+
+    fn close(&mut self, n: usize) {
+        let route = &mut self.oracle.model.routes[n];
+        if !route.gone {
+            route.closing = true;
+            route.paused = false;
+            self.machine.close_route(RouteId(n as u32));
+        }
+    }
+
+    pub(super) fn abandon(&mut self, n: usize) {
+        if self.traced {
+            println!("-> abandon {n}");
+        }
+        let (scenario, routes) = (self.scenario, self.oracle.model.routes);
+        let chosen = |at: usize| plan::heir(scenario, &routes, at, n);
+        self.oracle
+            .model
+            .abandoned(n, &|at| chosen(at).map(|heir| heir.0));
+        self.machine.abandon_route(RouteId(n as u32), &|body| {
+            chosen(*body as usize).map(|heir| heir.1)
+        });
     }
 
     /// What must have no effect: late, early, double and unknown inputs.
@@ -235,7 +326,8 @@ impl<'a> World<'a> {
             .find(|entry| entry.ticket == Some(ticket));
         let state = state.map(|entry| entry.states[slot]);
         let now = self.now();
-        match self.chance.below(4) {
+        match self.chance.below(5) {
+            4 if state != Some(State::Running) => self.input(Input::Withdrawn { ticket, route }),
             0 | 1 if state != Some(State::Running) => {
                 let result = if self.chance.once_in(2) {
                     Outcome::Handled
@@ -261,13 +353,17 @@ impl<'a> World<'a> {
             3 => {
                 // A record read twice.
                 let model = &self.oracle.model;
-                let Some(last) = model.entries.len().checked_sub(1) else {
+                let read = model.entries.len() - model.began;
+                if read == 0 {
                     return Ok(());
+                }
+                let entry = model.began + self.chance.below(read);
+                let (at, offset) = (model.first + entry, model.offset(entry));
+                let (key, size) = {
+                    let record = &self.scenario.records[at];
+                    (record.key, record.size)
                 };
-                let at = model.first + self.chance.below(last + 1);
-                let record = &self.scenario.records[at];
-                let (offset, key, size, plan) =
-                    (record.offset, record.key, record.size, record.target.plan());
+                let (plan, _) = plan::choose(self.scenario, &model.routes, at, self.chance);
                 self.input(Input::Record {
                     offset,
                     key,
@@ -317,7 +413,7 @@ impl<'a> World<'a> {
         for _ in 0..10_000 {
             let Some(action) = self.machine.poll() else {
                 self.oracle.watermark(self.machine.watermark())?;
-                let flight = (self.machine.in_flight(), self.oracle.in_flight());
+                let flight = (self.machine.in_flight(), self.oracle.model.in_flight());
                 let phase = self.oracle.model.phase;
                 ensure!(
                     flight.0 == flight.1 || phase == Phase::Lost,
@@ -341,6 +437,7 @@ impl<'a> World<'a> {
                     let slot = letter.route.map_or(NO_ROUTE, |id| id.0 as usize);
                     self.writing.push((entry(letter.body), slot));
                 }
+                Action::Orphaned { route } => self.abandon(route.0 as usize),
                 _ => {}
             }
         }

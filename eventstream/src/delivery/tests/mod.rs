@@ -71,6 +71,7 @@ pub(super) fn actions(machine: &mut Machine) -> Vec<String> {
         Action::Skipped(failure) => format!("skipped {} {:?}", failure.offset, failure.reason),
         Action::StopSubscription(failure) => format!("stop at {}", failure.offset),
         Action::Rejoin(failure) => format!("rejoin at {}", failure.offset),
+        Action::Orphaned { route } => format!("route {} orphaned", route.0),
         Action::RouteDrained { route } => format!("route {} drained", route.0),
         Action::Cancel { route, .. } => format!("cancel route {}", route.0),
         Action::Pause => "pause".into(),

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use self::calls::{Ended, Running};
+use self::calls::{Ended, Running, Waiting, next_permit};
 use self::failures::Letter;
 use super::group::GroupEnv;
 use super::routes::{Route, RouteTable, TopicRoutes};
@@ -48,6 +48,10 @@ struct Attached {
     _working: TaskTrackerToken,
     paused: bool,
     closing: bool,
+    /// Its time to close is over.
+    abandoned: bool,
+    /// How many of its records nobody handled, since that was last told.
+    unhandled: usize,
 }
 
 /// The last failure of a record in a route.
@@ -71,6 +75,8 @@ pub(super) struct Driver {
     routes: Vec<Attached>,
     /// Handlers of this partition, in line.
     running: FuturesUnordered<Running>,
+    /// Calls that wait for the one permit of their registration, and so have not begun.
+    waiting: Vec<Waiting>,
     /// Handlers on tasks of their own.
     spawned: JoinSet<Ended>,
     letters: FuturesUnordered<Pin<Box<dyn Future<Output = Letter> + Send>>>,
@@ -128,6 +134,7 @@ impl Driver {
             topic: TopicRoutes::default(),
             routes: Vec::new(),
             running: FuturesUnordered::new(),
+            waiting: Vec::new(),
             spawned: JoinSet::new(),
             letters: FuturesUnordered::new(),
             errors: Vec::new(),
@@ -196,6 +203,7 @@ impl Driver {
             },
             Some(read) = self.inbox.recv(), if wants_records => self.take(read),
             Some(ended) = self.running.next(), if !self.running.is_empty() => self.ended(ended),
+            at = next_permit(&mut self.waiting), if !self.waiting.is_empty() => self.permitted(at),
             Some(joined) = self.spawned.join_next(), if !self.spawned.is_empty() => {
                 // A panic of the handler is caught inside; tasks are aborted only at the end.
                 if let Ok(ended) = joined {
@@ -209,6 +217,7 @@ impl Driver {
             () = sleep_until(self.catch_up_until), if self.catch_up_until.is_some() => {
                 self.catch_up_until = None;
                 self.machine.handle(Input::StopCatchingUp);
+                self.withdraw(|_| true);
             }
         }
     }
@@ -233,6 +242,7 @@ impl Driver {
             ToPartition::Revoke { catch_up } => {
                 self.state = State::Draining;
                 self.catch_up_until = Some(Instant::now() + catch_up);
+                self.withdraw(|_| true);
                 self.machine.handle(Input::Revoke);
             }
             ToPartition::Lost => self.lose(),
@@ -246,6 +256,7 @@ impl Driver {
         }
         self.state = State::Lost;
         self.shared.source.lost.cancel();
+        self.withdraw(|_| true);
         self.machine.handle(Input::Lost);
     }
 
@@ -272,21 +283,22 @@ impl Driver {
             Action::Resume => self.poller.send(ToPoller::Resume(self.number)),
             Action::Skipped(failure) => self.skipped(&failure),
             Action::StopSubscription(failure) => {
-                let error =
-                    self.failure_error(&failure, "the subscription stops, as its policy says");
-                let registration = self.registration_of(failure.route);
-                self.tell(failure.route, &error);
-                self.poller.send(ToPoller::StopSubscription {
-                    registration,
-                    error,
-                });
+                let error = self.failure_error(&failure, "the group stops here, as its policy says");
+                let told = self.tell(failure.route, &error);
+                self.poller.send(ToPoller::StopGroup { told, error });
             }
             Action::Rejoin(failure) => {
                 let error = self.failure_error(&failure, "leaving the group to join again");
                 self.tell(failure.route, &error);
                 self.poller.send(ToPoller::Rejoin);
             }
-            Action::RouteDrained { route } => self.routes.retain(|r| r.route.id != route),
+            Action::Orphaned { route } => self.abandon(route),
+            Action::RouteDrained { route } => {
+                self.tell_unhandled();
+                self.routes.retain(|r| r.route.id != route);
+                self.errors.retain(|last| last.route != Some(route));
+                self.last_plan = None;
+            }
             // The partition's token was cancelled when it was lost.
             Action::Cancel { .. } => {}
             Action::Drained => return true,
@@ -313,6 +325,7 @@ impl Driver {
             .take_if(|(offset, _)| watermark > Some(*offset));
         progress.buffered = buffered;
         drop(progress);
+        self.tell_unhandled();
         self.tell_tally();
     }
 

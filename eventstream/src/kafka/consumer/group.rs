@@ -277,16 +277,27 @@ impl Group {
         self.env.tasks.wait().await;
     }
 
-    /// A retry policy has stopped a registration (all of them where none is named): nothing after
-    /// the record is acknowledged, so the whole group's consumer leaves its partitions to others.
-    pub(super) fn stop_by_policy(&self, registration: Option<u32>, error: &Error) {
+    /// A policy has stopped the group here: nothing after the record is acknowledged, so its
+    /// consumer leaves all partitions to others. `told`: the registrations that know already.
+    pub(super) fn stop_by_policy(&self, told: &[u32], error: &Error) {
         for found in self.table().registrations() {
-            if registration.is_none_or(|id| id == found.id) {
-                found.state.lock().problem = Some(error.clone());
-                self.close(&found, self.env.drain_timeout());
-                found.ended.cancel();
+            {
+                let mut state = found.state.lock();
+                state.closing = true;
+                state.problem = Some(error.clone());
+            }
+            if !told.contains(&found.id) {
+                found.tell(error);
             }
         }
+        self.stop(self.env.drain_timeout());
+    }
+
+    /// The time of a registration that was closed is over: what it has not begun is given away, so
+    /// that it holds nobody up.
+    pub(super) fn abandon(&self, registration: &Registration) {
+        registration.state.lock().abandoned = true;
+        self.poller.send(ToPoller::RoutesChanged);
     }
 
     pub(super) fn tell_all(&self, error: &Error) {

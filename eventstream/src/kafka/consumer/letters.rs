@@ -28,7 +28,7 @@ pub(super) struct Cause {
 pub(super) fn word(reason: Reason) -> &'static str {
     match reason {
         Reason::Undecodable => "undecodable",
-        Reason::Unmatched => "unmatched",
+        Reason::Unmatched | Reason::Stopped => "unmatched",
         Reason::Exhausted | Reason::Revoked => "exhausted",
         Reason::Rejected => "rejected",
     }

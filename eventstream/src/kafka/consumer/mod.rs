@@ -400,16 +400,24 @@ impl RegisteredRoutes {
             deadline
         };
         let done = tokio::time::timeout(within, done).await.is_ok();
+        if !done && !self.group.is_over() {
+            self.group.abandon(&self.registration);
+        }
         self.registration.ended.cancel();
         done && !(self.group.is_over() && self.group.was_cut_short())
     }
 
     pub(crate) fn stop_in_background(&self) {
         self.begin_stop(self.group.env.drain_timeout());
-        let registration = Arc::clone(&self.registration);
+        let routes = self.clone();
         self.group.env.runtime.spawn(async move {
-            registration.working.wait().await;
-            registration.ended.cancel();
+            let working = routes.registration.working.wait();
+            let time = routes.group.env.drain_timeout();
+            if tokio::time::timeout(time, working).await.is_err() {
+                routes.group.abandon(&routes.registration);
+                routes.registration.working.wait().await;
+            }
+            routes.registration.ended.cancel();
         });
     }
 

@@ -328,12 +328,7 @@ impl Poller {
                 self.send_routes();
                 self.subscribe();
             }
-            ToPoller::StopSubscription {
-                registration,
-                error,
-            } => {
-                self.group.stop_by_policy(registration, &error);
-            }
+            ToPoller::StopGroup { told, error } => self.group.stop_by_policy(&told, &error),
             ToPoller::Rejoin => {
                 if self.rejoin_at.is_none() {
                     self.consumer.unsubscribe();
@@ -399,10 +394,7 @@ fn stop_wanted(group: &Group, commands: &Receiver<ToPoller>, wait: Duration) -> 
         let left = deadline.saturating_duration_since(Instant::now());
         match commands.recv_timeout(left) {
             Ok(ToPoller::Stop(_)) | Err(RecvTimeoutError::Disconnected) => return true,
-            Ok(ToPoller::StopSubscription {
-                registration,
-                error,
-            }) => group.stop_by_policy(registration, &error),
+            Ok(ToPoller::StopGroup { told, error }) => group.stop_by_policy(&told, &error),
             // The partitions it speaks of are gone; routes are read when the consumer starts.
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => return false,

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::dead_letter::DeadLetter;
 use crate::delivery::{
-    FloodGuard, OnUndecodable, OnUnmatched, Ordering, Plan, RouteId, RouteOptions,
+    FloodGuard, OnUndecodable, OnUnmatched, Ordering, Plan, RouteId, RouteOptions, Worker,
 };
 use crate::error::Error;
 use crate::handler::Handler;
@@ -81,6 +81,8 @@ pub(super) struct Registration {
 pub(super) struct RegistrationState {
     pub(super) paused: bool,
     pub(super) closing: bool,
+    /// Its time to close is over: what its partitions still have of it is given away.
+    pub(super) abandoned: bool,
     /// Why it does not do its work: it was paused by its dead letter limit, or its policy stopped it.
     pub(super) problem: Option<Error>,
 }
@@ -114,6 +116,10 @@ impl Registration {
 
     pub(super) fn is_paused(&self) -> bool {
         self.state.lock().paused
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.state.lock().abandoned
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -179,39 +185,89 @@ impl TopicRoutes {
         let by_key = |route: &Arc<Route>| matches!(route.options.ordering, Ordering::PerKey(_));
         self.routes.iter().any(by_key)
     }
+}
 
-    /// The routes for an event of this name in this partition: one of each set of competing
-    /// workers, that is, of the routes for the same name, or for all names. A partition always goes to the
-    /// same worker, so order within it (and so within a key) is kept, as between members of a group.
-    pub(super) fn plan(&self, name: &str, partition: i32) -> Plan {
-        let named = self.worker(partition, |handlers| handlers.named(name).is_some());
-        let any = self.worker(partition, Handlers::is_any);
-        match (named, any) {
-            (Some(a), Some(b)) => Plan::Many(Arc::new([a.id, b.id])),
-            (Some(one), None) | (None, Some(one)) => Plan::One(one.id),
-            (None, None) => Plan::Unmatched,
+/// A route as a partition knows it: one that closes may still have work there.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) route: &'a Route,
+    pub(super) closing: bool,
+    pub(super) paused: bool,
+}
+
+/// The routes for an event of this name in this partition: one of each set of competing workers,
+/// that is, of the routes for the same name, or for all names. One that is paused is left out while
+/// there is another; that a key keeps its order when it changes workers is the machine's to see to.
+pub(super) fn plan(known: &[Known<'_>], name: &str, partition: i32) -> Plan {
+    let named = worker(known, partition, |handlers| handlers.named(name).is_some());
+    let any = worker(known, partition, Handlers::is_any);
+    plan_of(named.into_iter().chain(any).collect())
+}
+
+/// The route for a record that is no event: a raw handler for everything takes it.
+pub(super) fn plan_undecodable(known: &[Known<'_>], partition: i32) -> Plan {
+    match plan_of(
+        worker(known, partition, Handlers::is_any_raw)
+            .into_iter()
+            .collect(),
+    ) {
+        Plan::Unmatched => Plan::Undecodable,
+        plan => plan,
+    }
+}
+
+/// The route for everything, where there is one and no filter at all.
+pub(super) fn plan_any(known: &[Known<'_>], partition: i32) -> Plan {
+    plan_of(
+        worker(known, partition, Handlers::is_any)
+            .into_iter()
+            .collect(),
+    )
+}
+
+/// The worker that takes over a record of a route.
+pub(super) fn heir(
+    known: &[Known<'_>],
+    from: &Route,
+    name: Option<&str>,
+    partition: i32,
+) -> Option<Worker> {
+    worker(known, partition, |handlers| match (&from.handlers, name) {
+        (Handlers::Any(_), Some(_)) => handlers.is_any(),
+        (Handlers::Any(_), None) => handlers.is_any_raw(),
+        (Handlers::Named(_), name) => name.is_some_and(|name| handlers.named(name).is_some()),
+    })
+}
+
+fn worker(
+    known: &[Known<'_>],
+    partition: i32,
+    matches: impl Fn(&Handlers) -> bool,
+) -> Option<Worker> {
+    let all = || known.iter().filter(|known| matches(&known.route.handlers));
+    let open = || all().filter(|known| !known.closing);
+    let awake = || open().filter(|known| !known.paused);
+    let pick = |count: usize| usize::try_from(partition).unwrap_or(0).checked_rem(count);
+    let chosen = match pick(awake().count()) {
+        Some(turn) => awake().nth(turn)?,
+        None => open().nth(pick(open().count())?)?,
+    };
+    let route = chosen.route.id;
+    let others = all().map(|known| known.route.id);
+    Some(Worker {
+        route,
+        others: others.filter(|id| *id != route).collect(),
+    })
+}
+
+fn plan_of(workers: Vec<Worker>) -> Plan {
+    match &workers[..] {
+        [] => Plan::Unmatched,
+        workers_ if workers_.iter().any(|worker| !worker.others.is_empty()) => {
+            Plan::Shared(Arc::from(workers))
         }
-    }
-
-    /// The routes for a record that is no event: a raw handler for everything takes it.
-    pub(super) fn plan_undecodable(&self, partition: i32) -> Plan {
-        match self.worker(partition, Handlers::is_any) {
-            Some(route) if route.handlers.is_any_raw() => Plan::One(route.id),
-            _ => Plan::Undecodable,
-        }
-    }
-
-    /// The route for everything, where there is one and no filter at all.
-    pub(super) fn plan_any(&self, partition: i32) -> Plan {
-        self.worker(partition, Handlers::is_any)
-            .map_or(Plan::Unmatched, |route| Plan::One(route.id))
-    }
-
-    fn worker(&self, partition: i32, matches: impl Fn(&Handlers) -> bool) -> Option<&Arc<Route>> {
-        let open = || self.routes.iter().filter(|route| matches(&route.handlers));
-        let count = open().count();
-        let turn = usize::try_from(partition).unwrap_or(0).checked_rem(count)?;
-        open().nth(turn)
+        [one] => Plan::One(one.route),
+        _ => Plan::Many(workers.iter().map(|worker| worker.route).collect()),
     }
 }
 

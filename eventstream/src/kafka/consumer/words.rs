@@ -30,8 +30,10 @@ pub(super) enum ToPoller {
     /// A partition's task has ended.
     Drained(u64),
     RoutesChanged,
-    StopSubscription {
-        registration: Option<u32>,
+    /// A policy stops the group here.
+    StopGroup {
+        /// The registrations that were told.
+        told: Vec<u32>,
         error: Error,
     },
     Rejoin,

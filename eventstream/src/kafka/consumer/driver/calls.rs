@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tracing::Span;
 
 use super::{Driver, LastError};
@@ -52,7 +53,6 @@ impl Driver {
     ) {
         let mut before = None;
         if attempt > 1 {
-            self.tally.retries += 1;
             before = self.find_mark(ticket, Some(id));
         }
         let Some(attached) = self.routes.iter().find(|r| r.route.id == id) else {
@@ -71,22 +71,20 @@ impl Driver {
             rejection: Arc::clone(&self.rejection),
             timed: self.meter.is_on(),
         };
+        if let Some(serial) = &route.registration.serial {
+            self.waiting.push(Waiting {
+                call,
+                route: Arc::clone(route),
+                permit: None,
+                turn: Box::pin(Arc::clone(serial).acquire_owned()),
+            });
+            return;
+        }
+        self.tally.retries += u64::from(attempt > 1);
         if let Ordering::PerKey(_) = route.options.ordering {
             let route = Arc::clone(route);
             self.spawned
                 .spawn(async move { call.begin(&route).run().await });
-            return;
-        }
-        if route.registration.serial.is_some() {
-            let route = Arc::clone(route);
-            self.running.push(Box::pin(async move {
-                let _permit = match &route.registration.serial {
-                    // The semaphore is never closed, so there always is a permit.
-                    Some(serial) => serial.acquire().await.ok(),
-                    None => None,
-                };
-                call.begin(&route).run().await
-            }));
             return;
         }
         // Most handlers are done at once; then nothing has to be queued and woken.
@@ -94,6 +92,51 @@ impl Driver {
         match poll_fn(|cx| Poll::Ready(begun.poll(cx))).await {
             Poll::Ready(result) => self.ended(begun.end(result)),
             Poll::Pending => self.running.push(Box::pin(begun.run())),
+        }
+    }
+
+    /// A call that waited has its permit: it begins, unless something was said meanwhile.
+    pub(super) fn permitted(&mut self, at: usize) {
+        let (ticket, id) = (self.waiting[at].call.ticket, self.waiting[at].call.route);
+        while let Ok(word) = self.words.try_recv() {
+            self.heard(word);
+        }
+        let is = |waiting: &Waiting| waiting.call.ticket == ticket && waiting.call.route == id;
+        let Some(at) = self.waiting.iter().position(is) else {
+            return;
+        };
+        if self.shared.source.lost.is_cancelled() {
+            // The word of the loss is on its way; others may have the permit.
+            self.waiting[at].permit = None;
+            self.waiting[at].turn = Box::pin(std::future::pending());
+            return;
+        }
+        let Waiting {
+            call,
+            route,
+            permit,
+            ..
+        } = self.waiting.swap_remove(at);
+        self.tally.retries += u64::from(call.attempt > 1);
+        self.running.push(Box::pin(async move {
+            let _permit = permit;
+            call.begin(&route).run().await
+        }));
+    }
+
+    /// Calls that have not begun are taken back.
+    pub(super) fn withdraw(&mut self, of: impl Fn(RouteId) -> bool) {
+        let mut at = 0;
+        while at < self.waiting.len() {
+            if !of(self.waiting[at].call.route) {
+                at += 1;
+                continue;
+            }
+            let Waiting { call, .. } = self.waiting.swap_remove(at);
+            self.machine.handle(Input::Withdrawn {
+                ticket: call.ticket,
+                route: call.route,
+            });
         }
     }
 
@@ -165,6 +208,30 @@ struct Call {
     record: Arc<Record>,
     rejection: Arc<Mutex<Option<String>>>,
     timed: bool,
+}
+
+/// A call that waits for its turn among the partitions of its registration.
+pub(super) struct Waiting {
+    call: Call,
+    route: Arc<Route>,
+    permit: Option<OwnedSemaphorePermit>,
+    turn: Turn,
+}
+
+type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+
+/// Waits until one of the calls has its permit.
+pub(super) fn next_permit(waiting: &mut [Waiting]) -> impl Future<Output = usize> {
+    poll_fn(|cx| {
+        for (at, waiting) in waiting.iter_mut().enumerate() {
+            // The semaphore is never closed, so there always is a permit in the end.
+            if let Poll::Ready(permit) = waiting.turn.as_mut().poll(cx) {
+                waiting.permit = permit.ok();
+                return Poll::Ready(at);
+            }
+        }
+        Poll::Pending
+    })
 }
 
 /// A handler that was called and whose future is not done.

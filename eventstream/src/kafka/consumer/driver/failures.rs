@@ -45,6 +45,9 @@ impl Driver {
         match result {
             Ok(delivery) => {
                 self.tally.dead_letters[reason(letters::word(failure.reason))] += 1;
+                if failure.reason == Reason::Stopped {
+                    self.count_unhandled(failure.route);
+                }
                 self.tell_dead_letter(&failure, delivery);
                 let mut progress = self.shared.progress.lock();
                 progress
@@ -147,11 +150,47 @@ impl Driver {
             // Acknowledged by the policy, and counted when it came.
             return;
         }
-        if failure.reason != Reason::Undecodable {
+        if failure.reason == Reason::Stopped {
+            self.count_unhandled(failure.route);
+        } else if failure.reason != Reason::Undecodable {
             let error = self.failure_error(failure, "passed over, as the policy says");
             self.tell(failure.route, &error);
         }
         self.forget_error(failure.ticket, failure.route);
+    }
+
+    fn count_unhandled(&mut self, route: Option<RouteId>) {
+        let mut routes = self.routes.iter_mut();
+        if let Some(attached) = routes.find(|attached| Some(attached.route.id) == route) {
+            attached.unhandled += 1;
+        }
+    }
+
+    /// Tells what subscriptions left behind that stopped, all of it at once.
+    pub(super) fn tell_unhandled(&mut self) {
+        for attached in &mut self.routes {
+            let count = std::mem::take(&mut attached.unhandled);
+            if count == 0 {
+                continue;
+            }
+            let source = &self.shared.source;
+            let error = Error::new(
+                ErrorKind::Handler,
+                format!(
+                    "{}/{}: {count} records were not handled before the subscription stopped, \
+                     and no other takes them: they count as unmatched",
+                    source.topic, source.partition,
+                ),
+            );
+            tracing::warn!(
+                group = &*self.env.wire_group,
+                topic = %source.topic,
+                partition = source.partition,
+                count,
+                "records of a stopped subscription were not handled, and count as unmatched"
+            );
+            attached.route.registration.tell(&error);
+        }
     }
 
     pub(super) fn failure_error(&self, failure: &Failure<Arc<Record>>, what: &str) -> Error {
@@ -183,16 +222,8 @@ impl Driver {
         .with_source(error.clone())
     }
 
-    pub(super) fn registration_of(&self, route: Option<RouteId>) -> Option<u32> {
-        let route = route?;
-        self.routes
-            .iter()
-            .find(|r| r.route.id == route)
-            .map(|r| r.route.registration.id)
-    }
-
-    /// Tells an error to the registration of a route, or to all of this topic.
-    pub(super) fn tell(&self, route: Option<RouteId>, error: &Error) {
+    /// Tells an error to the registration of a route, or to all of this topic; which these are.
+    pub(super) fn tell(&self, route: Option<RouteId>, error: &Error) -> Vec<u32> {
         if self.env.log_errors {
             tracing::warn!(group = &*self.env.wire_group, %error, "subscription");
         }
@@ -204,6 +235,7 @@ impl Driver {
                 registration.tell(error);
             }
         }
+        told
     }
 
     pub(super) fn find_mark(&self, ticket: Ticket, route: Option<RouteId>) -> Mark {

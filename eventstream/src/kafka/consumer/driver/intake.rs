@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 
 use super::{Attached, Driver, State};
-use crate::delivery::{Input, Plan};
+use crate::delivery::{Heir, Input, Plan, RouteId};
 use crate::handler::{self, Record};
-use crate::kafka::consumer::routes::RouteTable;
+use crate::kafka::consumer::routes::{self, Known, RouteTable};
 use crate::kafka::consumer::words::{Read, ToPoller};
 
 impl Driver {
@@ -46,7 +46,7 @@ impl Driver {
                 }
                 Err(error) => {
                     self.tally.undecodable += 1;
-                    let plan = self.topic.plan_undecodable(partition);
+                    let plan = routes::plan_undecodable(&self.known(), partition);
                     if matches!(plan, Plan::Undecodable) {
                         self.tell(None, &self.context_of(&record, "decode", &error));
                     }
@@ -54,7 +54,7 @@ impl Driver {
                 }
             }
         } else {
-            self.topic.plan_any(partition)
+            self.plan_any(partition)
         };
         if matches!(plan, Plan::Unmatched) {
             self.tally.unmatched += 1;
@@ -62,7 +62,7 @@ impl Driver {
         self.machine.handle(Input::Record {
             offset: record.offset,
             key: match record.key() {
-                Some(key) if self.by_key && !key.is_empty() => Some(hash(key)),
+                Some(key) if self.by_key => hash(key),
                 _ => None,
             },
             size: record.size(),
@@ -77,9 +77,44 @@ impl Driver {
         {
             return plan.clone();
         }
-        let plan = self.topic.plan(name, partition);
+        let plan = routes::plan(&self.known(), name, partition);
         self.last_plan = Some((name.into(), plan.clone()));
         plan
+    }
+
+    /// As [`plan`](Self::plan); no event is decoded here, so there is no name.
+    fn plan_any(&mut self, partition: i32) -> Plan {
+        if let Some((last, plan)) = &self.last_plan
+            && last.is_empty()
+        {
+            return plan.clone();
+        }
+        let plan = routes::plan_any(&self.known(), partition);
+        self.last_plan = Some(("".into(), plan.clone()));
+        plan
+    }
+
+    fn known(&self) -> Vec<Known<'_>> {
+        known(&self.routes)
+    }
+
+    /// The time of a route that closes is over: its records go to other workers, or to nobody.
+    pub(super) fn abandon(&mut self, id: RouteId) {
+        self.withdraw(|route| route == id);
+        let Some(from) = self.routes.iter_mut().find(|r| r.route.id == id) else {
+            return;
+        };
+        from.abandoned = true;
+        let from = Arc::clone(&from.route);
+        let partition = self.shared.source.partition;
+        let known = known(&self.routes);
+        self.machine.abandon_route(id, &|record| {
+            let name = record.event.as_ref().map(crate::event::Event::name);
+            Some(Heir {
+                worker: routes::heir(&known, &from, name, partition)?,
+                key: record.key().and_then(hash),
+            })
+        });
     }
 
     /// Brings the machine's routes in line with a new table.
@@ -95,10 +130,12 @@ impl Driver {
             let gone = self.topic.routes.iter().all(|r| r.id != attached.route.id);
             if gone && !attached.closing {
                 attached.closing = true;
+                attached.paused = false;
                 self.machine.close_route(attached.route.id);
             }
         }
-        for route in &self.topic.routes {
+        let topic = self.topic.clone();
+        for route in &topic.routes {
             let paused = route.registration.is_paused();
             let known = self.routes.iter_mut().find(|r| r.route.id == route.id);
             let attached = match known {
@@ -110,6 +147,8 @@ impl Driver {
                         _working: route.registration.working.token(),
                         paused: false,
                         closing: false,
+                        abandoned: false,
+                        unhandled: 0,
                     });
                     let Some(last) = self.routes.last_mut() else {
                         continue;
@@ -121,18 +160,40 @@ impl Driver {
                 attached.paused = paused;
                 if paused {
                     self.machine.pause_route(route.id);
+                    self.withdraw(|id| id == route.id);
                 } else {
                     self.machine.resume_route(route.id);
                 }
             }
         }
+        let late = self.routes.iter().filter(|attached| {
+            attached.closing && !attached.abandoned && attached.route.registration.is_abandoned()
+        });
+        let late: Vec<_> = late.map(|attached| attached.route.id).collect();
+        for route in &late {
+            self.abandon(*route);
+        }
     }
+}
+
+/// Routes with what matters to a choice among them.
+fn known(routes: &[Attached]) -> Vec<Known<'_>> {
+    let routes = routes.iter();
+    routes
+        .map(|attached| Known {
+            route: &attached.route,
+            closing: attached.closing,
+            paused: attached.paused,
+        })
+        .collect()
 }
 
 /// FNV-1a: short keys, no adversary inside one partition's lanes that a collision would help; two
 /// keys that collide share a lane, which keeps the order of both.
-fn hash(key: &[u8]) -> u64 {
-    key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+/// None for an empty key, which has no order.
+fn hash(key: &[u8]) -> Option<u64> {
+    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    });
+    (!key.is_empty()).then_some(hash)
 }

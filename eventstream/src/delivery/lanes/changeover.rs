@@ -1,0 +1,143 @@
+use super::{Lane, LaneKey, Lanes, State, Store};
+use crate::delivery::events::Ticket;
+
+/// What only happens while workers change or routes are given up.
+impl Lanes {
+    /// The record waits for another worker. To be said before it comes.
+    pub(in crate::delivery) fn shut(&mut self, ticket: Ticket) {
+        self.shut.insert(ticket);
+    }
+
+    /// It waits no more.
+    pub(in crate::delivery) fn open(&mut self, key: LaneKey, ticket: Ticket) {
+        self.shut.remove(&ticket);
+        if let Some(lane) = self.lane_mut(key)
+            && lane.state == State::Shut
+            && lane.head == ticket
+        {
+            lane.state = State::Ready;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Puts a record from another worker in its place. What is at work stays before it.
+    pub(in crate::delivery) fn insert(&mut self, key: LaneKey, ticket: Ticket) {
+        let shut = self.shut.contains(&ticket);
+        let last = self.last.max(Some(ticket));
+        let lane = match &mut self.store {
+            Store::Whole(lane) => lane,
+            Store::Keyed(lanes) => lanes.entry(key).or_insert_with(Lane::empty),
+        };
+        let waits = matches!(lane.state, State::Ready | State::Shut) && lane.attempts == 0;
+        if lane.state == State::Empty {
+            self.push(key, ticket);
+        } else if waits && ticket < lane.head {
+            lane.rest.push_front(lane.head);
+            lane.head = ticket;
+            let was_shut = lane.state == State::Shut;
+            if shut && !was_shut {
+                lane.state = State::Shut;
+                self.ready.retain(|ready| *ready != key);
+            } else if was_shut && !shut {
+                lane.state = State::Ready;
+                self.ready.push_back(key);
+            }
+        } else {
+            let at = lane.rest.partition_point(|earlier| *earlier < ticket);
+            lane.rest.insert(at, ticket);
+        }
+        self.last = last;
+    }
+
+    /// Whether something of another worker's lane, before `ticket`, is not done here.
+    pub(in crate::delivery) fn owes_before(&self, lane: LaneKey, ticket: Ticket) -> bool {
+        let owes = |lane: &Lane| {
+            let next = lane.rest.front().copied().unwrap_or(lane.head);
+            lane.state != State::Empty && lane.head.min(next) < ticket
+        };
+        match (&self.store, lane) {
+            (Store::Whole(whole), _) => owes(whole),
+            (Store::Keyed(lanes), LaneKey::Whole) => lanes.values().any(owes),
+            (Store::Keyed(lanes), LaneKey::Key(_)) => lanes.get(&lane).is_some_and(owes),
+            (Store::Keyed(_), LaneKey::Alone(_)) => false,
+        }
+    }
+
+    /// The last record that came.
+    pub(in crate::delivery) fn last(&self) -> Option<Ticket> {
+        self.last
+    }
+
+    /// The last record in a lane.
+    pub(in crate::delivery) fn last_of(&self, key: LaneKey) -> Option<Ticket> {
+        let lane = self.lane(key).filter(|lane| lane.state != State::Empty)?;
+        Some(lane.rest.back().copied().unwrap_or(lane.head))
+    }
+
+    /// A handler was not started after all; whether it was to be.
+    pub(in crate::delivery) fn withdraw(
+        &mut self,
+        key: LaneKey,
+        ticket: Ticket,
+        counts: bool,
+    ) -> bool {
+        let Some(lane) = self.lane_mut(key) else {
+            return false;
+        };
+        if lane.state != State::Running || lane.head != ticket {
+            return false;
+        }
+        lane.attempts -= u32::from(!counts);
+        if lane.attempts == 0 && lane.rest.front().is_some_and(|next| *next < ticket) {
+            // One from another worker came meanwhile, and goes first now.
+            self.running -= 1;
+            self.finish(key);
+            self.insert(key, ticket);
+        } else {
+            lane.state = State::Ready;
+            self.running -= 1;
+            self.ready.push_front(key);
+        }
+        true
+    }
+
+    /// What a lane holds back for its dead letter or for good, with the number of its attempts.
+    pub(in crate::delivery) fn held(&self) -> Vec<(Ticket, u32)> {
+        let held = |lane: &Lane| (lane.state == State::Held).then_some((lane.head, lane.attempts));
+        let mut held: Vec<_> = match &self.store {
+            Store::Whole(lane) => held(lane).into_iter().collect(),
+            Store::Keyed(lanes) => lanes.values().filter_map(held).collect(),
+        };
+        held.sort_unstable();
+        held
+    }
+
+    /// Takes out all that is not at work, with the number of its attempts. What a lane holds back
+    /// for its dead letter or for good stays.
+    pub(in crate::delivery) fn take_queued(&mut self) -> Vec<(Ticket, u32)> {
+        self.ready.clear();
+        self.shut.clear();
+        let mut queued = Vec::new();
+        match &mut self.store {
+            Store::Whole(lane) => lane.take_queued(&mut queued),
+            Store::Keyed(lanes) => lanes.retain(|_, lane| {
+                lane.take_queued(&mut queued);
+                lane.state != State::Empty
+            }),
+        }
+        // The map's order differs from run to run; a simulation must repeat itself.
+        queued.sort_unstable();
+        queued
+    }
+}
+
+impl Lane {
+    fn take_queued(&mut self, queued: &mut Vec<(Ticket, u32)>) {
+        if matches!(self.state, State::Ready | State::Shut | State::Waiting) {
+            queued.push((self.head, self.attempts));
+            self.state = State::Empty;
+            self.attempts = 0;
+        }
+        queued.extend(self.rest.drain(..).map(|ticket| (ticket, 0)));
+    }
+}
