@@ -11,6 +11,7 @@ pub mod publishing;
 pub mod routing;
 mod seen;
 mod setup;
+pub mod stopping;
 
 use std::future::Future;
 use std::time::Duration;
@@ -78,6 +79,11 @@ macro_rules! contract {
             grouping::a_paused_subscription_goes_on_when_resumed;
             grouping::a_cancelled_context_stops_the_subscription;
             grouping::disagreeing_options_are_refused;
+            stopping::a_paused_subscription_that_stops_holds_up_no_other;
+            stopping::a_failing_subscription_that_stops_holds_up_no_other;
+            stopping::a_policy_that_stops_ends_the_whole_group;
+            stopping::serial_begins_nothing_after_a_stop;
+            stopping::workers_that_come_and_go_keep_the_order;
             administering::metadata_has_the_lag_of_a_group;
             administering::asking_for_an_unknown_topic_does_not_create_it;
             administering::audit_logs_arrive;

@@ -283,7 +283,8 @@ impl Driver {
             Action::Resume => self.poller.send(ToPoller::Resume(self.number)),
             Action::Skipped(failure) => self.skipped(&failure),
             Action::StopSubscription(failure) => {
-                let error = self.failure_error(&failure, "the group stops here, as its policy says");
+                let error =
+                    self.failure_error(&failure, "the group stops here, as its policy says");
                 let told = self.tell(failure.route, &error);
                 self.poller.send(ToPoller::StopGroup { told, error });
             }
