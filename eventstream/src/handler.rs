@@ -310,3 +310,32 @@ impl fmt::Debug for RawRecord {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_record_counts() {
+        let source = Source {
+            topic: Topic::new("t").expect("valid"),
+            partition: 0,
+            lost: CancellationToken::new(),
+        };
+        let headers = vec![
+            ("trace".to_owned(), Some(vec![0; 1000])),
+            ("none".to_owned(), None),
+        ];
+        let record = Record {
+            source: Arc::new(source),
+            offset: 0,
+            timestamp_ms: None,
+            body: Arc::from([0; 12].as_slice()),
+            key: Some(0..2),
+            value: Some(2..12),
+            headers: Some(headers.into_boxed_slice()),
+            event: None,
+        };
+        assert_eq!(record.size(), 12 + 1000 + "trace".len() + "none".len());
+    }
+}
