@@ -106,6 +106,14 @@ impl Owned {
             })
     }
 
+    /// Panics inside an async runtime, before any call that might block. On a thread for blocking
+    /// work, which tokio counts among its runtime's too, it may.
+    fn check(&self) {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.block_on(std::future::ready(()));
+        }
+    }
+
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         let runtime = self
             .0
@@ -150,6 +158,7 @@ impl Client {
     ///
     /// As [`Client::publish`](crate::Client::publish).
     pub fn publish(&self, event: Publish) -> Result<Receipt> {
+        self.runtime.check();
         // Entering a runtime costs more than a publish, and is needed only to wait.
         match self.client.try_publish(&event) {
             Err(e) if e.kind() == ErrorKind::BufferFull => {

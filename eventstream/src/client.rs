@@ -180,8 +180,11 @@ impl Client {
     }
 
     /// Registers a subscription. Its group's consumer starts `registration_settle` after the last
-    /// registration for that group. Must be called inside a tokio runtime, on whose workers the
-    /// handlers then run.
+    /// registration for that group. Must be called inside a tokio runtime: the handlers of a group
+    /// run on the workers of the one in which its first registration was made, and the group ends
+    /// with that, told by the log, `health` and [`Subscription::ended`]. A handler that holds its
+    /// client is let go when its subscription stops; a detached one keeps the client alive until
+    /// `shutdown`, or the end of the runtime.
     ///
     /// On `stdout` and `none` the subscription is checked and never gets an event.
     ///
@@ -273,11 +276,12 @@ impl Client {
         }
     }
 
-    /// Whether the client can do its work, and if not, why: for a readiness probe.
+    /// Whether the client can do its work, and if not, why: [`Health::is_ready`] is for a readiness
+    /// probe, [`Health::is_healthy`] for a liveness probe.
     pub fn health(&self) -> Health {
         match &self.inner.backend {
             Backend::Kafka(kafka) => kafka.health(),
-            Backend::Stdout(_) | Backend::None(_) => Health::default(),
+            Backend::Stdout(_) | Backend::None(_) => Health::of_nothing(),
         }
     }
 

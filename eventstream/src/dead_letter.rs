@@ -1,8 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::handler::{Context, RawRecord, Record};
 use crate::receipt::Delivery;
 
@@ -26,11 +24,7 @@ impl DeadLetter {
         delivery: Delivery,
     ) -> Self {
         Self {
-            context: Context {
-                record: Arc::clone(record),
-                attempt: attempts,
-                rejection: Arc::new(Mutex::new(None)),
-            },
+            context: Context::of(record, attempts),
             record: RawRecord::new(Arc::clone(record)),
             reason,
             error,

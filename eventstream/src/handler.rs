@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Place};
+use crate::guard;
 use crate::name::Topic;
 
 /// An error of a handler, of any type.
@@ -92,9 +94,13 @@ impl Record {
         self.headers.as_deref().unwrap_or_default()
     }
 
+    /// Bytes of key, value and headers.
     pub(crate) fn size(&self) -> usize {
         let len = |range: &Option<Range<usize>>| range.as_ref().map_or(0, ExactSizeIterator::len);
-        len(&self.key) + len(&self.value)
+        let value = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        let headers = self.headers().iter();
+        let headers: usize = headers.map(|(name, v)| name.len() + value(v)).sum();
+        len(&self.key) + len(&self.value) + headers
     }
 }
 
@@ -104,10 +110,19 @@ impl Record {
 pub struct Context {
     pub(crate) record: Arc<Record>,
     pub(crate) attempt: u32,
-    pub(crate) rejection: Arc<Mutex<Option<String>>>,
+    pub(crate) rejection: Arc<Mutex<Option<Rejected>>>,
 }
 
 impl Context {
+    /// For looking at a record outside its handler.
+    pub(crate) fn of(record: &Arc<Record>, attempt: u32) -> Self {
+        Self {
+            record: Arc::clone(record),
+            attempt,
+            rejection: Arc::default(),
+        }
+    }
+
     /// The attempt at this record, from 1. Counted in this process: a record that comes back after
     /// a rebalance or a restart starts at 1 again.
     pub fn attempt(&self) -> u32 {
@@ -150,19 +165,33 @@ impl Context {
 
     /// Cancelled when the result of this handler no longer counts: its partition went to another
     /// member of the group, or the deadline of a stop has passed. The record is then read again.
-    pub fn cancellation(&self) -> &CancellationToken {
-        &self.record.source.lost
+    /// Each call gives a token of its own: to cancel it disturbs nobody else.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.record.source.lost.child_token()
     }
 
     /// Says that no retry will mend this record: whatever the handler then returns, the record goes
-    /// to the dead letter topic with this reason and is not tried again.
+    /// to the dead letter topic with this reason and is not tried again. The reason is a text or an
+    /// error, whose causes are written with it.
     ///
-    /// The result can be returned as the handler's error: `return Err(ctx.dead_letter("no such
-    /// user").into())`.
-    pub fn dead_letter(&self, reason: impl Into<String>) -> Rejected {
-        let reason = reason.into();
-        *self.rejection.lock() = Some(reason.clone());
-        Rejected(reason)
+    /// The result can be returned as the handler's error:
+    ///
+    /// ```
+    /// use eventstream::{Context, Event, Rejected};
+    ///
+    /// async fn handler(ctx: Context, event: Event) -> Result<(), Rejected> {
+    ///     let age = event.user_id().parse::<u32>().map_err(|e| ctx.dead_letter(e))?;
+    ///     match age {
+    ///         0 => Err(ctx.dead_letter("no such user")),
+    ///         _ => Ok(()),
+    ///     }
+    /// }
+    /// # drop(handler);
+    /// ```
+    pub fn dead_letter(&self, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Rejected {
+        let rejected = Rejected(Arc::from(reason.into()));
+        *self.rejection.lock() = Some(rejected.clone());
+        rejected
     }
 }
 
@@ -178,16 +207,50 @@ impl fmt::Debug for Context {
 }
 
 /// A handler's word that its record is to be dead-lettered; see [`Context::dead_letter`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected(String);
+#[derive(Clone, Debug)]
+pub struct Rejected(Arc<dyn StdError + Send + Sync>);
 
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Rejected {
+    /// The reason as the message, and its causes as they are.
+    pub(crate) fn into_error(self) -> Error {
+        let error = Error::new(ErrorKind::Handler, guard::text_of(&*self.0));
+        match guard::guarded(|| self.0.source().is_some()) {
+            Some(true) => error.with_source(Below(self.0)),
+            _ => error,
+        }
     }
 }
 
-impl StdError for Rejected {}
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Rejected {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+/// The cause of an error, which cannot be taken out of it.
+#[derive(Debug)]
+struct Below(Arc<dyn StdError + Send + Sync>);
+
+impl fmt::Display for Below {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.source() {
+            Some(cause) => fmt::Display::fmt(cause, f),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Below {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()?.source()
+    }
+}
 
 /// A consumed record before decoding, for raw handlers.
 #[derive(Clone)]
@@ -215,16 +278,16 @@ impl RawRecord {
     /// # Errors
     ///
     /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when it is no event envelope.
-    pub fn decode(&self) -> Result<Event, crate::Error> {
+    pub fn decode(&self) -> Result<Event, Error> {
         decode(&self.record)
     }
 }
 
 /// The record's event, with the record's place in it.
-pub(crate) fn decode(record: &Record) -> Result<Event, crate::Error> {
+pub(crate) fn decode(record: &Record) -> Result<Event, Error> {
     let Some(value) = record.value.clone() else {
-        return Err(crate::Error::new(
-            crate::ErrorKind::Decode,
+        return Err(Error::new(
+            ErrorKind::Decode,
             "decode an event: the record has no value (a tombstone)",
         ));
     };
@@ -245,5 +308,34 @@ impl fmt::Debug for RawRecord {
             .field("offset", &self.record.offset)
             .field("bytes", &self.record.size())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_record_counts() {
+        let source = Source {
+            topic: Topic::new("t").expect("valid"),
+            partition: 0,
+            lost: CancellationToken::new(),
+        };
+        let headers = vec![
+            ("trace".to_owned(), Some(vec![0; 1000])),
+            ("none".to_owned(), None),
+        ];
+        let record = Record {
+            source: Arc::new(source),
+            offset: 0,
+            timestamp_ms: None,
+            body: Arc::from([0; 12].as_slice()),
+            key: Some(0..2),
+            value: Some(2..12),
+            headers: Some(headers.into_boxed_slice()),
+            event: None,
+        };
+        assert_eq!(record.size(), 12 + 1000 + "trace".len() + "none".len());
     }
 }

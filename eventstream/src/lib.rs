@@ -47,7 +47,7 @@
 //! | to | see |
 //! |---|---|
 //! | publish | [`Publish`], [`Client::publish`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
-//! | handle | [`Subscribe`], [`Client::register`], [`Context`], [`Event`], [`Ordering`], [`Retry`], [`DeadLetter`], [`DeadLetterOrigin`] |
+//! | handle | [`Subscribe`], [`Client::register`], [`Context`], [`Event`], [`Ordering`], [`Retry`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterOrigin`] |
 //! | configure | [`BrokerConfig`], [`Security`], [`ClientBuilder`] |
 //! | watch | [`Health`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | test | [`EmbeddedBroker`], [`Stream`] |
@@ -59,12 +59,15 @@
 
 mod audit;
 pub mod blocking;
+mod cadence;
 mod client;
 mod config;
 mod dead_letter;
+mod deadline;
 mod delivery;
 mod error;
 mod event;
+mod guard;
 mod handler;
 mod kafka;
 mod local;
@@ -74,6 +77,7 @@ mod name;
 mod origin;
 mod publish;
 mod receipt;
+mod retrying;
 mod stats;
 mod stream;
 mod subscribe;
@@ -100,6 +104,7 @@ pub use name::{EventName, GroupId, Topic};
 pub use origin::DeadLetterOrigin;
 pub use publish::Publish;
 pub use receipt::{Delivery, Receipt};
+pub use retrying::FailedAttempt;
 pub use stats::{ReaderStats, WriterStats};
 pub use stream::Stream;
 pub use subscribe::{DeadLetterLimit, StartOffset, Subscribe};

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::Event;
 use crate::handler::{BoxError, Context, Handler, RawRecord};
 use crate::name::{self, EventName, GroupId, Topic};
+use crate::retrying::FailedAttempt;
 
 /// Where a group starts in a partition for which it has no committed offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,11 +53,14 @@ impl From<i64> for StartOffset {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DeadLetterLimit {
-    /// How many of the latest records are looked at.
+    /// How many of the latest records are looked at: 1 to 1,000,000, a byte each.
     pub window: usize,
     /// The share of them, from 0 to 1, that pauses the subscription.
     pub ratio: f64,
 }
+
+/// The largest window of a [`DeadLetterLimit`].
+const LIMIT_WINDOW: usize = 1_000_000;
 
 impl DeadLetterLimit {
     /// A limit of `ratio` (0 to 1) dead letters among the last `window` records.
@@ -67,6 +71,9 @@ impl DeadLetterLimit {
 
 /// What went wrong in a subscription, outside its handlers' own results.
 pub(crate) type OnSubscriptionError = Arc<dyn Fn(Error) + Send + Sync>;
+
+/// What is told of a handler that failed and is called again.
+pub(crate) type OnRetry = Arc<dyn Fn(FailedAttempt) + Send + Sync>;
 
 /// What is told of a record once its dead letter is acknowledged.
 pub(crate) type OnDeadLetter = Arc<dyn Fn(DeadLetter) + Send + Sync>;
@@ -103,6 +110,7 @@ pub struct Subscribe {
     pub(crate) drain_timeout: Duration,
     pub(crate) dead_letter_limit: Option<DeadLetterLimit>,
     pub(crate) on_error: Option<OnSubscriptionError>,
+    pub(crate) on_retry: Option<OnRetry>,
     pub(crate) on_dead_letter: Option<OnDeadLetter>,
 }
 
@@ -126,6 +134,7 @@ impl Subscribe {
             drain_timeout: Duration::from_secs(20),
             dead_letter_limit: None,
             on_error: None,
+            on_retry: None,
             on_dead_letter: None,
         }
     }
@@ -221,7 +230,10 @@ impl Subscribe {
         self
     }
 
-    /// What happens when a handler fails. Default: it is called again until it succeeds; with
+    /// What happens when a handler fails. A payload that does not fit its type, that is, an error of
+    /// [`ErrorKind::Decode`] among the causes of the handler's error, is dead-lettered at once: no
+    /// attempt can mend it. Where the client commits before processing there is one attempt, and a
+    /// policy with more is refused. Default: it is called again until it succeeds; with
     /// [`send_error_dlq`](Self::send_error_dlq) at most ten times (50 s of growing waits), then the
     /// record is dead-lettered.
     pub fn retry(mut self, retry: Retry) -> Self {
@@ -269,9 +281,30 @@ impl Subscribe {
     }
 
     /// Called with what goes wrong outside the handlers' results: records passed over, dead letters
-    /// that cannot be written, errors of the consumer. On a worker of the runtime: must not block.
+    /// that cannot be written, errors of the consumer. One at a time and in order, on a worker of the
+    /// runtime, which it must not block. One that is behind by more than 1,024 calls misses some,
+    /// and is told how many.
     pub fn on_error(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(callback));
+        self
+    }
+
+    /// Called when a handler has failed and is going to be called again with the same record; the log
+    /// says it at `WARN` too, the first time at once and then at growing intervals. On a worker of the
+    /// runtime, in turn with [`on_error`](Self::on_error) and under the same rules. Not called for a
+    /// last attempt, which goes to `on_error` or `on_dead_letter`.
+    ///
+    /// ```
+    /// use eventstream::{FailedAttempt, Subscribe};
+    ///
+    /// let subscribe = Subscribe::new("player").on_retry(|failed: FailedAttempt| {
+    ///     let place = (failed.context().partition(), failed.context().offset());
+    ///     println!("{place:?}: {} in {:?}", failed.error(), failed.next_within());
+    /// });
+    /// # drop(subscribe);
+    /// ```
+    pub fn on_retry(mut self, callback: impl Fn(FailedAttempt) + Send + Sync + 'static) -> Self {
+        self.on_retry = Some(Arc::new(callback));
         self
     }
 
@@ -300,10 +333,34 @@ impl Subscribe {
                 "at least one handler is required: `on`, `callback`, `on_raw` or `callback_raw`",
             )
         }));
+        let unnamed = self.handlers.iter().filter(|(name, _)| name.is_empty());
+        let unnamed = unnamed.count();
+        keep((unnamed > 1).then(|| {
+            Fault::new(
+                "callback",
+                format!("{unnamed} handlers"),
+                "at most one of `callback` and `callback_raw`: register twice for two workers",
+            )
+        }));
+        keep((unnamed == 0 && !self.event_name.is_empty()).then(|| {
+            Fault::new(
+                "event_name",
+                &self.event_name,
+                "is for `callback` and `callback_raw`, of which there is none: leave it out",
+            )
+        }));
         for (at, (event_name, _)) in self.handlers.iter().enumerate() {
-            let twice = self.handlers[..at]
+            let others = self
+                .handlers
                 .iter()
-                .any(|(name, _)| name == event_name);
+                .enumerate()
+                .filter(|(other, _)| *other != at);
+            let twice = others
+                .map(|(other, (name, _))| (other, name))
+                .any(|(other, name)| {
+                    let is_callbacks = name.is_empty() && *event_name == self.event_name;
+                    (name == event_name && other < at) || is_callbacks
+                });
             if twice && !event_name.is_empty() {
                 keep(Some(Fault::new(
                     "on",
@@ -322,12 +379,14 @@ impl Subscribe {
             )));
         }
         if let Some(limit) = self.dead_letter_limit
-            && (limit.window == 0 || !(limit.ratio > 0.0 && limit.ratio <= 1.0))
+            && (limit.window == 0
+                || limit.window > LIMIT_WINDOW
+                || !(limit.ratio > 0.0 && limit.ratio <= 1.0))
         {
             keep(Some(Fault::new(
                 "dead_letter_limit",
                 format!("{limit:?}"),
-                "window must be at least 1 and ratio above 0 and at most 1",
+                "window must be from 1 to 1000000, and ratio above 0 and at most 1",
             )));
         }
         if let Some(Retry::InPlace { backoff, .. }) = &self.retry

@@ -118,11 +118,12 @@ impl Subscription {
     pub fn health(&self) -> Health {
         self.routes
             .as_ref()
-            .map_or_else(Health::default, RegisteredRoutes::health)
+            .map_or_else(Health::of_nothing, RegisteredRoutes::health)
     }
 
     /// Cancelled when the subscription has ended: stopped, its context cancelled, its client shut
-    /// down, or its retry policy said so.
+    /// down, its runtime gone, or its retry policy said so. Each call gives a token of its own: to
+    /// cancel it stops nothing.
     pub fn ended(&self) -> CancellationToken {
         self.routes
             .as_ref()
@@ -154,7 +155,7 @@ impl fmt::Debug for Subscription {
 }
 
 /// Whether something can do its work, with the reasons where it cannot.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Health {
     /// What stands in the way; empty when nothing does.
@@ -166,11 +167,43 @@ pub struct Health {
     /// Whether the group has given this member at least one partition since it joined; true where
     /// there is no group.
     pub assigned: bool,
+    /// Whether a broker has answered, and not all of them have been out of reach since; true where
+    /// there is no broker.
+    pub connected: bool,
 }
 
 impl Health {
-    /// Whether nothing stands in the way.
+    /// Nothing that could fail.
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            problems: Vec::new(),
+            notices: Vec::new(),
+            assigned: true,
+            connected: true,
+        }
+    }
+
+    /// Whether nothing is known to stand in the way: for a liveness probe, or an alert. A client that
+    /// has not been in contact yet is healthy for its first 10 s, though not ready.
     pub fn is_healthy(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// Whether work can be done now: nothing stands in the way, a broker has answered, and each
+    /// group has given this member partitions. For a readiness probe. Of a group with more members
+    /// than partitions some are never ready.
+    ///
+    /// A client that neither subscribes nor has published anything has had no contact: ask for
+    /// [`metadata`](crate::Client::metadata) once to make it.
+    pub fn is_ready(&self) -> bool {
+        self.is_healthy() && self.connected && self.assigned
+    }
+
+    /// Adds a problem, once: several parts of a client may see the same.
+    pub(crate) fn add(&mut self, problem: Error) {
+        let text = problem.to_string();
+        if self.problems.iter().all(|known| known.to_string() != text) {
+            self.problems.push(problem);
+        }
     }
 }

@@ -79,7 +79,7 @@ impl Backoff {
     }
 
     /// The longest wait before `retry` (1, 2, ..).
-    pub(super) fn ceiling(&self, retry: u32) -> Duration {
+    pub(crate) fn ceiling(&self, retry: u32) -> Duration {
         let exponent = i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
         // Written so that infinity, where the power overflows, ends at `max` as well.

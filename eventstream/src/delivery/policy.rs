@@ -1,4 +1,5 @@
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::backoff::Backoff;
 
@@ -90,6 +91,25 @@ impl Retry {
             *backoff = chosen;
         }
         self
+    }
+
+    /// Whether there is one attempt.
+    pub(crate) fn is_once(&self) -> bool {
+        let once = Some(NonZeroU32::MIN);
+        matches!(self, Self::InPlace { max_attempts, .. } if *max_attempts == once)
+    }
+
+    /// The longest wait after so many attempts; `None` where there is no other in place.
+    pub(crate) fn next_within(&self, attempts: u32) -> Option<Duration> {
+        match self {
+            Self::InPlace { max_attempts, .. }
+                if max_attempts.is_some_and(|max| max.get() <= attempts) =>
+            {
+                None
+            }
+            Self::InPlace { backoff, .. } => Some(backoff.ceiling(attempts)),
+            Self::Rejoin => None,
+        }
     }
 
     /// The policy where the offset is committed before processing: what has been committed is

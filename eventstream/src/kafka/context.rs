@@ -1,6 +1,6 @@
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -10,8 +10,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use super::diagnosis::{Facts, Verdict, diagnose, split, stem};
 use super::error::classify;
 use super::verify::UNVERIFIED;
+use crate::cadence::Cadence;
 use crate::config::{BrokerConfig, LogMode};
 use crate::error::{Error, ErrorKind};
+use crate::guard::tracing;
 
 /// A broker that hangs up as one of another protocol does is taken for one after so long: that
 /// outlasts a broker that comes up, and is well below the publish timeout.
@@ -31,7 +33,13 @@ pub(crate) struct Reporter {
     client: Arc<str>,
     log_mode: LogMode,
     facts: Facts,
+    /// The brokers to be asked first.
+    brokers: String,
     state: Mutex<Connection>,
+    /// Since when a client of this one looks for a broker.
+    asked: OnceLock<Instant>,
+    /// There is something that an answer would clear.
+    troubled: AtomicBool,
     /// A broker has answered.
     accepted: AtomicBool,
     /// Some broker may not let this client in. Read for each batch of delivery reports.
@@ -48,6 +56,23 @@ struct Connection {
     /// Why a broker's certificate was not accepted.
     unverified: Option<String>,
     repeats: Repeats,
+    outage: Outage,
+}
+
+/// When it is logged that Kafka cannot be reached, where librdkafka's own log is off.
+#[derive(Debug)]
+struct Outage {
+    cadence: Cadence,
+    told: bool,
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        Self {
+            cadence: Cadence::new(REPEAT, Duration::from_secs(600)),
+            told: false,
+        }
+    }
 }
 
 /// The state of a broker that does not answer.
@@ -64,10 +89,24 @@ impl Reporter {
             client,
             log_mode: config.log_mode,
             facts: Facts::new(config),
+            brokers: String::new(),
             state: Mutex::default(),
+            asked: OnceLock::new(),
+            troubled: AtomicBool::new(true),
             accepted: AtomicBool::new(false),
             in_doubt: AtomicBool::new(false),
         }
+    }
+
+    /// With the names of the brokers to be asked first.
+    pub(crate) fn of_brokers(mut self, brokers: &[String]) -> Self {
+        self.brokers = brokers.join(", ");
+        self
+    }
+
+    /// A librdkafka client was made, and looks for a broker from now on.
+    pub(crate) fn asked(&self) {
+        self.asked.get_or_init(Instant::now);
     }
 
     /// The client's name.
@@ -143,6 +182,14 @@ impl Reporter {
         let error = if matches!(verdict, Verdict::Refused | Verdict::Suspect) {
             let text = format!("kafka: {}; {remedy}", reason.trim());
             Error::new(ErrorKind::Authentication, text).with_retriable(false)
+        } else if code == Code::AllBrokersDown {
+            // librdkafka counts connections: a broker by its address of the configuration, again by
+            // what the cluster calls it, and as a coordinator.
+            let text = format!(
+                "kafka: none of the brokers can be reached ({})",
+                self.brokers
+            );
+            Error::new(ErrorKind::Unreachable, text).with_retriable(true)
         } else {
             let (kind, retriable) = classify(code);
             let text = format!("kafka: {}", reason.trim());
@@ -153,10 +200,25 @@ impl Reporter {
             state.note(broker, verdict, &error);
         }
         self.in_doubt.store(state.is_in_doubt(), Atomic::Relaxed);
-        let is_new = state.repeats.is_new(code, text, Instant::now());
+        self.troubled.store(true, Atomic::Relaxed);
+        let now = Instant::now();
+        let is_new = state.repeats.is_new(code, text, now);
+        let logs = self.log_mode.syslog() >= LogMode::Warn.syslog();
+        let away = state.all_down || error.kind() == ErrorKind::Authentication;
+        let outage = if away && !logs {
+            let untold = state.outage.cadence.due(now);
+            state.outage.told |= untold.is_some();
+            untold.zip(state.last_error.clone())
+        } else {
+            None
+        };
         drop(state);
-        if is_new && self.log_mode.syslog() >= LogMode::Warn.syslog() {
-            tracing::warn!(client = &*self.client, "{error}");
+        let client = &*self.client;
+        if is_new && logs {
+            tracing::warn!(client, "{error}");
+        }
+        if let Some((untold, error)) = outage {
+            tracing::warn!(client, %error, untold, "Kafka cannot be reached; trying again");
         }
         error
     }
@@ -168,7 +230,47 @@ impl Reporter {
         state.last_error = None;
         state.tried.clear();
         state.all_down = false;
+        let was_told = std::mem::take(&mut state.outage).told;
         self.in_doubt.store(false, Atomic::Relaxed);
+        self.troubled.store(false, Atomic::Relaxed);
+        drop(state);
+        if was_told {
+            tracing::info!(client = &*self.client, "Kafka answers again");
+        }
+    }
+
+    /// Records came, or a commit was confirmed: called often, it costs nothing while all is well.
+    pub(crate) fn heard(&self) {
+        if self.troubled.load(Atomic::Relaxed) {
+            self.accepted();
+        }
+    }
+
+    /// Whether a broker has answered, and not all of them have been out of reach since.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.was_accepted() && !self.is_cut_off()
+    }
+
+    /// Whether all brokers were out of reach when last heard of.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.state.lock().all_down
+    }
+
+    /// For `health`: why no broker can be worked with. One of several that is away is none of it.
+    pub(crate) fn problem(&self) -> Option<Error> {
+        let accepted = self.was_accepted();
+        let state = self.state.lock();
+        if let Some(error) = &state.last_error {
+            let passing = error.kind() == ErrorKind::Unreachable && accepted && !state.all_down;
+            return (!passing).then(|| error.clone());
+        }
+        drop(state);
+        let waiting = self.asked.get()?.elapsed();
+        (!accepted && waiting >= SURE).then(|| {
+            let (seconds, brokers) = (waiting.as_secs(), &self.brokers);
+            let text = format!("kafka: no broker has answered for {seconds} s ({brokers})");
+            Error::new(ErrorKind::Unreachable, text)
+        })
     }
 
     /// Whether a broker ever answered.
@@ -372,6 +474,32 @@ mod tests {
         all_down(&reporter);
         let last = reporter.last_error().expect("an error").to_string();
         assert!(last.contains("Connection refused"), "{last}");
+    }
+
+    #[test]
+    fn health_knows_no_contact_all_away_and_not_one_of_several() {
+        let reporter = reporter().of_brokers(&["a:1".to_owned(), "b:1".to_owned()]);
+        assert!(!reporter.is_connected() && reporter.problem().is_none());
+        reporter.asked();
+        assert!(reporter.problem().is_none(), "it has just been asked");
+        let mut late = Reporter::new("test".into(), &BrokerConfig::new());
+        late.asked = OnceLock::from(Instant::now() - SURE);
+        let silent = late.problem().expect("a problem").to_string();
+        assert!(silent.contains("has answered for 10 s"), "{silent}");
+        reporter.heard();
+        assert!(reporter.is_connected() && reporter.problem().is_none());
+        hear(&reporter, AWAY);
+        assert!(reporter.is_connected() && reporter.problem().is_none());
+        all_down(&reporter);
+        assert!(!reporter.is_connected() && reporter.problem().is_some());
+        reporter.heard();
+        assert!(reporter.is_connected() && reporter.problem().is_none());
+        let error = reporter.error(
+            &KafkaError::Global(Code::AllBrokersDown),
+            "5/5 brokers are down",
+        );
+        let text = "kafka: none of the brokers can be reached (a:1, b:1)";
+        assert_eq!(error.to_string(), text);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::config::ClientConfigs;
 use super::context::Reporter;
 use super::error::{from_code, from_kafka};
+use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{BrokerMetadata, Metadata, PartitionMetadata, TopicMetadata};
 
@@ -44,7 +45,7 @@ pub(crate) fn metadata(
     group: Option<&str>,
     timeout: Duration,
 ) -> Result<Metadata> {
-    let deadline = Instant::now() + timeout;
+    let deadline = deadline::after(timeout);
     let mut config = configs.admin.clone();
     if let Some(group) = group {
         config.set("group.id", group);

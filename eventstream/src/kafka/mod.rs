@@ -24,6 +24,7 @@ use self::context::Reporter;
 use self::producer::{OnError, Outgoing, Producer, ProducerOptions};
 use crate::audit::AuditLog;
 use crate::config::BrokerConfig;
+use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
 use crate::metrics::{ClientMeter, STATISTICS_INTERVAL};
@@ -99,7 +100,7 @@ impl Kafka {
         if let Some(broker) = &embedded {
             brokers = broker.address().split(',').map(str::to_owned).collect();
         }
-        let reporter = Arc::new(Reporter::new(Arc::clone(&name), &config));
+        let reporter = Arc::new(Reporter::new(Arc::clone(&name), &config).of_brokers(&brokers));
         let configs = Arc::new(ClientConfigs::new(&config, &brokers, is_embedded)?);
         let producer = Arc::new(Producer::start(ProducerOptions {
             name: Arc::clone(&name),
@@ -305,7 +306,9 @@ impl Kafka {
 
     pub(crate) fn health(&self) -> Health {
         let mut health = self.consumers.health();
-        health.problems.extend(self.reporter.last_error());
+        if let Some(problem) = self.reporter.problem() {
+            health.add(problem);
+        }
         health
     }
 
@@ -314,11 +317,10 @@ impl Kafka {
     }
 
     pub(crate) async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
-        let until = tokio::time::Instant::now() + deadline;
+        let until = deadline::after(deadline);
         // Consumers first: their handlers may publish, and their dead letters go through the producer.
         self.consumers.shutdown(deadline).await;
-        let left = until.saturating_duration_since(tokio::time::Instant::now());
-        self.producer.shutdown(left).await
+        self.producer.shutdown(deadline::left(until)).await
     }
 
     pub(crate) fn embedded_broker(&self) -> Option<&EmbeddedBroker> {

@@ -132,6 +132,8 @@ families! {
         "Records read and not done.");
     stalled: GaugeVec = gauge("reader_stalled_seconds", GROUP_TOPIC,
         "How long a partition with waiting records has not moved: the longest.");
+    failing: GaugeVec = gauge("reader_failing_seconds", GROUP_TOPIC,
+        "How long the handler of a record has been failing that is called again: the longest.");
     offset: GaugeVec = gauge("reader_offset", READ,
         "The committed offset of an assigned partition. Absent while unknown.");
     lag: GaugeVec = gauge("reader_lag", READ,
@@ -144,7 +146,7 @@ families! {
 
 impl Families {
     /// The gauges, which a scrape fills anew.
-    pub(super) fn gauges(&self) -> [&GaugeVec; 13] {
+    pub(super) fn gauges(&self) -> [&GaugeVec; 14] {
         [
             &self.in_flight_events,
             &self.in_flight_bytes,
@@ -155,6 +157,7 @@ impl Families {
             &self.paused,
             &self.buffered,
             &self.stalled,
+            &self.failing,
             &self.offset,
             &self.lag,
             &self.queue_length,

@@ -171,6 +171,7 @@ impl MeteredGroup {
             &families.paused,
             &families.buffered,
             &families.stalled,
+            &families.failing,
         ] {
             add(gauge, &labels, 0.0);
         }
@@ -183,6 +184,8 @@ impl MeteredGroup {
         add(&families.buffered, &topic, now.buffered as f64);
         let stalled = families.stalled.with_label_values(&topic);
         stalled.set(stalled.get().max(now.stalled.as_secs_f64()));
+        let failing = families.failing.with_label_values(&topic);
+        failing.set(failing.get().max(now.failing.as_secs_f64()));
         let number = now.partition.to_string();
         let labels = [&*self.client.client, &*self.group, &now.topic, &number];
         let told = self.partitions.lock();

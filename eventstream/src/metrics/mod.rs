@@ -71,6 +71,8 @@ pub(crate) struct PartitionGauges {
     pub(crate) buffered: usize,
     /// How long nothing got done while records waited.
     pub(crate) stalled: Duration,
+    /// How long the handler of a record has been failing that is called again.
+    pub(crate) failing: Duration,
     /// The last committed offset, where known.
     pub(crate) committed: Option<i64>,
     /// Every record below it is done; where known.

@@ -2,6 +2,8 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use crate::guard::tracing;
+
 /// The part of librdkafka's statistics that is used (its STATISTICS.md has the whole).
 #[derive(Default, Deserialize)]
 #[serde(default)]

@@ -28,6 +28,7 @@ use self::bridge as with;
 #[cfg(not(feature = "opentelemetry"))]
 use self::no_bridge as with;
 use crate::error::Error;
+use crate::guard::{guarded, quietly};
 use crate::handler::Record;
 use crate::receipt::Delivery;
 
@@ -80,6 +81,10 @@ pub(crate) struct ToPublish<'a> {
 
 /// Begins the publishing of an event. `None` where nobody looks and there is no trace.
 pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publishing>> {
+    guarded(|| begin_publish(labels, event)).flatten()
+}
+
+fn begin_publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publishing>> {
     let ambient = with::ambient();
     let span = tracing::debug_span!(
         target: TARGET,
@@ -189,22 +194,30 @@ pub(crate) fn deliver(publish: &Span) -> Span {
 /// Says where an event was stored.
 pub(crate) fn stored(span: &Span, partition: i32, offset: i64) {
     if !span.is_disabled() {
-        span.record("messaging.destination.partition.id", display(partition));
-        span.record("messaging.kafka.offset", offset);
+        quietly(|| {
+            span.record("messaging.destination.partition.id", display(partition));
+            span.record("messaging.kafka.offset", offset);
+        });
     }
 }
 
 /// Says why something failed.
 pub(crate) fn fail(span: &Span, error: &Error) {
     if !span.is_disabled() {
-        span.record("otel.status_code", "ERROR");
-        span.record("otel.status_description", display(error));
-        span.record("error.type", error.kind().as_str());
+        quietly(|| {
+            span.record("otel.status_code", "ERROR");
+            span.record("otel.status_description", display(error));
+            span.record("error.type", error.kind().as_str());
+        });
     }
 }
 
-/// One call of a handler.
+/// One call of a handler. None where the subscriber panics.
 pub(crate) fn handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -> Span {
+    guarded(|| begin_handle(labels, record, attempt, before)).unwrap_or_else(Span::none)
+}
+
+fn begin_handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -> Span {
     let topic = record.source.topic.as_str();
     let span = tracing::debug_span!(
         target: TARGET,
@@ -249,11 +262,21 @@ fn name_event(span: &Span, record: &Record) {
 
 /// The mark of a call that failed, for the next one and the dead letter.
 pub(crate) fn mark(span: &Span) -> Mark {
-    with::mark(span)
+    guarded(|| with::mark(span)).unwrap_or_default()
 }
 
-/// The writing of a dead letter.
+/// The writing of a dead letter. None where the subscriber panics.
 pub(crate) fn dead_letter(
+    labels: &Labels,
+    record: &Record,
+    topic: &str,
+    reason: &str,
+    last: &Mark,
+) -> Span {
+    guarded(|| begin_dead_letter(labels, record, topic, reason, last)).unwrap_or_else(Span::none)
+}
+
+fn begin_dead_letter(
     labels: &Labels,
     record: &Record,
     topic: &str,

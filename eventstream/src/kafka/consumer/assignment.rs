@@ -7,6 +7,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::error::{Error, ErrorKind};
+use crate::guard::tracing;
 use crate::kafka::error::from_code;
 use crate::kafka::questions::{TopicId, TopicPartition, Which};
 use crate::subscribe::StartOffset;

@@ -22,10 +22,11 @@ use self::calls::{Ended, Running, Waiting, next_permit};
 use self::failures::Letter;
 use super::group::GroupEnv;
 use super::routes::{Route, RouteTable, TopicRoutes};
-use super::words::{PollerHandle, Read, Shared, ToPartition, ToPoller};
+use super::words::{Failing, PollerHandle, Read, Shared, ToPartition, ToPoller};
+use crate::cadence::Cadence;
 use crate::delivery::{Action, Input, Partition, PartitionConfig, Plan, RouteId, Ticket, Time};
 use crate::error::Error;
-use crate::handler::Record;
+use crate::handler::{Record, Rejected};
 use crate::metrics::{Tally, TopicMeter};
 use crate::trace::Mark;
 
@@ -60,6 +61,11 @@ struct LastError {
     route: Option<RouteId>,
     error: Error,
     mark: Mark,
+    offset: i64,
+    attempts: u32,
+    since: Instant,
+    /// It is called again.
+    again: bool,
 }
 
 pub(super) struct Driver {
@@ -82,8 +88,12 @@ pub(super) struct Driver {
     letters: FuturesUnordered<Pin<Box<dyn Future<Output = Letter> + Send>>>,
     /// The last error of each record that a machine's action may have to name.
     errors: Vec<LastError>,
+    /// What is failing may be another record than the one that health knows.
+    errors_changed: bool,
+    /// When failures are logged.
+    failures_told: Cadence,
     /// Reused for each call, as long as the last handler has let go of it.
-    rejection: Arc<Mutex<Option<String>>>,
+    rejection: Arc<Mutex<Option<Rejected>>>,
     /// The plan of the last name, since runs of one name are the normal case.
     last_plan: Option<(Box<str>, Plan)>,
     /// Whether keys matter to any route.
@@ -95,6 +105,31 @@ pub(super) struct Driver {
     catch_up_until: Option<Instant>,
     /// How long handlers that were cancelled may take to notice.
     grace: Duration,
+    /// Last: everything above is gone when it is said.
+    _departure: Departure,
+}
+
+/// Tells the polling thread that the task has ended, also where its runtime ends it.
+struct Departure {
+    poller: PollerHandle,
+    number: u64,
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.poller.send(ToPoller::Drained(self.number));
+    }
+}
+
+/// The record that has been failing for longest.
+fn failing(errors: &[LastError]) -> Option<Failing> {
+    let again = errors.iter().filter(|last| last.again);
+    again.min_by_key(|last| last.since).map(|last| Failing {
+        offset: last.offset,
+        attempts: last.attempts,
+        since: last.since,
+        error: last.error.clone(),
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,6 +158,10 @@ impl Driver {
         } = options;
         let grace = env.drain_timeout();
         let meter = env.meter.topic(&env.wire_topic(&shared.source.topic));
+        let departure = Departure {
+            poller: poller.clone(),
+            number,
+        };
         let mut driver = Self {
             env,
             shared,
@@ -138,6 +177,8 @@ impl Driver {
             spawned: JoinSet::new(),
             letters: FuturesUnordered::new(),
             errors: Vec::new(),
+            errors_changed: false,
+            failures_told: Cadence::new(Duration::from_secs(1), Duration::from_secs(60)),
             rejection: Arc::default(),
             last_plan: None,
             by_key: false,
@@ -147,6 +188,7 @@ impl Driver {
             state: State::Active,
             catch_up_until: None,
             grace,
+            _departure: departure,
         };
         driver.attach(&table);
         driver
@@ -317,8 +359,8 @@ impl Driver {
         if moved || buffered == 0 || progress.buffered == 0 {
             progress.since = Instant::now();
         }
-        if moved || buffered == 0 {
-            progress.last_failure = None;
+        if std::mem::take(&mut self.errors_changed) {
+            progress.failing = failing(&self.errors);
         }
         let watermark = self.machine.watermark();
         progress
@@ -352,7 +394,6 @@ impl Driver {
         }
         self.spawned.shutdown().await;
         self.tell_tally();
-        self.poller.send(ToPoller::Drained(self.number));
     }
 }
 

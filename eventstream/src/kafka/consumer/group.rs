@@ -12,10 +12,12 @@ use tokio_util::task::TaskTracker;
 
 use super::counters::Counters;
 use super::poller::Poller;
+use super::roster::{Entry, Policies, Roster};
 use super::routes::{Registration, RouteTable};
 use super::words::{PollerHandle, Shared, ToPoller};
 use crate::delivery::CommitMode;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
+use crate::guard::{guarded, tracing, with_causes};
 use crate::kafka::config::ClientConfigs;
 use crate::kafka::context::Reporter;
 use crate::kafka::producer::Producer;
@@ -23,7 +25,6 @@ use crate::kafka::{EmbeddedBroker, prefixed};
 use crate::metrics::{GroupMeter, PartitionGauges};
 use crate::name::Topic;
 use crate::subscribe::StartOffset;
-use crate::subscription::Health;
 use crate::trace::Labels;
 
 /// What everything that works for one group needs, and never changes.
@@ -87,42 +88,40 @@ impl GroupEnv {
 pub(super) struct Group {
     pub(super) env: Arc<GroupEnv>,
     poller: PollerHandle,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     registered: Notify,
     /// The polling thread has ended, or never started.
     pub(super) ended: CancellationToken,
     /// The topics of which this member reads all that it was given, from starts that are committed.
     ready: watch::Sender<Vec<String>>,
-    stopping: AtomicBool,
     cut_short: AtomicBool,
 }
 
-struct State {
-    table: Arc<RouteTable>,
+pub(super) struct State {
+    pub(super) roster: Roster,
     last_registration: Instant,
-    assigned: Vec<Arc<Shared>>,
-    was_assigned: bool,
-    problem: Option<Error>,
+    /// There is a polling thread, and it will end the group.
+    polled: bool,
+    pub(super) assigned: Vec<Arc<Shared>>,
+    pub(super) was_assigned: bool,
+    pub(super) problem: Option<Error>,
     /// Why partitions are not read yet.
-    waiting: Vec<Error>,
+    pub(super) waiting: Vec<Error>,
     /// What happened to offsets lately, and when.
-    notices: VecDeque<(Instant, Error)>,
+    pub(super) notices: VecDeque<(Instant, Error)>,
+    /// Why the group has ended by itself.
+    pub(super) end: Option<Error>,
 }
 
 /// How many notices about offsets are kept, and how long health shows them.
 const NOTICES: usize = 32;
-const LATELY: Duration = Duration::from_secs(3600);
-/// After so long without progress, with records waiting, a partition counts as stuck.
-const STUCK: Duration = Duration::from_secs(60);
+pub(super) const LATELY: Duration = Duration::from_secs(3600);
 
 impl Group {
     /// A group that starts once its registrations have settled, and not before the `predecessor`
     /// has ended: the static member of the same name, which would be fenced by this one in the
     /// middle of its last commits.
-    pub(super) fn start(
-        env: GroupEnv,
-        predecessor: Option<CancellationToken>,
-    ) -> Result<Arc<Self>> {
+    pub(super) fn start(env: GroupEnv, predecessor: Option<CancellationToken>) -> Arc<Self> {
         let (commands, inbox) = std::sync::mpsc::channel();
         let group = Arc::new(Self {
             env: Arc::new(env),
@@ -131,18 +130,19 @@ impl Group {
                 queue: Arc::default(),
             },
             state: Mutex::new(State {
-                table: Arc::default(),
+                roster: Roster::default(),
                 last_registration: Instant::now(),
+                polled: false,
                 assigned: Vec::new(),
                 was_assigned: false,
                 problem: None,
                 waiting: Vec::new(),
                 notices: VecDeque::new(),
+                end: None,
             }),
             ready: watch::Sender::new(Vec::new()),
             registered: Notify::new(),
             ended: CancellationToken::new(),
-            stopping: AtomicBool::new(false),
             cut_short: AtomicBool::new(false),
         });
         let watched = Arc::downgrade(&group);
@@ -150,22 +150,30 @@ impl Group {
             .env
             .meter
             .watch(move || watched.upgrade().map(|group| group.gauges()));
-        let starting = Arc::clone(&group);
+        let watch = RuntimeWatch(Arc::clone(&group));
         group.env.runtime.spawn(async move {
+            let group = &watch.0;
             if let Some(predecessor) = predecessor {
                 predecessor.cancelled().await;
             }
-            starting.settle().await;
-            starting.spawn_poller(inbox);
+            group.settle().await;
+            group.spawn_poller(inbox);
+            group.ended.cancelled().await;
         });
-        Ok(group)
+        group
     }
 
     /// Waits until no registration has come for the settling time.
     async fn settle(&self) {
         loop {
-            let until = self.state.lock().last_registration + self.env.registration_settle;
-            if self.stopping.load(Atomic::SeqCst) || Instant::now() >= until {
+            let until = {
+                let state = self.state.lock();
+                if state.roster.is_over() {
+                    return;
+                }
+                state.last_registration + self.env.registration_settle
+            };
+            if Instant::now() >= until {
                 return;
             }
             tokio::select! {
@@ -176,7 +184,12 @@ impl Group {
     }
 
     fn spawn_poller(self: &Arc<Self>, inbox: std::sync::mpsc::Receiver<ToPoller>) {
-        if self.stopping.load(Atomic::SeqCst) {
+        let is_over = {
+            let mut state = self.state.lock();
+            state.polled = !state.roster.is_over();
+            !state.polled
+        };
+        if is_over {
             self.end();
             return;
         }
@@ -185,66 +198,100 @@ impl Group {
             .name("eventstream-poller".to_owned())
             .spawn(move || {
                 let handle = group.poller.clone();
-                let run = std::panic::AssertUnwindSafe(|| Poller::run(&group, &handle, inbox));
-                if std::panic::catch_unwind(run).is_err() {
-                    let error = Error::new(ErrorKind::Fatal, "the polling thread panicked");
-                    tracing::error!(group = &*group.env.wire_group, "{error}");
-                    group.tell_all(&error);
-                    group.set_problem(Some(error));
+                if guarded(|| Poller::run(&group, &handle, inbox)).is_none() {
+                    group.fail(Error::new(ErrorKind::Fatal, "the polling thread panicked"));
                 }
                 group.end();
             });
         if let Err(error) = spawned {
-            let error = Error::new(ErrorKind::Fatal, "start the polling thread").with_source(error);
-            self.tell_all(&error);
-            self.set_problem(Some(error));
+            self.fail(Error::new(ErrorKind::Fatal, "start the polling thread").with_source(error));
             self.end();
         }
     }
 
+    /// Ends by itself, told to all.
+    fn fail(&self, error: Error) {
+        tracing::error!(group = &*self.env.wire_group, "{}", with_causes(&error));
+        self.tell_all(&error);
+        self.state.lock().end = Some(error);
+    }
+
+    /// The end. What handlers hold, perhaps this client, is let go.
     fn end(&self) {
-        for registration in self.table().registrations() {
+        let (registrations, leftovers) = self.state.lock().roster.clear();
+        for registration in registrations {
             registration.ended.cancel();
         }
+        drop(leftovers);
         self.ended.cancel();
     }
 
-    pub(super) fn table(&self) -> Arc<RouteTable> {
-        Arc::clone(&self.state.lock().table)
+    /// The runtime is gone, and with it every task of the group: nothing is handled any more. What
+    /// was done is committed, and the partitions go to others.
+    fn runtime_gone(&self) {
+        if self.ended.is_cancelled() {
+            return;
+        }
+        let error = Error::new(
+            ErrorKind::Closed,
+            "the runtime of the group's first registration has ended, and the group with it: \
+             register again on a living one",
+        );
+        tracing::error!(group = &*self.env.wire_group, "{error}");
+        let polled = {
+            let mut state = self.state.lock();
+            state.roster.stop();
+            state.end = Some(error);
+            state.polled
+        };
+        if polled {
+            self.poller.send(ToPoller::Stop(RUNTIME_GONE));
+        } else {
+            self.end();
+        }
     }
 
-    /// Changes the routes and tells the polling thread. `false`: the group is at its end, and
-    /// nothing was changed.
-    pub(super) fn change_routes(&self, change: impl FnOnce(&mut RouteTable)) -> bool {
-        {
+    pub(super) fn table(&self) -> Arc<RouteTable> {
+        self.state.lock().roster.table()
+    }
+
+    /// What the registrations of a topic agree on.
+    pub(super) fn policies(&self, topic: &Topic) -> Option<Policies> {
+        self.state.lock().roster.policies(topic)
+    }
+
+    /// Takes a registration in and tells the polling thread. The entry comes back where the group
+    /// is at its end: to take it or not is one decision with to stop or not.
+    pub(super) fn add(&self, entry: Entry, policies: Policies) -> Result<(), Entry> {
+        let leftovers = {
             let mut state = self.state.lock();
-            if self.is_over() {
-                return false;
-            }
-            let mut table = RouteTable::clone(&state.table);
-            change(&mut table);
-            state.table = Arc::new(table);
+            let added = state.roster.add(entry, policies)?;
             state.last_registration = Instant::now();
-        }
+            added
+        };
+        drop(leftovers);
         self.registered.notify_one();
         self.poller.send(ToPoller::RoutesChanged);
-        true
+        Ok(())
+    }
+
+    /// Has the partitions look at their registrations: one was paused or resumed.
+    pub(super) fn look_again(&self) {
+        let leftovers = self.state.lock().roster.touch();
+        drop(leftovers);
+        self.poller.send(ToPoller::RoutesChanged);
     }
 
     /// Closes a registration: its routes go, and with the last registration the group stops.
     pub(super) fn close(&self, registration: &Registration, deadline: Duration) {
         registration.state.lock().closing = true;
-        let mut state = self.state.lock();
-        if state.table.registrations().iter().all(|r| r.is_closing()) {
-            drop(state);
+        let (is_last, leftovers) = self.state.lock().roster.close(registration.id);
+        drop(leftovers);
+        if is_last {
             self.stop(deadline);
-            return;
+        } else {
+            self.poller.send(ToPoller::RoutesChanged);
         }
-        let mut table = RouteTable::clone(&state.table);
-        table.remove(registration.id);
-        state.table = Arc::new(table);
-        drop(state);
-        self.poller.send(ToPoller::RoutesChanged);
     }
 
     /// Handlers were cancelled because the time to finish was over.
@@ -258,14 +305,12 @@ impl Group {
 
     /// Whether this group takes no more registrations.
     pub(super) fn is_over(&self) -> bool {
-        self.stopping.load(Atomic::SeqCst) || self.ended.is_cancelled()
+        self.state.lock().roster.is_over()
     }
 
     /// Asks for the end: running handlers may finish until the deadline.
     pub(super) fn stop(&self, deadline: Duration) {
-        let state = self.state.lock();
-        self.stopping.store(true, Atomic::SeqCst);
-        drop(state);
+        self.state.lock().roster.stop();
         self.registered.notify_one();
         self.poller.send(ToPoller::Stop(deadline));
     }
@@ -280,7 +325,12 @@ impl Group {
     /// A policy has stopped the group here: nothing after the record is acknowledged, so its
     /// consumer leaves all partitions to others. `told`: the registrations that know already.
     pub(super) fn stop_by_policy(&self, told: &[u32], error: &Error) {
-        for found in self.table().registrations() {
+        let registrations = {
+            let mut state = self.state.lock();
+            state.end = Some(error.clone());
+            state.roster.stop()
+        };
+        for found in registrations {
             {
                 let mut state = found.state.lock();
                 state.closing = true;
@@ -297,11 +347,12 @@ impl Group {
     /// that it holds nobody up.
     pub(super) fn abandon(&self, registration: &Registration) {
         registration.state.lock().abandoned = true;
-        self.poller.send(ToPoller::RoutesChanged);
+        self.look_again();
     }
 
     pub(super) fn tell_all(&self, error: &Error) {
-        for registration in self.table().registrations() {
+        let registrations = self.state.lock().roster.registrations();
+        for registration in registrations {
             registration.tell(error);
         }
     }
@@ -342,10 +393,10 @@ impl Group {
             state.notices.pop_front();
         }
         state.notices.push_back((Instant::now(), error.clone()));
-        let table = Arc::clone(&state.table);
-        drop(state);
         let topic = self.env.topic(wire_topic);
-        for registration in table.registrations_of(topic.as_ref()) {
+        let registrations = topic.map(|topic| state.roster.registrations_of(&topic));
+        drop(state);
+        for registration in registrations.into_iter().flatten() {
             registration.tell(error);
         }
     }
@@ -370,11 +421,15 @@ impl Group {
     /// The topics it works for, and what it has of each assigned partition.
     fn gauges(&self) -> (Vec<String>, Vec<PartitionGauges>) {
         let state = self.state.lock();
-        let topics = state.table.topics.keys();
+        let topics = state.roster.topics();
         let topics = topics.map(|topic| self.env.wire_topic(topic)).collect();
         let gauges = |shared: &Arc<Shared>| {
             let progress = shared.progress.lock();
             let (buffered, since) = (progress.buffered, progress.since);
+            let failing = progress
+                .failing
+                .as_ref()
+                .map_or(Duration::ZERO, |failing| failing.since.elapsed());
             drop(progress);
             PartitionGauges {
                 topic: self.env.wire_topic(&shared.source.topic),
@@ -385,63 +440,27 @@ impl Group {
                     0 => Duration::ZERO,
                     _ => since.elapsed(),
                 },
+                failing,
                 committed: known(shared.committed.load(Atomic::Relaxed)),
                 position: shared.watermark().or(known(shared.start)),
             }
         };
         (topics, state.assigned.iter().map(gauges).collect())
     }
+}
 
-    /// The health of the group, and of one registration where one is named.
-    pub(super) fn health(&self, registration: Option<&Registration>) -> Health {
-        let state = self.state.lock();
-        let lately = |(at, _): &&(Instant, Error)| at.elapsed() < LATELY;
-        let notices = state.notices.iter().filter(lately);
-        let problems = state.problem.iter().chain(&state.waiting);
-        let mut health = Health {
-            problems: problems.cloned().collect(),
-            notices: notices.map(|(_, error)| error.clone()).collect(),
-            assigned: state.was_assigned,
-        };
-        match registration {
-            Some(registration) => health
-                .problems
-                .extend(registration.state.lock().problem.clone()),
-            None => {
-                for registration in state.table.registrations() {
-                    health
-                        .problems
-                        .extend(registration.state.lock().problem.clone());
-                }
-            }
-        }
-        for shared in &state.assigned {
-            let progress = shared.progress.lock();
-            let blocked = progress.blocked.as_ref();
-            health
-                .problems
-                .extend(blocked.map(|(_, error)| error.clone()));
-            let stuck = progress.since.elapsed();
-            if progress.buffered > 0 && stuck > STUCK {
-                let mut error = Error::new(
-                    ErrorKind::Handler,
-                    format!(
-                        "partition {}/{} has {} records waiting and made no progress for {} s",
-                        shared.source.topic,
-                        shared.source.partition,
-                        progress.buffered,
-                        stuck.as_secs()
-                    ),
-                );
-                if let Some(cause) = progress.last_failure.clone() {
-                    error = error.with_source(cause);
-                }
-                health.problems.push(error);
-            }
-        }
-        health
+/// Is dropped with the task that holds it: when the group has ended, or with the runtime.
+struct RuntimeWatch(Arc<Group>);
+
+impl Drop for RuntimeWatch {
+    fn drop(&mut self) {
+        self.0.runtime_gone();
     }
 }
+
+/// What a group whose runtime is gone has for its end. No task is left to be waited for; what
+/// still runs is on threads for blocking work, and has nobody to report to.
+const RUNTIME_GONE: Duration = Duration::from_secs(1);
 
 /// Offsets are negative while unknown.
 fn known(offset: i64) -> Option<i64> {

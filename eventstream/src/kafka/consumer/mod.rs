@@ -9,7 +9,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `group` | a group: its routes, its life from the first registration to the end |
+//! | `group` | a group: its life from the first registration to the end |
+//! | `roster` | who is registered in it, and whether it takes others |
+//! | `health` | whether it can do its work |
+//! | `told` | the callbacks of a registration |
 //! | `routes` | which handlers a record goes to |
 //! | `words` | what the polling thread and the tasks say to each other |
 //! | `poller` | the polling thread: reading, rebalances, commits |
@@ -23,14 +26,17 @@ mod counters;
 mod driver;
 mod events;
 mod group;
+mod health;
 mod letters;
 mod poller;
+mod roster;
 mod routes;
+mod told;
 mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering as Atomic};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering as Atomic};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -40,18 +46,22 @@ use tokio_util::task::TaskTracker;
 
 use self::counters::Counters;
 use self::group::{Group, GroupEnv};
-use self::routes::{Handlers, Registration, Route, TopicRoutes, serial};
+use self::roster::{Entry, Policies};
+use self::routes::{Handlers, Registration, Route, serial};
+use self::told::Told;
 use super::config::ClientConfigs;
 use super::context::Reporter;
 use super::producer::Producer;
 use super::{EmbeddedBroker, prefixed};
 use crate::config::{BrokerConfig, LogMode};
+use crate::deadline;
 use crate::delivery::{CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
 use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::guard::tracing;
 use crate::metrics::ClientMeter;
 use crate::name::{GroupId, Topic};
 use crate::stats::ReaderStats;
-use crate::subscribe::CheckedSubscribe;
+use crate::subscribe::{CheckedSubscribe, DeadLetterLimit};
 use crate::subscription::{Health, Subscription};
 use crate::trace::Labels;
 
@@ -65,9 +75,37 @@ pub(crate) struct Consumers {
     meter: ClientMeter,
     embedded: Option<EmbeddedBroker>,
     counters: Arc<Counters>,
-    groups: Mutex<HashMap<(GroupId, String), Arc<Group>>>,
+    groups: Mutex<Groups>,
     numbers: AtomicU32,
-    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Groups {
+    /// By group and static member.
+    running: HashMap<(GroupId, String), Arc<Group>>,
+    /// Those that stop while another of the same name has begun.
+    leaving: Vec<Arc<Group>>,
+    /// No group is made any more.
+    closed: bool,
+}
+
+impl Groups {
+    fn all(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.running.values().chain(&self.leaving)
+    }
+
+    /// Takes out what has ended, to be dropped without the lock.
+    fn take_ended(&mut self) -> Vec<Arc<Group>> {
+        let running = self
+            .running
+            .extract_if(|_, group| group.ended.is_cancelled());
+        let mut ended: Vec<_> = running.map(|(_, group)| group).collect();
+        ended.extend(
+            self.leaving
+                .extract_if(.., |group| group.ended.is_cancelled()),
+        );
+        ended
+    }
 }
 
 impl Consumers {
@@ -91,7 +129,6 @@ impl Consumers {
             counters: Arc::default(),
             groups: Mutex::default(),
             numbers: AtomicU32::new(0),
-            closed: AtomicBool::new(false),
         }
     }
 
@@ -103,38 +140,18 @@ impl Consumers {
             )
             .with_source(e)
         })?;
-        if self.closed.load(Atomic::SeqCst) {
-            return Err(Error::new(
-                ErrorKind::Closed,
-                "register: the client has been shut down",
-            ));
-        }
+        refuse(self.contradictions(&subscribe))?;
         let labels = Arc::new(Labels {
             client: self.reporter.client(),
             prefix: Arc::clone(&self.prefix),
             // `.group` without a prefix: where the Go SDK has its offsets.
             group: format!("{}.{}", self.prefix, subscribe.group).into(),
         });
-        let registration = Arc::new(Registration {
-            labels: Arc::clone(&labels),
-            id: self.numbers.fetch_add(1, Atomic::Relaxed),
-            serial: serial(subscribe.options.ordering),
-            flood: subscribe.options.dead_letter_limit.map(|limit| {
-                Mutex::new(FloodGuard::new(FloodOptions {
-                    window: limit.window,
-                    ratio: limit.ratio,
-                }))
-            }),
-            on_error: subscribe.options.on_error.clone(),
-            on_dead_letter: subscribe.options.on_dead_letter.clone(),
-            working: TaskTracker::new(),
-            ended: CancellationToken::new(),
-            state: Mutex::default(),
-        });
-        let group = loop {
+        let (group, registration) = loop {
             let group = self.group(&subscribe, &labels, runtime.clone())?;
+            let registration = self.registration(&group, &subscribe, &labels);
             if self.add_routes(&group, &subscribe, &registration)? {
-                break group;
+                break (group, registration);
             }
             // It came to its end in between: the next one is a new one.
         };
@@ -155,6 +172,62 @@ impl Consumers {
         Ok(Subscription::new(subscribe.slug(), routes))
     }
 
+    fn registration(
+        &self,
+        group: &Group,
+        subscribe: &CheckedSubscribe,
+        labels: &Arc<Labels>,
+    ) -> Arc<Registration> {
+        let options = &subscribe.options;
+        let flood = |limit: DeadLetterLimit| {
+            Mutex::new(FloodGuard::new(FloodOptions {
+                window: limit.window,
+                ratio: limit.ratio,
+            }))
+        };
+        Arc::new(Registration {
+            labels: Arc::clone(labels),
+            id: self.numbers.fetch_add(1, Atomic::Relaxed),
+            serial: serial(options.ordering),
+            flood: options.dead_letter_limit.map(flood),
+            told: Told::start(
+                &group.env.runtime,
+                &group.env.tasks,
+                options.on_error.clone(),
+                options.on_retry.clone(),
+            ),
+            on_dead_letter: options.on_dead_letter.clone(),
+            working: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Options of a subscription that this client's configuration leaves without effect.
+    fn contradictions(&self, subscribe: &CheckedSubscribe) -> Vec<Fault> {
+        let options = &subscribe.options;
+        let mut faults = Vec::new();
+        if !self.config.commit_before_processing {
+            return faults;
+        }
+        if options.async_commit {
+            faults.push(Fault::new(
+                "async_commit_message",
+                "true",
+                "must be false where `commit_before_processing` is set",
+            ));
+        }
+        if let Some(retry) = options.retry.filter(|retry| !retry.is_once()) {
+            faults.push(Fault::new(
+                "retry",
+                format!("{retry:?}"),
+                "must be one attempt where `commit_before_processing` is set: what is committed \
+                 is not tried again",
+            ));
+        }
+        faults
+    }
+
     /// The group's consumer: the running one, if its options agree, or a new one.
     fn group(
         &self,
@@ -170,9 +243,16 @@ impl Consumers {
             .min(self.config.max_poll_interval.mul_f64(0.75));
         let drain = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
         let key = (subscribe.group.clone(), options.group_instance_id.clone());
+        let ended = self.groups.lock().take_ended();
+        drop(ended);
         let mut groups = self.groups.lock();
-        groups.retain(|_, group| !group.ended.is_cancelled());
-        if let Some(group) = groups.get(&key).filter(|group| !group.is_over()) {
+        if groups.closed {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                "register: the client has been shut down",
+            ));
+        }
+        if let Some(group) = groups.running.get(&key).filter(|group| !group.is_over()) {
             let mut faults = Vec::new();
             if group.env.start != options.offset {
                 faults.push(disagrees("offset", &options.offset, &group.env.start));
@@ -189,6 +269,7 @@ impl Consumers {
             return Ok(Arc::clone(group));
         }
         let predecessor = groups
+            .running
             .get(&key)
             .filter(|_| !options.group_instance_id.is_empty())
             .map(|group| group.ended.clone());
@@ -217,8 +298,9 @@ impl Consumers {
             assignments: AtomicU64::new(0),
             _keep_alive: self.embedded.clone(),
         };
-        let group = Group::start(env, predecessor)?;
-        groups.insert(key, Arc::clone(&group));
+        let group = Group::start(env, predecessor);
+        let before = groups.running.insert(key, Arc::clone(&group));
+        groups.leaving.extend(before);
         Ok(group)
     }
 
@@ -241,54 +323,45 @@ impl Consumers {
         registration: &Arc<Registration>,
     ) -> Result<bool> {
         let options = &subscribe.options;
-        let on_undecodable = options.effective_on_undecodable();
+        let policies = Policies {
+            on_unmatched: options.on_unmatched,
+            on_undecodable: options.effective_on_undecodable(),
+        };
         let mut faults = Vec::new();
-        if let Some(topic) = group.table().topics.get(&subscribe.topic)
-            && topic.routes.iter().any(|r| !r.registration.is_closing())
-        {
-            if topic.on_unmatched != options.on_unmatched {
-                faults.push(disagrees(
-                    "on_unmatched",
-                    &options.on_unmatched,
-                    &topic.on_unmatched,
-                ));
+        if let Some(agreed) = group.policies(&subscribe.topic) {
+            let (asked, has) = (&policies.on_unmatched, &agreed.on_unmatched);
+            if asked != has {
+                faults.push(disagrees("on_unmatched", asked, has));
             }
-            if topic.on_undecodable != on_undecodable {
-                faults.push(disagrees(
-                    "on_undecodable",
-                    &on_undecodable,
-                    &topic.on_undecodable,
-                ));
+            let (asked, has) = (&policies.on_undecodable, &agreed.on_undecodable);
+            if asked != has {
+                faults.push(disagrees("on_undecodable", asked, has));
             }
         }
         refuse(faults)?;
-        let added = group.change_routes(|table| {
-            let topic = table
-                .topics
-                .entry(subscribe.topic.clone())
-                .or_insert_with(TopicRoutes::default);
-            topic.on_unmatched = options.on_unmatched;
-            topic.on_undecodable = on_undecodable;
-            for handlers in handlers_of(subscribe) {
-                topic.routes.push(Arc::new(Route {
-                    id: RouteId(self.numbers.fetch_add(1, Atomic::Relaxed)),
-                    handlers,
-                    options: RouteOptions {
-                        ordering: options.ordering,
-                        retry: options.effective_retry(),
-                    },
-                    registration: Arc::clone(registration),
-                }));
-            }
-        });
-        Ok(added)
+        let route = |handlers| {
+            Arc::new(Route {
+                id: RouteId(self.numbers.fetch_add(1, Atomic::Relaxed)),
+                handlers,
+                options: RouteOptions {
+                    ordering: options.ordering,
+                    retry: options.effective_retry(),
+                },
+                registration: Arc::clone(registration),
+            })
+        };
+        let entry = Entry {
+            registration: Arc::clone(registration),
+            topic: subscribe.topic.clone(),
+            routes: handlers_of(subscribe).into_iter().map(route).collect(),
+        };
+        Ok(group.add(entry, policies).is_ok())
     }
 
     pub(crate) fn stats(&self) -> ReaderStats {
-        let sizes = self
-            .groups
-            .lock()
-            .values()
+        let groups: Vec<_> = self.groups.lock().all().map(Arc::clone).collect();
+        let sizes = groups
+            .iter()
             .map(|g| g.sizes())
             .fold((0, 0), |(partitions, buffered), (p, b)| {
                 (partitions + p, buffered + b)
@@ -297,44 +370,64 @@ impl Consumers {
     }
 
     pub(crate) fn health(&self) -> Health {
-        let groups = self.groups.lock();
         let mut health = Health {
             assigned: true,
-            ..Health::default()
+            connected: self.reporter.is_connected(),
+            ..Health::of_nothing()
         };
-        for group in groups.values() {
+        let groups: Vec<_> = self.groups.lock().all().map(Arc::clone).collect();
+        for group in groups {
             let one = group.health(None);
-            health.problems.extend(one.problems);
+            for problem in one.problems {
+                health.add(problem);
+            }
             health.notices.extend(one.notices);
-            health.assigned &= one.assigned;
+            // One that stops waits for no partitions.
+            health.assigned &= one.assigned || group.is_over();
         }
         health
     }
 
-    /// Stops every group, all at once.
+    /// Stops every group, all at once. Handlers have until the deadline, leaving a little longer.
     pub(crate) async fn shutdown(&self, deadline: Duration) {
-        self.closed.store(true, Atomic::SeqCst);
-        let groups: Vec<_> = self.groups.lock().values().map(Arc::clone).collect();
+        let groups: Vec<_> = {
+            let mut groups = self.groups.lock();
+            groups.closed = true;
+            groups.all().map(Arc::clone).collect()
+        };
         for group in &groups {
             group.stop(deadline);
         }
-        let until = tokio::time::Instant::now() + deadline + LEAVE;
+        let until = deadline::after(deadline.saturating_add(LEAVE)).into();
         for group in &groups {
-            // A handler that blocks its thread cannot be cancelled, and is not waited for.
-            if tokio::time::timeout_at(until, group.gone()).await.is_err() {
+            if tokio::time::timeout_at(until, group.gone()).await.is_ok() {
+                continue;
+            }
+            let name = &*group.env.wire_group;
+            if group.ended.is_cancelled() {
+                // A handler that blocks its thread cannot be cancelled, and is not waited for.
                 tracing::warn!(
-                    group = &*group.env.wire_group,
+                    group = name,
                     "handlers still run at the end of the shutdown"
+                );
+            } else {
+                tracing::warn!(
+                    group = name,
+                    "the consumer still leaves its group at the end of the shutdown; it goes on in \
+                     the background, and no handler runs any more"
                 );
             }
         }
-        self.groups.lock().clear();
+        let gone = std::mem::take(&mut *self.groups.lock());
+        self.groups.lock().closed = true;
+        drop(gone);
     }
 }
 
 impl Drop for Consumers {
     fn drop(&mut self) {
-        for group in self.groups.lock().values() {
+        let groups = std::mem::take(&mut *self.groups.lock());
+        for group in groups.all() {
             group.stop(group.env.drain_timeout());
         }
     }
@@ -387,21 +480,19 @@ pub(crate) struct RegisteredRoutes {
 impl RegisteredRoutes {
     pub(crate) async fn stop(self, deadline: Duration) -> bool {
         self.begin_stop(deadline);
+        // The last one leaves the group: the polling thread keeps the deadline itself, and what is
+        // beyond it is leaving. Where others go on, there is nothing but the deadline.
+        let is_over = self.group.is_over();
         let done = async {
-            if self.group.is_over() {
+            if is_over {
                 self.group.gone().await;
             } else {
                 self.registration.working.wait().await;
             }
         };
-        // The last one leaves the group: the polling thread keeps the deadline itself, and what is
-        // beyond it is leaving. Where others go on, there is nothing but the deadline.
-        let within = if self.group.is_over() {
-            deadline + LEAVE
-        } else {
-            deadline
-        };
-        let done = tokio::time::timeout(within, done).await.is_ok();
+        let leave = if is_over { LEAVE } else { Duration::ZERO };
+        let within = deadline::after(deadline.saturating_add(leave));
+        let done = tokio::time::timeout_at(within.into(), done).await.is_ok();
         if !done && !self.group.is_over() {
             self.group.abandon(&self.registration);
         }
@@ -412,6 +503,8 @@ impl RegisteredRoutes {
     pub(crate) fn stop_in_background(&self) {
         self.begin_stop(self.group.env.drain_timeout());
         let routes = self.clone();
+        // Ended, too, where the runtime goes first.
+        let ended = self.registration.ended.clone().drop_guard();
         self.group.env.runtime.spawn(async move {
             let working = routes.registration.working.wait();
             let time = routes.group.env.drain_timeout();
@@ -419,7 +512,7 @@ impl RegisteredRoutes {
                 routes.group.abandon(&routes.registration);
                 routes.registration.working.wait().await;
             }
-            routes.registration.ended.cancel();
+            drop(ended);
         });
     }
 
@@ -430,7 +523,7 @@ impl RegisteredRoutes {
 
     pub(crate) fn pause(&self) {
         self.registration.state.lock().paused = true;
-        self.group.change_routes(|_| {});
+        self.group.look_again();
     }
 
     pub(crate) fn resume(&self) {
@@ -442,7 +535,7 @@ impl RegisteredRoutes {
         if let Some(flood) = &self.registration.flood {
             flood.lock().reset();
         }
-        self.group.change_routes(|_| {});
+        self.group.look_again();
     }
 
     pub(crate) async fn ready(&self) -> bool {
@@ -457,7 +550,8 @@ impl RegisteredRoutes {
     }
 
     pub(crate) fn ended(&self) -> CancellationToken {
-        self.registration.ended.clone()
+        // Whoever is given it may cancel what is theirs, and nothing else.
+        self.registration.ended.child_token()
     }
 }
 

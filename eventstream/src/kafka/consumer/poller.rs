@@ -28,8 +28,11 @@ use self::commits::Sent;
 use self::starting::{Met, Starting};
 use super::events::{ConsumerQueue, Event};
 use super::group::Group;
+use super::routes::RouteTable;
 use super::words::{PollerHandle, ToPartition, ToPoller};
+use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard::tracing;
 use crate::kafka::context::{Repeats, Reporter};
 use crate::kafka::diagnosis::split;
 use crate::kafka::error::{classify, from_code, from_kafka};
@@ -67,6 +70,10 @@ const REJOIN: Duration = Duration::from_secs(1);
 /// After so long without a word of its assignment a member that was taken in has none.
 const UNHEARD: Duration = Duration::from_secs(2);
 
+/// How often brokers are asked whether they are back, and how long an answer is waited for.
+const ASK_EACH: Duration = Duration::from_secs(2);
+const ASKING: Duration = Duration::from_millis(500);
+
 pub(super) struct Poller {
     group: Arc<Group>,
     handle: PollerHandle,
@@ -98,6 +105,10 @@ pub(super) struct Poller {
     /// By assignment: the history and the offset.
     commits_wanted: HashMap<u64, (u32, i64)>,
     repeats: Repeats,
+    /// What the tasks were last told of the routes.
+    sent: Option<Arc<RouteTable>>,
+    /// When brokers that were all out of reach are asked whether they are back.
+    ask_at: Instant,
 }
 
 impl Poller {
@@ -142,6 +153,7 @@ impl Poller {
         handle: &PollerHandle,
         commands: Receiver<ToPoller>,
     ) -> Result<Self, (Error, Receiver<ToPoller>)> {
+        group.env.reporter.asked();
         let context = PollerContext {
             reporter: Arc::clone(&group.env.reporter),
             statistics: group.env.meter.statistics(),
@@ -188,6 +200,8 @@ impl Poller {
             refused: false,
             commits_wanted: HashMap::new(),
             repeats: Repeats::default(),
+            sent: None,
+            ask_at: Instant::now(),
         })
     }
 
@@ -226,6 +240,7 @@ impl Poller {
             }
             self.ask(now);
             self.tell_ready();
+            self.ask_again(now);
             match self.backpressure(now) {
                 Some(wait) => match self.commands.recv_timeout(wait) {
                     Ok(command) => self.command(command),
@@ -343,7 +358,20 @@ impl Poller {
                     self.rejoin_at = Some(Instant::now() + REJOIN);
                 }
             }
-            ToPoller::Stop(deadline) => self.stop = Some(Instant::now() + deadline),
+            ToPoller::Stop(time) => self.stop = Some(deadline::after(time)),
+        }
+    }
+
+    /// An idle consumer hears nothing of brokers that are back: it asks.
+    fn ask_again(&mut self, now: Instant) {
+        let reporter = &self.group.env.reporter;
+        if now < self.ask_at || !reporter.is_cut_off() {
+            return;
+        }
+        self.ask_at = now + ASK_EACH;
+        let topic = self.subscribed.first().map(String::as_str);
+        if self.consumer.fetch_metadata(topic, ASKING).is_ok() {
+            reporter.accepted();
         }
     }
 
@@ -366,8 +394,17 @@ impl Poller {
         self.assigned.iter_mut().find(|a| a.number == number)
     }
 
-    fn send_routes(&self) {
+    fn send_routes(&mut self) {
         let table = self.group.table();
+        // Many changes are one once it is looked at them.
+        if self
+            .sent
+            .as_ref()
+            .is_some_and(|sent| Arc::ptr_eq(sent, &table))
+        {
+            return;
+        }
+        self.sent = Some(Arc::clone(&table));
         for assigned in &self.assigned {
             // A task that has ended needs no routes.
             let _ = assigned.words.send(ToPartition::Routes(Arc::clone(&table)));

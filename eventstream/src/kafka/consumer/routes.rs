@@ -6,14 +6,16 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::told::Told;
 use crate::dead_letter::DeadLetter;
 use crate::delivery::{
     FloodGuard, OnUndecodable, OnUnmatched, Ordering, Plan, RouteId, RouteOptions, Worker,
 };
 use crate::error::Error;
+use crate::guard;
 use crate::handler::Handler;
 use crate::name::{EventName, Topic};
-use crate::subscribe::{OnDeadLetter, OnSubscriptionError};
+use crate::subscribe::OnDeadLetter;
 use crate::trace::Labels;
 
 /// The handlers of a registration that share its order: those for its names, or one for all names.
@@ -68,7 +70,7 @@ pub(super) struct Registration {
     /// One permit for [`Ordering::Serial`], over all partitions.
     pub(super) serial: Option<Arc<Semaphore>>,
     pub(super) flood: Option<Mutex<FloodGuard>>,
-    pub(super) on_error: Option<OnSubscriptionError>,
+    pub(super) told: Told,
     pub(super) on_dead_letter: Option<OnDeadLetter>,
     /// Counts the partitions that still have work of this registration.
     pub(super) working: TaskTracker,
@@ -90,15 +92,7 @@ pub(super) struct RegistrationState {
 impl Registration {
     /// Tells an error to the registration's own callback.
     pub(super) fn tell(&self, error: &Error) {
-        let Some(on_error) = &self.on_error else {
-            return;
-        };
-        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            on_error(error.clone());
-        }));
-        if told.is_err() {
-            tracing::error!("an on_error callback of a subscription panicked");
-        }
+        self.told.error(error);
     }
 
     /// Tells of a dead letter to the registration's own callback.
@@ -106,12 +100,8 @@ impl Registration {
         let Some(on_dead_letter) = &self.on_dead_letter else {
             return;
         };
-        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            on_dead_letter(letter.clone());
-        }));
-        if told.is_err() {
-            tracing::error!("an on_dead_letter callback of a subscription panicked");
-        }
+        let call = || on_dead_letter(letter.clone());
+        guard::callback("an on_dead_letter callback of a subscription", call);
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -144,33 +134,6 @@ pub(super) struct TopicRoutes {
 impl RouteTable {
     pub(super) fn topic_names(&self) -> Vec<&Topic> {
         self.topics.keys().collect()
-    }
-
-    /// Takes a registration's routes out, and the topics that have no other.
-    pub(super) fn remove(&mut self, registration: u32) {
-        for topic in self.topics.values_mut() {
-            topic.routes.retain(|r| r.registration.id != registration);
-        }
-        self.topics.retain(|_, topic| !topic.routes.is_empty());
-    }
-
-    pub(super) fn registrations(&self) -> Vec<Arc<Registration>> {
-        Self::distinct(self.topics.values())
-    }
-
-    /// Those of one topic.
-    pub(super) fn registrations_of(&self, topic: Option<&Topic>) -> Vec<Arc<Registration>> {
-        Self::distinct(topic.and_then(|topic| self.topics.get(topic)))
-    }
-
-    fn distinct<'a>(topics: impl IntoIterator<Item = &'a TopicRoutes>) -> Vec<Arc<Registration>> {
-        let mut found: Vec<Arc<Registration>> = Vec::new();
-        for route in topics.into_iter().flat_map(|topic| &topic.routes) {
-            if found.iter().all(|r| r.id != route.registration.id) {
-                found.push(Arc::clone(&route.registration));
-            }
-        }
-        found
     }
 }
 

@@ -118,10 +118,19 @@ pub(super) struct Progress {
     /// When the watermark last moved, or there was nothing to do.
     pub(super) since: Instant,
     pub(super) buffered: usize,
-    /// The last failure of the record that holds the partition back.
-    pub(super) last_failure: Option<Error>,
+    /// The record that has been failing for longest.
+    pub(super) failing: Option<Failing>,
     /// The offset of a dead letter that cannot be written, and why.
     pub(super) blocked: Option<(i64, Error)>,
+}
+
+/// A record whose handler fails and is called again.
+pub(super) struct Failing {
+    pub(super) offset: i64,
+    pub(super) attempts: u32,
+    pub(super) since: Instant,
+    /// The last failure.
+    pub(super) error: Error,
 }
 
 impl Shared {
@@ -137,7 +146,7 @@ impl Shared {
             progress: Mutex::new(Progress {
                 since: Instant::now(),
                 buffered: 0,
-                last_failure: None,
+                failing: None,
                 blocked: None,
             }),
         }

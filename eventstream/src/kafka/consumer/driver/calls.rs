@@ -1,20 +1,23 @@
 //! The calls of handlers: how one starts, and what comes of it.
 
+use std::error::Error as StdError;
 use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use ::tracing::Span;
 use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
-use tracing::Span;
 
-use super::{Driver, LastError};
+use super::Driver;
+use super::failures::FailedCall;
 use crate::delivery::{Input, Ordering, Outcome, RouteId, Ticket};
 use crate::error::{Error, ErrorKind};
-use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record};
+use crate::guard::{self, guarded};
+use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record, Rejected};
 use crate::kafka::consumer::routes::Route;
 use crate::trace::{self, Mark};
 
@@ -24,6 +27,8 @@ pub(super) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 pub(super) struct Ended {
     ticket: Ticket,
     route: RouteId,
+    attempt: u32,
+    record: Arc<Record>,
     result: Result<(), Unhandled>,
     /// How long it took, where that is measured.
     took: Option<Duration>,
@@ -144,6 +149,8 @@ impl Driver {
         let Ended {
             ticket,
             route,
+            attempt,
+            record,
             result,
             took,
             mark,
@@ -167,19 +174,14 @@ impl Driver {
                     Unhandled::Rejected(error) => (&mut self.tally.rejected, error, true),
                 };
                 *count += 1;
-                tracing::debug!(
-                    topic = %self.shared.source.topic,
-                    partition = self.shared.source.partition,
-                    %error,
-                    "handler failed"
-                );
-                self.shared.progress.lock().last_failure = Some(error.clone());
-                self.forget_error(ticket, Some(route));
-                self.errors.push(LastError {
+                self.failed(FailedCall {
                     ticket,
-                    route: Some(route),
+                    route,
+                    attempt,
+                    record,
                     error,
                     mark,
+                    rejected,
                 });
                 if rejected {
                     Outcome::Rejected
@@ -206,7 +208,7 @@ struct Call {
     /// The attempt before, to be linked with.
     before: Mark,
     record: Arc<Record>,
-    rejection: Arc<Mutex<Option<String>>>,
+    rejection: Arc<Mutex<Option<Rejected>>>,
     timed: bool,
 }
 
@@ -238,7 +240,9 @@ pub(super) fn next_permit(waiting: &mut [Waiting]) -> impl Future<Output = usize
 struct Begun {
     ticket: Ticket,
     route: RouteId,
-    rejection: Arc<Mutex<Option<String>>>,
+    attempt: u32,
+    record: Arc<Record>,
+    rejection: Arc<Mutex<Option<Rejected>>>,
     span: Span,
     started: Option<Instant>,
     /// The future, or the panic of the call that should have given one.
@@ -264,7 +268,7 @@ impl Call {
         let name = record.event.as_ref().map(crate::event::Event::name);
         let future = match route.handlers.pick(name) {
             Some(handler) => {
-                let call = AssertUnwindSafe(|| match handler {
+                let call = || match handler {
                     Handler::Event(f) => match record.event.clone() {
                         Some(event) => f(context, event),
                         // A route was given an event without one: only if a table changed from raw
@@ -274,9 +278,9 @@ impl Call {
                             Err(error) => Box::pin(std::future::ready(Err(error.into()))),
                         },
                     },
-                    Handler::Raw(f) => f(context, RawRecord::new(record)),
-                });
-                span.in_scope(|| std::panic::catch_unwind(call))
+                    Handler::Raw(f) => f(context, RawRecord::new(Arc::clone(&record))),
+                };
+                catch_unwind(AssertUnwindSafe(|| span.in_scope(call)))
                     .map_err(|panic| panic_text(&*panic))
             }
             None => Err("the route has no handler for the event".to_owned()),
@@ -284,6 +288,8 @@ impl Call {
         Begun {
             ticket: self.ticket,
             route: self.route,
+            attempt: self.attempt,
+            record,
             rejection: self.rejection,
             span,
             started,
@@ -299,8 +305,8 @@ impl Begun {
             Ok(future) => future,
             Err(panic) => return Poll::Ready(Err(std::mem::take(panic))),
         };
-        let poll = AssertUnwindSafe(|| future.as_mut().poll(cx));
-        match self.span.in_scope(|| std::panic::catch_unwind(poll)) {
+        let poll = || future.as_mut().poll(cx);
+        match catch_unwind(AssertUnwindSafe(|| self.span.in_scope(poll))) {
             Ok(poll) => poll.map(Ok),
             Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
         }
@@ -324,6 +330,8 @@ impl Begun {
         Ended {
             ticket: self.ticket,
             route: self.route,
+            attempt: self.attempt,
+            record: self.record,
             result,
             took,
             mark,
@@ -333,20 +341,47 @@ impl Begun {
 
 fn settle(
     result: Result<Result<(), BoxError>, String>,
-    rejection: &Mutex<Option<String>>,
+    rejection: &Mutex<Option<Rejected>>,
 ) -> Result<(), Unhandled> {
     let rejected = rejection.lock().take();
     match (result, rejected) {
-        (_, Some(reason)) => Err(Unhandled::Rejected(Error::new(ErrorKind::Handler, reason))),
+        (_, Some(rejected)) => Err(Unhandled::Rejected(rejected.into_error())),
         (Ok(Ok(())), None) => Ok(()),
-        (Ok(Err(error)), None) => Err(Unhandled::Failed(
-            Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error),
-        )),
+        (Ok(Err(error)), None) => {
+            // What does not fit its type now will not fit later.
+            let misfit = guarded(|| is_misfit(&*error)).unwrap_or(false);
+            let error =
+                Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error);
+            Err(match misfit {
+                true => Unhandled::Rejected(error),
+                false => Unhandled::Failed(error),
+            })
+        }
         (Err(panic), None) => Err(Unhandled::Panicked(Error::new(
             ErrorKind::Handler,
             format!("the handler panicked: {panic}"),
         ))),
     }
+}
+
+/// Whether an error of this crate about decoding is among the causes.
+fn is_misfit(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    for _ in 0..guard::CAUSES {
+        let Some(error) = next else { break };
+        if let Some(own) = error.downcast_ref::<Error>()
+            && own.kind() == ErrorKind::Decode
+        {
+            return true;
+        }
+        // It leaves the error that it was made of out of its causes.
+        let inner = error.downcast_ref::<std::io::Error>();
+        next = match inner.and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,18 +1,21 @@
 //! What becomes of records that failed: dead letters, what is passed over, and who is told.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Driver;
+use super::{Driver, LastError};
 use crate::dead_letter::DeadLetter;
-use crate::delivery::{Failure, FloodGuard, Input, Reason, RouteId, Ticket};
+use crate::delivery::{CommitMode, Failure, FloodGuard, Input, Reason, RouteId, Ticket};
 use crate::error::{Error, ErrorKind};
-use crate::handler::{self, Record};
+use crate::guard::{tracing, with_causes};
+use crate::handler::{self, Context, Record};
 use crate::kafka::consumer::letters::{self, Cause};
 use crate::kafka::consumer::words::ToPoller;
 use crate::metrics::reason;
 use crate::receipt::Delivery;
+use crate::retrying::FailedAttempt;
 use crate::trace::Mark;
 
 /// A dead letter and whether it was written.
@@ -21,13 +24,105 @@ pub(super) struct Letter {
     result: Result<Delivery, Error>,
 }
 
+/// A call of a handler that failed.
+pub(super) struct FailedCall {
+    pub(super) ticket: Ticket,
+    pub(super) route: RouteId,
+    pub(super) attempt: u32,
+    pub(super) record: Arc<Record>,
+    pub(super) error: Error,
+    pub(super) mark: Mark,
+    /// No further attempt can mend it.
+    pub(super) rejected: bool,
+}
+
 impl Driver {
+    /// Notes a failed call and tells of it: the log at once, then at growing intervals.
+    pub(super) fn failed(&mut self, call: FailedCall) {
+        let next = self.next_within(&call);
+        let route = Some(call.route);
+        let same = |last: &&LastError| last.ticket == call.ticket && last.route == route;
+        let now = Instant::now();
+        let since = self.errors.iter().find(same).map_or(now, |last| last.since);
+        self.forget_error(call.ticket, route);
+        if let Some(untold) = self.failures_told.due(now) {
+            self.log_failure(&call, next, untold);
+        }
+        let attached = self.routes.iter().find(|r| r.route.id == call.route);
+        if let Some(registration) = attached.map(|r| &r.route.registration)
+            && let Some(next) = next
+            && registration.told.wants_retries()
+        {
+            let context = Context::of(&call.record, call.attempt);
+            let attempt = FailedAttempt::new(context, call.error.clone(), next);
+            registration.told.retry(attempt);
+        }
+        self.errors_changed = true;
+        self.errors.push(LastError {
+            ticket: call.ticket,
+            route,
+            error: call.error,
+            mark: call.mark,
+            offset: call.record.offset,
+            attempts: call.attempt,
+            since,
+            again: next.is_some(),
+        });
+    }
+
+    /// Within which time the handler is called again; `None`: it is not.
+    fn next_within(&self, call: &FailedCall) -> Option<Duration> {
+        if call.rejected || self.env.commit == CommitMode::BeforeProcessing {
+            return None;
+        }
+        let attached = self.routes.iter().find(|r| r.route.id == call.route)?;
+        attached.route.options.retry.next_within(call.attempt)
+    }
+
+    /// Bodies of events are no matter of a log; a key is what finds the record.
+    fn log_failure(&self, call: &FailedCall, next: Option<Duration>, untold: u64) {
+        let event = call.record.event.as_ref().map(crate::event::Event::name);
+        let key = call.record.key().map(std::str::from_utf8);
+        let key = key.and_then(Result::ok);
+        let error = with_causes(&call.error);
+        let source = &self.shared.source;
+        let (group, topic) = (&*self.env.wire_group, source.topic.as_str());
+        let (partition, offset, attempt) = (source.partition, call.record.offset, call.attempt);
+        match next {
+            Some(next_within) => tracing::warn!(
+                group,
+                topic,
+                partition,
+                offset,
+                event,
+                key,
+                attempt,
+                ?next_within,
+                untold,
+                error,
+                "a handler failed and is called again; the records behind wait"
+            ),
+            None => tracing::warn!(
+                group,
+                topic,
+                partition,
+                offset,
+                event,
+                key,
+                attempt,
+                untold,
+                error,
+                "a handler failed, and this attempt was the last"
+            ),
+        }
+    }
+
     pub(super) fn dead_letter(&mut self, failure: Failure<Arc<Record>>) {
         let producer = Arc::clone(&self.env.producer);
         let cause = Cause {
             error: self
                 .find_error(&failure)
-                .map_or_else(String::new, |error| with_sources(&error)),
+                .map_or_else(String::new, |error| with_causes(&error)),
             group: Arc::clone(&self.env.wire_group),
             suffix: Arc::clone(&self.env.dead_letter_suffix),
             labels: Arc::clone(&self.env.labels),
@@ -106,7 +201,7 @@ impl Driver {
                     &failure.body,
                     failure.attempts,
                     letters::word(failure.reason),
-                    error.map_or_else(String::new, |error| with_sources(&error)),
+                    error.map_or_else(String::new, |error| with_causes(&error)),
                     delivery.clone(),
                 ));
             }
@@ -247,6 +342,7 @@ impl Driver {
 
     pub(super) fn forget_error(&mut self, ticket: Ticket, route: Option<RouteId>) {
         if !self.errors.is_empty() {
+            self.errors_changed = true;
             self.errors
                 .retain(|last| !(last.ticket == ticket && last.route == route));
         }
@@ -261,16 +357,4 @@ impl Driver {
             .find(|last| last.ticket == failure.ticket && last.route == failure.route)
             .map(|last| last.error.clone())
     }
-}
-
-/// An error with its causes, for a header that has to stand alone.
-fn with_sources(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

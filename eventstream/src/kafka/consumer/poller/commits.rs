@@ -8,6 +8,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{Assigned, Poller};
+use crate::guard::tracing;
 use crate::kafka::consumer::assignment;
 use crate::kafka::consumer::events::TopicPartition;
 use crate::kafka::consumer::words::ToPartition;
@@ -235,6 +236,7 @@ impl Poller {
 
     fn count_commit(&self) {
         let env = &self.group.env;
+        env.reporter.heard();
         env.counters.commits.fetch_add(1, Atomic::Relaxed);
         env.meter.committed();
     }

@@ -8,6 +8,7 @@ use rdkafka::topic_partition_list::Offset;
 
 use super::Poller;
 use super::assigned::take;
+use crate::guard::tracing;
 use crate::kafka::consumer::assignment;
 use crate::kafka::consumer::events::{Event, TopicPartition};
 
@@ -92,6 +93,9 @@ impl Poller {
             let handed = assigned.flush();
             records += handed.0;
             bytes += handed.1;
+        }
+        if records > 0 {
+            self.group.env.reporter.heard();
         }
         if records > 0 && std::mem::take(&mut self.refused) {
             self.group.set_problem(None);

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Poller;
 use super::assigned::{Assigned, Batch};
 use crate::delivery::{self, PartitionConfig, Sabotage};
+use crate::guard::tracing;
 use crate::handler::Source;
 use crate::kafka::consumer::assignment::{self, Start};
 use crate::kafka::consumer::driver::{Driver, DriverOptions};

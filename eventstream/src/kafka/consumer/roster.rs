@@ -1,0 +1,167 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::routes::{Registration, Route, RouteTable, TopicRoutes};
+use crate::delivery::{OnUndecodable, OnUnmatched};
+use crate::name::Topic;
+
+/// Who is registered in a group, and whether it takes others: one decision, under the lock of its
+/// owner. Every step is of constant cost; a table of all routes is made when it is asked for.
+#[derive(Default)]
+pub(super) struct Roster {
+    /// In the order of registering.
+    entries: BTreeMap<u32, Entry>,
+    topics: HashMap<Topic, Agreed>,
+    /// `None` since the last change.
+    table: Option<Arc<RouteTable>>,
+    over: bool,
+}
+
+/// One registration with its routes.
+pub(super) struct Entry {
+    pub(super) registration: Arc<Registration>,
+    pub(super) topic: Topic,
+    pub(super) routes: Vec<Arc<Route>>,
+}
+
+/// What the registrations of a topic agree on.
+#[derive(Clone, Copy)]
+pub(super) struct Policies {
+    pub(super) on_unmatched: OnUnmatched,
+    pub(super) on_undecodable: OnUndecodable,
+}
+
+struct Agreed {
+    policies: Policies,
+    registrations: usize,
+}
+
+/// What has left the roster. Handlers are among it, and whatever they hold, perhaps the client
+/// itself: to be dropped without a lock.
+#[must_use = "to be dropped once the lock is released"]
+#[derive(Default)]
+pub(super) struct Leftovers {
+    _entries: Vec<Entry>,
+    _table: Option<Arc<RouteTable>>,
+}
+
+impl Roster {
+    /// Whether no registration is taken any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// What the registrations of a topic agree on; `None` without any.
+    pub(super) fn policies(&self, topic: &Topic) -> Option<Policies> {
+        self.topics.get(topic).map(|agreed| agreed.policies)
+    }
+
+    /// Takes a registration in. The entry comes back where none is taken any more.
+    pub(super) fn add(&mut self, entry: Entry, policies: Policies) -> Result<Leftovers, Entry> {
+        if self.over {
+            return Err(entry);
+        }
+        let agreed = Agreed {
+            policies,
+            registrations: 0,
+        };
+        let agreed = self.topics.entry(entry.topic.clone()).or_insert(agreed);
+        agreed.registrations += 1;
+        self.entries.insert(entry.registration.id, entry);
+        Ok(self.changed(Vec::new()))
+    }
+
+    /// Takes a registration out. With the last one no other is taken any more: its routes then stay,
+    /// for what is queued for them; `true`: the group is to stop.
+    pub(super) fn close(&mut self, id: u32) -> (bool, Leftovers) {
+        if !self.entries.contains_key(&id) {
+            return (false, Leftovers::default());
+        }
+        if self.over {
+            // Perhaps with less time than it had before.
+            let mut all = self.entries.values();
+            let closing = all.all(|entry| entry.registration.is_closing());
+            return (closing, Leftovers::default());
+        }
+        if self.entries.len() == 1 {
+            self.over = true;
+            return (true, Leftovers::default());
+        }
+        let Some(entry) = self.entries.remove(&id) else {
+            return (false, Leftovers::default());
+        };
+        if let Some(agreed) = self.topics.get_mut(&entry.topic) {
+            agreed.registrations -= 1;
+            if agreed.registrations == 0 {
+                self.topics.remove(&entry.topic);
+            }
+        }
+        (false, self.changed(vec![entry]))
+    }
+
+    /// Takes no registration from now on, and says which there are.
+    pub(super) fn stop(&mut self) -> Vec<Arc<Registration>> {
+        self.over = true;
+        self.registrations()
+    }
+
+    /// The end: nothing is left.
+    pub(super) fn clear(&mut self) -> (Vec<Arc<Registration>>, Leftovers) {
+        let registrations = self.stop();
+        self.topics.clear();
+        let entries = std::mem::take(&mut self.entries);
+        (registrations, self.changed(entries.into_values().collect()))
+    }
+
+    /// Something that the partitions have to look at has changed.
+    pub(super) fn touch(&mut self) -> Leftovers {
+        self.changed(Vec::new())
+    }
+
+    fn changed(&mut self, entries: Vec<Entry>) -> Leftovers {
+        Leftovers {
+            _entries: entries,
+            _table: self.table.take(),
+        }
+    }
+
+    pub(super) fn registrations(&self) -> Vec<Arc<Registration>> {
+        let entries = self.entries.values();
+        entries
+            .map(|entry| Arc::clone(&entry.registration))
+            .collect()
+    }
+
+    pub(super) fn registrations_of(&self, topic: &Topic) -> Vec<Arc<Registration>> {
+        let entries = self.entries.values().filter(|entry| entry.topic == *topic);
+        entries
+            .map(|entry| Arc::clone(&entry.registration))
+            .collect()
+    }
+
+    pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.keys()
+    }
+
+    /// The routes as they are now; the same table until the next change.
+    pub(super) fn table(&mut self) -> Arc<RouteTable> {
+        let (entries, topics) = (&self.entries, &self.topics);
+        let make = || {
+            let mut table = RouteTable::default();
+            for entry in entries.values() {
+                let Some(agreed) = topics.get(&entry.topic) else {
+                    continue;
+                };
+                let topic = table.topics.entry(entry.topic.clone());
+                let topic = topic.or_insert_with(|| TopicRoutes {
+                    routes: Vec::new(),
+                    on_unmatched: agreed.policies.on_unmatched,
+                    on_undecodable: agreed.policies.on_undecodable,
+                });
+                topic.routes.extend(entry.routes.iter().cloned());
+            }
+            Arc::new(table)
+        };
+        Arc::clone(self.table.get_or_insert_with(make))
+    }
+}

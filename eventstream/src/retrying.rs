@@ -1,0 +1,49 @@
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::handler::Context;
+
+/// A handler's failure after which it is called again with the same record. Given to
+/// [`Subscribe::on_retry`](crate::Subscribe::on_retry).
+#[derive(Clone)]
+pub struct FailedAttempt {
+    context: Context,
+    error: Error,
+    next: Duration,
+}
+
+impl FailedAttempt {
+    pub(crate) fn new(context: Context, error: Error, next: Duration) -> Self {
+        Self {
+            context,
+            error,
+            next,
+        }
+    }
+
+    /// Where the record stands, and which attempt has failed.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// What came of it. The handler's own error is its [`source`](std::error::Error::source).
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// Within which time the next attempt begins.
+    pub fn next_within(&self) -> Duration {
+        self.next
+    }
+}
+
+impl fmt::Debug for FailedAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailedAttempt")
+            .field("context", &self.context)
+            .field("error", &self.error)
+            .field("next_within", &self.next)
+            .finish()
+    }
+}

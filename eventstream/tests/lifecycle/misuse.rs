@@ -1,0 +1,169 @@
+use std::time::Duration;
+
+use eventstream::{
+    BrokerConfig, Context, DeadLetterLimit, EmbeddedBroker, Event, Publish, RawRecord, Subscribe,
+    blocking,
+};
+
+use crate::support::{SOON, channel, client, client_of, next, numbers, publish};
+
+async fn event(_: Context, _: Event) -> Result<(), std::io::Error> {
+    Ok(())
+}
+
+async fn raw(_: Context, _: RawRecord) -> Result<(), std::io::Error> {
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_deadlines_are_taken() {
+    let client = client();
+    let (sender, mut numbers_of) = channel();
+    let subscribe = numbers(sender).drain_timeout(Duration::MAX);
+    let subscription = client.register(subscribe).await.unwrap();
+    publish(&client, "t", 1).await;
+    assert_eq!(next(&mut numbers_of).await, 1);
+    client.metadata(Some("t"), Duration::MAX).await.unwrap();
+    assert!(subscription.stop(Duration::MAX).await);
+    let (sender, mut numbers_of) = channel();
+    let _second = client.register(numbers(sender)).await.unwrap();
+    publish(&client, "t", 2).await;
+    while next(&mut numbers_of).await != 2 {}
+    assert!(client.flush(Duration::MAX).await);
+    let ended = tokio::time::timeout(SOON, client.shutdown(Duration::MAX)).await;
+    assert!(ended.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_over_more_records_than_fit_is_refused() {
+    let limit = |window| {
+        let (sender, _numbers) = channel();
+        numbers(sender).dead_letter_limit(DeadLetterLimit::new(window, 0.5))
+    };
+    let asked = refused(limit(usize::MAX), BrokerConfig::new()).await;
+    assert_eq!(asked, ["dead_letter_limit"]);
+    assert!(
+        refused(limit(1_000_000), BrokerConfig::new())
+            .await
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocking_call_in_async_code_is_refused_at_once() {
+    let client = tokio::task::spawn_blocking(|| {
+        let config = BrokerConfig::new();
+        blocking::Client::new("p", eventstream::Stream::Embedded, [""; 0], config).unwrap()
+    })
+    .await
+    .unwrap();
+    let own = client.clone();
+    let refused = tokio::spawn(async move { own.publish(Publish::new("t", "tested")) }).await;
+    assert!(refused.unwrap_err().is_panic());
+    // On a thread for blocking work it is allowed.
+    tokio::task::spawn_blocking(move || {
+        drop(client.publish(Publish::new("t", "tested")).unwrap());
+        client.shutdown(SOON)
+    })
+    .await
+    .unwrap();
+}
+
+async fn refused(subscribe: Subscribe, config: BrokerConfig) -> Vec<String> {
+    let client = client_of(&EmbeddedBroker::start().unwrap(), config);
+    let faults = match client.register(subscribe).await {
+        Ok(subscription) => {
+            drop(subscription);
+            Vec::new()
+        }
+        Err(error) => error.faults().iter().map(|f| f.field.clone()).collect(),
+    };
+    client.shutdown(SOON).await;
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contradictions_of_a_registration_are_refused() {
+    let subscribe = || Subscribe::new("t").group_id("g");
+    let once = || BrokerConfig::new().commit_before_processing(true);
+    let each = BrokerConfig::new;
+    for (subscribe, config, field) in [
+        (
+            subscribe().event_name("a").callback(event).on("a", event),
+            each(),
+            "on",
+        ),
+        (
+            subscribe().callback(event).callback(event),
+            each(),
+            "callback",
+        ),
+        (
+            subscribe().callback(event).callback_raw(raw),
+            each(),
+            "callback",
+        ),
+        (
+            subscribe().event_name("a").on("b", event),
+            each(),
+            "event_name",
+        ),
+        (
+            subscribe().callback(event).async_commit_message(true),
+            once(),
+            "async_commit_message",
+        ),
+        (
+            subscribe()
+                .callback(event)
+                .retry(eventstream::Retry::forever()),
+            once(),
+            "retry",
+        ),
+        (
+            subscribe()
+                .callback(event)
+                .retry(eventstream::Retry::attempts(2)),
+            once(),
+            "retry",
+        ),
+    ] {
+        let asked = format!("{subscribe:?}");
+        assert_eq!(refused(subscribe, config).await, [field], "{asked}");
+    }
+    for subscribe in [
+        subscribe().callback(event),
+        subscribe().callback(event).send_error_dlq(true),
+        subscribe()
+            .callback(event)
+            .retry(eventstream::Retry::attempts(1)),
+    ] {
+        let asked = format!("{subscribe:?}");
+        assert!(refused(subscribe, once()).await.is_empty(), "{asked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_given_out_stops_nobody_else() {
+    let client = client();
+    let (sender, mut numbers_of) = channel();
+    let subscribe = Subscribe::new("t")
+        .group_id("g")
+        .offset(eventstream::StartOffset::Head)
+        .callback(move |context: Context, event: Event| {
+            let cancelled = context.cancellation().is_cancelled();
+            context.cancellation().cancel();
+            let n: u64 = event.payload().get("n").unwrap().decode().unwrap();
+            let sent = sender.send(if cancelled { 100 } else { n });
+            async move { sent }
+        });
+    let subscription = client.register(subscribe).await.unwrap();
+    subscription.ended().cancel();
+    assert!(!subscription.ended().is_cancelled());
+    for n in 1..3 {
+        publish(&client, "t", n).await;
+        assert_eq!(next(&mut numbers_of).await, n);
+    }
+    assert!(subscription.stop(SOON).await);
+    client.shutdown(SOON).await;
+}
