@@ -7,10 +7,11 @@ use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use super::denied::{Operation, Resource, denied};
 use super::diagnosis::{Facts, Verdict, diagnose, split, stem};
 use super::error::classify;
 use super::verify::UNVERIFIED;
-use crate::config::{BrokerConfig, LogMode};
+use crate::config::{BrokerConfig, LogMode, Principal};
 use crate::error::{Error, ErrorKind};
 
 /// A broker that hangs up as one of another protocol does is taken for one after so long: that
@@ -31,6 +32,7 @@ pub(crate) struct Reporter {
     client: Arc<str>,
     log_mode: LogMode,
     facts: Facts,
+    principal: Principal,
     state: Mutex<Connection>,
     /// A broker has answered.
     accepted: AtomicBool,
@@ -64,6 +66,7 @@ impl Reporter {
             client,
             log_mode: config.log_mode,
             facts: Facts::new(config),
+            principal: config.principal(),
             state: Mutex::default(),
             accepted: AtomicBool::new(false),
             in_doubt: AtomicBool::new(false),
@@ -159,6 +162,17 @@ impl Reporter {
             tracing::warn!(client = &*self.client, "{error}");
         }
         error
+    }
+
+    /// The error of a right that this client lacks, as a broker said with `code`. Names are those on the broker.
+    pub(crate) fn denied(
+        &self,
+        doing: &str,
+        operation: Operation,
+        on: Resource<'_>,
+        code: Code,
+    ) -> Error {
+        denied(&self.principal, doing, operation, on, code)
     }
 
     /// A broker answered a request: the credential is good, the network was up.

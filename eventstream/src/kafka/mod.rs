@@ -4,6 +4,7 @@ mod admin;
 mod config;
 mod consumer;
 mod context;
+mod denied;
 mod diagnosis;
 mod embedded;
 mod error;
@@ -101,7 +102,7 @@ impl Kafka {
         }
         let reporter = Arc::new(Reporter::new(Arc::clone(&name), &config));
         let configs = Arc::new(ClientConfigs::new(&config, &brokers, is_embedded)?);
-        let producer = Arc::new(Producer::start(ProducerOptions {
+        let producer = Arc::new(Producer::new(ProducerOptions {
             name: Arc::clone(&name),
             prefix: Arc::clone(&prefix),
             config: configs.producer.clone(),
@@ -306,6 +307,7 @@ impl Kafka {
     pub(crate) fn health(&self) -> Health {
         let mut health = self.consumers.health();
         health.problems.extend(self.reporter.last_error());
+        health.problems.extend(self.producer.refusal());
         health
     }
 
