@@ -75,7 +75,8 @@ struct Options {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Publish(options) => {
-            compare(&[Scenario::All, Scenario::One, Scenario::Hundred], &options)
+            use Scenario::{All, Fresh, Hundred, One};
+            compare(&[All, One, Hundred, Fresh], &options)
         }
         Command::Consume(options) => compare(&[Scenario::Consume, Scenario::Keys], &options),
         Command::Child {

@@ -19,6 +19,8 @@ pub(crate) enum Scenario {
     One,
     /// A hundred events in flight.
     Hundred,
+    /// Publish everything to a topic of 500 partitions that nobody has written to.
+    Fresh,
     /// Consume everything from the head, a handler counts.
     Consume,
     /// Handlers of 5 ms, 64 at once by key, on one partition.
@@ -44,6 +46,7 @@ impl Scenario {
             Self::All => "all, receipts at the end",
             Self::One => "1 in flight",
             Self::Hundred => "100 in flight",
+            Self::Fresh => "500 fresh partitions",
             Self::Consume => "consume, a handler counts",
             Self::Keys => "64 handlers of 5 ms by key",
         }
@@ -54,14 +57,18 @@ impl Scenario {
         match self {
             Self::All => events,
             Self::One => (events / 100).max(1),
-            Self::Hundred => (events / 2).max(1),
+            Self::Hundred | Self::Fresh => (events / 2).max(1),
             Self::Consume => events * 2,
             Self::Keys => (events / 8).max(1),
         }
     }
 
     pub(crate) fn partitions(self) -> i32 {
-        if self == Self::Keys { 1 } else { 4 }
+        match self {
+            Self::Keys => 1,
+            Self::Fresh => 500,
+            _ => 4,
+        }
     }
 
     /// Whether its runs only read, so that all of them can read the same topic.
@@ -78,6 +85,8 @@ impl Scenario {
             (Self::One, Side::Ours) => publishing::ours::one_in_flight(run),
             (Self::Hundred, Side::Floor) => publishing::floor::some_in_flight(run, 100),
             (Self::Hundred, Side::Ours) => publishing::ours::some_in_flight(run, 100),
+            (Self::Fresh, Side::Floor) => publishing::floor::fresh(run),
+            (Self::Fresh, Side::Ours) => publishing::ours::fresh(run),
             (Self::Consume, Side::Floor) => consuming::floor::all(run),
             (Self::Consume, Side::Ours) => consuming::ours::all(run),
             (Self::Keys, Side::Floor) => consuming::floor::keys(run),

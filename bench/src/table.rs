@@ -47,6 +47,10 @@ fn readings(scenario: Scenario) -> Vec<Reading> {
             ("events/s", RATE, Budget::AtLeast(0.9)),
             ("CPU us/event", CPU, Budget::AtMost(f64::INFINITY)),
         ],
+        Scenario::Fresh => vec![
+            ("events/s", RATE, Budget::AtLeast(0.9)),
+            ("CPU us/event", CPU, Budget::AtMost(1.2)),
+        ],
         Scenario::Consume => vec![
             ("events/s", RATE, Budget::AtLeast(1.0)),
             ("CPU us/event", CPU, Budget::AtMost(1.15)),

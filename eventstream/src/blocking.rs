@@ -47,7 +47,7 @@ use crate::handler::{BoxError, Context};
 use crate::kafka::EmbeddedBroker;
 use crate::metadata::Metadata;
 use crate::publish::Publish;
-use crate::receipt::{Delivery, Receipt};
+use crate::receipt::{Delivery, Receipt, block_on};
 use crate::stats::{ReaderStats, WriterStats};
 use crate::stream::Stream;
 use crate::subscribe::Subscribe;
@@ -63,8 +63,8 @@ const WORKERS: usize = 2;
 ///
 /// # Panics
 ///
-/// Its calls panic inside an async runtime, which they would block: use [`Client`](crate::Client)
-/// there.
+/// `register`, `metadata`, `group_metadata`, `stop` and `shutdown` panic inside an async runtime, whose worker they would
+/// block: use [`Client`](crate::Client) there. The calls that publish, and `flush`, only block it.
 #[derive(Clone)]
 pub struct Client {
     client: crate::Client,
@@ -159,11 +159,9 @@ impl Client {
     /// As [`Client::publish`](crate::Client::publish).
     pub fn publish(&self, event: Publish) -> Result<Receipt> {
         self.runtime.check();
-        // Entering a runtime costs more than a publish, and is needed only to wait.
+        // Entering a runtime costs more than a publish, and is not needed to wait.
         match self.client.try_publish(&event) {
-            Err(e) if e.kind() == ErrorKind::BufferFull => {
-                self.runtime.block_on(self.client.publish(event))
-            }
+            Err(e) if e.kind() == ErrorKind::BufferFull => block_on(self.client.publish(event)),
             outcome => outcome,
         }
     }
@@ -192,7 +190,7 @@ impl Client {
     ///
     /// As [`Client::publish_audit_log`](crate::Client::publish_audit_log).
     pub fn publish_audit_log(&self, log: AuditLog) -> Result<Option<Receipt>> {
-        self.runtime.block_on(self.client.publish_audit_log(log))
+        block_on(self.client.publish_audit_log(log))
     }
 
     /// Registers a subscription, whose handlers may be made by [`handler`].
@@ -254,7 +252,7 @@ impl Client {
 
     /// Blocks until every event accepted before has its outcome; `false` at the deadline.
     pub fn flush(&self, deadline: Duration) -> bool {
-        self.runtime.block_on(self.client.flush(deadline))
+        block_on(self.client.flush(deadline))
     }
 
     /// Ends the client in order, as [`Client::shutdown`](crate::Client::shutdown).

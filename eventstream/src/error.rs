@@ -61,7 +61,7 @@ pub enum ErrorKind {
     /// The offsets of a partition are not what they were: records were deleted before they were
     /// read, the topic was made anew, or the subscription's start offset is not there.
     OffsetReset,
-    /// This stream does not offer the operation.
+    /// This stream, these brokers or this group do not offer it.
     Unsupported,
 }
 
@@ -175,6 +175,20 @@ impl Error {
     /// dead letter; empty otherwise.
     pub fn faults(&self) -> &[Fault] {
         &self.inner.faults
+    }
+
+    /// Whether waiting cannot help: somebody has to give a right or a credential, or change a setting or a name. What
+    /// is not final may pass by itself, or is about one event alone. A program that waits for events ends at a final
+    /// error, or waits until [`Health`](crate::Health) is good again: the client goes on by itself once it can.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::Config
+                | ErrorKind::Validation
+                | ErrorKind::Unauthorized
+                | ErrorKind::Authentication
+                | ErrorKind::Unsupported
+        )
     }
 
     /// Whether the same call may succeed later without a change of input or configuration.

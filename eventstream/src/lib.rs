@@ -84,6 +84,7 @@ mod subscribe;
 mod subscription;
 mod trace;
 mod undelivered;
+mod untold;
 
 pub use audit::{Actor, AuditLog};
 pub use client::{Client, ClientBuilder};

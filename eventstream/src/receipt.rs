@@ -4,6 +4,7 @@ use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::event::ShortText;
 use crate::name::Topic;
+use crate::untold::Untold;
 
 /// Where an event is stored, as the broker acknowledged it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +83,8 @@ impl EventId {
 ///
 /// Dropping a receipt cancels nothing: the event is delivered all the same, and a failure still
 /// reaches the client's `on_error` callback. Without that callback, a failure that no receipt told
-/// is a `tracing` event at level `ERROR`.
+/// is a `tracing` event at level `ERROR`; of many with the same cause the first is, then their number every 10 s and
+/// at the end.
 #[must_use = "the event is accepted, not yet stored: await the receipt, or drop it to rely on `on_error`"]
 pub struct Receipt {
     slot: SlotRef,
@@ -103,7 +106,7 @@ impl Receipt {
 
     /// A receipt of a stream that stores at once.
     pub(crate) fn ready(topic: Topic, id: EventId, stored: Stored) -> Self {
-        let slot = Slots::default().take(0);
+        let slot = Slots::default().take(0, 0);
         slot.complete(Ok(stored));
         Self {
             slot,
@@ -174,41 +177,8 @@ impl Drop for Receipt {
         if let State::Untold(untold) = &*state {
             let untold = Arc::clone(untold);
             drop(state);
-            untold.log();
+            untold.tell();
         }
-    }
-}
-
-/// A failure that only the receipt can tell.
-#[derive(Debug)]
-pub(crate) struct Untold {
-    pub(crate) client: Arc<str>,
-    pub(crate) topic: String,
-    /// The event's name and id, where it has them.
-    pub(crate) event: String,
-    pub(crate) id: String,
-    pub(crate) error: Error,
-}
-
-impl Untold {
-    /// The last resort, so that nothing is lost without a word.
-    fn log(&self) {
-        let Self {
-            client,
-            topic,
-            event,
-            id,
-            error,
-        } = self;
-        tracing::error!(
-            client = &**client,
-            topic,
-            event,
-            id,
-            kind = error.kind().as_str(),
-            %error,
-            "an event was not stored; its receipt was dropped and there is no on_error callback"
-        );
     }
 }
 
@@ -263,10 +233,11 @@ impl State {
 /// rest of a receipt; the index has to fit the low bits of its pointer.
 const CHUNK: usize = 256;
 
-/// The outcomes of a run of events, with the flush epoch they belong to.
+/// The outcomes of a run of events and the room each takes, with the flush epoch they belong to.
 #[repr(align(256))]
 struct Chunk {
     states: [Mutex<State>; CHUNK],
+    rooms: [AtomicU32; CHUNK],
     epoch: u64,
 }
 
@@ -281,12 +252,14 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    pub(crate) fn take(&mut self, epoch: u64) -> SlotRef {
+    /// A slot for an event that takes so many bytes of the buffer.
+    pub(crate) fn take(&mut self, epoch: u64, room: usize) -> SlotRef {
         let chunk = match &self.current {
             Some(chunk) if self.next < CHUNK && chunk.epoch == epoch => Arc::clone(chunk),
             _ => {
                 let chunk = Arc::new(Chunk {
                     states: [const { Mutex::new(State::Pending) }; CHUNK],
+                    rooms: [const { AtomicU32::new(0) }; CHUNK],
                     epoch,
                 });
                 self.next = 0;
@@ -296,6 +269,9 @@ impl Slots {
         };
         let index = self.next;
         self.next += 1;
+        // Whoever gets the slot from another thread gets it through a lock. An event of 4 GiB is larger than any
+        // broker takes.
+        chunk.rooms[index].store(u32::try_from(room).unwrap_or(u32::MAX), Ordering::Relaxed);
         SlotRef::new(chunk, index)
     }
 }
@@ -340,6 +316,12 @@ impl SlotRef {
         self.0.addr().get()
     }
 
+    /// The bytes of the buffer that the event takes.
+    pub(crate) fn room(&self) -> usize {
+        let room = &self.chunk().rooms[self.address() & (CHUNK - 1)];
+        room.load(Ordering::Relaxed) as usize
+    }
+
     /// The flush epoch in which the event was accepted.
     pub(crate) fn epoch(&self) -> u64 {
         self.chunk().epoch
@@ -367,10 +349,9 @@ impl SlotRef {
     }
 
     /// Sets a failure that nobody has been told of; says it in the log where the receipt is gone.
-    pub(crate) fn fail_untold(&self, untold: Untold) {
-        let untold = Arc::new(untold);
+    pub(crate) fn fail_untold(&self, untold: Arc<Untold>) {
         match self.settle(State::Untold(Arc::clone(&untold))) {
-            Some(State::Abandoned) => untold.log(),
+            Some(State::Abandoned) => untold.tell(),
             Some(State::Waiting(waker)) => waker.wake(),
             _ => {}
         }
@@ -432,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_slot_keeps_its_first_outcome() {
-        let slot = Slots::default().take(0);
+        let slot = Slots::default().take(0, 0);
         assert!(slot.complete(Ok(stored(7))));
         assert!(!slot.complete(Err(Error::new(ErrorKind::Timeout, "late"))));
         let topic = Topic::new("t").expect("valid");
@@ -444,7 +425,7 @@ mod tests {
     #[test]
     fn slots_survive_the_round_trip_through_a_word() {
         let mut slots = Slots::default();
-        let refs: Vec<_> = (0..1000).map(|_| slots.take(3)).collect();
+        let refs: Vec<_> = (0..1000).map(|_| slots.take(3, 0)).collect();
         for (i, slot) in refs.iter().enumerate() {
             let raw = slot.clone().into_raw();
             // SAFETY: given back once.
@@ -458,13 +439,13 @@ mod tests {
     #[test]
     fn a_new_epoch_starts_a_new_chunk() {
         let mut slots = Slots::default();
-        assert_eq!(slots.take(1).epoch(), 1);
-        assert_eq!(slots.take(2).epoch(), 2);
+        assert_eq!(slots.take(1, 0).epoch(), 1);
+        assert_eq!(slots.take(2, 0).epoch(), 2);
     }
 
     #[test]
     fn wait_is_woken_by_another_thread() {
-        let slot = Slots::default().take(0);
+        let slot = Slots::default().take(0, 0);
         let receipt = Receipt::new(
             slot.clone(),
             Topic::new("t").expect("valid"),

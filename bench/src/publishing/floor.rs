@@ -113,6 +113,17 @@ impl Floor {
         self.counting.wait_for(self.sent);
     }
 
+    /// Sends everything and waits for it.
+    fn everything(mut self, run: &Run) -> Result<Figures> {
+        let span = Span::begin();
+        for _ in 0..run.events {
+            self.send()?;
+        }
+        self.wait_for_all();
+        let figures = span.end(run.events);
+        self.finish(figures)
+    }
+
     fn finish(self, figures: Figures) -> Result<Figures> {
         self.producer.flush(Duration::from_secs(10))?;
         match self.counting.failed.load(Ordering::Relaxed) {
@@ -126,13 +137,11 @@ pub(crate) fn all(run: &Run) -> Result<Figures> {
     let mut floor = Floor::new(run)?;
     floor.send()?;
     floor.wait_for_all();
-    let span = Span::begin();
-    for _ in 0..run.events {
-        floor.send()?;
-    }
-    floor.wait_for_all();
-    let figures = span.end(run.events);
-    floor.finish(figures)
+    floor.everything(run)
+}
+
+pub(crate) fn fresh(run: &Run) -> Result<Figures> {
+    Floor::new(run)?.everything(run)
 }
 
 pub(crate) fn one_in_flight(run: &Run) -> Result<Figures> {

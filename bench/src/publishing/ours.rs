@@ -32,6 +32,20 @@ impl Ours {
         Ok(self.client.publish(event).await?)
     }
 
+    /// Publishes everything and awaits the receipts.
+    async fn everything(mut self, run: &Run) -> Result<Figures> {
+        let mut receipts = Vec::with_capacity(usize::try_from(run.events)?);
+        let span = Span::begin();
+        for n in 0..run.events {
+            receipts.push(self.publish(n).await?);
+        }
+        for receipt in receipts {
+            receipt.await?;
+        }
+        let figures = span.end(run.events);
+        self.finish(figures).await
+    }
+
     async fn finish(self, figures: Figures) -> Result<Figures> {
         let left = self.client.shutdown(Duration::from_secs(10)).await;
         ensure!(left.is_empty(), "{} events were not delivered", left.len());
@@ -51,17 +65,12 @@ pub(crate) fn all(run: &Run) -> Result<Figures> {
     runtime()?.block_on(async {
         let mut ours = Ours::new(run)?;
         ours.publish(0).await?.await?;
-        let mut receipts = Vec::with_capacity(usize::try_from(run.events)?);
-        let span = Span::begin();
-        for n in 0..run.events {
-            receipts.push(ours.publish(n).await?);
-        }
-        for receipt in receipts {
-            receipt.await?;
-        }
-        let figures = span.end(run.events);
-        ours.finish(figures).await
+        ours.everything(run).await
     })
+}
+
+pub(crate) fn fresh(run: &Run) -> Result<Figures> {
+    runtime()?.block_on(async { Ours::new(run)?.everything(run).await })
 }
 
 pub(crate) fn one_in_flight(run: &Run) -> Result<Figures> {

@@ -1,4 +1,4 @@
-//! When a certificate ends. librdkafka does not say it, and a broker only that it refuses one.
+//! When a certificate ends, which librdkafka does not say and a broker only when it refuses one, and whose it is.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -10,6 +10,26 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
+/// UTF8String, PrintableString, IA5String.
+const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
+/// The types that RFC 2253 has a short name for.
+const ATTRIBUTES: [(&[u8], &str); 9] = [
+    (&[0x55, 4, 3], "CN"),
+    (&[0x55, 4, 7], "L"),
+    (&[0x55, 4, 8], "ST"),
+    (&[0x55, 4, 10], "O"),
+    (&[0x55, 4, 11], "OU"),
+    (&[0x55, 4, 6], "C"),
+    (&[0x55, 4, 9], "STREET"),
+    (
+        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25],
+        "DC",
+    ),
+    (
+        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1],
+        "UID",
+    ),
+];
 
 impl BrokerConfig {
     /// Whether the client has a certificate to show.
@@ -28,18 +48,28 @@ impl BrokerConfig {
 
     /// When the client's certificate ends, where it can be read.
     pub(crate) fn client_certificate_end(&self) -> Option<Timestamp> {
+        not_after(&self.client_certificate()?)
+    }
+
+    /// The subject of the client's certificate as Java writes it, where it can be read.
+    pub(crate) fn client_certificate_subject(&self) -> Option<String> {
+        subject(&self.client_certificate()?)
+    }
+
+    /// The client's certificate as PEM.
+    fn client_certificate(&self) -> Option<String> {
         let security = &self.security;
         if !security.cert_pem.is_empty() {
-            return not_after(&security.cert_pem);
+            return Some(security.cert_pem.clone());
         }
         if !security.cert_file.as_os_str().is_empty() {
-            return not_after(&std::fs::read_to_string(&security.cert_file).ok()?);
+            return std::fs::read_to_string(&security.cert_file).ok();
         }
         match self.base_config.get("ssl.certificate.pem") {
-            Some(pem) => not_after(pem),
+            Some(pem) => Some(pem.to_owned()),
             None => {
                 let path = self.base_config.get("ssl.certificate.location")?;
-                not_after(&std::fs::read_to_string(path).ok()?)
+                std::fs::read_to_string(path).ok()
             }
         }
     }
@@ -47,19 +77,68 @@ impl BrokerConfig {
 
 /// The end of the first certificate in a PEM text.
 fn not_after(pem: &str) -> Option<Timestamp> {
+    let der = first_certificate(pem)?;
+    let (validity, _) = sequence(from_validity(&der)?)?;
+    let (tag, until, _) = element(element(validity)?.2)?;
+    time(tag, std::str::from_utf8(until).ok()?)
+}
+
+/// The subject of the first certificate in a PEM text, as RFC 2253 writes it: the last part first. `None` where a part
+/// has a type without a short name.
+fn subject(pem: &str) -> Option<String> {
+    let der = first_certificate(pem)?;
+    let (mut rest, _) = sequence(element(from_validity(&der)?)?.2)?;
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let (_, mut set, after) = element(rest)?;
+        let mut values = Vec::new();
+        while !set.is_empty() {
+            let (attribute, others) = sequence(set)?;
+            let (_, oid, value) = element(attribute)?;
+            let (tag, text, _) = element(value)?;
+            let name = ATTRIBUTES.iter().find(|(known, _)| *known == oid)?.1;
+            let text = TEXTS.contains(&tag).then_some(text)?;
+            values.push(format!(
+                "{name}={}",
+                escaped(std::str::from_utf8(text).ok()?)
+            ));
+            set = others;
+        }
+        parts.push(values.join("+"));
+        rest = after;
+    }
+    parts.reverse();
+    Some(parts.join(","))
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for (at, c) in text.char_indices() {
+        let at_end = at == 0 || at + 1 == text.len();
+        if ",+\"\\<>;".contains(c) || (c == ' ' && at_end) || (c == '#' && at == 0) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn first_certificate(pem: &str) -> Option<Vec<u8>> {
     let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
     let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
-    let der = base64(body)?;
-    // Certificate { tbs { [0] version?, serial, algorithm, issuer, validity { from, until }, .. } .. }
-    let tbs = sequence(sequence(&der)?.0)?.0;
+    base64(body)
+}
+
+/// What a certificate has from its validity on:
+/// Certificate { tbs { [0] version?, serial, algorithm, issuer, validity { from, until }, subject, .. } .. }
+fn from_validity(der: &[u8]) -> Option<&[u8]> {
+    let tbs = sequence(sequence(der)?.0)?.0;
     let mut rest = tbs;
     let before_validity = if tbs.first() == Some(&VERSION) { 4 } else { 3 };
     for _ in 0..before_validity {
         rest = element(rest)?.2;
     }
-    let (validity, _) = sequence(rest)?;
-    let (tag, until, _) = element(element(validity)?.2)?;
-    time(tag, std::str::from_utf8(until).ok()?)
+    Some(rest)
 }
 
 /// The content of a sequence, and what follows it.
@@ -134,6 +213,15 @@ mod tests {
         let config = BrokerConfig::new().base_config("ssl.certificate.pem", UTC);
         assert!(config.has_client_certificate());
         assert_eq!(config.client_certificate_end(), not_after(UTC));
+    }
+
+    #[test]
+    fn the_subject_is_written_as_java_does() {
+        assert_eq!(subject(UTC).as_deref(), Some("CN=test"));
+        let long = include_str!("tests/subject.pem");
+        let expected = r"CN=sérvice,OU=dev+OU=ops,O=Acme\, Inc.,C=DE";
+        assert_eq!(subject(long).as_deref(), Some(expected));
+        assert_eq!(subject("x"), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod env;
 mod file;
 mod near;
 mod options;
+mod principal;
 mod properties;
 mod secret;
 mod security;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use broker::BrokerConfig;
 pub use choice::{Acks, Assignment, Compression, LogMode, Partitioner, SaslMechanism};
+pub(crate) use principal::Principal;
 pub use secret::Secret;
 pub use security::Security;
 pub(crate) use validate::broker_faults;

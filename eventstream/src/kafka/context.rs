@@ -7,11 +7,12 @@ use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use super::denied::{Operation, Resource, denied};
 use super::diagnosis::{Facts, Verdict, diagnose, split, stem};
 use super::error::classify;
 use super::verify::UNVERIFIED;
 use crate::cadence::Cadence;
-use crate::config::{BrokerConfig, LogMode};
+use crate::config::{BrokerConfig, LogMode, Principal};
 use crate::error::{Error, ErrorKind};
 use crate::guard::tracing;
 
@@ -35,6 +36,7 @@ pub(crate) struct Reporter {
     facts: Facts,
     /// The brokers to be asked first.
     brokers: String,
+    principal: Principal,
     state: Mutex<Connection>,
     /// Since when a client of this one looks for a broker.
     asked: OnceLock<Instant>,
@@ -90,6 +92,7 @@ impl Reporter {
             log_mode: config.log_mode,
             facts: Facts::new(config),
             brokers: String::new(),
+            principal: config.principal(),
             state: Mutex::default(),
             asked: OnceLock::new(),
             troubled: AtomicBool::new(true),
@@ -221,6 +224,17 @@ impl Reporter {
             tracing::warn!(client, %error, untold, "Kafka cannot be reached; trying again");
         }
         error
+    }
+
+    /// The error of a right that this client lacks, as a broker said with `code`. Names are those on the broker.
+    pub(crate) fn denied(
+        &self,
+        doing: &str,
+        operation: Operation,
+        on: Resource<'_>,
+        code: Code,
+    ) -> Error {
+        denied(&self.principal, doing, operation, on, code)
     }
 
     /// A broker answered a request: the credential is good, the network was up.

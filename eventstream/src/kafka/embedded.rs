@@ -150,6 +150,25 @@ impl EmbeddedBroker {
         })?
     }
 
+    /// Lets the next requests to store events fail so.
+    #[cfg(test)]
+    pub(crate) fn refuse_to_store(&self, code: sys::rd_kafka_resp_err_t, times: usize) {
+        const PRODUCE: i16 = 0;
+        self.run(move |cluster| {
+            let codes = vec![code; times];
+            // SAFETY: the cluster is alive on this thread, and copies the codes.
+            unsafe {
+                sys::rd_kafka_mock_push_request_errors_array(
+                    cluster.handle,
+                    PRODUCE,
+                    times,
+                    codes.as_ptr(),
+                );
+            }
+        })
+        .expect("the cluster lives");
+    }
+
     fn run<T: Send + 'static>(&self, f: impl FnOnce(&Cluster) -> T + Send + 'static) -> Result<T> {
         let (answer, result) = channel();
         let command: Command = Box::new(move |cluster| {

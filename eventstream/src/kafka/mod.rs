@@ -4,6 +4,7 @@ mod admin;
 mod config;
 mod consumer;
 mod context;
+mod denied;
 mod diagnosis;
 mod embedded;
 mod error;
@@ -102,7 +103,7 @@ impl Kafka {
         }
         let reporter = Arc::new(Reporter::new(Arc::clone(&name), &config).of_brokers(&brokers));
         let configs = Arc::new(ClientConfigs::new(&config, &brokers, is_embedded)?);
-        let producer = Arc::new(Producer::start(ProducerOptions {
+        let producer = Arc::new(Producer::new(ProducerOptions {
             name: Arc::clone(&name),
             prefix: Arc::clone(&prefix),
             config: configs.producer.clone(),
@@ -306,7 +307,8 @@ impl Kafka {
 
     pub(crate) fn health(&self) -> Health {
         let mut health = self.consumers.health();
-        if let Some(problem) = self.reporter.problem() {
+        let problems = [self.reporter.problem(), self.producer.refusal()];
+        for problem in problems.into_iter().flatten() {
             health.add(problem);
         }
         health

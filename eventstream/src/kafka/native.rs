@@ -4,7 +4,7 @@
 //! Every `unsafe` of the producer is here. The rules that make it sound are librdkafka's own: a
 //! handle may be used from any thread; topic and queue handles must be gone before the client.
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,12 @@ use crate::receipt::SlotRef;
 /// librdkafka's `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
 const UNASSIGNED: i32 = -1;
 
+/// What a producer is told beside what [`ClientContext`] has.
+pub(crate) trait Throttled {
+    /// A quota: the broker holds requests back for so long. Zero says that it does so no more.
+    fn throttled(&self, broker: &str, wait: Duration);
+}
+
 /// A librdkafka producer.
 pub(crate) struct NativeProducer<C: ClientContext> {
     client: Client<C>,
@@ -30,7 +36,6 @@ pub(crate) struct NativeProducer<C: ClientContext> {
 /// What a delivery report says of one event.
 pub(crate) struct Report<'a> {
     pub(crate) error: Option<RDKafkaErrorCode>,
-    /// librdkafka's own text, where the error has one.
     pub(crate) maybe_stored: bool,
     pub(crate) topic: ReportedTopic<'a>,
     pub(crate) partition: i32,
@@ -66,7 +71,7 @@ impl Report<'_> {
     }
 }
 
-impl<C: ClientContext> NativeProducer<C> {
+impl<C: ClientContext + Throttled> NativeProducer<C> {
     pub(crate) fn new(config: &ClientConfig, context: C) -> KafkaResult<Self> {
         let native = config.create_native_config()?;
         // SAFETY: the configuration is alive; librdkafka copies the mask.
@@ -79,6 +84,8 @@ impl<C: ClientContext> NativeProducer<C> {
                     | sys::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH,
             );
         }
+        // SAFETY: the configuration is alive. The opaque that the callback gets is the context: see `throttled`.
+        unsafe { sys::rd_kafka_conf_set_throttle_cb(native.ptr(), Some(throttled::<C>)) };
         verify::explain(config, &native);
         let client = Client::new(
             config,
@@ -183,6 +190,12 @@ impl<C: ClientContext> NativeProducer<C> {
         Ok(())
     }
 
+    /// What is logged from now on.
+    pub(crate) fn log_level(&self, level: RDKafkaLogLevel) {
+        // SAFETY: the client is alive.
+        unsafe { sys::rd_kafka_set_log_level(self.client.native_ptr(), level as i32) }
+    }
+
     /// Whether a broker has answered this client with metadata, and so let it in.
     pub(crate) fn has_metadata(&self) -> bool {
         let client = self.client.native_ptr();
@@ -240,6 +253,23 @@ impl<C: ClientContext> NativeProducer<C> {
             );
         }
     }
+}
+
+/// # Safety
+///
+/// For librdkafka, which gives a terminated name, and the opaque that `Client::new` sets: its context, which the client
+/// keeps alive.
+unsafe extern "C" fn throttled<C: Throttled>(
+    _: *mut sys::rd_kafka_t,
+    broker: *const c_char,
+    _: i32,
+    millis: i32,
+    opaque: *mut c_void,
+) {
+    // SAFETY: by contract.
+    let (context, broker) = unsafe { (&*opaque.cast_const().cast::<C>(), text(broker)) };
+    let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    context.throttled(&broker, wait);
 }
 
 fn parts(bytes: Option<&[u8]>) -> (*const c_void, usize) {
@@ -427,7 +457,7 @@ fn log_level(syslog: i32) -> RDKafkaLogLevel {
 /// # Safety
 ///
 /// `s` must be null or a terminated string that outlives the result.
-pub(crate) unsafe fn text<'a>(s: *const std::ffi::c_char) -> std::borrow::Cow<'a, str> {
+pub(crate) unsafe fn text<'a>(s: *const c_char) -> std::borrow::Cow<'a, str> {
     if s.is_null() {
         return "".into();
     }

@@ -8,6 +8,7 @@ mod copies;
 mod ending;
 mod local;
 mod outcomes;
+mod promises;
 mod support;
 mod validation;
 mod wire;

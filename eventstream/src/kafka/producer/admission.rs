@@ -3,17 +3,22 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::receipt::{SlotRef, Slots};
+
+/// How exactly the age of events is known.
+const AGE: Duration = Duration::from_secs(1);
 
 /// Which events are in the producer: bounded in events and bytes, first come first served.
 ///
 /// An event is admitted when it fits beside those in flight, and no one waits before it; one that
 /// is larger than the whole buffer is admitted alone. Flushes are told by epoch: every event
 /// belongs to the epoch in which it was admitted, a flush ends its epoch, and is done when no
-/// event of it or an earlier one is in flight.
+/// event of it or an earlier one is without an outcome. The room that an event takes is given back apart from that: an
+/// event whose own timeout has passed has its outcome, and librdkafka still has its bytes.
 pub(crate) struct Admission {
     max_events: usize,
     max_bytes: usize,
@@ -28,10 +33,17 @@ struct State {
     /// Waiting publishers, in the order of their calls.
     waiters: VecDeque<Arc<Waiter>>,
     epoch: u64,
-    /// Events in flight for each epoch that is not over, the oldest first.
-    epochs: VecDeque<(u64, usize)>,
+    /// Epochs that are not over, the oldest first.
+    epochs: VecDeque<Epoch>,
     flushes: Vec<Flush>,
     next_flush: u64,
+}
+
+struct Epoch {
+    number: u64,
+    /// Its events without an outcome.
+    pending: usize,
+    began: Instant,
 }
 
 /// A flush that somebody waits for.
@@ -47,22 +59,33 @@ struct Flush {
 pub(crate) struct Left {
     events: usize,
     bytes: usize,
-    epochs: Vec<(u64, usize)>,
+    /// Outcomes, by epoch.
+    outcomes: Vec<(u64, usize)>,
 }
 
 impl Left {
-    pub(crate) fn add(&mut self, slot: &SlotRef, bytes: usize) {
-        self.events += 1;
-        self.bytes += bytes;
+    /// The event has its outcome.
+    pub(crate) fn outcome(&mut self, slot: &SlotRef) {
         let epoch = slot.epoch();
-        match self.epochs.last_mut() {
+        match self.outcomes.last_mut() {
             Some((e, count)) if *e == epoch => *count += 1,
-            _ => self.epochs.push((epoch, 1)),
+            _ => self.outcomes.push((epoch, 1)),
         }
     }
 
-    pub(crate) fn events(&self) -> usize {
+    /// librdkafka has forgotten the event.
+    pub(crate) fn room(&mut self, slot: &SlotRef) {
+        self.events += 1;
+        self.bytes += slot.room();
+    }
+
+    /// How many places come free.
+    pub(crate) fn len(&self) -> usize {
         self.events
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events == 0 && self.outcomes.is_empty()
     }
 }
 
@@ -126,9 +149,10 @@ impl Admission {
     }
 
     /// Ends the stay of one event.
-    pub(crate) fn release(&self, slot: &SlotRef, bytes: usize) {
+    pub(crate) fn release(&self, slot: &SlotRef) {
         let mut left = Left::default();
-        left.add(slot, bytes);
+        left.outcome(slot);
+        left.room(slot);
         wake(self.release_all(&mut left));
     }
 
@@ -139,10 +163,10 @@ impl Admission {
         state.events -= std::mem::take(&mut left.events);
         state.bytes -= std::mem::take(&mut left.bytes);
         let mut wakers = Vec::new();
-        for (epoch, gone) in left.epochs.drain(..) {
-            if let Some((_, count)) = state.epochs.iter_mut().find(|(e, _)| *e == epoch) {
-                *count -= gone;
-                if *count == 0 {
+        for (number, told) in left.outcomes.drain(..) {
+            if let Some(epoch) = state.epochs.iter_mut().find(|e| e.number == number) {
+                epoch.pending -= told;
+                if epoch.pending == 0 {
                     state.take_flushes(&mut wakers);
                 }
             }
@@ -185,7 +209,32 @@ impl Admission {
         }
     }
 
-    /// Events and bytes in flight.
+    /// Events without an outcome.
+    pub(crate) fn pending(&self) -> usize {
+        let state = self.state.lock();
+        state.epochs.iter().map(|epoch| epoch.pending).sum()
+    }
+
+    /// How long the oldest event has been without an outcome, to [`AGE`]. Asked now and then, it begins a new epoch for
+    /// each [`AGE`].
+    pub(crate) fn oldest(&self, now: Instant) -> Duration {
+        let mut state = self.state.lock();
+        if let Some(last) = state.epochs.back()
+            && last.number == state.epoch
+            && last.pending > 0
+            && now.saturating_duration_since(last.began) >= AGE
+        {
+            state.epoch += 1;
+        }
+        state.forget_old();
+        let mut pending = state.epochs.iter().filter(|epoch| epoch.pending > 0);
+        pending.next().map_or(Duration::ZERO, |epoch| {
+            now.saturating_duration_since(epoch.began)
+                .saturating_sub(AGE)
+        })
+    }
+
+    /// Events and bytes that take room.
     pub(crate) fn in_flight(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.events, state.bytes)
@@ -225,21 +274,36 @@ impl State {
     fn admit(&mut self, bytes: usize) -> SlotRef {
         self.events += 1;
         self.bytes += bytes;
-        let epoch = self.epoch;
+        let number = self.epoch;
         match self.epochs.back_mut() {
-            Some((e, count)) if *e == epoch => *count += 1,
-            _ => self.epochs.push_back((epoch, 1)),
+            Some(epoch) if epoch.number == number => {
+                if epoch.pending == 0 {
+                    epoch.began = Instant::now();
+                }
+                epoch.pending += 1;
+            }
+            _ => self.epochs.push_back(Epoch {
+                number,
+                pending: 1,
+                began: Instant::now(),
+            }),
         }
-        self.slots.take(epoch)
+        self.slots.take(number, bytes)
     }
 
-    fn is_over(&mut self, epoch: u64) -> bool {
-        while let Some((e, 0)) = self.epochs.front()
-            && *e < self.epoch
+    /// Epochs that are over.
+    fn forget_old(&mut self) {
+        while let Some(first) = self.epochs.front()
+            && first.pending == 0
+            && first.number < self.epoch
         {
             self.epochs.pop_front();
         }
-        self.epochs.front().is_none_or(|(e, _)| *e > epoch)
+    }
+
+    fn is_over(&mut self, epoch: u64) -> bool {
+        self.forget_old();
+        self.epochs.front().is_none_or(|first| first.number > epoch)
     }
 
     fn take_flushes(&mut self, wakers: &mut Vec<Waker>) {
@@ -358,7 +422,7 @@ impl Drop for Admit<'_> {
         drop(state);
         let settled = std::mem::replace(&mut *waiter.state.lock(), WaiterState::Gone);
         if let WaiterState::Admitted(slot) = settled {
-            self.admission.release(&slot, self.bytes);
+            self.admission.release(&slot);
         }
     }
 }

@@ -32,6 +32,10 @@ impl Counters {
         add(&self.stored, 1);
     }
 
+    pub(super) fn stored_so_far(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
     pub(super) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }

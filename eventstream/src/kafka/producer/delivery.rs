@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use tracing::Span;
 
-use super::Inner;
 use super::admission::Left;
+use super::causes::Causes;
 use super::instance::Instance;
+use super::{Inner, ProducerOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Reporter;
-use crate::kafka::error::{classify, from_code};
-use crate::kafka::native::Report;
-use crate::metrics::{ClientMeter, OnStatistics, StoredMeter};
-use crate::receipt::{SlotRef, Stored, Untold};
+use crate::kafka::native::{Report, Throttled};
+use crate::metrics::{OnStatistics, StoredMeter};
+use crate::receipt::Stored;
 use crate::trace;
 use crate::undelivered::Undelivered;
 
@@ -26,19 +25,32 @@ pub(crate) type OnError = Arc<dyn Fn(Undelivered) + Send + Sync>;
 
 /// How long the delivery thread sleeps in librdkafka when nothing happens. It is woken for
 /// everything that matters; this bounds what a missed wake-up could cost.
-const IDLE: Duration = Duration::from_secs(1);
+pub(super) const IDLE: Duration = Duration::from_secs(1);
 
 /// And how long when it waits for a purge, which a publisher in the middle of its call may outrun.
 const PURGING: Duration = Duration::from_millis(20);
 
 /// An instance that was lost sooner than this after its birth is replaced no sooner: what kills
-/// each new one at once, such as a missing right, must not become a storm of new clients.
+/// each new one at once, such as a missing right, must not become a storm of new clients. It doubles
+/// with each instance that was lost before anything was stored.
 const LIFETIME: Duration = Duration::from_secs(1);
+const LIFETIME_MAX: Duration = Duration::from_secs(30);
 
 /// So many reports share one release of their room.
 const TOGETHER: usize = 256;
 
-const TELLING: &str = "telling an outcome panicked: a waker or a log subscriber is at fault";
+/// Events without an outcome for so long are late: then it is worth hearing what brokers answer.
+const LATE: Duration = Duration::from_secs(1);
+/// So long, which is more than librdkafka waits between two tries, and then not for so long: each request costs a few
+/// lines.
+const LISTENING: Duration = Duration::from_millis(1200);
+const DEAF: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const LOOK_LATE: Duration = Duration::from_millis(500);
+
+pub(super) const TELLING: &str =
+    "telling an outcome panicked: a waker or a log subscriber is at fault";
+const LOGGING: &str = "a log line of librdkafka panicked: a log subscriber is at fault";
 
 /// What reports give back: room, and word to those who wait for an outcome. For many reports together, first the room:
 /// woken one by one, publishers would come back for a place at a time, and librdkafka would send as many requests.
@@ -46,34 +58,72 @@ const TELLING: &str = "telling an outcome panicked: a waker or a log subscriber 
 struct Told {
     left: Left,
     wakers: Vec<Waker>,
+    /// Events that had their outcome before their report, which is still to come.
+    late: usize,
 }
 
-/// librdkafka's callbacks of a producer.
+/// librdkafka's callbacks of a producer, on the delivery thread, which nothing that they call may end.
 pub(crate) struct DeliveryContext {
+    client: Arc<str>,
     reporter: Arc<Reporter>,
     statistics: OnStatistics,
+    causes: Arc<Causes>,
+    /// Whether the debug log is for the user.
+    passes_on: bool,
 }
 
 impl DeliveryContext {
-    pub(super) fn new(reporter: Arc<Reporter>, meter: &ClientMeter) -> Self {
+    pub(super) fn new(options: &ProducerOptions, causes: Arc<Causes>, passes_on: bool) -> Self {
         Self {
-            reporter,
-            statistics: meter.producer_statistics(),
+            client: Arc::clone(&options.name),
+            reporter: Arc::clone(&options.reporter),
+            statistics: options.meter.producer_statistics(),
+            causes,
+            passes_on,
         }
     }
 }
 
 impl ClientContext for DeliveryContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.reporter.log(level, facility, message);
+        let is_debug = matches!(level, RDKafkaLogLevel::Debug);
+        if is_debug {
+            self.causes.line(facility, message, Instant::now());
+        }
+        // A fatal error is told where the instance is given up, with what it means.
+        if (self.passes_on || !is_debug) && facility != "FATAL" {
+            guarded(&self.client, LOGGING, || {
+                self.reporter.log(level, facility, message);
+            });
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.reporter.error(&error, reason);
+        if error.rdkafka_error_code() != Some(Code::Fatal) {
+            guarded(&self.client, LOGGING, || {
+                self.reporter.error(&error, reason);
+            });
+        }
     }
 
     fn stats_raw(&self, json: &[u8]) {
-        (self.statistics)(json);
+        guarded(&self.client, "reading statistics panicked", || {
+            (self.statistics)(json);
+        });
+    }
+}
+
+impl Throttled for DeliveryContext {
+    fn throttled(&self, broker: &str, wait: Duration) {
+        self.causes.quota(broker, wait, Instant::now());
+    }
+}
+
+/// Runs what may call a foreigner's code: a waker or a log subscriber that panics must not end the thread.
+fn guarded(client: &str, panicked: &'static str, tell: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+        // The subscriber may be what panicked.
+        let _ = catch_unwind(|| tracing::error!(client, "{panicked}"));
     }
 }
 
@@ -99,16 +149,31 @@ fn run(inner: &Arc<Inner>, first: Arc<Instance>) {
             self.0.current.clear();
             self.0.ended.send_replace(true);
             self.0.replaced.send_replace(());
+            for waker in self.0.alarms.end() {
+                self.0.guarded(TELLING, || waker.wake());
+            }
         }
     }
     let _ending = Ending(inner);
+    let mut told = Told::default();
+    let mut lifetime = LIFETIME;
     let mut next = Some(first);
     while let Some(instance) = next {
-        next = match serve(inner, &instance) {
+        let stored = inner.counters.stored_so_far();
+        next = match serve(inner, &instance, &mut told) {
             Ended::Stopped => None,
             Ended::Lost => {
-                retire(inner, &instance);
-                rebuild(inner, instance.born)
+                if inner.counters.stored_so_far() > stored {
+                    lifetime = LIFETIME;
+                }
+                retire(inner, &instance, &mut told);
+                let due = if inner.standing.code().is_some() {
+                    Instant::now() + lifetime
+                } else {
+                    instance.born + lifetime
+                };
+                lifetime = (lifetime * 2).min(LIFETIME_MAX);
+                rebuild(inner, due)
             }
         };
         // It ends here, on this thread, since destroying a librdkafka client may block: its topics
@@ -127,20 +192,23 @@ enum Ended {
     Lost,
 }
 
-fn serve(inner: &Inner, instance: &Instance) -> Ended {
-    let mut told = Told::default();
+fn serve(inner: &Inner, instance: &Instance, told: &mut Told) -> Ended {
     let mut meter = inner.options.meter.stored();
     let mut next_purge = Instant::now();
+    let mut ears = Ears::default();
     loop {
-        inner.serve_once(instance, inner.wait(instance), &mut told, &mut meter);
-        inner.expire();
+        inner.serve_once(instance, inner.wait(instance), told, &mut meter);
+        told.late += inner.expire(&mut told.left);
+        inner.give_back(told);
         inner.note_answer(instance);
         if instance.native.fatal_error().is_some() {
             return Ended::Lost;
         }
+        let now = Instant::now();
+        inner.look_around(now);
+        ears.turn(inner, instance, now);
         // Not for each event served: with librdkafka's debug log a purge adds more lines to the queue
         // than one, and the reports behind them would never be reached.
-        let now = Instant::now();
         if inner.is_purging() && now >= next_purge && instance.native.outstanding() > 0 {
             instance.native.purge();
             next_purge = now + PURGING;
@@ -151,42 +219,90 @@ fn serve(inner: &Inner, instance: &Instance) -> Ended {
     }
 }
 
+/// When to hear what brokers answer to each request.
+#[derive(Default)]
+struct Ears {
+    open: bool,
+    next: Option<Instant>,
+}
+
+impl Ears {
+    fn turn(&mut self, inner: &Inner, instance: &Instance, now: Instant) {
+        if self.next.is_some_and(|next| now < next) {
+            return;
+        }
+        let late = !self.open && inner.admission.oldest(now) >= LATE;
+        if self.open || late {
+            instance.listen(late);
+        }
+        let pause = match (self.open, late) {
+            (true, _) => DEAF,
+            (false, true) => LISTENING,
+            (false, false) => LOOK_LATE,
+        };
+        self.open = late;
+        self.next = Some(now + pause);
+    }
+}
+
 /// Takes a lost instance away from the publishers and fails what it held. None of it is in the next
 /// one, so order within a key holds among what is accepted from then on.
-fn retire(inner: &Inner, lost: &Instance) {
+fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
     let (code, reason) = lost
         .native
         .fatal_error()
         .unwrap_or((Code::Fatal, String::new()));
-    tracing::error!(
-        client = &*inner.options.name,
-        ?code,
-        reason,
-        outstanding = lost.native.outstanding(),
-        "the producer cannot go on and is replaced; what it held is reported as failed"
-    );
+    let client = &*inner.options.name;
+    let outstanding = lost.native.outstanding();
+    match inner.refusal(code) {
+        Some(error) => {
+            let known = inner.standing.set(code, error.clone());
+            let refused = "the brokers let this client publish nothing; it is tried again when something is to be published";
+            inner.guarded(LOGGING, || {
+                if known {
+                    tracing::debug!(client, %error, reason, outstanding, "{refused}");
+                } else {
+                    tracing::error!(client, %error, reason, outstanding, "{refused}");
+                }
+            });
+        }
+        None => inner.guarded(LOGGING, || {
+            tracing::error!(
+                client,
+                ?code,
+                reason,
+                outstanding,
+                "the producer cannot go on and is replaced; what it held is reported as failed"
+            );
+        }),
+    }
     inner.current.clear();
-    let mut told = Told::default();
     let mut meter = inner.options.meter.stored();
     while lost.native.outstanding() > 0 {
         lost.native.purge();
-        inner.serve_once(lost, PURGING, &mut told, &mut meter);
+        inner.serve_once(lost, PURGING, told, &mut meter);
+        inner.look_around(Instant::now());
     }
 }
 
-/// A new instance; none when the client ends before it is needed.
-fn rebuild(inner: &Inner, born: Instant) -> Option<Arc<Instance>> {
+/// A new instance, not before `due`; none when the client ends before it is needed.
+fn rebuild(inner: &Inner, mut due: Instant) -> Option<Arc<Instance>> {
     const LOOK: Duration = Duration::from_millis(20);
-    let mut due = born + LIFETIME;
     loop {
         if inner.is_finished() {
             return None;
         }
-        if Instant::now() < due {
+        let now = Instant::now();
+        inner.look_around(now);
+        if now < due {
             std::thread::sleep(LOOK);
             continue;
         }
-        match Instance::new(&inner.options) {
+        inner.standing.expire();
+        if inner.standing.code().is_some() && !inner.standing.wait(IDLE) {
+            continue;
+        }
+        match Instance::new(&inner.options, &inner.causes) {
             Ok(instance) => {
                 inner.counters.rebuilt();
                 inner.options.meter.rebuilt();
@@ -194,7 +310,10 @@ fn rebuild(inner: &Inner, born: Instant) -> Option<Arc<Instance>> {
             }
             // Creating a client fails for want of threads or memory: what waits is not lost.
             Err(error) => {
-                tracing::error!(client = &*inner.options.name, %error, "no new producer, trying again");
+                let client = &*inner.options.name;
+                inner.guarded(LOGGING, || {
+                    tracing::error!(client, %error, "no new producer, trying again");
+                });
                 due = Instant::now() + LIFETIME;
             }
         }
@@ -212,15 +331,27 @@ impl Inner {
         if self.is_purging() && instance.native.outstanding() > 0 {
             return PURGING;
         }
-        self.timed.lock().next_deadline().map_or(IDLE, |at| {
+        let timed = self.timed.lock().next_deadline();
+        let next = timed.into_iter().chain(self.alarms.next()).min();
+        next.map_or(IDLE, |at| {
             at.saturating_duration_since(Instant::now()).min(IDLE)
         })
     }
 
-    /// What is in librdkafka is to fail now: the shutdown deadline has passed, or the brokers do
-    /// not let this client in and never did.
+    /// What is due by time: those who wait, and failures that nobody was told of.
+    fn look_around(&self, now: Instant) {
+        for waker in self.alarms.due(now) {
+            self.guarded(TELLING, || waker.wake());
+        }
+        self.guarded(LOGGING, || self.gathered.look(now));
+    }
+
+    /// What is in librdkafka is to fail now: the shutdown deadline has passed, the brokers do
+    /// not let this client in and never did, or the client ends and all events have their outcome.
     fn is_purging(&self) -> bool {
-        self.abandoned.load(Ordering::SeqCst) || self.options.reporter.refused().is_some()
+        self.abandoned.load(Ordering::SeqCst)
+            || self.options.reporter.refused().is_some()
+            || (self.stopping.load(Ordering::SeqCst) && self.admission.pending() == 0)
     }
 
     /// What a producer is not told: that a broker lets it in, at first or at last.
@@ -247,13 +378,20 @@ impl Inner {
         let mut answered = false;
         let client = instance.native.client();
         instance.queue.serve(client, round_up(wait), &mut |report| {
-            told.left.add(&report.slot, report.size());
+            told.left.room(&report.slot);
             if report.error.is_none() && !answered {
                 answered = true;
                 self.options.reporter.accepted();
+                self.standing.clear();
             }
-            self.guarded(TELLING, || self.reported(&report, meter, &mut told.wakers));
-            if told.left.events() >= TOGETHER {
+            // Only this thread completes slots. One outcome counts once.
+            if told.late > 0 && report.slot.is_done() {
+                told.late -= 1;
+            } else {
+                told.left.outcome(&report.slot);
+                self.guarded(TELLING, || self.reported(&report, meter, &mut told.wakers));
+            }
+            if told.left.len() >= TOGETHER {
                 self.give_back(told);
             }
         });
@@ -261,22 +399,18 @@ impl Inner {
     }
 
     fn give_back(&self, told: &mut Told) {
-        let for_room = match told.left.events() {
-            0 => Vec::new(),
-            _ => self.admission.release_all(&mut told.left),
+        let for_room = if told.left.is_empty() {
+            Vec::new()
+        } else {
+            self.admission.release_all(&mut told.left)
         };
         for waker in for_room.into_iter().chain(told.wakers.drain(..)) {
             self.guarded(TELLING, || waker.wake());
         }
     }
 
-    /// A waker or a log subscriber that panics must not take the other reports with it.
-    fn guarded(&self, panicked: &'static str, tell: impl FnOnce()) {
-        if catch_unwind(AssertUnwindSafe(tell)).is_err() {
-            let client = &*self.options.name;
-            // The subscriber may be what panicked.
-            let _ = catch_unwind(|| tracing::error!(client, "{panicked}"));
-        }
+    pub(super) fn guarded(&self, panicked: &'static str, tell: impl FnOnce()) {
+        guarded(&self.options.name, panicked, tell);
     }
 
     /// One delivery report: the outcome to the receipt, whose waker is for later; a failure also to the callback.
@@ -296,141 +430,6 @@ impl Inner {
             });
             return;
         };
-        let prefix = &*self.options.prefix;
-        let wire = topic.name();
-        let topic = match wire.strip_prefix(prefix) {
-            Some(rest) if !prefix.is_empty() => rest.strip_prefix('.').unwrap_or(wire),
-            _ => wire,
-        };
-        let error = self.failure(topic, code, report.maybe_stored);
-        let value = report.value.unwrap_or_default();
-        self.failed(topic, report.key, value, &report.slot, error);
-    }
-
-    /// Tells a failure, once: a slot that has its outcome already keeps it. The receipt comes last,
-    /// so that who awaits it finds the callback called and the event counted.
-    fn failed(&self, topic: &str, key: Option<&[u8]>, value: &[u8], slot: &SlotRef, error: Error) {
-        // Only this thread completes slots.
-        if slot.is_done() {
-            return;
-        }
-        self.counters.failed();
-        self.options.meter.failed(error.kind());
-        self.end_span(slot, |span| trace::fail(span, &error));
-        let undelivered = Undelivered::new(
-            topic,
-            key.map(<[u8]>::to_vec),
-            value.to_vec(),
-            error.clone(),
-        );
-        let collecting = self.collecting.load(Ordering::SeqCst);
-        if !collecting && self.options.on_error.is_none() {
-            slot.fail_untold(self.untold(topic, value, error));
-            return;
-        }
-        if collecting {
-            self.undelivered.lock().push(undelivered.clone());
-        }
-        if let Some(on_error) = &self.options.on_error
-            && catch_unwind(AssertUnwindSafe(|| on_error(undelivered))).is_err()
-        {
-            tracing::error!(
-                client = &*self.options.name,
-                topic,
-                "the on_error callback panicked"
-            );
-        }
-        slot.complete(Err(error));
-    }
-
-    /// Ends the span of an event, where it has one. A subscriber that panics, as it does for a span
-    /// that another one knows, must not take the outcome with it.
-    fn end_span(&self, slot: &SlotRef, tell: impl FnOnce(&Span)) {
-        if let Some(span) = self.traces.take(slot) {
-            self.guarded(
-                "ending a span panicked: a subscriber is at fault",
-                move || {
-                    tell(&span);
-                    drop(span);
-                },
-            );
-        }
-    }
-
-    fn untold(&self, topic: &str, value: &[u8], error: Error) -> Untold {
-        /// What envelopes and audit logs have in common.
-        #[derive(Default, serde::Deserialize)]
-        #[serde(default)]
-        struct Named {
-            #[serde(alias = "_id")]
-            id: String,
-            #[serde(alias = "actionName")]
-            name: String,
-        }
-        let Named { id, name } = serde_json::from_slice(value).unwrap_or_default();
-        Untold {
-            client: Arc::clone(&self.options.name),
-            topic: topic.to_owned(),
-            event: name,
-            id,
-            error,
-        }
-    }
-
-    fn failure(&self, topic: &str, code: Code, maybe_stored: bool) -> Error {
-        let state = if maybe_stored {
-            "; a request was under way, the event may be stored all the same"
-        } else {
-            "; the event is not stored"
-        };
-        if matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
-            if let Some(refused) = self.options.reporter.refused() {
-                return refused;
-            }
-            return if self.abandoned.load(Ordering::SeqCst) {
-                Error::new(
-                    ErrorKind::Closed,
-                    format!(
-                        "publish to {topic}: not delivered before the shutdown deadline{state}"
-                    ),
-                )
-            } else {
-                Error::new(
-                    ErrorKind::Fatal,
-                    format!("publish to {topic}: the producer was replaced{state}"),
-                )
-                .with_retriable(true)
-            };
-        }
-        let mut doing = format!("publish to {topic}{state}");
-        if classify(code).0 == ErrorKind::Timeout
-            && let Some(last) = self.options.reporter.last_error()
-        {
-            doing = format!("{doing}; last error of the connection: {last}");
-        }
-        from_code(doing, code)
-    }
-
-    /// Fails the events whose own timeout has passed.
-    fn expire(&self) {
-        loop {
-            let due = self.timed.lock().pop_due(Instant::now());
-            let Some(entry) = due else { return };
-            let topic = entry.topic.as_str();
-            let error = Error::new(
-                ErrorKind::Timeout,
-                format!(
-                    "publish to {topic}: no acknowledgement within the event's timeout; \
-                     the event may be stored all the same"
-                ),
-            );
-            self.failed(
-                topic,
-                entry.key.as_deref(),
-                &entry.value,
-                &entry.slot,
-                error,
-            );
-        }
+        self.fail(report, code);
     }
 }

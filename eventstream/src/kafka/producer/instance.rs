@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use parking_lot::RwLock;
 
+use super::causes::Causes;
 use super::{Outgoing, ProducerOptions};
 use crate::error::Result;
 use crate::kafka::error::from_kafka;
@@ -13,6 +14,7 @@ use crate::name::Topic;
 use crate::receipt::SlotRef;
 
 use super::delivery::DeliveryContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 /// One librdkafka producer. Field order is drop order: the queue goes before the client.
@@ -20,19 +22,59 @@ pub(super) struct Instance {
     pub(super) queue: Queue,
     pub(super) native: NativeProducer<DeliveryContext>,
     pub(super) born: Instant,
+    /// The log about messages is the crate's own wish.
+    listens: bool,
 }
 
+/// librdkafka's log about messages: the only place where it says why a broker does not take them for now.
+const MESSAGES: &str = "msg";
+
 impl Instance {
-    pub(super) fn new(options: &ProducerOptions) -> Result<Self> {
-        let context = DeliveryContext::new(Arc::clone(&options.reporter), &options.meter);
-        let native = NativeProducer::new(&options.config, context)
-            .map_err(|e| from_kafka("create the producer", e))?;
+    pub(super) fn new(options: &ProducerOptions, causes: &Arc<Causes>) -> Result<Self> {
+        let mut config = options.config.clone();
+        let listens = config.get("debug").is_none();
+        if listens {
+            // At this level nothing of it is written, not even formatted: see `listen`.
+            config.set("debug", MESSAGES);
+            config.set_log_level(RDKafkaLogLevel::Info);
+        }
+        let native = create(&config, options, causes)?;
         Ok(Self {
             queue: Queue::main(native.client()),
             native,
             born: Instant::now(),
+            listens,
         })
     }
+
+    /// Tries out what librdkafka reads when a client is made, such as files of certificates, without a connection.
+    pub(super) fn try_out(options: &ProducerOptions) -> Result<()> {
+        let mut config = options.config.clone();
+        config.remove("bootstrap.servers");
+        create(&config, options, &Arc::default()).map(drop)
+    }
+
+    /// Whether librdkafka says what brokers answer to each request.
+    pub(super) fn listen(&self, on: bool) {
+        if self.listens {
+            self.native.log_level(if on {
+                RDKafkaLogLevel::Debug
+            } else {
+                RDKafkaLogLevel::Info
+            });
+        }
+    }
+}
+
+fn create(
+    config: &ClientConfig,
+    options: &ProducerOptions,
+    causes: &Arc<Causes>,
+) -> Result<NativeProducer<DeliveryContext>> {
+    // The log about messages is not what a program asks for with its log mode.
+    let passes_on = config.get("debug") != Some(MESSAGES);
+    let context = DeliveryContext::new(options, Arc::clone(causes), passes_on);
+    NativeProducer::new(config, context).map_err(|e| from_kafka("create the producer", e))
 }
 
 /// The instance that publishers use, behind one lock with its topics.

@@ -6,38 +6,45 @@
 //!                '---- release <- outcome to slot, on_error <- delivery thread <'
 //! ```
 //!
+//! The first publish begins all of it: a client that only subscribes has no producer, and needs no right to write.
 //! One thread serves the delivery reports, and it alone begins and ends librdkafka instances. When
 //! librdkafka says that an instance is beyond repair, that thread takes it away from the
 //! publishers, fails what it still held, and puts a new one in its place; publishers wait so long.
 
 mod admission;
+mod alarms;
+mod causes;
 mod counters;
 mod delivery;
+mod failing;
 mod instance;
+mod refusal;
 mod timed;
 mod traces;
 
 #[cfg(test)]
 mod tests;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::time::Instant;
 use tracing::Span;
 
 use self::admission::{Admission, Refused};
+use self::alarms::Alarms;
+use self::causes::Causes;
 use self::counters::Counters;
 use self::instance::{Current, Instance, Refusal};
+use self::refusal::Standing;
 use self::timed::Timed;
 use self::traces::Traces;
 use super::EmbeddedBroker;
 use super::context::Reporter;
-use super::error::from_code;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{ClientMeter, WriterGauges};
 use crate::name::Topic;
@@ -45,6 +52,7 @@ use crate::receipt::{EventId, Receipt, SlotRef};
 use crate::stats::WriterStats;
 use crate::trace;
 use crate::undelivered::Undelivered;
+use crate::untold::Gathered;
 
 pub(crate) use self::delivery::OnError;
 
@@ -62,10 +70,23 @@ pub(crate) struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
+    /// Its bytes on the wire, as far as they are the user's.
     fn size(&self) -> usize {
-        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+        let header = |(name, value): &(String, Option<Vec<u8>>)| {
+            name.len() + value.as_ref().map_or(0, Vec::len)
+        };
+        let headers: usize = self.headers.iter().map(header).sum();
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + headers
+    }
+
+    /// The bytes it takes in the buffer.
+    fn room(&self) -> usize {
+        self.size() + self.headers.len() * HEADER
     }
 }
+
+/// What librdkafka keeps for a header beside its name and value.
+const HEADER: usize = 64;
 
 /// How a producer is set up.
 pub(crate) struct ProducerOptions {
@@ -93,8 +114,15 @@ pub(crate) struct Producer {
 struct Inner {
     options: ProducerOptions,
     admission: Admission,
+    alarms: Alarms,
     counters: Counters,
+    /// Whether the delivery thread runs: for a look without the lock.
+    started: AtomicBool,
+    start: Mutex<Start>,
     current: Current,
+    standing: Standing,
+    causes: Arc<Causes>,
+    gathered: Arc<Gathered>,
     /// Told whenever an instance comes or goes.
     replaced: tokio::sync::watch::Sender<()>,
     timed: Mutex<Timed>,
@@ -109,6 +137,16 @@ struct Inner {
     ended: tokio::sync::watch::Sender<bool>,
 }
 
+/// How far the first publish has come.
+#[derive(Default)]
+enum Start {
+    #[default]
+    NotYet,
+    Done,
+    /// The client was shut down before it published anything.
+    Never,
+}
+
 /// The room that librdkafka adds to a record inside `message.max.bytes`: batch and record headers.
 const RECORD_OVERHEAD: usize = 128;
 
@@ -116,13 +154,23 @@ const RECORD_OVERHEAD: usize = 128;
 const AGAIN: Duration = Duration::from_millis(10);
 
 impl Producer {
-    pub(crate) fn start(options: ProducerOptions) -> Result<Self> {
-        let instance = Arc::new(Instance::new(&options)?);
+    /// A producer that begins with the first publish. What can be wrong with its files is found now.
+    pub(crate) fn new(options: ProducerOptions) -> Result<Self> {
+        let protocol = options.config.get("security.protocol");
+        if protocol.is_some_and(|protocol| protocol.contains("ssl")) {
+            Instance::try_out(&options)?;
+        }
         let inner = Arc::new(Inner {
             admission: Admission::new(options.buffer_events, options.buffer_bytes),
+            alarms: Alarms::default(),
+            gathered: Arc::new(Gathered::new(Arc::clone(&options.name))),
             options,
             counters: Counters::default(),
+            started: AtomicBool::new(false),
+            start: Mutex::default(),
             current: Current::default(),
+            standing: Standing::default(),
+            causes: Arc::default(),
             replaced: tokio::sync::watch::Sender::new(()),
             timed: Mutex::default(),
             traces: Traces::default(),
@@ -132,14 +180,36 @@ impl Producer {
             undelivered: Mutex::default(),
             ended: tokio::sync::watch::Sender::new(false),
         });
-        inner.current.set(&instance);
         let watched = Arc::downgrade(&inner);
         inner
             .options
             .meter
             .watch(move || watched.upgrade().map(|inner| inner.gauges()));
-        delivery::spawn(Arc::clone(&inner), instance)?;
         Ok(Self { inner })
+    }
+
+    /// Makes the librdkafka producer and its thread, once.
+    fn begin(&self) -> Result<()> {
+        let inner = &self.inner;
+        if inner.started.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut start = inner.start.lock();
+        match *start {
+            Start::Done => {}
+            Start::Never => return Err(closed()),
+            Start::NotYet => {
+                let instance = Arc::new(Instance::new(&inner.options, &inner.causes)?);
+                inner.current.set(&instance);
+                if let Err(error) = delivery::spawn(Arc::clone(inner), instance) {
+                    inner.current.clear();
+                    return Err(error);
+                }
+                *start = Start::Done;
+                inner.started.store(true, Ordering::Release);
+            }
+        }
+        Ok(())
     }
 
     /// Accepts the record at once, or says why not.
@@ -151,12 +221,13 @@ impl Producer {
     ) -> Result<Receipt> {
         let inner = &*self.inner;
         inner.check_size(topic, &record)?;
+        self.begin()?;
         let deadline = record
             .timeout
-            .map(|timeout| Instant::now() + inner.patience(timeout));
+            .and_then(|timeout| Instant::now().checked_add(inner.patience(timeout)));
         let slot = inner
             .admission
-            .try_admit(record.size())
+            .try_admit(record.room())
             .map_err(|refused| inner.refused(refused))?;
         let mut admitted = Admitted::new(inner, slot, &record);
         inner
@@ -173,38 +244,41 @@ impl Producer {
     ) -> Result<Receipt> {
         let inner = &*self.inner;
         inner.check_size(topic, &record)?;
+        self.begin()?;
         let own = record.timeout.map(|timeout| inner.patience(timeout));
         let patience = own.unwrap_or(inner.options.publish_timeout);
-        let deadline = Instant::now() + patience;
-        let admitted = inner.admission.admit(record.size());
-        let slot = match tokio::time::timeout_at(deadline, admitted).await {
-            Ok(admitted) => admitted.map_err(|refused| inner.refused(refused))?,
-            Err(_) => return Err(no_room(patience)),
+        let deadline = Instant::now().checked_add(patience);
+        let admitted = inner.admission.admit(record.room());
+        let slot = match inner.until(deadline, admitted).await {
+            Some(admitted) => admitted.map_err(|refused| inner.refused(refused))?,
+            None => return Err(inner.no_room(topic, patience)),
         };
         let mut admitted = Admitted::new(inner, slot, &record);
         let mut id = id;
         loop {
             let mut replaced = inner.replaced.subscribe();
-            let own_deadline = own.map(|_| deadline);
+            let own_deadline = own.and(deadline);
             match inner.hand_over(topic, &record, &mut admitted, own_deadline, id) {
                 Ok(outcome) => return outcome,
                 Err(back) => id = back,
             }
-            let again = deadline.min(Instant::now() + AGAIN);
-            // Either way it asks again: an instance has come, or a moment has passed.
-            let _ = tokio::time::timeout_at(again, replaced.changed()).await;
-            if Instant::now() >= deadline {
-                return Err(no_room(patience));
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Err(inner.no_room(topic, patience));
             }
+            let again = now + AGAIN;
+            let again = deadline.map_or(again, |deadline| deadline.min(again));
+            // Either way it asks again: an instance has come, or a moment has passed.
+            let _ = inner.until(Some(again), replaced.changed()).await;
         }
     }
 
     /// Waits until everything accepted before this call has its outcome; `false` when the
     /// deadline came first.
     pub(crate) async fn flush(&self, deadline: Duration) -> bool {
-        tokio::time::timeout(deadline, self.inner.admission.flushed())
-            .await
-            .is_ok()
+        let deadline = Instant::now().checked_add(deadline);
+        let flushed = self.inner.admission.flushed();
+        self.inner.until(deadline, flushed).await.is_some()
     }
 
     /// Takes no more events, waits for the outcomes, fails what has none at the deadline and
@@ -212,14 +286,12 @@ impl Producer {
     pub(crate) async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
         let inner = &*self.inner;
         inner.collecting.store(true, Ordering::SeqCst);
-        inner.admission.close();
-        if tokio::time::timeout(deadline, self.emptied())
-            .await
-            .is_err()
-        {
+        inner.close();
+        let deadline = Instant::now().checked_add(deadline);
+        if inner.until(deadline, self.emptied()).await.is_none() {
             inner.abandoned.store(true, Ordering::SeqCst);
             inner.replaced.send_replace(());
-            inner.current.wake();
+            inner.wake();
             self.emptied().await;
         }
         self.stop();
@@ -242,23 +314,29 @@ impl Producer {
     }
 
     pub(crate) fn stats(&self) -> WriterStats {
-        let (events, bytes) = self.inner.admission.in_flight();
+        let admission = &self.inner.admission;
+        let (_, bytes) = admission.in_flight();
         self.inner
             .counters
-            .snapshot(events, bytes, self.inner.admission.waiting())
+            .snapshot(admission.pending(), bytes, admission.waiting())
+    }
+
+    /// Why the brokers let this client publish nothing, since they last said so.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.inner.standing.error()
     }
 
     fn stop(&self) {
         self.inner.stopping.store(true, Ordering::SeqCst);
-        self.inner.current.wake();
+        self.inner.wake();
     }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        self.inner.admission.close();
+        self.inner.close();
         self.stop();
-        let (events, _) = self.inner.admission.in_flight();
+        let events = self.inner.admission.pending();
         if events > 0 {
             tracing::warn!(
                 client = &*self.inner.options.name,
@@ -282,13 +360,31 @@ impl Inner {
         }
     }
 
+    /// Takes no more events.
+    fn close(&self) {
+        self.admission.close();
+        let mut start = self.start.lock();
+        if matches!(*start, Start::NotYet) {
+            *start = Start::Never;
+            self.ended.send_replace(true);
+        }
+    }
+
+    /// Lets the delivery thread look around at once.
+    fn wake(&self) {
+        self.current.wake();
+        self.standing.wake();
+    }
+
+    /// Awaits the future until then.
+    async fn until<F: Future>(&self, at: Option<Instant>, future: F) -> Option<F::Output> {
+        self.alarms
+            .until(at, delivery::IDLE, || self.wake(), future)
+            .await
+    }
+
     fn check_size(&self, topic: &str, record: &Outgoing<'_>) -> Result<()> {
-        let headers: usize = record
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
-            .sum();
-        let size = record.size() + headers;
+        let size = record.size();
         let max = self.options.message_max_bytes;
         if size + RECORD_OVERHEAD > max {
             return Err(Error::new(
@@ -361,10 +457,14 @@ impl Inner {
         admitted.slot = Some(slot);
         match refusal {
             Refusal::NoInstance if self.is_over() => Ok(Err(closed())),
+            Refusal::NoInstance => match self.standing.wanted() {
+                Some(code) => Ok(Err(self.turned_away(topic, code, ""))),
+                None => Err(id),
+            },
             // librdkafka's own queue is full: it is larger than the admission, but counts a message
             // until a little after its report.
-            Refusal::NoInstance | Refusal::Code(Code::QueueFull) => Err(id),
-            Refusal::Code(code) => Ok(Err(from_code(format!("publish to {topic}"), code))),
+            Refusal::Code(Code::QueueFull) => Err(id),
+            Refusal::Code(code) => Ok(Err(self.error_of(topic, code, ""))),
             Refusal::Error(error) => Ok(Err(error)),
         }
     }
@@ -376,7 +476,7 @@ impl Inner {
 
     fn watch(&self, topic: &Topic, record: &Outgoing<'_>, slot: &SlotRef, deadline: Instant) {
         let first = self.timed.lock().push(
-            deadline.into_std(),
+            deadline,
             slot.clone(),
             topic.clone(),
             record.key,
@@ -393,7 +493,6 @@ struct Admitted<'a> {
     inner: &'a Inner,
     /// `None` once librdkafka has it.
     slot: Option<SlotRef>,
-    size: usize,
     deliver: Option<Span>,
 }
 
@@ -402,7 +501,6 @@ impl<'a> Admitted<'a> {
         Self {
             inner,
             slot: Some(slot),
-            size: record.size(),
             deliver: record.span.map(trace::deliver),
         }
     }
@@ -411,18 +509,11 @@ impl<'a> Admitted<'a> {
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
         if let Some(slot) = &self.slot {
-            self.inner.admission.release(slot, self.size);
+            self.inner.admission.release(slot);
         }
     }
 }
 
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "publish: the client has been shut down")
-}
-
-fn no_room(patience: Duration) -> Error {
-    Error::new(
-        ErrorKind::Timeout,
-        format!("publish: the buffer stayed full for {patience:?}; the event was not accepted"),
-    )
 }

@@ -1,9 +1,14 @@
-//! What only a fatal error, injected into librdkafka, can show.
+//! What only an error that is injected into librdkafka or its mock cluster can show.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::task::{Context, Poll, Wake, Waker};
 
+use rdkafka::ClientContext as _;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka_sys::rd_kafka_resp_err_t as Answer;
+
+use super::delivery::DeliveryContext;
 use super::*;
 use crate::config::BrokerConfig;
 use crate::kafka::config::ClientConfigs;
@@ -27,7 +32,7 @@ fn setup(config: &BrokerConfig) -> Setup {
     let configs = ClientConfigs::new(config, &brokers, true).expect("valid");
     let failed = Failed::default();
     let seen = Arc::clone(&failed);
-    let producer = Producer::start(ProducerOptions {
+    let producer = Producer::new(ProducerOptions {
         name: "test".into(),
         prefix: "".into(),
         config: configs.producer,
@@ -44,6 +49,7 @@ fn setup(config: &BrokerConfig) -> Setup {
         keep_alive: Some(broker.clone()),
     })
     .expect("a producer");
+    producer.begin().expect("begun");
     Setup {
         broker,
         producer,
@@ -241,4 +247,80 @@ async fn a_waker_that_panics_takes_no_other_outcome_with_it() {
     bad.await.expect("stored");
     assert!(producer.flush(SOON).await);
     assert!(producer.shutdown(SOON).await.is_empty());
+}
+
+/// A log subscriber at fault.
+struct Panics;
+
+impl tracing::Subscriber for Panics {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("a subscriber of a test");
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_subscriber_that_panics_does_not_reach_the_delivery_thread() {
+    use rdkafka::error::KafkaError;
+    let Setup { producer, .. } = setup(&BrokerConfig::new().log_mode(crate::LogMode::Warn));
+    let context = DeliveryContext::new(&producer.inner.options, Arc::default(), true);
+    tracing::subscriber::with_default(Panics, || {
+        context.log(RDKafkaLogLevel::Error, "FAIL", "a line");
+        context.error(
+            KafkaError::Global(Code::BrokerTransportFailure),
+            "a:1/bootstrap: x",
+        );
+    });
+    producer.shutdown(SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_s_own_reason_is_in_the_error_of_an_event_that_timed_out() {
+    let config = BrokerConfig::new().publish_timeout(Duration::from_secs(6));
+    let Setup {
+        broker, producer, ..
+    } = setup(&config);
+    publish(&producer, "k", "first")
+        .await
+        .expect("accepted")
+        .await
+        .expect("stored");
+    let code = Answer::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    broker.refuse_to_store(code, 1_000);
+    let receipt = publish(&producer, "k", "late").await.expect("accepted");
+    let error = receipt.await.expect_err("refused until its time was over");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let text = error.to_string();
+    assert!(text.contains("Not enough in-sync replicas"), "{text}");
+    assert!(text.contains("min.insync.replicas"), "{text}");
+    assert!(text.contains("partition 0, for "), "{text}");
+    producer.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_not_be_written_to_is_named_with_the_right() {
+    let Setup {
+        broker, producer, ..
+    } = setup(&BrokerConfig::new());
+    let code = Answer::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    broker.refuse_to_store(code, 1);
+    let receipt = publish(&producer, "k", "v").await.expect("accepted");
+    let error = receipt.await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    let text = error.to_string();
+    assert!(
+        text.contains("User:ANONYMOUS has no right to Write on topic t"),
+        "{text}"
+    );
+    assert!(text.contains("the event is not stored"), "{text}");
+    producer.shutdown(SOON).await;
 }

@@ -118,7 +118,7 @@ mod tests {
         let topic = Topic::new("t").expect("valid");
         let mut kept = Vec::new();
         for (i, seconds) in [3, 1, 2].into_iter().enumerate() {
-            let slot = slots.take(0);
+            let slot = slots.take(0, 0);
             kept.push(slot.clone());
             let at = start + Duration::from_secs(seconds);
             let is_next = timed.push(at, slot, topic.clone(), None, Some(&[i as u8]));
@@ -138,7 +138,7 @@ mod tests {
         let topic = Topic::new("t").expect("valid");
         let far = Instant::now() + Duration::from_secs(3600);
         for _ in 0..50_000 {
-            let slot = slots.take(0);
+            let slot = slots.take(0, 0);
             timed.push(far, slot.clone(), topic.clone(), None, None);
             slot.complete(Ok(STORED));
         }

@@ -9,7 +9,7 @@ fn refuses_when_events_or_bytes_are_used_up() {
     assert_eq!(admission.try_admit(60).err(), Some(Refused::Full));
     let _b = admission.try_admit(40).expect("fits");
     assert_eq!(admission.try_admit(0).err(), Some(Refused::Full));
-    admission.release(&a, 60);
+    admission.release(&a);
     assert!(admission.try_admit(60).is_ok());
 }
 
@@ -18,7 +18,7 @@ fn admits_an_event_larger_than_the_buffer_alone() {
     let admission = Admission::new(10, 100);
     let big = admission.try_admit(500).expect("alone");
     assert_eq!(admission.try_admit(1).err(), Some(Refused::Full));
-    admission.release(&big, 500);
+    admission.release(&big);
     assert_eq!(admission.in_flight(), (0, 0));
 }
 
@@ -30,7 +30,7 @@ fn serves_waiters_in_order_and_lets_no_one_overtake() {
     let mut second = Box::pin(admission.admit(1));
     assert!(first.as_mut().now_or_never().is_none());
     assert!(second.as_mut().now_or_never().is_none());
-    admission.release(&held, 1);
+    admission.release(&held);
     assert_eq!(admission.try_admit(1).err(), Some(Refused::Full));
     assert!(second.as_mut().now_or_never().is_none());
     let slot = first
@@ -38,7 +38,7 @@ fn serves_waiters_in_order_and_lets_no_one_overtake() {
         .now_or_never()
         .expect("first in line")
         .expect("open");
-    admission.release(&slot, 1);
+    admission.release(&slot);
     assert!(second.as_mut().now_or_never().expect("next").is_ok());
 }
 
@@ -51,7 +51,7 @@ fn a_dropped_waiter_leaks_nothing() {
     assert!(waiting.as_mut().now_or_never().is_none());
     assert!(admitted.as_mut().now_or_never().is_none());
     drop(waiting);
-    admission.release(&held, 1);
+    admission.release(&held);
     // Settled, but dropped before it was polled again.
     drop(admitted);
     assert_eq!(admission.in_flight(), (0, 0));
@@ -77,7 +77,7 @@ fn a_flush_waits_for_what_was_before_it_only() {
     assert!(flush.as_mut().now_or_never().is_none());
     let _after = admission.try_admit(1).expect("fits");
     assert!(flush.as_mut().now_or_never().is_none());
-    admission.release(&before, 1);
+    admission.release(&before);
     assert!(flush.as_mut().now_or_never().is_some());
 }
 
@@ -100,13 +100,13 @@ fn one_task_waits_for_two_flushes() {
     let mut cx = Context::from_waker(&waker);
     assert!(early.as_mut().poll(&mut cx).is_pending());
     assert!(late.as_mut().poll(&mut cx).is_pending());
-    admission.release(&first, 1);
+    admission.release(&first);
     assert!(
         woken.take(),
         "the early flush is told though the late one shares its waker"
     );
     assert!(early.as_mut().poll(&mut cx).is_ready());
-    admission.release(&second, 1);
+    admission.release(&second);
     assert!(woken.take());
     assert!(late.as_mut().poll(&mut cx).is_ready());
 }
@@ -138,7 +138,7 @@ fn who_is_woken_may_come_straight_back() {
     let mut flush = Box::pin(admission.flushed());
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
     assert!(flush.as_mut().poll(&mut cx).is_pending());
-    admission.release(&held, 1);
+    admission.release(&held);
     assert!(waiting.as_mut().poll(&mut cx).is_ready());
 }
 
@@ -148,13 +148,15 @@ fn many_leave_together() {
     let mut left = Left::default();
     let mut flushes = Vec::new();
     for _ in 0..6 {
-        left.add(&admission.try_admit(5).expect("fits"), 5);
+        let slot = admission.try_admit(5).expect("fits");
+        left.outcome(&slot);
+        left.room(&slot);
         flushes.push(Box::pin(admission.flushed()));
     }
-    assert_eq!(left.events(), 6);
+    assert_eq!(left.len(), 6);
     wake(admission.release_all(&mut left));
     assert_eq!(admission.in_flight(), (0, 0));
-    assert_eq!(left.events(), 0);
+    assert_eq!(left.len(), 0);
     assert!(
         flushes
             .into_iter()
@@ -175,4 +177,38 @@ impl std::task::Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, std::sync::atomic::Ordering::SeqCst);
     }
+}
+
+#[test]
+fn an_outcome_without_its_report_ends_the_flush_and_keeps_the_room() {
+    let admission = Admission::new(1, 100);
+    let slot = admission.try_admit(60).expect("fits");
+    let mut flush = Box::pin(admission.flushed());
+    assert!(flush.as_mut().now_or_never().is_none());
+    let mut left = Left::default();
+    left.outcome(&slot);
+    wake(admission.release_all(&mut left));
+    assert!(flush.as_mut().now_or_never().is_some());
+    assert_eq!((admission.pending(), admission.in_flight()), (0, (1, 60)));
+    assert_eq!(admission.try_admit(1).err(), Some(Refused::Full));
+    left.room(&slot);
+    wake(admission.release_all(&mut left));
+    assert_eq!(admission.in_flight(), (0, 0));
+    assert!(admission.try_admit(1).is_ok());
+}
+
+#[test]
+fn the_age_of_the_oldest_event_is_known_to_a_second_or_so() {
+    let admission = Admission::new(10, 100);
+    let start = Instant::now();
+    assert_eq!(admission.oldest(start), Duration::ZERO);
+    let old = admission.try_admit(1).expect("fits");
+    let later = start + Duration::from_secs(30);
+    assert!(admission.oldest(later) >= Duration::from_secs(28));
+    let young = admission.try_admit(1).expect("fits");
+    assert_ne!(old.epoch(), young.epoch(), "a new age has begun");
+    admission.release(&old);
+    assert!(admission.oldest(Instant::now()) < Duration::from_secs(20));
+    admission.release(&young);
+    assert_eq!(admission.oldest(later), Duration::ZERO);
 }

@@ -1,0 +1,234 @@
+//! What an event's failure is called, and who is told of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tracing::Span;
+
+use super::Inner;
+use super::admission::Left;
+use crate::error::{Error, ErrorKind};
+use crate::kafka::denied::{Operation, Resource, is_denied};
+use crate::kafka::error::{classify, from_code};
+use crate::kafka::native::Report;
+use crate::kafka::prefixed;
+use crate::receipt::SlotRef;
+use crate::trace;
+use crate::undelivered::Undelivered;
+use crate::untold::Untold;
+
+const NOT_STORED: &str = "; the event is not stored";
+const MAYBE_STORED: &str = "; a request was under way, the event may be stored all the same";
+
+impl Inner {
+    /// The failure of a report.
+    pub(super) fn fail(&self, report: &Report<'_>, code: Code) {
+        let prefix = &*self.options.prefix;
+        let wire = report.topic.name();
+        let topic = match wire.strip_prefix(prefix) {
+            Some(rest) if !prefix.is_empty() => rest.strip_prefix('.').unwrap_or(wire),
+            _ => wire,
+        };
+        let error = self.failure(topic, report.partition, code, report.maybe_stored);
+        let value = report.value.unwrap_or_default();
+        self.failed(topic, report.key, value, &report.slot, error);
+    }
+
+    /// Tells a failure, once: a slot that has its outcome already keeps it. The receipt comes last,
+    /// so that who awaits it finds the callback called and the event counted.
+    fn failed(&self, topic: &str, key: Option<&[u8]>, value: &[u8], slot: &SlotRef, error: Error) {
+        // Only this thread completes slots.
+        if slot.is_done() {
+            return;
+        }
+        self.counters.failed();
+        self.options.meter.failed(error.kind());
+        self.end_span(slot, |span| trace::fail(span, &error));
+        let undelivered = Undelivered::new(
+            topic,
+            key.map(<[u8]>::to_vec),
+            value.to_vec(),
+            error.clone(),
+        );
+        let collecting = self.collecting.load(Ordering::SeqCst);
+        if !collecting && self.options.on_error.is_none() {
+            slot.fail_untold(Arc::new(self.untold(topic, value, error)));
+            return;
+        }
+        if collecting {
+            self.undelivered.lock().push(undelivered.clone());
+        }
+        if let Some(on_error) = &self.options.on_error
+            && catch_unwind(AssertUnwindSafe(|| on_error(undelivered))).is_err()
+        {
+            let client = &*self.options.name;
+            let tell = || tracing::error!(client, topic, "the on_error callback panicked");
+            // The subscriber may be what panics.
+            let _ = catch_unwind(AssertUnwindSafe(tell));
+        }
+        slot.complete(Err(error));
+    }
+
+    /// Ends the span of an event, where it has one. A subscriber that panics, as it does for a span
+    /// that another one knows, must not take the outcome with it.
+    pub(super) fn end_span(&self, slot: &SlotRef, tell: impl FnOnce(&Span)) {
+        if let Some(span) = self.traces.take(slot) {
+            self.guarded(
+                "ending a span panicked: a subscriber is at fault",
+                move || {
+                    tell(&span);
+                    drop(span);
+                },
+            );
+        }
+    }
+
+    fn untold(&self, topic: &str, value: &[u8], error: Error) -> Untold {
+        /// What envelopes and audit logs have in common.
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Named {
+            #[serde(alias = "_id")]
+            id: String,
+            #[serde(alias = "actionName")]
+            name: String,
+        }
+        let Named { id, name } = serde_json::from_slice(value).unwrap_or_default();
+        Untold {
+            gathered: Arc::clone(&self.gathered),
+            topic: topic.to_owned(),
+            event: name,
+            id,
+            error,
+        }
+    }
+
+    fn failure(&self, topic: &str, partition: i32, code: Code, maybe_stored: bool) -> Error {
+        let state = if maybe_stored {
+            MAYBE_STORED
+        } else {
+            NOT_STORED
+        };
+        if matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
+            return self.purged(topic, state);
+        }
+        if classify(code).0 == ErrorKind::Timeout {
+            let partition = (partition >= 0).then_some(partition);
+            let cause = self.cause(topic, partition);
+            return from_code(format!("publish to {topic}{state}{cause}"), code);
+        }
+        self.error_of(topic, code, state)
+    }
+
+    /// Why the event was taken out of librdkafka.
+    fn purged(&self, topic: &str, state: &str) -> Error {
+        if let Some(refused) = self.options.reporter.refused() {
+            return refused;
+        }
+        if let Some(code) = self.standing.code() {
+            return self.turned_away(topic, code, state);
+        }
+        if self.abandoned.load(Ordering::SeqCst) {
+            let cause = self.cause(topic, None);
+            let text = format!(
+                "publish to {topic}: not delivered before the shutdown deadline{state}{cause}"
+            );
+            return Error::new(ErrorKind::Closed, text);
+        }
+        let text = format!("publish to {topic}: the producer was replaced{state}");
+        Error::new(ErrorKind::Fatal, text).with_retriable(true)
+    }
+
+    /// An error of librdkafka or of a broker about one event.
+    pub(super) fn error_of(&self, topic: &str, code: Code, state: &str) -> Error {
+        if is_denied(code) {
+            return self.turned_away(topic, code, state);
+        }
+        from_code(format!("publish to {topic}{state}"), code)
+    }
+
+    /// The brokers let this client publish nothing to the topic.
+    pub(super) fn turned_away(&self, topic: &str, code: Code, state: &str) -> Error {
+        if !is_denied(code) {
+            return no_idempotence(&format!("publish to {topic}{state}"), code);
+        }
+        // A producer id is given to whoever may write to any topic, and before Kafka 2.8 to whoever has a right of its
+        // own for it.
+        let also = if code == Code::ClusterAuthorizationFailed {
+            " (nor IdempotentWrite on the cluster, which brokers before 2.8 want as well)"
+        } else {
+            ""
+        };
+        let wire = prefixed(&self.options.prefix, topic);
+        let doing = format!("publish to {topic}{state}{also}");
+        let on = Resource::Topic(&wire);
+        self.options
+            .reporter
+            .denied(&doing, Operation::Write, on, code)
+    }
+
+    /// The error of an instance that the brokers refuse for good; none where it was lost for another reason.
+    pub(super) fn refusal(&self, code: Code) -> Option<Error> {
+        if is_denied(code) {
+            let doing =
+                "publish (no topic may be written to, and nothing else gives a producer id)";
+            let on = Resource::Cluster;
+            let reporter = &self.options.reporter;
+            return Some(reporter.denied(doing, Operation::IdempotentWrite, on, code));
+        }
+        (code == Code::UnsupportedFeature).then(|| no_idempotence("publish", code))
+    }
+
+    /// Why events are late, as far as anybody knows.
+    fn cause(&self, topic: &str, partition: Option<i32>) -> String {
+        let wire = prefixed(&self.options.prefix, topic);
+        let connection = self.options.reporter.last_error();
+        let now = Instant::now();
+        let cause = self.causes.of(&wire, partition, connection.as_ref(), now);
+        cause.map(|cause| format!("; {cause}")).unwrap_or_default()
+    }
+
+    pub(super) fn no_room(&self, topic: &str, patience: Duration) -> Error {
+        let cause = self.cause(topic, None);
+        let text = format!(
+            "publish: the buffer stayed full for {patience:?}; the event was not accepted{cause}"
+        );
+        Error::new(ErrorKind::Timeout, text)
+    }
+
+    /// Fails the events whose own timeout has passed. How many: their reports are still to come.
+    pub(super) fn expire(&self, left: &mut Left) -> usize {
+        let mut expired = 0;
+        loop {
+            let due = self.timed.lock().pop_due(Instant::now());
+            let Some(entry) = due else { return expired };
+            let topic = entry.topic.as_str();
+            let cause = self.cause(topic, None);
+            let error = Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "publish to {topic}: no acknowledgement within the event's timeout; \
+                     the event may be stored all the same{cause}"
+                ),
+            );
+            left.outcome(&entry.slot);
+            expired += 1;
+            let (key, value) = (entry.key.as_deref(), &entry.value);
+            self.guarded(super::delivery::TELLING, || {
+                self.failed(topic, key, value, &entry.slot, error);
+            });
+        }
+    }
+}
+
+fn no_idempotence(doing: &str, code: Code) -> Error {
+    let text = format!(
+        "{doing}: these brokers know no idempotent producer (Apache Kafka 0.11 and later do): set `idempotence` to false"
+    );
+    Error::new(ErrorKind::Unsupported, text)
+        .with_retriable(false)
+        .with_source(rdkafka::error::KafkaError::Global(code))
+}
