@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::wait::eventually;
 
 /// Longer than any single request takes while a cluster elects a leader.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const REQUEST: Duration = Duration::from_secs(5);
 
 /// A record as the broker keeps it.
@@ -39,7 +39,7 @@ pub struct RawRecord {
 /// Administration of one cluster; every method blocks.
 pub struct Admin {
     config: ClientConfig,
-    client: AdminClient<DefaultClientContext>,
+    pub(crate) client: AdminClient<DefaultClientContext>,
 }
 
 impl fmt::Debug for Admin {

@@ -24,10 +24,12 @@
 //! | `proxy` | connections that are cut, held up, delayed or half open |
 //! | `certificates` | a CA, a server and the client certificates of a secured broker |
 //! | `admin` | blocking administration and reading, over librdkafka and Kafka's own tools |
+//! | `acl` | rights given and withdrawn |
 //! | `go_peer` | a Go program that speaks the same envelopes |
 //! | `contract` | what the library promises, as behaviours to be run on any broker (feature `contract`) |
 //! | `guard` | child processes that cannot outlive the test |
 
+mod acl;
 mod admin;
 mod certificates;
 #[cfg(feature = "contract")]
@@ -42,6 +44,7 @@ mod proxy;
 mod shared;
 mod wait;
 
+pub use acl::{Operation, Resource};
 pub use admin::{Admin, RawRecord};
 pub use certificates::{Certificates, Identity};
 pub use go_peer::{GoPeer, PeerConsume, PeerConsumer, PeerHeader, PeerRecord};

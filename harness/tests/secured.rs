@@ -1,9 +1,10 @@
-//! A broker with TLS and SASL: who is let in and who is not.
+//! A broker with TLS and SASL: who is let in and who is not, and what they may do.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use eventstream_harness::{Admin, Kafka, Secured, User};
+use eventstream_harness::{Admin, Kafka, Operation, Resource, Secured, User, eventually};
 
 type Properties = Vec<(&'static str, String)>;
 
@@ -113,5 +114,39 @@ fn lets_in_who_has_the_right_credentials() -> Result<()> {
     for (bootstrap, properties) in &shut {
         ensure!(!answers(bootstrap, properties)?, "let in: {properties:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn rights_are_given_and_withdrawn() -> Result<()> {
+    let kafka = Kafka::builder().authorizing().user("reader").start()?;
+    let secured = kafka.secured()?;
+    let user = secured.user("reader")?;
+    let admin = kafka.admin()?;
+    admin.create_topic("t", 1, 1, &[])?;
+    let theirs = Admin::with_config(
+        &secured.sasl_plaintext,
+        &[
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", &user.name),
+            ("sasl.password", &user.password),
+        ],
+    )?;
+    let sees = || theirs.partitions("t").is_ok();
+    ensure!(!sees(), "no right yet");
+    let within = Duration::from_secs(5);
+    admin.allow("reader", Operation::Read, Resource::Topic("t"))?;
+    eventually("the right", within, || Ok(sees().then_some(())))?;
+    admin.withdraw("reader", Operation::Read, Resource::Topic("t"))?;
+    eventually("no right", within, || Ok((!sees()).then_some(())))?;
+    admin.allow("reader", Operation::IdempotentWrite, Resource::Cluster)?;
+    admin.withdraw("reader", Operation::IdempotentWrite, Resource::Cluster)?;
+    ensure!(
+        admin
+            .withdraw("reader", Operation::Read, Resource::Topic("t"))
+            .is_err(),
+        "there is no such right"
+    );
     Ok(())
 }

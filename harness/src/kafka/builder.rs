@@ -21,6 +21,7 @@ pub struct KafkaBuilder {
     nodes: usize,
     auto_create_topics: bool,
     secured: bool,
+    users: Vec<String>,
     proxied: bool,
     expired: bool,
     for_throughput: bool,
@@ -35,6 +36,7 @@ impl Default for KafkaBuilder {
             nodes: 1,
             auto_create_topics: true,
             secured: false,
+            users: Vec::new(),
             proxied: false,
             expired: false,
             for_throughput: false,
@@ -70,6 +72,27 @@ impl KafkaBuilder {
     #[must_use]
     pub fn secured(mut self) -> Self {
         self.secured = true;
+        self
+    }
+
+    /// As [`secured`](Self::secured), with an authorizer that allows nothing to whoever logs in; the listener without
+    /// authentication may do everything. See [`Admin::allow`](crate::Admin::allow).
+    #[must_use]
+    pub fn authorizing(self) -> Self {
+        self.property(
+            "authorizer.class.name",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        )
+        .property("super.users", "User:ANONYMOUS")
+        .property("allow.everyone.if.no.acl.found", "false")
+        .secured()
+    }
+
+    /// One more user for the PLAIN mechanism of [`secured`](Self::secured), whose password is its name with `-secret`
+    /// behind it; see [`Secured::user`].
+    #[must_use]
+    pub fn user(mut self, name: &str) -> Self {
+        self.users.push(name.to_owned());
         self
     }
 
@@ -163,7 +186,7 @@ impl KafkaBuilder {
         if self.expired {
             certificates.server = certificates.expired_server.clone();
         }
-        Ok((certificates, Credentials::default()))
+        Ok((certificates, Credentials::new(&self.users)))
     }
 
     fn lay_out_nodes(

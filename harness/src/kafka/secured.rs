@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context as _, Result};
+
 use super::properties::{Listeners, SecuredListeners};
 use crate::certificates::Certificates;
 use crate::ports::Port;
@@ -24,6 +26,10 @@ impl User {
             password: password.to_owned(),
         }
     }
+
+    fn named(name: &str) -> Self {
+        Self::new(name, &format!("{name}-secret"))
+    }
 }
 
 /// The addresses of a secured cluster and what opens them.
@@ -39,6 +45,7 @@ pub struct Secured {
     pub scram: User,
     /// Known to PLAIN.
     pub plain: User,
+    users: Vec<User>,
     /// The authorities and certificates, as paths of PEM files.
     pub certificates: Certificates,
 }
@@ -62,8 +69,18 @@ impl Secured {
             ssl: addresses(|node| &node.ssl),
             scram: credentials.scram,
             plain: credentials.plain,
+            users: credentials.users,
             certificates,
         }
+    }
+
+    /// A user that was added with [`KafkaBuilder::user`](super::KafkaBuilder::user).
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn user(&self, name: &str) -> Result<&User> {
+        let found = self.users.iter().find(|user| user.name == name);
+        found.with_context(|| format!("this cluster was started without a user {name}"))
     }
 }
 
@@ -72,18 +89,19 @@ impl Secured {
 pub(crate) struct Credentials {
     scram: User,
     plain: User,
-}
-
-impl Default for Credentials {
-    fn default() -> Self {
-        Self {
-            scram: User::new("alice", "alice-secret"),
-            plain: User::new("bob", "bob-secret"),
-        }
-    }
+    /// Known to PLAIN, too.
+    users: Vec<User>,
 }
 
 impl Credentials {
+    pub(crate) fn new(users: &[String]) -> Self {
+        Self {
+            scram: User::named("alice"),
+            plain: User::named("bob"),
+            users: users.iter().map(|name| User::named(name)).collect(),
+        }
+    }
+
     /// SCRAM users are part of the storage: nobody could log in to create the first one.
     pub(crate) fn format_arguments(&self) -> Vec<String> {
         let User { name, password } = &self.scram;
@@ -120,13 +138,17 @@ impl Credentials {
             "required".into(),
         );
         set("sasl.enabled.mechanisms".into(), MECHANISMS.join(","));
-        let User { name, password } = &self.plain;
+        let plain: String = [&self.plain]
+            .into_iter()
+            .chain(&self.users)
+            .map(|user| format!(" user_{}=\"{}\"", user.name, user.password))
+            .collect();
         // Every enabled mechanism wants its entry on every SASL listener, or the broker does not start.
         for listener in ["sasl_ssl", "sasl_plaintext"] {
             for mechanism in MECHANISMS {
                 let login = if mechanism == "PLAIN" {
                     let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
-                    format!("{module} required user_{name}=\"{password}\";")
+                    format!("{module} required{plain};")
                 } else {
                     "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned()
                 };
