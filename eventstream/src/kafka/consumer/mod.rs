@@ -49,7 +49,7 @@ use crate::config::{BrokerConfig, LogMode};
 use crate::delivery::{CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::metrics::ClientMeter;
-use crate::name::{GroupId, Topic};
+use crate::name::Topic;
 use crate::stats::ReaderStats;
 use crate::subscribe::CheckedSubscribe;
 use crate::subscription::{Health, Subscription};
@@ -65,7 +65,8 @@ pub(crate) struct Consumers {
     meter: ClientMeter,
     embedded: Option<EmbeddedBroker>,
     counters: Arc<Counters>,
-    groups: Mutex<HashMap<(GroupId, String), Arc<Group>>>,
+    /// By the group as on the broker, and the instance.
+    groups: Mutex<HashMap<(Arc<str>, String), Arc<Group>>>,
     numbers: AtomicU32,
     closed: AtomicBool,
 }
@@ -112,8 +113,7 @@ impl Consumers {
         let labels = Arc::new(Labels {
             client: self.reporter.client(),
             prefix: Arc::clone(&self.prefix),
-            // `.group` without a prefix: where the Go SDK has its offsets.
-            group: format!("{}.{}", self.prefix, subscribe.group).into(),
+            group: subscribe.wire_group(&self.prefix).into(),
         });
         let registration = Arc::new(Registration {
             labels: Arc::clone(&labels),
@@ -169,7 +169,7 @@ impl Consumers {
             .drain_timeout
             .min(self.config.max_poll_interval.mul_f64(0.75));
         let drain = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
-        let key = (subscribe.group.clone(), options.group_instance_id.clone());
+        let key = (Arc::clone(&labels.group), options.group_instance_id.clone());
         let mut groups = self.groups.lock();
         groups.retain(|_, group| !group.ended.is_cancelled());
         if let Some(group) = groups.get(&key).filter(|group| !group.is_over()) {
