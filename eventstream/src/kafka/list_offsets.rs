@@ -3,8 +3,8 @@
 //!
 //! `unsafe`: librdkafka's admin call and the event that answers it.
 
-use std::ffi::c_char;
-use std::time::Duration;
+use std::ffi::{c_char, c_void};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
@@ -16,7 +16,7 @@ use rdkafka_sys::{RDKafkaErrorCode as Code, rd_kafka_resp_err_t as RespErr};
 use super::native::text;
 
 /// Which offset of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Spec {
     /// The first one that is kept.
     Earliest,
@@ -27,58 +27,90 @@ pub(super) enum Spec {
 /// A partition and its offset, or why that is not known.
 pub(super) type Answer = ((String, i32), Result<i64, Code>);
 
-/// Asks the leaders of `partitions`, each of which should have one: librdkafka waits for a leader
-/// until the timeout. A broker that does not answer leaves its partitions at
-/// [`Code::RequestTimedOut`].
+/// One question: which offset of which partitions.
+pub(super) struct Ask {
+    pub(super) partitions: Vec<(String, i32)>,
+    pub(super) spec: Spec,
+}
+
+/// Asks all at once, and gives the answers in the order of the questions. The partitions of one
+/// question should have one leader: where one of several does not answer, librdkafka keeps back what
+/// the others said until the timeout. Each should have a leader, for which librdkafka waits as well.
 pub(super) fn list_offsets<C: ClientContext>(
     client: &Client<C>,
-    partitions: &[(String, i32)],
-    spec: Spec,
+    asked: &[Ask],
     timeout: Duration,
-) -> KafkaResult<Result<Vec<Answer>, Code>> {
-    const ERROR: usize = 256;
-    let offset = match spec {
-        Spec::Earliest => Offset::Beginning,
-        Spec::Latest => Offset::End,
-    };
-    let mut asked = TopicPartitionList::with_capacity(partitions.len());
-    for (topic, partition) in partitions {
-        asked.add_partition_offset(topic, *partition, offset)?;
-    }
+) -> KafkaResult<Vec<Result<Vec<Answer>, Code>>> {
+    let lists = asked.iter().map(list).collect::<KafkaResult<Vec<_>>>()?;
+    let mut answers = vec![Err(Code::OperationTimedOut); asked.len()];
     let millis = i32::try_from(timeout.as_millis())
         .unwrap_or(i32::MAX)
         .max(1);
-    // The request has its own timeout, so the event comes; a second on top of it bounds the wait.
-    let patience = millis.saturating_add(1000);
-    // SAFETY: the client is alive. Queue and options are made here and destroyed once, after the
-    // event that came through the queue; librdkafka copies the list and the options.
+    // Each request has the timeout, so its event comes; a second on top of it bounds the wait.
+    let deadline = Instant::now() + timeout.min(LONGEST) + Duration::from_secs(1);
+    // SAFETY: the client is alive. Queue and options are made here and destroyed once, the queue
+    // after the last event was taken from it; librdkafka copies lists and options, and holds the
+    // queue as long as a question is open.
     unsafe {
         let client = client.native_ptr();
         let queue = sys::rd_kafka_queue_new(client);
-        let options = sys::rd_kafka_AdminOptions_new(
-            client,
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
-        );
-        let mut error = [0 as c_char; ERROR];
-        // It refuses times that are out of range; the default of a minute holds then.
-        let _ = sys::rd_kafka_AdminOptions_set_request_timeout(
-            options,
-            millis,
-            error.as_mut_ptr(),
-            ERROR,
-        );
-        sys::rd_kafka_ListOffsets(client, asked.ptr(), options, queue);
-        let event = sys::rd_kafka_queue_poll(queue, patience);
-        let answers = if event.is_null() {
-            Err(Code::OperationTimedOut)
-        } else {
-            let answers = read(event);
+        for (number, list) in lists.iter().enumerate() {
+            let options = options(client, millis, number);
+            sys::rd_kafka_ListOffsets(client, list.ptr(), options, queue);
+            sys::rd_kafka_AdminOptions_destroy(options);
+        }
+        for _ in asked {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+            let event = sys::rd_kafka_queue_poll(queue, left);
+            if event.is_null() {
+                break;
+            }
+            let number = sys::rd_kafka_event_opaque(event) as usize;
+            if let Some(answer) = answers.get_mut(number) {
+                *answer = read(event);
+            }
             sys::rd_kafka_event_destroy(event);
-            answers
-        };
-        sys::rd_kafka_AdminOptions_destroy(options);
+        }
         sys::rd_kafka_queue_destroy(queue);
-        Ok(answers)
+    }
+    Ok(answers)
+}
+
+const LONGEST: Duration = Duration::from_secs(3600);
+
+fn list(ask: &Ask) -> KafkaResult<TopicPartitionList> {
+    let offset = match ask.spec {
+        Spec::Earliest => Offset::Beginning,
+        Spec::Latest => Offset::End,
+    };
+    let mut list = TopicPartitionList::with_capacity(ask.partitions.len());
+    for (topic, partition) in &ask.partitions {
+        list.add_partition_offset(topic, *partition, offset)?;
+    }
+    Ok(list)
+}
+
+/// # Safety
+///
+/// `client` must be alive. The options are the caller's to destroy.
+unsafe fn options(
+    client: *mut sys::rd_kafka_t,
+    millis: i32,
+    number: usize,
+) -> *mut sys::rd_kafka_AdminOptions_t {
+    const ERROR: usize = 256;
+    // SAFETY: by contract; the buffer outlives the call that may write to it. The number travels as
+    // a pointer that nobody follows.
+    unsafe {
+        let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+        let options = sys::rd_kafka_AdminOptions_new(client, kind);
+        let mut error = [0 as c_char; ERROR];
+        let text = error.as_mut_ptr();
+        // It refuses times that are out of range; the default of a minute holds then.
+        let _ = sys::rd_kafka_AdminOptions_set_request_timeout(options, millis, text, ERROR);
+        sys::rd_kafka_AdminOptions_set_opaque(options, number as *mut c_void);
+        options
     }
 }
 

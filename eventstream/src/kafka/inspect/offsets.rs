@@ -11,7 +11,7 @@ use super::{AGAIN, Asking, described, fetch, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
-use crate::kafka::list_offsets::{Spec, list_offsets};
+use crate::kafka::list_offsets::{Ask, Spec, list_offsets};
 use crate::metadata::{Metadata, PartitionMetadata};
 
 /// How long a partition without a leader is waited for. Where another copy is in order, an election
@@ -20,6 +20,8 @@ const ELECTION: Duration = Duration::from_secs(3);
 /// How long one round of requests may take: a broker that is away gives its partitions to another,
 /// which only a new round can ask.
 const ROUND: Duration = Duration::from_secs(5);
+
+type Answers = HashMap<(String, i32, Spec), Result<i64, Code>>;
 
 /// The questions that need an answer for each partition.
 pub(super) struct Offsets<'a> {
@@ -61,22 +63,13 @@ impl Offsets<'_> {
                 partition.error = Some(Error::new(ErrorKind::Broker, text).with_retriable(true));
             }
         }
-        let asked: Vec<_> = open(found)
-            .filter(|(_, partition)| partition.leader.is_some())
-            .map(|(topic, partition)| (topic.to_owned(), partition.id))
-            .collect();
-        if asked.is_empty() {
-            return Ok(());
-        }
-        let mut low = self.list(&asked, Spec::Earliest)?;
-        let mut high = self.list(&asked, Spec::Latest)?;
+        let mut answers = self.list(found)?;
         for (topic, partition) in open(found).filter(|(_, p)| p.leader.is_some()) {
-            let name = (topic.to_owned(), partition.id);
-            let answer = |answers: &mut HashMap<_, _>| {
-                let answer = answers.remove(&name);
+            let mut answer = |spec| {
+                let answer = answers.remove(&(topic.to_owned(), partition.id, spec));
                 answer.unwrap_or(Err(Code::RequestTimedOut))
             };
-            match (answer(&mut low), answer(&mut high)) {
+            match (answer(Spec::Earliest), answer(Spec::Latest)) {
                 (Ok(low), Ok(high)) => {
                     (partition.low, partition.high) = (Some(low), Some(high));
                     partition.error = None;
@@ -91,19 +84,38 @@ impl Offsets<'_> {
         Ok(())
     }
 
-    fn list(
-        &self,
-        asked: &[(String, i32)],
-        spec: Spec,
-    ) -> Result<HashMap<(String, i32), Result<i64, Code>>> {
-        let doing = || "watermarks".to_owned();
-        match list_offsets(self.client.client(), asked, spec, self.left().min(ROUND)) {
-            Ok(Ok(answers)) => Ok(answers.into_iter().collect()),
-            // Nobody answered in time, or no leader was known any more: the next round tells.
-            Ok(Err(code)) if is_passing(code) => Ok(HashMap::new()),
-            Ok(Err(code)) => Err(from_code(doing(), code)),
-            Err(error) => Err(from_kafka(doing(), error)),
+    /// Both offsets of the partitions that have a leader, from all leaders at once.
+    fn list(&self, found: &mut Metadata) -> Result<Answers> {
+        let mut by_leader: HashMap<i32, Vec<(String, i32)>> = HashMap::new();
+        for (topic, partition) in open(found) {
+            if let Some(leader) = partition.leader {
+                let partition = (topic.to_owned(), partition.id);
+                by_leader.entry(leader).or_default().push(partition);
+            }
         }
+        let asks = by_leader.into_values().flat_map(|partitions| {
+            [Spec::Earliest, Spec::Latest].map(|spec| Ask {
+                partitions: partitions.clone(),
+                spec,
+            })
+        });
+        let asks: Vec<_> = asks.collect();
+        let answers = list_offsets(self.client.client(), &asks, self.left().min(ROUND))
+            .map_err(|error| from_kafka("watermarks", error))?;
+        let mut found = Answers::new();
+        for (ask, answers) in asks.iter().zip(answers) {
+            match answers {
+                Ok(answers) => {
+                    let known =
+                        |((topic, partition), offset)| ((topic, partition, ask.spec), offset);
+                    found.extend(answers.into_iter().map(known));
+                }
+                // Nobody answered in time, or no leader was known any more: the next round tells.
+                Err(code) if is_passing(code) => {}
+                Err(code) => return Err(from_code("watermarks", code)),
+            }
+        }
+        Ok(found)
     }
 
     /// Fills in what the group has committed. Whether the brokers know the group.
