@@ -190,8 +190,11 @@ impl Subscribe {
     }
 
     /// The group whose members share the topic's partitions. On the broker it is `prefix.group`, and
-    /// `.group` for a client without a prefix, where the Go SDK keeps its offsets. Default: a
-    /// generated one, so that this subscription sees every event.
+    /// `.group` for a client without a prefix, where the Go SDK keeps its offsets.
+    ///
+    /// Default: none. The subscription then reads every partition itself, those that are added later
+    /// as well. It commits nothing, needs no right on a group and leaves none behind; a process that
+    /// starts again begins anew at [`offset`](Self::offset).
     pub fn group_id(mut self, group: impl Into<String>) -> Self {
         self.group_id = group.into();
         self.exact_group = false;
@@ -399,6 +402,11 @@ pub(crate) struct CheckedSubscribe {
 }
 
 impl CheckedSubscribe {
+    /// Whether it reads without a group; its group's name is then one for itself.
+    pub(crate) fn is_groupless(&self) -> bool {
+        self.options.group_id.is_empty()
+    }
+
     /// The group as the broker knows it.
     pub(crate) fn wire_group(&self, prefix: &str) -> String {
         if self.options.exact_group {

@@ -197,6 +197,7 @@ impl Consumers {
             meter: self.meter.group(&labels.group),
             labels: Arc::clone(labels),
             wire_group: Arc::clone(&labels.group),
+            groupless: subscribe.is_groupless().then(Mutex::default),
             wire_instance: match &*options.group_instance_id {
                 "" => String::new(),
                 instance => prefixed(&self.prefix, instance),
