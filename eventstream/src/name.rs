@@ -91,8 +91,10 @@ macro_rules! name {
 }
 
 name! {
-    /// A topic without the client's prefix: runs of ASCII letters and digits joined by single `'`, `_`, `.` or `-`, at
-    /// most 249 bytes. Cheap to clone.
+    /// A topic without the client's prefix, as Kafka allows it: 1 to 249 ASCII letters, digits, `.`, `_` and `-`, and not
+    /// `.` or `..`. Cheap to clone.
+    ///
+    /// Events are published to fewer of them, see [`Publish`](crate::Publish).
     ///
     /// ```
     /// use eventstream::Topic;
@@ -133,20 +135,53 @@ name! {
     GroupId, check_group_id, "invalid group id"
 }
 
-/// What is wrong with `topic`, if anything. Allocates only then.
+/// What is wrong with `topic` for Kafka, if anything.
 pub(crate) fn check_topic(topic: &str) -> Option<Fault> {
-    if topic.len() <= TOPIC_MAX && is_joined_runs(topic.as_bytes()) {
+    let legal = |b: u8| CLASS[usize::from(b)] & (REFUSED | APOSTROPHE) == 0;
+    let fits = !topic.is_empty() && topic.len() <= TOPIC_MAX && !matches!(topic, "." | "..");
+    if fits && topic.bytes().all(legal) {
         return None;
     }
-    Some(joined_runs_fault("topic", topic, TOPIC_MAX))
+    let allowed = format!("A-Z a-z 0-9 . _ -, 1 to {TOPIC_MAX} bytes in all, and not . or ..");
+    Some(Fault::new("topic", shown(topic), allowed))
+}
+
+/// What is wrong with `topic` for an event, if anything: of what Kafka allows, what the Go SDK does. Allocates only then.
+pub(crate) fn check_published_topic(topic: &str) -> Option<Fault> {
+    if topic.len() <= TOPIC_MAX && is_joined_runs::<APOSTROPHE>(topic.as_bytes()) {
+        return None;
+    }
+    Some(joined_runs_fault("topic", topic, "_ . or -", TOPIC_MAX))
+}
+
+/// Whether a topic with the client's prefix in front and the suffix of dead letters behind it is short enough for Kafka.
+pub(crate) fn check_whole_topic(prefix: &str, topic: &str, suffix: &str) -> Option<Fault> {
+    let dot = usize::from(!prefix.is_empty());
+    let length = prefix.len() + dot + topic.len() + suffix.len();
+    if length <= TOPIC_MAX {
+        return None;
+    }
+    let mut allowed = format!("1 to {TOPIC_MAX} bytes in all");
+    if dot > 0 {
+        allowed += &format!(", the prefix {:?} and a dot included", shown(prefix));
+    }
+    if !suffix.is_empty() {
+        allowed += &format!(", and for its dead letters {suffix:?}");
+    }
+    Some(Fault::new("topic", shown(topic), allowed))
 }
 
 /// What is wrong with `name` as an event name, if anything. Allocates only then.
 pub(crate) fn check_event_name(name: &str) -> Option<Fault> {
-    if name.len() <= EVENT_NAME_MAX && is_joined_runs(name.as_bytes()) {
+    if name.len() <= EVENT_NAME_MAX && is_joined_runs::<0>(name.as_bytes()) {
         return None;
     }
-    Some(joined_runs_fault("event_name", name, EVENT_NAME_MAX))
+    Some(joined_runs_fault(
+        "event_name",
+        name,
+        "' _ . or -",
+        EVENT_NAME_MAX,
+    ))
 }
 
 fn check_group_id(group: &str) -> Option<Fault> {
@@ -170,6 +205,8 @@ pub(crate) fn is_uuid4_without_hyphens(id: &str) -> bool {
 const RUN: u8 = 0;
 const JOINT: u8 = 1;
 const REFUSED: u8 = 2;
+/// A joint in the names of events, and refused by Kafka in those of topics.
+const APOSTROPHE: u8 = 4;
 
 /// The class of every byte, so that the check of each publish is a load and no branch for each byte.
 const CLASS: [u8; 256] = {
@@ -181,29 +218,28 @@ const CLASS: [u8; 256] = {
         }
         b += 1;
     }
-    table[b'\'' as usize] = JOINT;
+    table[b'\'' as usize] = JOINT | APOSTROPHE;
     table[b'_' as usize] = JOINT;
     table[b'.' as usize] = JOINT;
     table[b'-' as usize] = JOINT;
     table
 };
 
-/// The language `[A-Za-z0-9]+(['_.-][A-Za-z0-9]+)*`.
-fn is_joined_runs(name: &[u8]) -> bool {
+/// The language `[A-Za-z0-9]+(['_.-][A-Za-z0-9]+)*`, without the joints of the class `NO`.
+fn is_joined_runs<const NO: u8>(name: &[u8]) -> bool {
     let (mut before, mut wrong) = (JOINT, 0);
     for &b in name {
         let class = CLASS[usize::from(b)];
         // A joint must follow a run.
-        wrong |= (class & REFUSED) | (class & before);
+        wrong |= (class & (REFUSED | NO)) | (class & before & JOINT);
         before = class;
     }
     wrong == 0 && before == RUN
 }
 
 #[cold]
-fn joined_runs_fault(field: &str, value: &str, max: usize) -> Fault {
-    let allowed =
-        format!("runs of A-Z a-z 0-9 joined by single ' _ . or -, 1 to {max} bytes in all");
+fn joined_runs_fault(field: &str, value: &str, joints: &str, max: usize) -> Fault {
+    let allowed = format!("runs of A-Z a-z 0-9 joined by single {joints}, 1 to {max} bytes in all");
     Fault::new(field, shown(value), allowed)
 }
 
@@ -229,15 +265,37 @@ mod tests {
             "a-b_c.d",
             "c82fd812-4499-42d2-bd74-806e32bda386",
         ] {
-            assert!(check_topic(good).is_none(), "{good}");
             assert!(check_event_name(good).is_none(), "{good}");
+            let in_kafka = !good.contains('\'');
+            assert_eq!(check_published_topic(good).is_none(), in_kafka, "{good}");
+            assert_eq!(check_topic(good).is_none(), in_kafka, "{good}");
         }
         for bad in [
             "", "-a", "a-", "a..b", "a.-b", "a b", "a$", "#", "a,b", "é", "aé", "a\n",
         ] {
-            assert!(check_topic(bad).is_some(), "{bad:?}");
+            assert!(check_published_topic(bad).is_some(), "{bad:?}");
             assert!(check_event_name(bad).is_some(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_topic_is_what_kafka_allows() {
+        for good in ["__consumer_offsets", "a--b", "-a", "a-", "a..b", "...", "_"] {
+            assert!(check_topic(good).is_none(), "{good}");
+        }
+        for bad in ["", ".", "..", "a b", "a'b", "a$", "a/b", "é", "a\n"] {
+            assert!(check_topic(bad).is_some(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn prefix_and_suffix_count() {
+        let fits = |prefix: &str, length: usize, suffix: &str| {
+            check_whole_topic(prefix, &"a".repeat(length), suffix).is_none()
+        };
+        assert!(fits("", 249, "") && !fits("", 250, ""));
+        assert!(fits("env", 245, "") && !fits("env", 246, ""));
+        assert!(fits("env", 241, "-dlq") && !fits("env", 242, "-dlq"));
     }
 
     #[test]
@@ -290,7 +348,10 @@ mod tests {
             let by_split = name
                 .split(['\'', '_', '.', '-'])
                 .all(|run| !run.is_empty() && run.bytes().all(|b| b.is_ascii_alphanumeric()));
-            prop_assert_eq!(check_topic(&name).is_none(), by_split);
+            prop_assert_eq!(check_event_name(&name).is_none(), by_split);
+            let in_kafka = by_split && !name.contains('\'');
+            prop_assert_eq!(check_published_topic(&name).is_none(), in_kafka);
+            prop_assert!(!in_kafka || check_topic(&name).is_none());
         }
     }
 }

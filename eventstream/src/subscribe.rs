@@ -109,7 +109,8 @@ pub struct Subscribe {
 }
 
 impl Subscribe {
-    /// A subscription of a topic, given without the client's prefix. It needs at least one handler.
+    /// A subscription of a topic, given without the client's prefix: any that Kafka allows, see
+    /// [`Topic`]. It needs at least one handler.
     pub fn new(topic: impl Into<String>) -> Self {
         Self {
             topic: topic.into(),
@@ -383,6 +384,21 @@ impl Subscribe {
         } else {
             Retry::forever()
         })
+    }
+
+    /// Whether its policies can write a dead letter.
+    pub(crate) fn may_dead_letter(&self) -> bool {
+        let exhausted = matches!(
+            self.effective_retry(),
+            Retry::InPlace {
+                max_attempts: Some(_),
+                then: Exhausted::DeadLetter,
+                ..
+            }
+        );
+        exhausted
+            || self.effective_on_undecodable() == OnUndecodable::DeadLetter
+            || self.on_unmatched == OnUnmatched::DeadLetter
     }
 
     pub(crate) fn effective_on_undecodable(&self) -> OnUndecodable {

@@ -28,7 +28,7 @@ use crate::config::BrokerConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{Metadata, MetadataQuery};
 use crate::metrics::{ClientMeter, STATISTICS_INTERVAL};
-use crate::name::Topic;
+use crate::name::{Topic, check_whole_topic};
 use crate::publish::{KEPT, Publish};
 use crate::receipt::{EventId, Receipt};
 use crate::stats::{ReaderStats, WriterStats};
@@ -74,6 +74,7 @@ pub(crate) struct Kafka {
     prefix: Arc<str>,
     labels: Labels,
     strict: bool,
+    dead_letter_suffix: Box<str>,
     reporter: Arc<Reporter>,
     meter: ClientMeter,
     /// Last: it outlives the clients above.
@@ -121,6 +122,7 @@ impl Kafka {
             keep_alive: embedded.clone(),
         })?);
         let strict = config.strict_validation;
+        let dead_letter_suffix = config.dead_letter_suffix.as_str().into();
         let consumers = Consumers::new(
             Arc::clone(&prefix),
             config,
@@ -141,6 +143,7 @@ impl Kafka {
             },
             prefix,
             strict,
+            dead_letter_suffix,
             reporter,
             meter,
             embedded,
@@ -148,7 +151,7 @@ impl Kafka {
     }
 
     pub(crate) async fn publish(&self, event: &Publish) -> Result<Receipt> {
-        event.validate(self.strict).map_err(|e| self.refused(e))?;
+        self.check(event)?;
         let id = event.assign_id();
         let traced = self.traced(event, &id);
         let traced = traced.as_deref();
@@ -176,7 +179,7 @@ impl Kafka {
     }
 
     pub(crate) fn try_publish(&self, event: &Publish) -> Result<Receipt> {
-        event.validate(self.strict).map_err(|e| self.refused(e))?;
+        self.check(event)?;
         let id = event.assign_id();
         let traced = self.traced(event, &id);
         let traced = traced.as_deref();
@@ -190,7 +193,9 @@ impl Kafka {
     }
 
     pub(crate) async fn publish_audit_log(&self, topic: &Topic, log: &AuditLog) -> Result<Receipt> {
-        log.validate().map_err(|e| self.refused(e))?;
+        log.validate()
+            .and_then(|()| self.fits("publish", topic.as_str(), ""))
+            .map_err(|e| self.refused(e))?;
         let mut value = Vec::new();
         let id = log.encode_now(&mut value);
         let traced = trace::publish(
@@ -236,6 +241,25 @@ impl Kafka {
         encoded(|out| event.encode(id.as_str(), span_context, out), send)
     }
 
+    fn check(&self, event: &Publish) -> Result<()> {
+        event
+            .validate(self.strict)
+            .and_then(|()| self.fits("publish", event.topic_name(), ""))
+            .map_err(|e| self.refused(e))
+    }
+
+    /// Whether Kafka allows a topic of this length.
+    fn fits(&self, doing: &str, topic: &str, suffix: &str) -> Result<()> {
+        match check_whole_topic(&self.prefix, topic, suffix) {
+            None => Ok(()),
+            Some(fault) => Err(Error::from_faults(
+                ErrorKind::Validation,
+                doing,
+                vec![fault],
+            )),
+        }
+    }
+
     /// Counts a publish call that was refused.
     fn refused(&self, error: Error) -> Error {
         self.meter.refused(error.kind());
@@ -252,6 +276,11 @@ impl Kafka {
     }
 
     pub(crate) async fn register(&self, subscribe: CheckedSubscribe) -> Result<Subscription> {
+        let topic = subscribe.topic.as_str();
+        self.fits("register", topic, "")?;
+        if subscribe.options.may_dead_letter() {
+            self.fits("register", topic, &self.dead_letter_suffix)?;
+        }
         self.consumers.register(subscribe)
     }
 
@@ -286,6 +315,7 @@ impl Kafka {
         replication: u16,
         timeout: Duration,
     ) -> Result<bool> {
+        self.fits("create topic", topic, "")?;
         let wanted = admin::NewTopic {
             name: prefixed(&self.prefix, topic),
             partitions,

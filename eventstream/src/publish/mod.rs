@@ -36,7 +36,8 @@ pub struct Publish {
 
 impl Publish {
     /// An event for a topic (without the client's prefix), by name. Both are one or more runs of
-    /// ASCII letters and digits joined by single `'`, `_`, `.` or `-`.
+    /// ASCII letters and digits joined by single `_`, `.` or `-`, in a name also `'`. The name has at
+    /// most 256 bytes, the topic 249 with the client's prefix and a dot.
     pub fn new(topic: impl AsRef<str>, event_name: impl AsRef<str>) -> Self {
         let mut publish = Self {
             parts: Lent::default(),
@@ -257,7 +258,7 @@ impl Publish {
     /// Checks every field and lists all that are not allowed.
     pub(crate) fn validate(&self, strict: bool) -> Result<()> {
         let mut faults = Vec::new();
-        faults.extend(name::check_topic(self.get(Field::Topic)));
+        faults.extend(name::check_published_topic(self.get(Field::Topic)));
         faults.extend(name::check_event_name(self.get(Field::Name)));
         if strict {
             for field in [

@@ -1,6 +1,9 @@
 //! What is refused before it is accepted.
 
-use eventstream::{BrokerConfig, Client, ErrorKind, Publish, Stream};
+use eventstream::{
+    BrokerConfig, Client, Context, ErrorKind, Event, Exhausted, OnUnmatched, Publish, Retry,
+    Stream, Subscribe,
+};
 
 use crate::support::{SOON, event, setup};
 
@@ -142,5 +145,81 @@ async fn an_event_is_measured_against_the_effective_limit() {
         assert!((1..35).contains(&accepted), "{accepted}");
         assert_eq!(s.failed.count(), 0);
         s.client.shutdown(SOON).await;
+    }
+}
+
+fn prefixed(prefix: &str) -> Client {
+    Client::new(prefix, Stream::Embedded, [""; 0], BrokerConfig::new()).expect("a client")
+}
+
+fn to(topic: &str) -> Subscribe {
+    Subscribe::new(topic).on("n", |_: Context, _: Event| async {
+        Ok::<_, std::io::Error>(())
+    })
+}
+
+async fn refused(client: &Client, subscribe: Subscribe) -> Option<(String, String)> {
+    let error = client.register(subscribe).await.err()?;
+    assert_eq!(error.kind(), ErrorKind::Validation);
+    let fault = &error.faults()[0];
+    Some((fault.field.clone(), fault.allowed.clone()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_kafka_does_not_allow_is_refused_where_the_event_is_made() {
+    let plain = prefixed("");
+    // The Go SDK allows the apostrophe; Kafka refuses it, and the event would wait for ever.
+    assert_eq!(faults(&plain, Publish::new("a'b", "n")).await, ["topic"]);
+    let with_prefix = prefixed("env");
+    let long = "a".repeat(246);
+    plain
+        .publish_sync(Publish::new(&*long, "n"))
+        .await
+        .expect("it fits");
+    assert_eq!(
+        faults(&with_prefix, Publish::new(&*long, "n")).await,
+        ["topic"]
+    );
+    with_prefix
+        .publish_sync(Publish::new(&long[1..], "n"))
+        .await
+        .expect("with prefix and dot it has 249 bytes");
+    for client in [plain, with_prefix] {
+        client.shutdown(SOON).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_topic_that_kafka_allows_can_be_read_and_no_other() {
+    let plain = prefixed("");
+    for topic in ["__consumer_offsets", "a--b", "_", "a.", "..."] {
+        assert_eq!(refused(&plain, to(topic)).await, None, "{topic}");
+    }
+    for topic in ["a'b", "", ".", "..", "a b", "é"] {
+        let (field, allowed) = refused(&plain, to(topic)).await.expect(topic);
+        assert_eq!(field, "topic");
+        assert!(allowed.contains("249"), "{allowed}");
+    }
+    let with_prefix = prefixed("env");
+    let topic = "a".repeat(245);
+    assert_eq!(refused(&with_prefix, to(&topic)).await, None);
+    let (field, allowed) = refused(&with_prefix, to(&"a".repeat(246)))
+        .await
+        .expect("too long");
+    assert_eq!(field, "topic");
+    assert!(allowed.contains("\"env\""), "{allowed}");
+    // With `-dlq` behind it.
+    for dead_lettering in [
+        to(&topic).send_error_dlq(true),
+        to(&topic).on_unmatched(OnUnmatched::DeadLetter),
+        to(&topic).retry(Retry::attempts(2).then(Exhausted::DeadLetter)),
+    ] {
+        let (_, allowed) = refused(&with_prefix, dead_lettering)
+            .await
+            .expect("too long");
+        assert!(allowed.contains("dead letter"), "{allowed}");
+    }
+    for client in [plain, with_prefix] {
+        client.shutdown(SOON).await;
     }
 }
