@@ -23,7 +23,7 @@ pub(crate) use pump::{Next, Pump};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Topic to publish to, without the prefix
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", value_parser = topic)]
     topic: Topic,
     /// Event name of lines that give none
     #[arg(long, value_name = "NAME")]
@@ -105,6 +105,17 @@ pub(crate) async fn run(
     };
     let publish = async |line, outcomes: &_| work.line(line, outcomes, interrupt).await;
     pump.run(input, lines, publish).await
+}
+
+/// A clap parser for a topic that events are published to: of what Kafka allows, what the name of an
+/// event may be.
+fn topic(text: &str) -> Result<Topic, String> {
+    const ALLOWED: &str = "must be runs of A-Z a-z 0-9 joined by single _ . or -";
+    let topic = Topic::new(text).map_err(|error| error.to_string())?;
+    match eventstream::EventName::new(text) {
+        Ok(_) => Ok(topic),
+        Err(_) => Err(ALLOWED.to_owned()),
+    }
 }
 
 struct Work<'a> {

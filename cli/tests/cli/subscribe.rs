@@ -215,6 +215,15 @@ fn a_hundred_thousand_events_pass_in_seconds_and_none_is_missing() {
 }
 
 #[test]
+fn any_topic_that_kafka_allows_can_be_read() {
+    let broker = Broker::start(&["a--b:1", "_x.:1"]);
+    for topic in ["a--b", "_x."] {
+        poison(&broker, topic);
+        assert_eq!(broker.read(topic, 4).len(), 4);
+    }
+}
+
+#[test]
 fn what_is_passed_over_is_no_silence() {
     let broker = Broker::start(&["t:1"]);
     let mut publisher = broker.spawn(&["publish", "--topic", "t", "--name", "other"]);

@@ -9,6 +9,8 @@ fn wrong_usage_names_the_option_the_value_and_what_is_allowed() {
         ("frobnicate", "frobnicate"),
         ("publish", "--topic"),
         ("publish --topic a..b", "runs of A-Z a-z 0-9"),
+        ("publish --topic a'b", "A-Z a-z 0-9"),
+        ("subscribe --topic a'b", "A-Z a-z 0-9"),
         ("publish --topic t --name=-x-", "runs of A-Z a-z 0-9"),
         (
             "subscribe --topic t --from -1",
