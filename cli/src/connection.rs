@@ -1,4 +1,5 @@
-//! The connection: from the configuration file, the environment and the options, later ones first.
+//! The connection: from the configuration file, the variables of the environment and the options,
+//! where each wins over what stands before it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,13 +29,17 @@ pub(crate) struct Connection {
     /// Brokers to ask first [default: 127.0.0.1:9092] [env: EVENTSTREAM_BROKERS]
     #[arg(long, global = true, value_name = "HOST:PORT,...")]
     brokers: Option<String>,
-    /// What stands, with a dot, before every topic and group on the broker
+    /// Prefix for topic and group names, joined by a dot; a group has the dot without a prefix too
     /// [env: EVENTSTREAM_PREFIX]
     #[arg(long, global = true, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// Configuration in TOML; variables and options win over it [env: EVENTSTREAM_CONFIG]
+    /// Configuration in TOML: brokers, prefix, [security] and the rest; a variable wins over it, an
+    /// option over both [env: EVENTSTREAM_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Use TLS, where no other option implies it
+    #[arg(long, global = true)]
+    tls: bool,
     /// CA certificates (PEM) to trust instead of the system's; implies TLS
     #[arg(long, global = true, value_name = "FILE")]
     ca_file: Option<String>,
@@ -68,9 +73,13 @@ pub(crate) struct Connection {
     /// How long an event may take until it is stored [default: 60]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     publish_timeout: Option<Duration>,
+    /// How a group divides its partitions: eager (as the Go SDK), cooperative-sticky or consumer
+    /// (KIP-848) [default: eager]
+    #[arg(long, global = true, value_name = "ASSIGNMENT")]
+    assignment: Option<String>,
     /// A property of librdkafka, repeatable
-    #[arg(short = 'X', global = true, value_name = "KEY=VALUE", value_parser = property)]
-    properties: Vec<(String, String)>,
+    #[arg(short = 'X', global = true, value_name = "KEY=VALUE")]
+    properties: Vec<String>,
     /// off, error, warn, info or debug [default: error]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = ["off", "error", "warn", "info", "debug"], hide_possible_values = true)]
     log: Option<String>,
@@ -86,33 +95,29 @@ impl Connection {
 
     /// A client that connects in the background.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        self.client_with(None)
+        self.client_with(None, &EventLines::default())
+    }
+
+    /// As [`client`](Self::client), for a command that looks at who reads the events of `stdout`.
+    pub(crate) fn client_on(&self, events: &EventLines) -> anyhow::Result<Client> {
+        self.client_with(None, events)
     }
 
     /// As [`client`](Self::client), with metrics.
-    pub(crate) fn client_with(&self, metrics: Option<&Metrics>) -> anyhow::Result<Client> {
+    pub(crate) fn client_with(
+        &self,
+        metrics: Option<&Metrics>,
+        events: &EventLines,
+    ) -> anyhow::Result<Client> {
         let stream = self.stream()?;
-        let given = self.brokers.clone().or_else(|| variable("BROKERS"));
-        let brokers = match stream {
-            // Without an address the embedded broker is one of this process.
-            Stream::Embedded => given.unwrap_or_default(),
-            _ => given.unwrap_or_else(|| DEFAULT_BROKERS.to_owned()),
-        };
-        let brokers = brokers
-            .split(',')
-            .map(str::trim)
-            .filter(|broker| !broker.is_empty());
-        let prefix = self.prefix.clone().or_else(|| variable("PREFIX"));
         let mut builder = Client::builder(stream);
         if stream == Stream::Stdout {
-            builder = builder.writer(EventLines);
+            builder = builder.writer(events.clone());
         }
         if let Some(metrics) = metrics {
             builder = builder.metrics(metrics);
         }
         builder
-            .brokers(brokers)
-            .prefix(prefix.unwrap_or_default())
             .config(self.broker_config()?)
             .name("eventstream-cli")
             .build()
@@ -142,6 +147,10 @@ impl Connection {
             .filter(|path| !path.as_os_str().is_empty())
             .or_else(|| variable("CONFIG").map(PathBuf::from));
         let mut config = BrokerConfig::new().log_mode(LogMode::Error);
+        // Without an address the embedded broker is one of this process.
+        if self.stream()? != Stream::Embedded {
+            config = config.brokers([DEFAULT_BROKERS]);
+        }
         if let Some(path) = &file {
             config = config.apply_file(path)?;
         }
@@ -152,16 +161,30 @@ impl Connection {
         if let Some(timeout) = self.publish_timeout {
             config = config.publish_timeout(timeout);
         }
+        if let Some(brokers) = &self.brokers {
+            let brokers = brokers.split(',').map(str::trim);
+            config = config.brokers(brokers.filter(|broker| !broker.is_empty()));
+        }
+        if let Some(prefix) = &self.prefix {
+            config = config.prefix(prefix);
+        }
         // As variables, so that each is set by itself and what the file says of the rest stays.
-        config = config.apply_vars(self.security()).map_err(usage)?;
-        for (key, value) in &self.properties {
+        config = config.apply_vars(self.variables()).map_err(usage)?;
+        for property in &self.properties {
+            // Not clap's to check: it would print the value, which may be a password.
+            let Some((key, value)) = property.split_once('=').filter(|(key, _)| !key.is_empty())
+            else {
+                return Err(Usage("-X: must be key=value".to_owned()).into());
+            };
             config = config.base_config(key, value);
         }
         Ok(config)
     }
 
-    fn security(&self) -> impl Iterator<Item = (String, String)> {
+    fn variables(&self) -> impl Iterator<Item = (String, String)> {
         let given = [
+            ("ASSIGNMENT", self.assignment.clone()),
+            ("TLS", self.tls.then(|| "true".to_owned())),
             ("CA_FILE", self.ca_file.clone()),
             ("CERT_FILE", self.cert_file.clone()),
             ("KEY_FILE", self.key_file.clone()),
@@ -211,6 +234,8 @@ fn in_options(fault: &Fault) -> String {
         "stream",
         "brokers",
         "prefix",
+        "assignment",
+        "tls",
         "ca_file",
         "cert_file",
         "key_file",
@@ -253,13 +278,6 @@ fn mechanism(word: &str) -> Result<SaslMechanism, String> {
         let allowed = error.faults().first().map(|fault| fault.allowed.clone());
         allowed.unwrap_or_default()
     })
-}
-
-fn property(text: &str) -> Result<(String, String), String> {
-    text.split_once('=')
-        .filter(|(key, _)| !key.is_empty())
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .ok_or_else(|| "must be key=value".to_owned())
 }
 
 #[expect(

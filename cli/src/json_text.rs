@@ -1,6 +1,8 @@
 //! JSON as text, laid out anew without touching what it says: numbers keep every digit, strings
 //! every escape. The text is known to be JSON.
 
+use crate::escape::push_json;
+
 /// One line: whitespace between tokens is dropped, if there is a line break among it.
 pub(crate) fn push_line(json: &str, out: &mut Vec<u8>) {
     let json = json.trim_matches([' ', '\t', '\r', '\n']);
@@ -11,7 +13,7 @@ pub(crate) fn push_line(json: &str, out: &mut Vec<u8>) {
     tokens(json, |token| out.extend_from_slice(token.as_bytes()));
 }
 
-/// Indented for people, by `depth` levels more than its own.
+/// Indented for people, by `depth` levels more than its own, with controls escaped.
 pub(crate) fn push_pretty(json: &str, depth: usize, out: &mut Vec<u8>) {
     let mut depth = depth;
     let mut opened = false;
@@ -25,7 +27,7 @@ pub(crate) fn push_pretty(json: &str, depth: usize, out: &mut Vec<u8>) {
             line_break(depth, out);
         }
         opened = matches!(token, "{" | "[");
-        out.extend_from_slice(token.as_bytes());
+        push_json(token, out);
         match token {
             "{" | "[" => depth += 1,
             "," => line_break(depth, out),

@@ -11,6 +11,7 @@
 mod cli;
 mod commands;
 mod connection;
+mod escape;
 mod exit;
 mod json_text;
 mod logging;

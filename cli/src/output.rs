@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::escape::push_text;
+
 /// Writes `text` to standard output, whole.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -13,31 +15,46 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// A line for people, on standard error. Where nobody can read it, nobody can be told so.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Lines for people, on standard error. Where nobody can read them, nobody can be told so. What
+/// they repeat of a record or of a broker does nothing to the terminal.
+pub(crate) fn say(lines: &str) {
+    let mut text = Vec::with_capacity(lines.len() + 1);
+    for line in lines.split('\n') {
+        push_text(line, &mut text);
+        text.push(b'\n');
+    }
+    let _ = io::stderr().write_all(&text);
 }
 
-/// Standard output as the `stdout` stream's: there is nothing to bring in order when its reader has
-/// gone, so that ends the process, quietly.
-pub(crate) struct EventLines;
+/// Standard output as the `stdout` stream's.
+#[derive(Clone, Default)]
+pub(crate) struct EventLines {
+    closed: CancellationToken,
+}
 
 impl EventLines {
-    fn quiet<T>(done: io::Result<T>) -> io::Result<T> {
-        match done {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-            done => done,
+    /// Cancelled once its reader has gone: nothing more can be written.
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    fn notice<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            self.closed.cancel();
         }
+        done
     }
 }
 
 impl Write for EventLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Self::quiet(io::stdout().write(bytes))
+        self.notice(io::stdout().write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Self::quiet(io::stdout().flush())
+        self.notice(io::stdout().flush())
     }
 }
 

@@ -1,6 +1,9 @@
-//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once.
+//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once, or after a last
+//! word of the command.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +14,9 @@ use crate::exit::INTERRUPTED;
 #[derive(Clone)]
 pub(crate) struct Interrupt {
     asked: CancellationToken,
+    again: CancellationToken,
+    /// The command has a last word: a second signal is its, a third ends the process.
+    has_last_word: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -18,21 +24,29 @@ impl Interrupt {
     pub(crate) fn listen() -> io::Result<Self> {
         let mut int = signal(SignalKind::interrupt())?;
         let mut term = signal(SignalKind::terminate())?;
-        let asked = CancellationToken::new();
-        let token = asked.clone();
+        let interrupt = Self {
+            asked: CancellationToken::new(),
+            again: CancellationToken::new(),
+            has_last_word: Arc::default(),
+        };
+        let heard = interrupt.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = int.recv() => {}
                     _ = term.recv() => {}
                 }
-                if token.is_cancelled() {
+                let last_word = heard.has_last_word.load(Ordering::SeqCst);
+                if !heard.is_asked() {
+                    heard.asked.cancel();
+                } else if last_word && !heard.again.is_cancelled() {
+                    heard.again.cancel();
+                } else {
                     std::process::exit(i32::from(INTERRUPTED));
                 }
-                token.cancel();
             }
         });
-        Ok(Self { asked })
+        Ok(interrupt)
     }
 
     pub(crate) fn is_asked(&self) -> bool {
@@ -41,6 +55,20 @@ impl Interrupt {
 
     pub(crate) async fn asked(&self) {
         self.asked.cancelled().await;
+    }
+
+    /// A second signal is told by [`again`](Self::again) instead of ending the process.
+    pub(crate) fn keep_last_word(&self) {
+        self.has_last_word.store(true, Ordering::SeqCst);
+    }
+
+    /// A second signal has come.
+    pub(crate) async fn again(&self) {
+        self.again.cancelled().await;
+    }
+
+    pub(crate) fn is_again(&self) -> bool {
+        self.again.is_cancelled()
     }
 
     /// `work`, unless a signal comes first: then `None`, and the work is dropped.

@@ -9,7 +9,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use harness::{Guarded, shared, unique_topic, workspace};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::{Value, json};
 
 fn eventstream(arguments: &[&str]) -> Command {
@@ -173,6 +177,70 @@ fn a_hundred_thousand_events_pass_between_two_processes() {
         let before = last.insert(line["key"].to_string(), n);
         assert!(before.is_none_or(|before| before < n), "order within a key");
     }
+}
+
+/// What the brokers keep for themselves: no events, and no way to look into it otherwise.
+#[test]
+fn the_committed_offsets_can_be_looked_at() {
+    let topic = unique_topic("looked_at");
+    shared().admin().create_topic(&topic, 1, 1, &[]).unwrap();
+    let of_topic = ["subscribe", "--topic", &topic, "--group", &topic];
+    let idle = ["--from", "head", "--idle", "1"];
+    assert_eq!(
+        lines(&run(&[of_topic.as_slice(), &idle].concat(), b"")).len(),
+        0
+    );
+    let args = ["subscribe", "--topic", "__consumer_offsets"];
+    let seen = lines(&run(&[args.as_slice(), &idle].concat(), b""));
+    let group = format!(".{topic}");
+    let names_it = |line: &Value| {
+        let key = STANDARD.decode(line["key"]["base64"].as_str().unwrap_or_default());
+        String::from_utf8_lossy(&key.unwrap()).contains(&group)
+    };
+    assert!(seen.iter().any(names_it), "{} records", seen.len());
+    let args = ["metadata", "--topic", "__consumer_offsets", "--json"];
+    assert_eq!(
+        lines(&run(&args, b""))[0]["topics"][0]["name"],
+        "__consumer_offsets"
+    );
+}
+
+/// No group is left behind, and what there was stays as it was.
+#[test]
+fn reading_without_a_group_leaves_none() {
+    let topic = unique_topic("no_group");
+    shared().admin().create_topic(&topic, 2, 1, &[]).unwrap();
+    let input: String = (0..10).map(|i| format!("{{\"key\":\"k{i}\"}}\n")).collect();
+    let publish = ["publish", "--topic", &topic, "--name", "n"];
+    assert!(run(&publish, input.as_bytes()).status.success());
+    let asker: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", shared().bootstrap())
+        .create()
+        .unwrap();
+    let groups = || {
+        let found = asker
+            .fetch_group_list(None, Duration::from_secs(10))
+            .unwrap();
+        let names = found.groups().iter().map(|g| g.name().to_owned());
+        names.collect::<HashSet<_>>()
+    };
+    let before = groups();
+    let args = [
+        "subscribe",
+        "--topic",
+        &topic,
+        "--from",
+        "head",
+        "--count",
+        "10",
+    ];
+    assert_eq!(lines(&run(&args, b"")).len(), 10);
+    let new: Vec<_> = groups()
+        .into_iter()
+        .filter(|g| !before.contains(g))
+        .collect();
+    // Those of the tests beside this one are named after their topics.
+    assert!(new.iter().all(|group| group.contains('-')), "{new:?}");
 }
 
 /// One process of `subscribe`, from its start to its end.

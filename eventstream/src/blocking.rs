@@ -45,7 +45,7 @@ use crate::config::BrokerConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{BoxError, Context};
 use crate::kafka::EmbeddedBroker;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, MetadataQuery};
 use crate::publish::Publish;
 use crate::receipt::{Delivery, Receipt, block_on};
 use crate::stats::{ReaderStats, WriterStats};
@@ -213,6 +213,16 @@ impl Client {
     /// As [`Client::metadata`](crate::Client::metadata).
     pub fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata> {
         self.runtime.block_on(self.client.metadata(topic, timeout))
+    }
+
+    /// As [`Client::query_metadata`](crate::Client::query_metadata).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn query_metadata(&self, query: MetadataQuery, timeout: Duration) -> Result<Metadata> {
+        self.runtime
+            .block_on(self.client.query_metadata(query, timeout))
     }
 
     /// As [`metadata`](Self::metadata), with the committed offsets of a group.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::AuditLog;
-use crate::config::{BrokerConfig, broker_faults};
+use crate::config::{BrokerConfig, broker_faults, shown_broker};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::kafka::{EmbeddedBroker, Kafka, KafkaOptions};
 use crate::local::{Blackhole, Stdout};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, MetadataQuery};
 use crate::metrics::{ClientMeter, Metrics};
 use crate::name::Topic;
 use crate::publish::Publish;
@@ -77,8 +77,9 @@ pub struct ClientBuilder {
 }
 
 impl Client {
-    /// A client whose topics and groups all get `prefix` and a dot (nothing when it is empty) in
-    /// front. Checks everything and connects in the background: a broker that is not there yet is
+    /// A client whose topics are `prefix.topic` on the broker, and whose groups are `prefix.group`.
+    /// Without a prefix a topic is what it is called, and a group still has the dot: `.group`, where
+    /// the Go SDK keeps its offsets; see [`Subscribe::exact_group_id`]. Checks everything and connects in the background: a broker that is not there yet is
     /// not an error here.
     ///
     /// On `embedded` an empty list of brokers starts a broker that lives as long as the client.
@@ -200,13 +201,12 @@ impl Client {
         }
     }
 
-    /// What the cluster says of itself and of one topic (given without the prefix). Never creates
-    /// a topic. `stdout` and `none` answer with nothing.
+    /// What the cluster says of itself and of one topic (given without the prefix), with watermarks.
+    /// [`query_metadata`](Self::query_metadata) asks for more and for less.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unreachable`] or [`ErrorKind::Authentication`] when no broker answers in time.
-    /// What is wrong with the topic itself stands in its entry.
+    /// As `query_metadata`.
     pub async fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata> {
         self.group_metadata(topic, None, timeout).await
     }
@@ -223,11 +223,35 @@ impl Client {
         group: Option<&str>,
         timeout: Duration,
     ) -> Result<Metadata> {
+        let query = MetadataQuery {
+            topic: topic.map(str::to_owned),
+            watermarks: true,
+            group: group.map(str::to_owned),
+            exact_group: false,
+        };
+        self.query_metadata(query, timeout).await
+    }
+
+    /// What the cluster says of what the query asks for. Never creates a topic. What passes is waited
+    /// for within the timeout: a topic that is new, for a second; a leader being elected, for three;
+    /// one that does not know yet that it leads. `stdout` and `none` answer with nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unreachable`] or [`ErrorKind::Authentication`] when no broker answers in time,
+    /// [`ErrorKind::Unauthorized`] for a group that may not be asked for. What is wrong with a topic
+    /// or a partition stands in its entry, beside those that are in order.
+    pub async fn query_metadata(
+        &self,
+        query: MetadataQuery,
+        timeout: Duration,
+    ) -> Result<Metadata> {
         match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.metadata(topic, group, timeout).await,
+            Backend::Kafka(kafka) => kafka.metadata(&query, timeout).await,
             Backend::Stdout(_) | Backend::None(_) => Ok(Metadata {
                 brokers: Vec::new(),
                 topics: Vec::new(),
+                group: None,
             }),
         }
     }
@@ -324,13 +348,15 @@ impl fmt::Debug for Client {
 }
 
 impl ClientBuilder {
-    /// What stands, with a dot, in front of every topic and group on the broker. Default: nothing.
+    /// The prefix for topic and group names, joined by a dot. Default: the configuration's, else
+    /// none; then a topic is what it is called, and a group still has the dot: `.group`, where the
+    /// Go SDK keeps its offsets. See [`Subscribe::exact_group_id`] for other groups.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// The brokers to ask first, each `host:port`.
+    /// The brokers to ask first, each `host:port`. Default: the configuration's.
     pub fn brokers<B: Into<String>>(mut self, brokers: impl IntoIterator<Item = B>) -> Self {
         self.brokers = brokers.into_iter().map(Into::into).collect();
         self
@@ -393,7 +419,13 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// As [`Client::new`].
-    pub fn build(self) -> Result<Client> {
+    pub fn build(mut self) -> Result<Client> {
+        if self.brokers.is_empty() {
+            self.brokers.clone_from(&self.config.brokers.0);
+        }
+        if self.prefix.is_empty() {
+            self.prefix.clone_from(&self.config.prefix);
+        }
         let mut faults = self.config.faults();
         faults.extend(prefix_fault(&self.prefix));
         if self.stream == Stream::Kafka {
@@ -472,10 +504,15 @@ impl ClientBuilder {
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let brokers: Vec<_> = self
+            .brokers
+            .iter()
+            .map(|broker| shown_broker(broker))
+            .collect();
         f.debug_struct("ClientBuilder")
             .field("prefix", &self.prefix)
             .field("stream", &self.stream)
-            .field("brokers", &self.brokers)
+            .field("brokers", &brokers)
             .field("config", &self.config)
             .finish_non_exhaustive()
     }

@@ -98,7 +98,9 @@ pub use error::{Error, ErrorKind, Fault};
 pub use event::{Event, Payload, SpanContext};
 pub use handler::{Context, RawRecord, Rejected};
 pub use kafka::EmbeddedBroker;
-pub use metadata::{BrokerMetadata, Metadata, PartitionMetadata, TopicMetadata};
+pub use metadata::{
+    BrokerMetadata, GroupMetadata, Metadata, MetadataQuery, PartitionMetadata, TopicMetadata,
+};
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub use name::{EventName, GroupId, Topic};

@@ -1,5 +1,54 @@
 use crate::error::Error;
 
+/// What to ask of a cluster: of all topics or of one, with or without offsets.
+///
+/// ```
+/// use eventstream::MetadataQuery;
+///
+/// let query = MetadataQuery::new().topic("player").watermarks().group("rewards");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "a query does nothing until it is given to `Client::query_metadata`"]
+pub struct MetadataQuery {
+    pub(crate) topic: Option<String>,
+    pub(crate) watermarks: bool,
+    pub(crate) group: Option<String>,
+    pub(crate) exact_group: bool,
+}
+
+impl MetadataQuery {
+    /// Brokers, all topics and their partitions: one request.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Of this topic only, given without the client's prefix. It is never created.
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.topic = Some(topic.into());
+        self
+    }
+
+    /// The first and the next offset of each partition: two requests for each broker.
+    pub fn watermarks(mut self) -> Self {
+        self.watermarks = true;
+        self
+    }
+
+    /// What this group has committed, given without the client's prefix.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self.exact_group = false;
+        self
+    }
+
+    /// As [`group`](Self::group), with the group's name as on the broker.
+    pub fn exact_group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self.exact_group = true;
+        self
+    }
+}
+
 /// What the cluster says of itself and of topics.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -8,6 +57,8 @@ pub struct Metadata {
     pub brokers: Vec<BrokerMetadata>,
     /// The topics asked for, by name.
     pub topics: Vec<TopicMetadata>,
+    /// The group asked for.
+    pub group: Option<GroupMetadata>,
 }
 
 /// One broker.
@@ -35,7 +86,7 @@ pub struct TopicMetadata {
 }
 
 /// One partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PartitionMetadata {
     /// The partition's number.
@@ -46,18 +97,32 @@ pub struct PartitionMetadata {
     pub replicas: Vec<i32>,
     /// Those whose copy is complete.
     pub in_sync: Vec<i32>,
-    /// The first offset the broker still has.
-    pub low: i64,
-    /// The offset the next record will get.
-    pub high: i64,
+    /// The first offset the broker still has, where it was asked for and is known.
+    pub low: Option<i64>,
+    /// The offset the next record will get, where it was asked for and is known.
+    pub high: Option<i64>,
     /// The group's committed offset, where one was asked for and has been committed.
     pub committed: Option<i64>,
+    /// Why an offset that was asked for is not known: the partition has no leader, or its broker did
+    /// not answer in time.
+    pub error: Option<Error>,
 }
 
 impl PartitionMetadata {
     /// How many records the group has not committed: to the end from its committed offset, or from
-    /// the first one where it has none.
-    pub fn lag(&self) -> i64 {
-        (self.high - self.committed.unwrap_or(self.low)).max(0)
+    /// the first one where it has none. `None` where the offsets are not known.
+    pub fn lag(&self) -> Option<i64> {
+        Some((self.high? - self.committed.or(self.low)?).max(0))
     }
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupMetadata {
+    /// The name on the broker.
+    pub name: String,
+    /// Whether the brokers know it: it has members or has committed an offset. On the `embedded`
+    /// stream only the offsets of the topics asked for tell.
+    pub is_known: bool,
 }

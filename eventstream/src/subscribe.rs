@@ -95,6 +95,8 @@ pub(crate) type OnDeadLetter = Arc<dyn Fn(DeadLetter) + Send + Sync>;
 pub struct Subscribe {
     pub(crate) topic: String,
     pub(crate) group_id: String,
+    /// The group is named as on the broker.
+    pub(crate) exact_group: bool,
     pub(crate) group_instance_id: String,
     pub(crate) event_name: String,
     /// Handlers by event name; an empty name matches all.
@@ -121,6 +123,7 @@ impl Subscribe {
         Self {
             topic: topic.into(),
             group_id: String::new(),
+            exact_group: false,
             group_instance_id: String::new(),
             event_name: String::new(),
             handlers: Vec::new(),
@@ -196,10 +199,23 @@ impl Subscribe {
         self
     }
 
-    /// The group whose members share the topic's partitions. On the wire it is `prefix.group`.
-    /// Default: a generated one, so that this subscription sees every event.
+    /// The group whose members share the topic's partitions. On the broker it is `prefix.group`, and
+    /// `.group` for a client without a prefix, where the Go SDK keeps its offsets.
+    ///
+    /// Default: none. The subscription then reads every partition itself, those that are added later
+    /// as well. It commits nothing, needs no right on a group and leaves none behind; a process that
+    /// starts again begins anew at [`offset`](Self::offset).
     pub fn group_id(mut self, group: impl Into<String>) -> Self {
         self.group_id = group.into();
+        self.exact_group = false;
+        self
+    }
+
+    /// As [`group_id`](Self::group_id), with the group's name as on the broker: a group of another
+    /// prefix, or one that was made by another client.
+    pub fn exact_group_id(mut self, group: impl Into<String>) -> Self {
+        self.group_id = group.into();
+        self.exact_group = true;
         self
     }
 
@@ -461,6 +477,20 @@ pub(crate) struct CheckedSubscribe {
 }
 
 impl CheckedSubscribe {
+    /// Whether it reads without a group; its group's name is then one for itself.
+    pub(crate) fn is_groupless(&self) -> bool {
+        self.options.group_id.is_empty()
+    }
+
+    /// The group as the broker knows it.
+    pub(crate) fn wire_group(&self, prefix: &str) -> String {
+        if self.options.exact_group {
+            self.group.as_str().to_owned()
+        } else {
+            crate::kafka::wire_group(prefix, self.group.as_str())
+        }
+    }
+
     /// Each handler with the name it is for; `None` matches all.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (Option<EventName>, Handler)> + '_ {
         self.options.handlers.iter().map(|(name, handler)| {

@@ -2,19 +2,18 @@
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::ValueEnum;
 use eventstream::Client;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::publish::{self, Line, Next, Outcome, Source};
+use super::publish::{self, Line, Next, Outcome, Pump, Source};
 use crate::connection::Connection;
 use crate::exit::{Exit, Usage};
 use crate::ndjson::BadLine;
 use crate::ndjson::audit::{self as ndjson, AuditFields};
-use crate::output::Lines;
+use crate::output::{EventLines, Lines};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
 
@@ -112,7 +111,8 @@ pub(crate) async fn run(
     connection: &Connection,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Exit> {
-    let client = connection.client()?;
+    let events = EventLines::default();
+    let client = connection.client_on(&events)?;
     let defaults = args.fields.into_fields();
     let progress = Progress::new(None, args.receipts);
     let one = args.file.is_none() && !defaults.is_empty();
@@ -129,15 +129,15 @@ pub(crate) async fn run(
         one,
         refused: OnceCell::new(),
     };
-    let exit = publish::pump(
-        input.read()?,
-        lines,
-        &progress,
+    let pump = Pump {
+        client: &client,
+        patience: connection.patience(),
+        progress: &progress,
         interrupt,
-        async |line, outcomes| work.line(&line, outcomes, interrupt).await,
-    )
-    .await?;
-    client.shutdown(Duration::from_secs(5)).await;
+        events_closed: events.closed(),
+    };
+    let publish = async |line, outcomes: &_| work.line(&line, outcomes, interrupt).await;
+    let exit = pump.run(input.read()?, lines, publish).await?;
     match work.refused.into_inner() {
         Some(bad) => Err(Usage(bad.message).into()),
         None => Ok(exit),

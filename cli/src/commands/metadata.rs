@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use eventstream::{Error, GroupId, Metadata, PartitionMetadata, Topic, TopicMetadata};
+use eventstream::{
+    Error, GroupId, Metadata, MetadataQuery, PartitionMetadata, Topic, TopicMetadata,
+};
 use serde_json::{Value, json};
 
 use crate::connection::{Connection, seconds};
@@ -18,6 +20,9 @@ pub(crate) struct Args {
     /// A group, without the prefix: show its committed offsets and its lag
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
+    /// A group by its name on the broker, with nothing in front of it
+    #[arg(long, value_name = "GROUP", conflicts_with = "group")]
+    exact_group: Option<GroupId>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -27,13 +32,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-Topics are shown as on the broker, with their prefix. `low` is the first offset that is kept, `high`
-the one that the next record gets. Lag counts from the committed offset, or from `low` where the
-group has none. Exit code 1 when something is wrong with a topic that is shown.
+Topics and groups are shown as on the broker. --group has the prefix and a dot in front there, and
+the dot without a prefix too (`.rewards`), as with the Go SDK; --exact-group takes any name as it is.
+`low` is the first offset that is kept, `high` the one that the next record gets; lag counts from the
+committed offset, or from `low` where the group has none. What is not known is `-` (null in JSON).
+Exit code 1 when something is wrong with a topic or a partition that is shown, which standard error
+names, and when the brokers do not know the group.
 
 Examples:
   eventstream metadata
   eventstream metadata --topic player --group rewards
+  eventstream metadata --topic player --exact-group connect-player-sink
   eventstream metadata --json --topic player | jq '.topics[0].partitions | map(.high - .low) | add'";
 
 pub(crate) async fn run(
@@ -42,30 +51,80 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Exit> {
     let client = connection.client()?;
-    let topic = args.topic.as_ref().map(Topic::as_str);
-    let group = args.group.as_ref().map(GroupId::as_str);
-    let asked = client.group_metadata(topic, group, args.timeout);
+    let asked = client.query_metadata(query(args), args.timeout);
     let Some(metadata) = interrupt.or(asked).await else {
         return Ok(Exit::Interrupted);
     };
     let metadata = metadata?;
     if args.json {
-        output::print(&format!("{}\n", as_json(&metadata, group.is_some())))?;
+        output::print(&format!("{}\n", as_json(&metadata)))?;
     } else {
-        output::print(&as_table(&metadata, group))?;
+        output::print(&as_table(&metadata))?;
     }
-    let mut end = Exit::Done;
-    for topic in &metadata.topics {
-        if let Some(error) = &topic.error {
-            output::say(&format!("error: {}", exit::chain(error)));
-            end = Exit::Failed;
-        }
+    let problems = problems(&metadata);
+    for problem in &problems {
+        output::say(&format!("error: {problem}"));
     }
     client.shutdown(Duration::from_secs(1)).await;
-    Ok(end)
+    Ok(if problems.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
-fn as_json(metadata: &Metadata, with_group: bool) -> Value {
+fn query(args: &Args) -> MetadataQuery {
+    let mut query = MetadataQuery::new().watermarks();
+    if let Some(topic) = &args.topic {
+        query = query.topic(topic.as_str());
+    }
+    if let Some(group) = &args.group {
+        query = query.group(group.as_str());
+    }
+    if let Some(group) = &args.exact_group {
+        query = query.exact_group(group.as_str());
+    }
+    query
+}
+
+/// What is wrong, each cause once: partitions of a topic for one reason are one line.
+fn problems(metadata: &Metadata) -> Vec<String> {
+    let mut problems = Vec::new();
+    for topic in &metadata.topics {
+        problems.extend(topic.error.as_ref().map(|error| exit::chain(error)));
+        let wrong = topic.partitions.iter().filter_map(|p| p.error.as_ref());
+        let mut causes: Vec<(String, &Error, usize)> = Vec::new();
+        for error in wrong {
+            let cause = without_numbers(&exit::chain(error));
+            match causes.iter_mut().find(|(known, _, _)| *known == cause) {
+                Some((_, _, count)) => *count += 1,
+                None => causes.push((cause, error, 1)),
+            }
+        }
+        problems.extend(causes.into_iter().map(|(_, error, count)| match count {
+            1 => exit::chain(error),
+            n => format!(
+                "{}; the same for {} more partitions",
+                exit::chain(error),
+                n - 1
+            ),
+        }));
+    }
+    if let Some(group) = metadata.group.as_ref().filter(|group| !group.is_known) {
+        let name = &group.name;
+        problems.push(format!(
+            "group {name} is not known to the brokers: it has no members and no committed offsets"
+        ));
+    }
+    problems
+}
+
+fn without_numbers(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+fn as_json(metadata: &Metadata) -> Value {
+    let with_group = metadata.group.is_some();
     let brokers: Vec<_> = metadata
         .brokers
         .iter()
@@ -85,7 +144,11 @@ fn as_json(metadata: &Metadata, with_group: bool) -> Value {
             })
         })
         .collect();
-    json!({"brokers": brokers, "topics": topics})
+    let mut json = json!({"brokers": brokers, "topics": topics});
+    if let Some(group) = &metadata.group {
+        json["group"] = json!({"name": group.name, "known": group.is_known});
+    }
+    json
 }
 
 fn error_json(error: &Error) -> Value {
@@ -101,6 +164,9 @@ fn partition_json(partition: &PartitionMetadata, with_group: bool) -> Value {
         "low": partition.low,
         "high": partition.high,
     });
+    if let Some(error) = &partition.error {
+        json["error"] = error_json(error);
+    }
     if with_group {
         json["committed"] = partition.committed.into();
         json["lag"] = partition.lag().into();
@@ -108,7 +174,8 @@ fn partition_json(partition: &PartitionMetadata, with_group: bool) -> Value {
     json
 }
 
-fn as_table(metadata: &Metadata, group: Option<&str>) -> String {
+fn as_table(metadata: &Metadata) -> String {
+    let group = metadata.group.as_ref().map(|group| group.name.as_str());
     let mut text = String::from("broker  address\n");
     for broker in &metadata.brokers {
         text += &format!("{:>6}  {}:{}\n", broker.id, broker.host, broker.port);
@@ -125,11 +192,14 @@ fn topic_table(topic: &TopicMetadata, group: Option<&str>, text: &mut String) {
         *text += ": cannot be read\n";
         return;
     }
-    let records: i64 = topic.partitions.iter().map(|p| p.high - p.low).sum();
-    *text += &format!(": {} partitions, {records} records", topic.partitions.len());
+    let count = |p: &PartitionMetadata| Some(p.high? - p.low?);
+    let records = total(topic, "records", count);
+    *text += &format!(": {} partitions, {records}", topic.partitions.len());
     if let Some(group) = group {
-        let lag: i64 = topic.partitions.iter().map(PartitionMetadata::lag).sum();
-        *text += &format!(", group {group}: lag {lag}");
+        *text += &format!(
+            ", group {group}: {}",
+            total(topic, "lag", PartitionMetadata::lag)
+        );
     }
     let mut rows = vec![row([
         "partition",
@@ -148,19 +218,34 @@ fn topic_table(topic: &TopicMetadata, group: Option<&str>, text: &mut String) {
             &shown(partition.leader),
             &joined(&partition.replicas),
             &joined(&partition.in_sync),
-            &partition.low.to_string(),
-            &partition.high.to_string(),
+            &shown(partition.low),
+            &shown(partition.high),
         ]);
         if group.is_some() {
-            cells.extend(row([
-                &*shown(partition.committed),
-                &partition.lag().to_string(),
-            ]));
+            cells.extend(row([&*shown(partition.committed), &shown(partition.lag())]));
         }
         rows.push(cells);
     }
     text.push('\n');
     *text += &aligned(&rows);
+}
+
+/// A sum over the partitions, with what it leaves out.
+fn total(
+    topic: &TopicMetadata,
+    what: &str,
+    of: impl Fn(&PartitionMetadata) -> Option<i64>,
+) -> String {
+    let known: Vec<_> = topic.partitions.iter().filter_map(of).collect();
+    let sum: i64 = known.iter().sum();
+    let text = match what {
+        "lag" => format!("lag {sum}"),
+        _ => format!("{sum} {what}"),
+    };
+    match topic.partitions.len() - known.len() {
+        0 => text,
+        n => format!("{text} ({n} partitions not known)"),
+    }
 }
 
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {

@@ -1,7 +1,6 @@
 //! `publish`: NDJSON in, receipts out.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use eventstream::{Client, ErrorKind, Topic};
 use tokio::sync::mpsc;
@@ -9,21 +8,22 @@ use tokio::sync::mpsc;
 use crate::connection::Connection;
 use crate::exit::Exit;
 use crate::ndjson::{self, BadLine, Defaults};
-use crate::output::Lines;
+use crate::output::{EventLines, Lines};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
 
 mod input;
 mod outcomes;
+mod pump;
 
-pub(crate) use input::{Input, Line, Source};
+pub(crate) use input::{Line, Source};
 pub(crate) use outcomes::Outcome;
-use outcomes::{Outcomes, Summary};
+pub(crate) use pump::{Next, Pump};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Topic to publish to, without the prefix
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", value_parser = topic)]
     topic: Topic,
     /// Event name of lines that give none
     #[arg(long, value_name = "NAME")]
@@ -59,7 +59,10 @@ to say. The fields that a consumed event gains when it is written anew are taken
 key where there is no `key`; `Partition` and `Offset` say where it stood, and are not kept.
 
 Blank lines are passed over. A bad line is reported with its number, and the others are published.
-Exit code 0 only if every line is stored.
+Exit code 0 only if every line is stored; 1 too when whoever reads the receipts (or, with --stream
+stdout, the events) closes the pipe before the end: the summary says how far it came. An interrupt
+reads no more lines, says what it waits for and waits until what was accepted is stored or has
+failed; a second one ends with the summary of what is known.
 
 Examples:
   eventstream publish --topic player --name levelUp --payload-only payloads.ndjson
@@ -76,7 +79,8 @@ pub(crate) async fn run(
     connection: &Connection,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Exit> {
-    let client = connection.client()?;
+    let events = EventLines::default();
+    let client = connection.client_on(&events)?;
     let source = Source::open(args.file.as_deref())?;
     let progress = Progress::new(source.guess(), args.receipts);
     let lines = args.receipts.then(|| Lines::start(None)).transpose()?;
@@ -92,86 +96,26 @@ pub(crate) async fn run(
         strict: args.strict,
     };
     let input = source.read()?;
-    let exit = pump(
-        input,
-        lines,
-        &progress,
+    let pump = Pump {
+        client: &client,
+        patience: connection.patience(),
+        progress: &progress,
         interrupt,
-        async |line, outcomes| work.line(line, outcomes, interrupt).await,
-    )
-    .await?;
-    client.shutdown(Duration::from_secs(5)).await;
-    Ok(exit)
-}
-
-/// Whether there is a reason to read no further.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
-    Go,
-    Stop,
-}
-
-/// Carries lines to `publish` and their outcomes to standard output, until the input or a reason
-/// to stop ends it; then waits for the outcomes that are left.
-pub(crate) async fn pump(
-    mut input: Input,
-    lines: Option<Lines>,
-    progress: &Progress,
-    interrupt: &Interrupt,
-    publish: impl AsyncFn(Line, &mpsc::Sender<Outcome>) -> Next,
-) -> anyhow::Result<Exit> {
-    let started = Instant::now();
-    let closed = lines.as_ref().map(|lines| lines.ended().clone());
-    let closed = closed.unwrap_or_default();
-    let (outcomes, queue) = mpsc::channel(WINDOW);
-    let collector = Outcomes::new(lines, progress.clone());
-    let refused = collector.refused();
-    let collected = tokio::spawn(collector.collect(queue));
-    let mut read = 0_u64;
-    let mut broken = None;
-    let whole = loop {
-        let line = tokio::select! {
-            biased;
-            () = interrupt.asked() => break false,
-            () = closed.cancelled() => break false,
-            () = refused.cancelled() => break false,
-            line = input.next() => line,
-        };
-        match line {
-            None => break true,
-            Some(Err(error)) => {
-                broken = Some(error);
-                break false;
-            }
-            Some(Ok(line)) => {
-                read += 1;
-                progress.inc();
-                progress.estimate(line.end, input.size());
-                if publish(line, &outcomes).await == Next::Stop {
-                    break false;
-                }
-            }
-        }
+        events_closed: events.closed(),
     };
-    drop(outcomes);
-    let summary: Summary = collected.await?;
-    progress.end();
-    let interrupted = interrupt.is_asked() && !(whole && summary.is_clean());
-    summary.say(read, started.elapsed(), interrupted);
-    if let Some(error) = broken {
-        return Err(anyhow::Error::new(error).context("read the input"));
+    let publish = async |line, outcomes: &_| work.line(line, outcomes, interrupt).await;
+    pump.run(input, lines, publish).await
+}
+
+/// A clap parser for a topic that events are published to: of what Kafka allows, what the name of an
+/// event may be.
+fn topic(text: &str) -> Result<Topic, String> {
+    const ALLOWED: &str = "must be runs of A-Z a-z 0-9 joined by single _ . or -";
+    let topic = Topic::new(text).map_err(|error| error.to_string())?;
+    match eventstream::EventName::new(text) {
+        Ok(_) => Ok(topic),
+        Err(_) => Err(ALLOWED.to_owned()),
     }
-    if interrupted {
-        return Ok(Exit::Interrupted);
-    }
-    if let Some(error) = summary.output {
-        return Err(anyhow::Error::new(error).context("write the receipts"));
-    }
-    Ok(if summary.failed == 0 {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
 }
 
 struct Work<'a> {

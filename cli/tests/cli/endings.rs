@@ -111,16 +111,6 @@ fn a_broken_pipe_is_a_quiet_end() {
     broker.publish("t", &numbered(10_000));
     let commands: &[(&[&str], &str)] = &[
         (&["subscribe", "--topic", "t", "--from", "head"], ""),
-        (
-            &["publish", "--topic", "t", "--name", "n", "--receipts"],
-            "{}\n",
-        ),
-        (
-            &[
-                "publish", "--topic", "t", "--name", "n", "--stream", "stdout",
-            ],
-            "{}\n",
-        ),
         (&["metadata"], ""),
         (&["completions", "bash"], ""),
         (&["--help"], ""),
@@ -137,6 +127,29 @@ fn a_broken_pipe_is_a_quiet_end() {
         let ended = end(child);
         assert_eq!(ended.code, 0, "{args:?}: {}", ended.err);
         assert!(!ended.err.contains("error"), "{args:?}: {}", ended.err);
+    }
+}
+
+/// What was not read of the input is not stored: whoever read the lines may have wanted only one,
+/// and whoever reads the exit code wants to know of all.
+#[test]
+fn publishing_is_not_done_when_nobody_reads_its_lines() {
+    let broker = Broker::start(&["t:1"]);
+    for stdout in [&["--receipts"][..], &["--stream", "stdout"]] {
+        let args = ["publish", "--topic", "t", "--name", "n"];
+        let mut child = broker.spawn(&[&args[..], stdout].concat());
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || while stdin.write_all(b"{}\n").is_ok() {});
+        out.read_line(&mut String::new()).unwrap();
+        drop(out);
+        let ended = end(child);
+        writer.join().unwrap();
+        assert_eq!(ended.code, 1, "{stdout:?}: {}", ended.err);
+        assert!(ended.err.contains(" read, "), "{}", ended.err);
+        assert!(ended.err.contains("was closed"), "{}", ended.err);
+        assert!(!ended.err.contains("panic"), "{}", ended.err);
+        assert!(ended.err.lines().count() < 5, "{}", ended.err);
     }
 }
 
@@ -188,13 +201,14 @@ fn a_broker_that_is_not_there_is_told_after_the_publish_timeout() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_signal_says_what_is_waited_for_and_a_second_one_ends_with_the_summary() {
     let mut command = tool(&[
         "publish",
         "--topic",
         "t",
         "--name",
         "n",
+        "--receipts",
         "--brokers",
         "127.0.0.1:1",
     ]);
@@ -208,13 +222,26 @@ fn a_second_signal_ends_at_once() {
     std::thread::sleep(Duration::from_millis(500));
     let started = Instant::now();
     signal(&child, Signal::SIGINT);
-    std::thread::sleep(Duration::from_millis(200));
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut waiting = String::new();
+    err.read_line(&mut waiting).unwrap();
+    assert!(waiting.contains("1 event"), "{waiting}");
+    assert!(waiting.contains("127.0.0.1:1"), "{waiting}");
     assert!(
         child.try_wait().unwrap().is_none(),
         "the accepted event is still on its way"
     );
     signal(&child, Signal::SIGINT);
-    assert_eq!(end(child).code, 130);
+    let ended = end(child);
+    assert_eq!(ended.code, 130);
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.contains("1 read, 0 stored, 0 failed, 1 unknown"),
+        "{rest}"
+    );
+    let receipt: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(receipt["error"]["kind"], "closed");
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 

@@ -4,6 +4,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 
 use crate::support::{Broker, SOON, numbered};
+use std::io::Write as _;
 
 /// Records that no event publisher would write.
 fn poison(broker: &Broker, topic: &str) {
@@ -211,6 +212,141 @@ fn a_hundred_thousand_events_pass_in_seconds_and_none_is_missing() {
         .collect();
     ids.sort_unstable();
     assert!(ids.iter().copied().eq(0..100_000));
+}
+
+#[test]
+fn any_topic_that_kafka_allows_can_be_read() {
+    let broker = Broker::start(&["a--b:1", "_x.:1"]);
+    for topic in ["a--b", "_x."] {
+        poison(&broker, topic);
+        assert_eq!(broker.read(topic, 4).len(), 4);
+    }
+}
+
+#[test]
+fn what_is_passed_over_is_no_silence() {
+    let broker = Broker::start(&["t:1"]);
+    let mut publisher = broker.spawn(&["publish", "--topic", "t", "--name", "other"]);
+    let mut lines = publisher.stdin.take().unwrap();
+    // Five seconds of other names, and one of ours at the end.
+    let writing = std::thread::spawn(move || {
+        for _ in 0..25 {
+            lines.write_all(b"{}\n").unwrap();
+            lines.flush().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        lines.write_all(b"{\"name\":\"ours\"}\n").unwrap();
+    });
+    let args = [
+        "subscribe",
+        "--topic",
+        "t",
+        "--from",
+        "head",
+        "--name",
+        "ours",
+    ];
+    let ended = broker
+        .run(&[&args[..], &["--idle", "1.5"]].concat(), "")
+        .expect(0);
+    writing.join().unwrap();
+    assert_eq!(publisher.wait().unwrap().code(), Some(0));
+    assert_eq!(
+        ended.lines().len(),
+        1,
+        "it ended while records came: {}",
+        ended.err
+    );
+}
+
+#[test]
+fn pretty_lets_no_terminal_do_what_a_record_says() {
+    let broker = Broker::start(&["t:1"]);
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &broker.address)
+        .create()
+        .unwrap();
+    let headers = OwnedHeaders::new()
+        .insert(Header {
+            key: "reason\u{1b}[2J",
+            value: Some("first\nsecond\u{9b}31m\u{202e}"),
+        })
+        .insert(Header {
+            key: "bytes",
+            value: Some(&b"\xff\x07"[..]),
+        })
+        .insert(Header {
+            key: "null",
+            value: None::<&str>,
+        });
+    // A raw DEL and C1 control are valid in JSON strings.
+    let value = "{\"name\":\"n\u{7f}\",\"payload\":{\"text\":\"\u{9b}31m \u{e9}\"}}";
+    for value in [value, "no event \u{1b}[31m"] {
+        let record = BaseRecord::to("t")
+            .key("k\u{1b}]0;title\u{7}")
+            .payload(value)
+            .headers(headers.clone());
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(SOON).unwrap();
+    let args = [
+        "subscribe",
+        "--topic",
+        "t",
+        "--from",
+        "head",
+        "--count",
+        "2",
+    ];
+    let out = broker
+        .run(&[&args[..], &["--output", "pretty"]].concat(), "")
+        .expect(0)
+        .out;
+    let control = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!out.contains(control), "{out:?}");
+    for shown in [
+        "key k\\u{1b}]0;title\\u{7}",
+        "reason\\u{1b}[2J: first\\nsecond\\u{9b}31m\\u{202e}",
+        "bytes: \\xff\\x07",
+        "null: null",
+        "\"\\u009b31m \u{e9}\"",
+    ] {
+        assert!(out.contains(shown), "{shown}: {out}");
+    }
+}
+
+#[test]
+fn pretty_shows_why_a_dead_letter_is_one() {
+    let broker = Broker::start(&["t:1", "t-dlq:1"]);
+    poison(&broker, "t");
+    let args = [
+        "subscribe",
+        "--topic",
+        "t",
+        "--from",
+        "head",
+        "--count",
+        "4",
+        "--dead-letter",
+    ];
+    broker.run(&args, "").expect(0);
+    let args = [
+        "subscribe",
+        "--topic",
+        "t-dlq",
+        "--from",
+        "head",
+        "--count",
+        "2",
+    ];
+    let out = broker
+        .run(&[&args[..], &["--output", "pretty"]].concat(), "")
+        .expect(0)
+        .out;
+    assert!(
+        out.contains("eventstream-dead-letter-reason: undecodable"),
+        "{out}"
+    );
 }
 
 #[test]

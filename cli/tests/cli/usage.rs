@@ -9,6 +9,8 @@ fn wrong_usage_names_the_option_the_value_and_what_is_allowed() {
         ("frobnicate", "frobnicate"),
         ("publish", "--topic"),
         ("publish --topic a..b", "runs of A-Z a-z 0-9"),
+        ("publish --topic a'b", "A-Z a-z 0-9"),
+        ("subscribe --topic a'b", "A-Z a-z 0-9"),
         ("publish --topic t --name=-x-", "runs of A-Z a-z 0-9"),
         (
             "subscribe --topic t --from -1",
@@ -192,6 +194,89 @@ fn options_win_over_variables_and_those_over_the_file() {
         )
         .expect(0);
     std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn brokers_and_prefix_come_from_options_variables_and_the_file() {
+    let broker = Broker::start(&["file.t:1", "variable.t:1", "option.t:1"]);
+    let mut file = std::env::temp_dir();
+    file.push(format!(
+        "eventstream-cli-brokers-{}.toml",
+        std::process::id()
+    ));
+    let text = format!("brokers = [\"{}\"]\nprefix = \"file\"\n", broker.address);
+    std::fs::write(&file, text).unwrap();
+    let args = ["metadata", "--topic", "t", "--json", "--config"];
+    let args = [&args[..], &[file.to_str().unwrap()]].concat();
+    let name = |command| run_command(command, "").expect(0).lines()[0]["topics"][0]["name"].clone();
+    assert_eq!(name(tool(&args)), "file.t");
+    let mut command = tool(&args);
+    command.env("EVENTSTREAM_PREFIX", "variable");
+    assert_eq!(name(command), "variable.t");
+    let mut command = tool(&[&args[..], &["--prefix", "option"]].concat());
+    command.env("EVENTSTREAM_PREFIX", "variable");
+    assert_eq!(name(command), "option.t");
+    for (variable, option, code) in [
+        ("127.0.0.1:1", None, 1),
+        ("127.0.0.1:1", Some(&*broker.address), 0),
+    ] {
+        let mut command = tool(&[&args[..], &["--timeout", "1", "--log", "off"]].concat());
+        command.env("EVENTSTREAM_BROKERS", variable);
+        command.args(option.iter().flat_map(|address| ["--brokers", address]));
+        run_command(command, "").expect(code);
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn tls_and_the_assignment_have_options() {
+    let broker = Broker::start(&["t:1"]);
+    broker.publish("t", "{}\n");
+    let ended = broker
+        .run(&["metadata", "--tls", "--timeout", "2"], "")
+        .expect(1);
+    assert!(ended.err.contains("TLS"), "{}", ended.err);
+    for assignment in ["eager", "cooperative-sticky"] {
+        let args = [
+            "subscribe",
+            "--topic",
+            "t",
+            "--from",
+            "head",
+            "--count",
+            "1",
+        ];
+        let args = [
+            &args[..],
+            &["--group", assignment, "--assignment", assignment],
+        ]
+        .concat();
+        broker.run(&args, "").expect(0);
+    }
+    let ended = run(&["metadata", "--assignment", "sticky"], "").expect(2);
+    assert!(
+        ended.err.contains("eager, cooperative-sticky, consumer"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn a_password_in_the_wrong_place_is_not_printed() {
+    const SECRET: &str = "correct-horse-battery";
+    let address = format!("u:{SECRET}@h:1");
+    let property = format!("sasl.password:{SECRET}");
+    let mut with_variable = tool(&["metadata"]);
+    with_variable.env("EVENTSTREAM_BROKERS", &address);
+    for (command, told) in [
+        (tool(&["metadata", "--brokers", &address]), "--brokers"),
+        (with_variable, "sasl_password"),
+        (tool(&["metadata", "-X", &property]), "key=value"),
+    ] {
+        let ended = run_command(command, "").expect(2);
+        assert!(!ended.err.contains(SECRET), "{}", ended.err);
+        assert!(ended.err.contains(told), "{}", ended.err);
+    }
 }
 
 #[test]

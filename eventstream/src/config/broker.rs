@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::addresses::Addresses;
 use super::base::BaseConfig;
 use super::choice::{Acks, Assignment, Compression, LogMode, Partitioner};
 use super::options::options;
@@ -41,6 +42,11 @@ options! {
     /// # Ok::<(), eventstream::Error>(())
     /// ```
     pub struct BrokerConfig {
+        /// The prefix for topic and group names, joined by a dot, where the client is given none. A
+        /// group has the dot without a prefix too: `.group`, where the Go SDK keeps its offsets.
+        /// Default: empty.
+        prefix(impl Into<String>): String = String::new();
+
         /// Checks events and subscriptions by the strict rules: besides what is needed to deliver
         /// them, identifiers and names must have the platform's form. Default: false, as the Go SDK.
         strict_validation(bool): bool = false;
@@ -203,6 +209,9 @@ options! {
         statistics_interval(impl Into<Option<Duration>>): Option<Duration> = None;
     }
     and {
+        /// Where the client's own argument gives none.
+        brokers: Addresses = Addresses::default();
+
         /// Properties of librdkafka, applied last.
         base_config: BaseConfig = BaseConfig::default();
     }
@@ -212,6 +221,13 @@ impl BrokerConfig {
     /// The configuration of defaults.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The brokers to ask first, each `host:port`, where the client is given none; in TOML a list or
+    /// a text with commas, in the environment the text. Default: none.
+    pub fn brokers<B: Into<String>>(mut self, brokers: impl IntoIterator<Item = B>) -> Self {
+        self.brokers = Addresses(brokers.into_iter().map(Into::into).collect());
+        self
     }
 
     /// Sets a [property of librdkafka](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md),

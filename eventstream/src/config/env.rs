@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::broker::BrokerConfig;
+use super::file::BROKERS;
 use super::near::distance;
 use super::properties;
 use super::security::Security;
@@ -13,11 +14,11 @@ const PREFIX: &str = "EVENTSTREAM_";
 const BASE_CONFIG: &str = "BASE_CONFIG_";
 
 /// Variables that the command-line tool reads for itself.
-const OTHERS: &[&str] = &["STREAM", "BROKERS", "PREFIX", "CONFIG"];
+const OTHERS: &[&str] = &["STREAM", "CONFIG"];
 
 impl BrokerConfig {
     /// Reads the process's environment: the options' names in upper case after `EVENTSTREAM_`.
-    /// `EVENTSTREAM_DIAL_TIMEOUT=10s`, `EVENTSTREAM_SASL_PASSWORD=...`,
+    /// `EVENTSTREAM_BROKERS=a:9092,b:9092`, `EVENTSTREAM_DIAL_TIMEOUT=10s`, `EVENTSTREAM_SASL_PASSWORD=...`,
     /// `EVENTSTREAM_SASL_PASSWORD_FILE=/run/secrets/kafka`, and librdkafka's properties as
     /// `EVENTSTREAM_BASE_CONFIG_FETCH_MIN_BYTES=1000`. An empty variable counts as unset.
     ///
@@ -103,7 +104,7 @@ impl BrokerConfig {
         }
         let key = name.to_ascii_lowercase();
         let value = Value::Text(value);
-        if self.set(&key, &value).is_some() {
+        if key == BROKERS || self.set(&key, &value).is_some() {
             self.apply(&key, &value)
         } else if Security::NAMES.contains(&key.as_str()) || key == "sasl_password_file" {
             self.security.apply(&key, &value)
@@ -132,7 +133,10 @@ fn property_name(variable: &str) -> String {
 
 /// The variable that a name is one or two letters away from.
 fn misspelt(name: &str) -> Option<String> {
-    let options = BrokerConfig::NAMES.iter().chain(Security::NAMES);
+    let options = BrokerConfig::NAMES
+        .iter()
+        .chain(Security::NAMES)
+        .chain([&BROKERS]);
     options
         .copied()
         .chain(OTHERS.iter().copied())

@@ -6,13 +6,17 @@ use std::path::Path;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::addresses::Addresses;
 use super::broker::BrokerConfig;
 use super::near::did_you_mean;
 use super::security::Security;
-use super::value::Value;
+use super::value::{FromValue, Value};
 use crate::error::{Error, ErrorKind, Fault, Result};
 
 type Table = BTreeMap<String, Value>;
+
+/// The one option with a type of its own.
+pub(super) const BROKERS: &str = "brokers";
 
 const DOING: &str = "reading the configuration";
 
@@ -24,6 +28,8 @@ impl BrokerConfig {
     ///
     /// ```
     /// let config = eventstream::BrokerConfig::from_toml(r#"
+    ///     brokers = ["kafka-1:9092", "kafka-2:9092"]
+    ///     prefix = "prod"
     ///     publish_timeout = "30s"
     ///
     ///     [security]
@@ -110,6 +116,16 @@ impl BrokerConfig {
 
     /// Sets one option by its name.
     pub(crate) fn apply(&mut self, key: &str, value: &Value) -> Option<Fault> {
+        if key == BROKERS {
+            // What does not fit is not shown: an address may hold a password.
+            return match Addresses::from_value(value) {
+                Ok(brokers) => {
+                    self.brokers = brokers;
+                    None
+                }
+                Err(allowed) => Some(Fault::new(key, "", allowed)),
+            };
+        }
         match self.set(key, value) {
             Some(Ok(())) => None,
             // What was meant for a table may hold a password.
@@ -140,14 +156,15 @@ fn flatten(prefix: String, table: Table, insert: &mut impl FnMut(String, String)
 }
 
 fn unknown_option(key: &str) -> String {
-    if ["prefix", "stream", "brokers"].contains(&key) {
+    if key == "stream" {
         return "not an option of the brokers' configuration but an argument of Client::new"
             .to_owned();
     }
     if Security::NAMES.contains(&key) {
         return "unknown option; it belongs into the table [security]".to_owned();
     }
-    let names = BrokerConfig::NAMES.iter().copied().chain(["base_config"]);
+    let names = BrokerConfig::NAMES.iter().copied();
+    let names = names.chain([BROKERS, "base_config"]);
     format!("unknown option{}", did_you_mean(key, names))
 }
 

@@ -4,6 +4,7 @@
 //! them, `validate` finds every fault, `settings` makes librdkafka's properties of them with the
 //! help of `properties`, the table of what librdkafka knows. Nothing here calls librdkafka.
 
+mod addresses;
 mod base;
 mod broker;
 mod certificate;
@@ -23,9 +24,9 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use addresses::{broker_faults, shown as shown_broker};
 pub use broker::BrokerConfig;
 pub use choice::{Acks, Assignment, Compression, LogMode, Partitioner, SaslMechanism};
 pub(crate) use principal::Principal;
 pub use secret::Secret;
 pub use security::Security;
-pub(crate) use validate::broker_faults;

@@ -144,7 +144,7 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("auto.commit.enable", "use disable_auto_commit"),
     ("auto.commit.interval.ms", "use auto_commit_interval"),
     ("auto.offset.reset", "use the subscription's offset; where events are gone the crate goes on from the earliest, and says so"),
-    ("bootstrap.servers", "brokers are an argument of Client::new"),
+    ("bootstrap.servers", "set `brokers`"),
     ("builtin.features", "it can only be read"),
     ("consume.callback.max.messages", "it belongs to a consumer this crate does not use"),
     ("delivery.report.only.error", "every receipt needs its report"),

@@ -233,33 +233,3 @@ fn shown(duration: Duration) -> String {
 fn range(low: Duration, high: Duration) -> String {
     format!("from {} to {}", shown(low), shown(high))
 }
-
-/// The faults of a list of brokers: it is empty, or one is not `host:port`.
-pub(crate) fn broker_faults(brokers: &[String]) -> Vec<Fault> {
-    if brokers.is_empty() {
-        return vec![Fault::new("brokers", "", "at least one host:port")];
-    }
-    brokers
-        .iter()
-        .filter(|broker| !is_address(broker))
-        .map(|broker| Fault::new("brokers", broker, "host:port, one broker for each entry"))
-        .collect()
-}
-
-fn is_address(broker: &str) -> bool {
-    let Some((host, port)) = broker.rsplit_once(':') else {
-        return false;
-    };
-    let host = match host.strip_prefix('[') {
-        Some(address) => return address.ends_with(']') && is_port(port),
-        None => host,
-    };
-    !host.is_empty()
-        && !host.contains([':', '/', ',', '[', ']'])
-        && !host.contains(char::is_whitespace)
-        && is_port(port)
-}
-
-fn is_port(port: &str) -> bool {
-    port.parse::<u16>().is_ok_and(|port| port > 0)
-}

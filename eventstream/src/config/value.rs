@@ -6,38 +6,42 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::choice::{Acks, Assignment, Compression, LogMode, Partitioner, SaslMechanism, one_of};
 use super::secret::Secret;
 use super::security::Security;
 
-/// A scalar, or a table of values. It has no `Debug`, because it may hold a secret.
+/// A scalar, or a list or a table of values. It has no `Debug`, because it may hold a secret.
 #[derive(Clone)]
 pub(crate) enum Value {
     Bool(bool),
     Integer(i64),
     Float(f64),
     Text(String),
+    List(Vec<Value>),
     Table(BTreeMap<String, Value>),
 }
 
 impl Value {
-    /// A scalar as librdkafka would be given it; `None` for a table.
+    /// A scalar as librdkafka would be given it; `None` for a list or a table.
     pub(crate) fn scalar(&self) -> Option<String> {
         match self {
             Self::Bool(value) => Some(value.to_string()),
             Self::Integer(value) => Some(value.to_string()),
             Self::Float(value) => Some(value.to_string()),
             Self::Text(value) => Some(value.clone()),
-            Self::Table(_) => None,
+            Self::List(_) | Self::Table(_) => None,
         }
     }
 
-    /// The value for a fault: scalars as they are, a word for a table.
+    /// The value for a fault: scalars as they are, a word for the rest.
     pub(crate) fn shown(&self) -> String {
-        self.scalar().unwrap_or_else(|| "a table".to_owned())
+        self.scalar().unwrap_or_else(|| match self {
+            Self::List(_) => "a list".to_owned(),
+            _ => "a table".to_owned(),
+        })
     }
 }
 
@@ -53,7 +57,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a number, true, false or a table")
+        f.write_str("a text, a number, true, false, a list or a table")
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
@@ -79,6 +83,14 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_string<E>(self, value: String) -> Result<Value, E> {
         Ok(Value::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::List(values))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
@@ -143,7 +155,7 @@ impl FromValue for Duration {
             Value::Integer(seconds) => u64::try_from(*seconds).ok().map(Self::from_secs),
             Value::Float(seconds) => Self::try_from_secs_f64(*seconds).ok(),
             Value::Text(text) => parse_duration(text.trim()),
-            Value::Bool(_) | Value::Table(_) => None,
+            Value::Bool(_) | Value::List(_) | Value::Table(_) => None,
         };
         read.ok_or_else(|| ALLOWED.to_owned())
     }

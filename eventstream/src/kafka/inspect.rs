@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use self::offsets::Offsets;
 use super::config::ClientConfigs;
 use super::context::Reporter;
 use super::error::{from_code, from_kafka};
 use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metadata::{BrokerMetadata, Metadata, PartitionMetadata, TopicMetadata};
+use crate::metadata::{BrokerMetadata, GroupMetadata, Metadata, PartitionMetadata, TopicMetadata};
+
+mod offsets;
 
 pub(super) struct Asking(Arc<Reporter>);
 
@@ -38,42 +39,76 @@ impl ClientContext for Asking {
 
 impl ConsumerContext for Asking {}
 
-pub(crate) fn metadata(
+/// What is asked, with names as on the broker.
+pub(super) struct Question {
+    pub(super) topic: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) watermarks: bool,
+}
+
+/// A new topic is known to each broker a moment after it was made.
+const NEW: Duration = Duration::from_secs(1);
+/// Waits between questions about what passes, growing from the first to the last.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(500));
+
+pub(super) fn metadata(
     configs: &ClientConfigs,
     reporter: &Arc<Reporter>,
-    topic: Option<&str>,
-    group: Option<&str>,
+    question: &Question,
     timeout: Duration,
 ) -> Result<Metadata> {
     let deadline = deadline::after(timeout);
     let mut config = configs.admin.clone();
-    if let Some(group) = group {
+    if let Some(group) = &question.group {
         config.set("group.id", group);
     }
     let client: BaseConsumer<Asking> = config
         .create_with_context(Asking::new(reporter))
         .map_err(|e| from_kafka("metadata", e))?;
-    let found = fetch(&client, reporter, topic, deadline)?;
-    let mut topics = Vec::new();
-    for entry in found.topics() {
-        // Internal topics are the broker's own.
-        if topic.is_none() && entry.name().starts_with("__") {
-            continue;
-        }
-        topics.push(describe(&client, entry, group.is_some(), deadline)?);
+    let topic = question.topic.as_deref();
+    let mut found = described(&fetch(&client, reporter, topic, deadline)?, topic);
+    let new_until = deadline.min(Instant::now() + NEW);
+    let mut pause = AGAIN.0;
+    while topic.is_some() && found.topics.iter().any(is_missing) && Instant::now() < new_until {
+        wait(&client, &mut pause);
+        found = described(&fetch(&client, reporter, topic, deadline)?, topic);
     }
-    topics.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut brokers: Vec<_> = found
-        .brokers()
-        .iter()
-        .map(|broker| BrokerMetadata {
-            id: broker.id(),
-            host: broker.host().to_owned(),
-            port: u16::try_from(broker.port()).unwrap_or(0),
-        })
-        .collect();
-    brokers.sort_by_key(|broker| broker.id);
-    Ok(Metadata { brokers, topics })
+    let offsets = Offsets {
+        client: &client,
+        reporter,
+        topic,
+        deadline,
+    };
+    if question.watermarks {
+        offsets.watermarks(&mut found)?;
+    }
+    if let Some(group) = &question.group {
+        let is_known = offsets.committed(group, &mut found)?;
+        found.group = Some(GroupMetadata {
+            name: group.clone(),
+            is_known,
+        });
+    }
+    Ok(found)
+}
+
+fn is_missing(topic: &TopicMetadata) -> bool {
+    let error = topic.error.as_ref();
+    error.is_some_and(|error| error.kind() == ErrorKind::UnknownTopic)
+}
+
+/// Serves librdkafka's log and errors for a while, each time for longer.
+fn wait(client: &BaseConsumer<Asking>, pause: &mut Duration) {
+    let until = Instant::now() + *pause;
+    *pause = (*pause * 2).min(AGAIN.1);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // Nothing is subscribed: what comes is an error, which the reporter has heard.
+        let _ = client.poll(left);
+    }
 }
 
 /// Asks in short rounds, between which librdkafka's errors are served: they say why nobody answers.
@@ -110,60 +145,49 @@ pub(super) fn fetch(
     }
 }
 
-fn describe(
-    client: &BaseConsumer<Asking>,
-    entry: &rdkafka::metadata::MetadataTopic,
-    with_group: bool,
-    deadline: Instant,
-) -> Result<TopicMetadata> {
+/// An answer of librdkafka's in this crate's types, without offsets.
+fn described(found: &rdkafka::metadata::Metadata, topic: Option<&str>) -> Metadata {
+    let brokers = found.brokers().iter().map(|broker| BrokerMetadata {
+        id: broker.id(),
+        host: broker.host().to_owned(),
+        port: u16::try_from(broker.port()).unwrap_or(0),
+    });
+    let topics = found.topics().iter();
+    // Internal topics are the broker's own: shown where they are asked for.
+    let topics = topics.filter(|entry| topic.is_some() || !entry.name().starts_with("__"));
+    let mut found = Metadata {
+        brokers: brokers.collect(),
+        topics: topics.map(topic_of).collect(),
+        group: None,
+    };
+    found.brokers.sort_by_key(|broker| broker.id);
+    found.topics.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+fn topic_of(entry: &rdkafka::metadata::MetadataTopic) -> TopicMetadata {
     let name = entry.name().to_owned();
     let error = entry
         .error()
-        .map(|code: RDKafkaRespErr| from_code(format!("metadata of topic {name}"), code.into()));
-    let left = || {
-        deadline
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_millis(100))
-    };
-    let committed = if with_group && error.is_none() {
-        let mut asked = TopicPartitionList::new();
-        for partition in entry.partitions() {
-            asked.add_partition(&name, partition.id());
-        }
-        Some(
-            client
-                .committed_offsets(asked, left())
-                .map_err(|e| from_kafka(format!("committed offsets of {name}"), e))?,
-        )
-    } else {
-        None
-    };
-    let mut partitions = Vec::new();
-    for partition in entry.partitions() {
-        let id = partition.id();
-        let (low, high) = client
-            .fetch_watermarks(&name, id, left())
-            .map_err(|e| from_kafka(format!("watermarks of {name} partition {id}"), e))?;
-        partitions.push(PartitionMetadata {
-            id,
+        .map(|code| from_code(format!("metadata of topic {name}"), Code::from(code)));
+    let mut partitions: Vec<_> = entry
+        .partitions()
+        .iter()
+        .map(|partition| PartitionMetadata {
+            id: partition.id(),
             leader: (partition.leader() >= 0).then(|| partition.leader()),
             replicas: partition.replicas().to_vec(),
             in_sync: partition.isr().to_vec(),
-            low,
-            high,
-            committed: committed
-                .as_ref()
-                .and_then(|list| list.find_partition(&name, id))
-                .and_then(|found| match found.offset() {
-                    Offset::Offset(offset) => Some(offset),
-                    _ => None,
-                }),
-        });
-    }
+            low: None,
+            high: None,
+            committed: None,
+            error: None,
+        })
+        .collect();
     partitions.sort_by_key(|partition| partition.id);
-    Ok(TopicMetadata {
+    TopicMetadata {
         name,
         partitions,
         error,
-    })
+    }
 }

@@ -9,6 +9,7 @@ mod diagnosis;
 mod embedded;
 mod error;
 mod inspect;
+mod list_offsets;
 mod native;
 mod producer;
 mod questions;
@@ -27,7 +28,7 @@ use crate::audit::AuditLog;
 use crate::config::BrokerConfig;
 use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, MetadataQuery};
 use crate::metrics::{ClientMeter, STATISTICS_INTERVAL};
 use crate::name::{Topic, check_whole_topic};
 use crate::publish::{KEPT, Publish};
@@ -41,13 +42,18 @@ use crate::undelivered::Undelivered;
 pub(crate) use self::consumer::RegisteredRoutes;
 pub use self::embedded::EmbeddedBroker;
 
-/// A topic or a group as the broker knows it. An empty prefix leaves a topic as it is.
+/// A topic as the broker knows it; an empty prefix leaves it as it is.
 fn prefixed(prefix: &str, name: &str) -> String {
     if prefix.is_empty() {
         name.to_owned()
     } else {
         format!("{prefix}.{name}")
     }
+}
+
+/// A group as the broker knows it. It has the dot without a prefix too, where the Go SDK has its offsets.
+pub(crate) fn wire_group(prefix: &str, group: &str) -> String {
+    format!("{prefix}.{group}")
 }
 
 /// What the `kafka` and `embedded` streams are made with. The configuration has been validated.
@@ -282,22 +288,24 @@ impl Kafka {
 
     pub(crate) async fn metadata(
         &self,
-        topic: Option<&str>,
-        group: Option<&str>,
+        query: &MetadataQuery,
         timeout: Duration,
     ) -> Result<Metadata> {
-        let topic = topic.map(|topic| prefixed(&self.prefix, topic));
-        let group = group.map(|group| format!("{}.{group}", self.prefix));
+        let question = inspect::Question {
+            topic: query.topic.as_deref().map(|t| prefixed(&self.prefix, t)),
+            group: query.group.as_deref().map(|group| {
+                if query.exact_group {
+                    group.to_owned()
+                } else {
+                    wire_group(&self.prefix, group)
+                }
+            }),
+            watermarks: query.watermarks,
+        };
         let configs = Arc::clone(&self.configs);
         let reporter = Arc::clone(&self.reporter);
         blocking("metadata", move || {
-            inspect::metadata(
-                &configs,
-                &reporter,
-                topic.as_deref(),
-                group.as_deref(),
-                timeout,
-            )
+            inspect::metadata(&configs, &reporter, &question, timeout)
         })
         .await
     }

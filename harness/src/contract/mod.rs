@@ -85,6 +85,7 @@ macro_rules! contract {
             stopping::serial_begins_nothing_after_a_stop;
             stopping::workers_that_come_and_go_keep_the_order;
             administering::metadata_has_the_lag_of_a_group;
+            administering::a_group_can_be_named_as_on_the_broker;
             administering::asking_for_an_unknown_topic_does_not_create_it;
             administering::audit_logs_arrive;
             administering::disabled_audit_logs_are_checked_and_not_written;

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::connection::Connection;
 use crate::exit::Exit;
-use crate::output;
+use crate::output::{self, EventLines};
 use crate::signals::Interrupt;
 
 mod consume;
@@ -118,7 +118,10 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let common = bench.common();
     let scraped = common.metrics.then(scraped).transpose()?;
-    let client = connection.client_with(scraped.as_ref().map(|(metrics, _)| metrics))?;
+    let client = connection.client_with(
+        scraped.as_ref().map(|(metrics, _)| metrics),
+        &EventLines::default(),
+    )?;
     let ready = interrupt.or(prepare(&client, common, connection.patience()));
     let Some(ready) = ready.await else {
         return Ok(Exit::Interrupted);

@@ -1,9 +1,11 @@
 //! What became of each line, told in the order of the input.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eventstream::{Error, ErrorKind, Receipt};
+use eventstream::{Delivery, Error, ErrorKind, Receipt};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ndjson::BadLine;
 use crate::output::{self, Lines};
 use crate::progress::Progress;
+use crate::signals::Interrupt;
 
 /// One line on its way.
 pub(crate) struct Outcome {
@@ -86,10 +89,22 @@ impl Outcome {
 pub(super) struct Outcomes {
     lines: Option<Lines>,
     progress: Progress,
+    interrupt: Interrupt,
     refused: CancellationToken,
+    told: Told,
     /// The latest failure that is not its line's own fault. What follows it for the same reason is
     /// told in one line: a broker that is away fails events by the thousand.
     repeated: Option<Repeated>,
+}
+
+/// How many lines have their outcome.
+#[derive(Clone, Default)]
+pub(super) struct Told(Arc<AtomicU64>);
+
+impl Told {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 struct Repeated {
@@ -104,13 +119,15 @@ pub(super) struct Summary {
     pub(super) stored: u64,
     pub(super) failed: u64,
     pub(super) disabled: u64,
+    /// Accepted, and nobody waited for the outcome.
+    pub(super) unknown: u64,
     /// What stopped the writing of receipts.
     pub(super) output: Option<io::Error>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Told<'a> {
+enum Receipted<'a> {
     Stored {
         line: u64,
         id: &'a str,
@@ -136,11 +153,13 @@ struct ToldError<'a> {
 }
 
 impl Outcomes {
-    pub(super) fn new(lines: Option<Lines>, progress: Progress) -> Self {
+    pub(super) fn new(lines: Option<Lines>, progress: Progress, interrupt: Interrupt) -> Self {
         Self {
             lines,
             progress,
+            interrupt,
             refused: CancellationToken::new(),
+            told: Told::default(),
             repeated: None,
         }
     }
@@ -150,15 +169,24 @@ impl Outcomes {
         self.refused.clone()
     }
 
+    pub(super) fn told(&self) -> Told {
+        self.told.clone()
+    }
+
     pub(super) async fn collect(mut self, mut queue: mpsc::Receiver<Outcome>) -> Summary {
         let mut summary = Summary::default();
         while let Some(Outcome { line, state }) = queue.recv().await {
             let failure = match state {
-                State::Accepted { mut receipt, key } => match (&mut receipt).await {
-                    Ok(delivery) => {
+                State::Accepted { mut receipt, key } => match self.outcome(&mut receipt).await {
+                    None => {
+                        summary.unknown += 1;
+                        self.tell(&unknown(line)).await;
+                        continue;
+                    }
+                    Some(Ok(delivery)) => {
                         summary.stored += 1;
                         self.say_repeated();
-                        self.tell(&Told::Stored {
+                        self.tell(&Receipted::Stored {
                             line,
                             id: receipt.id(),
                             topic: delivery.topic().as_str(),
@@ -169,13 +197,13 @@ impl Outcomes {
                         .await;
                         continue;
                     }
-                    Err(error) => Failure::new(&error),
+                    Some(Err(error)) => Failure::new(&error),
                 },
                 State::Failed(failure) => failure,
                 State::Disabled => {
                     summary.disabled += 1;
                     let disabled = true;
-                    self.tell(&Told::Disabled { line, disabled }).await;
+                    self.tell(&Receipted::Disabled { line, disabled }).await;
                     continue;
                 }
             };
@@ -184,9 +212,23 @@ impl Outcomes {
         }
         self.say_repeated();
         if let Some(lines) = self.lines {
-            summary.output = lines.finish().await.err();
+            let written = lines.finish();
+            summary.output = tokio::select! {
+                biased;
+                written = written => written.err(),
+                () = given_up(&self.interrupt) => None,
+            };
         }
         summary
+    }
+
+    /// `None` where a second interrupt comes before it is known.
+    async fn outcome(&self, receipt: &mut Receipt) -> Option<Result<Delivery, Error>> {
+        tokio::select! {
+            biased;
+            outcome = receipt => Some(outcome),
+            () = self.interrupt.again() => None,
+        }
     }
 
     async fn fail(&mut self, line: u64, failure: &Failure) {
@@ -196,7 +238,7 @@ impl Outcomes {
         let Failure { kind, message, .. } = failure;
         self.say(line, failure);
         let error = ToldError { kind, message };
-        self.tell(&Told::Failed { line, error }).await;
+        self.tell(&Receipted::Failed { line, error }).await;
     }
 
     fn say(&mut self, line: u64, failure: &Failure) {
@@ -225,37 +267,61 @@ impl Outcomes {
         }
     }
 
-    async fn tell(&self, told: &Told<'_>) {
+    async fn tell(&self, told: &Receipted<'_>) {
+        self.told.0.fetch_add(1, Ordering::SeqCst);
         if let Some(lines) = &self.lines {
             let mut text = serde_json::to_vec(told).expect("texts and numbers can be written");
             text.push(b'\n');
-            // Who no longer reads is noticed where the input is read.
-            let _ = lines.send(text).await;
+            tokio::select! {
+                biased;
+                // Who no longer reads is noticed where the input is read.
+                _ = lines.send(text) => {}
+                () = given_up(&self.interrupt) => {}
+            }
         }
     }
+}
+
+/// The end waits no longer for whoever reads the receipts.
+async fn given_up(interrupt: &Interrupt) {
+    const GRACE: Duration = Duration::from_secs(1);
+    interrupt.again().await;
+    tokio::time::sleep(GRACE).await;
+}
+
+fn unknown(line: u64) -> Receipted<'static> {
+    let error = ToldError {
+        kind: ErrorKind::Closed.as_str(),
+        message: "interrupted before its outcome was known; it may be stored all the same",
+    };
+    Receipted::Failed { line, error }
 }
 
 impl Summary {
     /// Whether everything that was read is where it should be.
     pub(super) fn is_clean(&self) -> bool {
-        self.failed == 0
+        self.failed == 0 && self.unknown == 0
     }
 
-    pub(super) fn say(&self, read: u64, took: Duration, interrupted: bool) {
+    pub(super) fn say(&self, read: u64, took: Duration, ending: &str) {
         let rate = self.stored as f64 / took.as_secs_f64().max(f64::EPSILON);
         let mut text = format!(
-            "{read} read, {} stored, {} failed, {rate:.0} events/s",
+            "{read} read, {} stored, {} failed",
             self.stored, self.failed
         );
+        if self.unknown > 0 {
+            text += &format!(
+                ", {} unknown (they may be stored all the same)",
+                self.unknown
+            );
+        }
+        text += &format!(", {rate:.0} events/s");
         if self.disabled > 0 {
             text += &format!(
                 ", {} not published: audit logs are disabled (APP_EVENT_STREAM_AUDIT_LOG_ENABLED)",
                 self.disabled
             );
         }
-        if interrupted {
-            text += ", interrupted: what comes after was not published";
-        }
-        output::say(&text);
+        output::say(&(text + ending));
     }
 }

@@ -15,11 +15,14 @@ use crate::exit::{Exit, Usage};
 use crate::output::{Lines, NotWritten};
 use crate::signals::Interrupt;
 
+mod audit;
+mod problems;
 mod record;
 mod watch;
 
+use problems::Problems;
 use record::Format;
-use watch::{Activity, End};
+use watch::{Activity, End, Watch};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -29,6 +32,9 @@ pub(crate) struct Args {
     /// Group whose members share the partitions, without the prefix [default: a new one]
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
+    /// Group by its name on the broker, with nothing in front of it
+    #[arg(long, value_name = "GROUP", conflicts_with = "group")]
+    exact_group: Option<GroupId>,
     /// Only events of this name; repeatable
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<EventName>,
@@ -39,7 +45,7 @@ pub(crate) struct Args {
     /// End after so many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after so long without an event, counted from the first assignment
+    /// End after so long without a record, counted from the first assignment
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     idle: Option<Duration>,
     /// What stays in order
@@ -73,15 +79,21 @@ A line of JSON: topic, partition, offset, key, timestamp, headers (pairs of name
 event, the envelope as it stands on the wire. A record that is no envelope has error and value
 (base64; null for a tombstone) instead, and dead_letter when it was sent there. A key or a header
 that is not UTF-8 is {\"base64\":\"..\"}. With --name, records that are no envelope have no name and
-are not shown. An event counts as handled, and its offset as committable, once its line is written.
+are not shown. An audit log has audit_log instead of event. An event counts as handled, and its offset as committable, once its line is written.
+
+--group has the prefix and a dot in front on the broker, and the dot without a prefix too (`.rewards`),
+as with the Go SDK; --exact-group takes any name as it is.
 
 Exit code 0 after --count lines, and without --count after --idle or an interrupt; with --count 1
-when --idle comes first, 130 when an interrupt does.
+when --idle comes first, 130 when an interrupt does. What nothing mends (a refused credential, a right
+that is missing, a group of another kind) ends it with 1; what can pass is told once and waited for.
+--idle counts records that are not shown too.
 
 Examples:
   eventstream subscribe --topic player
   eventstream subscribe --topic player --from head --count 10 --output json | jq .event.payload
   eventstream subscribe --topic player --group rewards --name levelUp --name questDone
+  eventstream subscribe --topic player --exact-group connect-player-sink --count 1
   eventstream subscribe --topic player --from 2026-01-31T08:00:00Z --idle 5 --output payload
   eventstream subscribe --topic player --group rewards --ordering key --concurrency 32 --dead-letter";
 
@@ -116,8 +128,20 @@ pub(crate) async fn run(
         activity.start();
     }
     let ended = lines.ended().clone();
-    let subscription = client.register(subscribe(&args, &printer)).await?;
-    let end = watch::until_end(&subscription, &activity, &ended, args.idle, interrupt).await;
+    let problems = Arc::new(Problems::default());
+    let subscription = client
+        .register(subscribe(&args, &printer, &problems))
+        .await?;
+    let watch = Watch {
+        client: &client,
+        subscription: &subscription,
+        activity: &activity,
+        problems: &problems,
+        written: &ended,
+        idle: args.idle,
+        interrupt,
+    };
+    let end = watch.until_end().await;
     let given_up = printer.given_up.clone();
     let patience = tokio::spawn(async move {
         tokio::time::sleep(GRACE).await;
@@ -129,6 +153,7 @@ pub(crate) async fn run(
     // What a reader that does not read leaves unwritten is not acknowledged either.
     let written = tokio::time::timeout(GRACE, lines.finish()).await;
     let written = written.unwrap_or(Ok(()));
+    problems.say_repeated();
     let end = end?;
     written?;
     Ok(end_of(&args, end, activity.lines()))
@@ -161,10 +186,10 @@ fn at_once(args: &Args) -> anyhow::Result<Option<usize>> {
     }
 }
 
-fn subscribe(args: &Args, printer: &Arc<Printer>) -> Subscribe {
+fn subscribe(args: &Args, printer: &Arc<Printer>, problems: &Arc<Problems>) -> Subscribe {
+    let problems = Arc::clone(problems);
     let keys = args.concurrency.unwrap_or(16) as usize;
     let mut subscribe = Subscribe::new(args.topic.as_str())
-        .group_id(args.group.as_ref().map_or("", GroupId::as_str))
         .offset(args.from)
         .ordering(match args.ordering {
             Order::Partition => Ordering::PerPartition,
@@ -174,7 +199,13 @@ fn subscribe(args: &Args, printer: &Arc<Printer>) -> Subscribe {
         .send_error_dlq(args.dead_letter)
         // A line that was not written is no fault of its event: it never becomes a dead letter.
         .retry(Retry::forever())
-        .on_error(|error| say(&error));
+        .on_error(move |error| problems.hear(&error));
+    if let Some(group) = &args.group {
+        subscribe = subscribe.group_id(group.as_str());
+    }
+    if let Some(group) = &args.exact_group {
+        subscribe = subscribe.exact_group_id(group.as_str());
+    }
     let letters = Arc::clone(printer);
     if args.dead_letter {
         subscribe = subscribe.on_dead_letter(move |letter| {
@@ -229,10 +260,6 @@ fn subscribe(args: &Args, printer: &Arc<Printer>) -> Subscribe {
     subscribe
 }
 
-fn say(error: &eventstream::Error) {
-    crate::output::say(&format!("error: {}", crate::exit::chain(error)));
-}
-
 /// What a handler needs.
 struct Printer {
     lines: Lines,
@@ -250,6 +277,7 @@ impl Printer {
             Some(semaphore) => semaphore.acquire().await.ok(),
             None => None,
         };
+        let _waiting = self.activity.waiting();
         tokio::select! {
             written = self.lines.write(text) => written?,
             () = self.given_up.cancelled() => return Err(NotWritten),

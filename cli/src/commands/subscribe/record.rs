@@ -9,9 +9,12 @@ use clap::ValueEnum;
 use eventstream::{Context, DeadLetter, Event, RawRecord};
 use jiff::Timestamp;
 
+use crate::escape;
 use crate::exit;
 use crate::json_text::{push_line, push_pretty, push_string};
 use crate::output;
+
+use super::audit::AuditLine;
 
 /// How records are printed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -35,7 +38,10 @@ impl Format {
     pub(super) fn record(self, context: &Context, record: &RawRecord) -> Vec<u8> {
         match record.decode() {
             Ok(event) => self.event(context, &event),
-            Err(error) => self.undecodable(context, record, &exit::chain(&error), None),
+            Err(error) => match record.value().and_then(AuditLine::read) {
+                Some(log) => self.audit_log(context, &log),
+                None => self.undecodable(context, record, &exit::chain(&error), None),
+            },
         }
     }
 
@@ -49,12 +55,32 @@ impl Format {
                 out.push(b'}');
             }
             Self::Pretty => {
-                push_title(context, &mut out);
-                out.extend_from_slice(format!("  {}\n", event.name()).as_bytes());
+                push_title(context, event.name(), &mut out);
                 push_pretty(event.json(), 0, &mut out);
                 out.push(b'\n');
             }
             Self::Payload => push_line(event.payload().as_str(), &mut out),
+        }
+        out.push(b'\n');
+        out
+    }
+
+    /// An audit log, which has another form than events and is no less one of ours.
+    fn audit_log(self, context: &Context, log: &AuditLine<'_>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(log.json.len() + 256);
+        match self {
+            Self::Json => {
+                push_place(context, &mut out);
+                out.extend_from_slice(b",\"audit_log\":");
+                push_line(log.json, &mut out);
+                out.push(b'}');
+            }
+            Self::Pretty => {
+                push_title(context, &log.title(), &mut out);
+                push_pretty(log.json, 0, &mut out);
+                out.push(b'\n');
+            }
+            Self::Payload => push_line(log.payload, &mut out),
         }
         out.push(b'\n');
         out
@@ -94,9 +120,11 @@ impl Format {
                 out.extend_from_slice(b"}\n");
             }
             Self::Pretty => {
-                push_title(context, &mut out);
-                out.extend_from_slice(b"  not an event: ");
-                out.extend_from_slice(error.as_bytes());
+                push_title(context, &format!("not an event: {error}"), &mut out);
+                match record.value() {
+                    Some(value) => push_some(value, &mut out),
+                    None => out.extend_from_slice(b"no value (a tombstone)"),
+                }
                 if let Some(place) = letter.map(DeadLetter::delivery) {
                     let (topic, partition) = (place.topic(), place.partition());
                     let text = format!("\ndead letter: {topic}/{partition}@{}", place.offset());
@@ -149,14 +177,41 @@ fn place(context: &Context) -> String {
     format!("{topic}/{partition}@{offset}")
 }
 
-/// The first line for people, without its end.
-fn push_title(context: &Context, out: &mut Vec<u8>) {
-    let key = context.key().map(String::from_utf8_lossy);
-    let key = key.as_deref().unwrap_or("-");
+/// The first lines for people: where it stands, what it is, and its headers. What comes from the
+/// record is escaped.
+fn push_title(context: &Context, what: &str, out: &mut Vec<u8>) {
     let time = context.timestamp().and_then(shown_time);
     let time = time.as_deref().unwrap_or("-");
-    let place = place(context);
-    out.extend_from_slice(format!("{place}  key {key}  {time}").as_bytes());
+    out.extend_from_slice(format!("{}  key ", place(context)).as_bytes());
+    escape::push_bytes(context.key().unwrap_or(b"-"), out);
+    out.extend_from_slice(format!("  {time}  ").as_bytes());
+    escape::push_text(what, out);
+    out.push(b'\n');
+    for (name, value) in context.headers() {
+        out.extend_from_slice(b"  ");
+        escape::push_text(name, out);
+        out.extend_from_slice(b": ");
+        match value {
+            Some(value) => push_some(value, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b'\n');
+    }
+}
+
+/// As much of a value as people read.
+fn push_some(value: &[u8], out: &mut Vec<u8>) {
+    const SHOWN: usize = 2000;
+    let Some(start) = value.get(..SHOWN) else {
+        return escape::push_bytes(value, out);
+    };
+    // Not in the middle of a character.
+    let start = match std::str::from_utf8(start) {
+        Err(error) if error.error_len().is_none() => &start[..error.valid_up_to()],
+        _ => start,
+    };
+    escape::push_bytes(start, out);
+    out.extend_from_slice(format!("... ({} bytes)", value.len()).as_bytes());
 }
 
 /// Text as a string, other bytes as an object that says so, nothing as null.

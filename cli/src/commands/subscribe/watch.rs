@@ -5,9 +5,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use eventstream::{Client, ErrorKind, Subscription, Topic};
+use eventstream::{Client, ErrorKind, MetadataQuery, Subscription, Topic};
 use tokio_util::sync::CancellationToken;
 
+use super::problems::{Problems, is_final};
 use crate::output;
 use crate::signals::Interrupt;
 
@@ -24,16 +25,27 @@ pub(super) enum End {
 #[derive(Default)]
 pub(super) struct Activity {
     lines: AtomicU64,
+    waiting: AtomicU64,
     latest: Mutex<Option<Instant>>,
 }
 
 impl Activity {
+    /// A line is on its way to whoever reads it, for as long as this is kept.
+    pub(super) fn waiting(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(self)
+    }
+
     pub(super) fn line(&self) {
         self.lines.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn lines(&self) -> u64 {
         self.lines.load(Ordering::Relaxed)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Lets the silence count from now on.
@@ -46,66 +58,97 @@ impl Activity {
     }
 }
 
+/// A handler may be cancelled while it waits, so it is the end of this that counts.
+pub(super) struct Waiting<'a>(&'a Activity);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Whether the topic exists. A broker that lets nobody in, or that nobody can reach, is told now
-/// and not after an endless silence.
+/// and not after an endless silence; and so is what has to be waited for.
 pub(super) async fn reach(
     client: &Client,
     topic: &Topic,
     patience: Duration,
 ) -> anyhow::Result<bool> {
-    let metadata = client.metadata(Some(topic.as_str()), patience).await?;
-    let error = metadata
-        .topics
-        .into_iter()
-        .find_map(|topic| topic.error)
-        .filter(|error| error.kind() == ErrorKind::UnknownTopic);
-    if error.is_some() {
-        output::say(&format!("topic {topic} does not exist yet; waiting for it"));
+    let query = MetadataQuery::new().topic(topic.as_str());
+    let metadata = client.query_metadata(query, patience).await?;
+    let Some(found) = metadata.topics.into_iter().next() else {
+        // This stream has no topics.
+        return Ok(true);
+    };
+    match found.error {
+        Some(error) if error.kind() == ErrorKind::UnknownTopic => {
+            output::say(&format!("topic {topic} does not exist yet; waiting for it"));
+            return Ok(false);
+        }
+        Some(error) if is_final(&error) => return Err(error.into()),
+        _ => {}
     }
-    Ok(error.is_none())
+    let leaderless = found.partitions.iter().filter(|p| p.leader.is_none());
+    let leaderless: Vec<_> = leaderless.map(|p| p.id.to_string()).collect();
+    if !leaderless.is_empty() {
+        let ids = leaderless.join(", ");
+        output::say(&format!(
+            "without a leader, and read once they have one: partitions {ids} of {topic}"
+        ));
+    }
+    Ok(true)
+}
+
+/// What is looked at.
+pub(super) struct Watch<'a> {
+    pub(super) client: &'a Client,
+    pub(super) subscription: &'a Subscription,
+    pub(super) activity: &'a Activity,
+    pub(super) problems: &'a Problems,
+    /// No more lines are written.
+    pub(super) written: &'a CancellationToken,
+    pub(super) idle: Option<Duration>,
+    pub(super) interrupt: &'a Interrupt,
 }
 
 const TICK: Duration = Duration::from_millis(20);
 
-pub(super) async fn until_end(
-    subscription: &Subscription,
-    activity: &Activity,
-    written: &CancellationToken,
-    idle: Option<Duration>,
-    interrupt: &Interrupt,
-) -> anyhow::Result<End> {
-    let ended = subscription.ended();
-    let mut assigned = false;
-    let mut seen = 0;
-    loop {
-        tokio::select! {
-            () = written.cancelled() => return Ok(End::Written),
-            () = interrupt.asked() => return Ok(End::Interrupted),
-            () = ended.cancelled() => {}
-            () = tokio::time::sleep(TICK) => {}
-        }
-        let health = subscription.health();
-        let fatal = health
-            .problems
-            .iter()
-            .find(|error| error.kind() == ErrorKind::Authentication || ended.is_cancelled());
-        if let Some(error) = fatal {
-            return Err(error.clone().into());
-        }
-        if ended.is_cancelled() {
-            anyhow::bail!("the subscription has ended");
-        }
-        let lines = activity.lines();
-        if lines > seen || (health.assigned && !assigned) {
-            activity.start();
-        }
-        seen = lines;
-        assigned |= health.assigned;
-        let silent = activity.latest().map(|latest| latest.elapsed());
-        if let (Some(idle), Some(silent)) = (idle, silent)
-            && silent >= idle
-        {
-            return Ok(End::Idle);
+impl Watch<'_> {
+    pub(super) async fn until_end(self) -> anyhow::Result<End> {
+        let ended = self.subscription.ended();
+        let mut assigned = false;
+        let mut seen = (0, 0);
+        loop {
+            tokio::select! {
+                () = self.written.cancelled() => return Ok(End::Written),
+                () = self.interrupt.asked() => return Ok(End::Interrupted),
+                () = self.problems.ended().cancelled() => {}
+                () = ended.cancelled() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+            let health = self.subscription.health();
+            let mut problems = health.problems.into_iter();
+            let fatal = problems.find(|error| is_final(error) || ended.is_cancelled());
+            if let Some(error) = self.problems.fatal().or(fatal) {
+                return Err(error.into());
+            }
+            if ended.is_cancelled() {
+                anyhow::bail!("the subscription has ended");
+            }
+            // Records that are passed over count: there is more to come.
+            let now = (self.activity.lines(), self.client.reader_stats().records);
+            let starts = health.assigned && !assigned;
+            if starts || now != seen || self.activity.is_waiting() {
+                self.activity.start();
+            }
+            seen = now;
+            assigned |= health.assigned;
+            let silent = self.activity.latest().map(|latest| latest.elapsed());
+            if let (Some(idle), Some(silent)) = (self.idle, silent)
+                && silent >= idle
+            {
+                return Ok(End::Idle);
+            }
         }
     }
 }

@@ -184,7 +184,7 @@ fn properties_refused() {
         (base("acks", "2").acks(Acks::Leader), "base_config.acks \"2\": one of all, -1, 1, 0"),
         (base("retries", "2").base_config("message.send.max.retries", 3), "base_config.message.send.max.retries: not together with retries, which means the same"),
         (base("enable.auto.commit", "true"), "base_config.enable.auto.commit: not to be set here: use disable_auto_commit; offsets are committed when events are handled"),
-        (base("metadata.broker.list", "a:1"), "base_config.metadata.broker.list: not to be set here: brokers are an argument of Client::new"),
+        (base("metadata.broker.list", "a:1"), "base_config.metadata.broker.list: not to be set here: set `brokers`"),
         (base("group.id", "a"), "base_config.group.id: not to be set here: use the subscription's group_id"),
         (base("sasl.kerberos.keytab", "a"), "base_config.sasl.kerberos.keytab: not to be set here: GSSAPI is not in this build; use scram-sha-512, scram-sha-256 or plain"),
     ] {
@@ -232,6 +232,7 @@ fn properties_that_contradict() {
 /// Each option, a value of the wrong kind, and what is said to be allowed.
 #[rustfmt::skip]
 const WRONG: &[(&str, &str, &str)] = &[
+    ("prefix", "{ a = 1 }", "a text"),
     ("strict_validation", "'yes'", "true or false"),
     ("dial_timeout", "'soon'", TIME),
     ("read_timeout", "-1", TIME),

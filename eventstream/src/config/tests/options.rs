@@ -74,6 +74,7 @@ fn rows() -> Vec<Row> {
 
 /// What the crate honours itself, without librdkafka.
 const OWN: &[&str] = &[
+    "prefix",
     "strict_validation",
     "disable_auto_commit",
     "auto_commit_interval",

@@ -44,6 +44,7 @@ fn options() -> Vec<(&'static str, &'static str, BrokerConfig)> {
         ("commit_before_processing", "true", new().commit_before_processing(true)),
         ("registration_settle", "0", new().registration_settle(ms(0))),
         ("assignment", r#""cooperative-sticky""#, new().assignment(Assignment::CooperativeSticky)),
+        ("prefix", r#""prod""#, new().prefix("prod")),
         ("dead_letter_suffix", r#"".dlq""#, new().dead_letter_suffix(".dlq")),
         ("fetch_queue_backoff", r#""1s""#, new().fetch_queue_backoff(ms(1_000))),
         ("fetch_queue_bytes", "2048", new().fetch_queue_bytes(2_048)),
@@ -146,20 +147,70 @@ fn a_properties_underscore_survives_the_environment() {
 }
 
 #[test]
+fn brokers_and_prefix_come_from_every_source() {
+    let code = new().brokers(["a:1", "b:2"]).prefix("prod");
+    for text in [
+        "brokers = ['a:1', 'b:2']\nprefix = 'prod'",
+        "brokers = 'a:1, b:2'\nprefix = 'prod'",
+    ] {
+        assert_eq!(BrokerConfig::from_toml(text).unwrap(), code);
+    }
+    let vars = [("BROKERS", "a:1,b:2"), ("PREFIX", "prod")];
+    let vars = vars.map(|(name, value)| (format!("EVENTSTREAM_{name}"), value.to_owned()));
+    assert_eq!(BrokerConfig::from_vars(vars).unwrap(), code);
+}
+
+#[test]
+fn a_clients_own_brokers_win_over_the_configurations() {
+    let config = new().brokers(["nohost"]).prefix("a b");
+    let faults = |builder: crate::ClientBuilder| {
+        let error = builder.config(config.clone()).build().unwrap_err();
+        let faults = error.faults().iter().map(|fault| fault.field.clone());
+        faults.collect::<Vec<_>>()
+    };
+    let builder = || crate::Client::builder(crate::Stream::Kafka);
+    assert_eq!(faults(builder()), ["prefix", "brokers"]);
+    assert_eq!(faults(builder().brokers(["a:1"])), ["prefix"]);
+    assert_eq!(faults(builder().prefix("p")), ["brokers"]);
+}
+
+#[test]
+fn an_address_with_a_password_is_refused_and_not_shown() {
+    const SECRET: &str = "hunter2";
+    let text = format!("u:{SECRET}@host:9092");
+    let config = new().brokers([text.as_str()]);
+    assert!(!format!("{config:?}").contains(SECRET), "{config:?}");
+    for address in [
+        text,
+        format!("kafka://u:{SECRET}@h:1"),
+        format!("{SECRET}@h:1"),
+    ] {
+        let builder = crate::Client::builder(crate::Stream::Kafka).brokers([address]);
+        assert!(!format!("{builder:?}").contains(SECRET), "{builder:?}");
+        let told = builder.build().unwrap_err().to_string();
+        assert!(!told.contains(SECRET), "{told}");
+        assert!(told.contains("sasl_password"), "{told}");
+    }
+    let wrong = BrokerConfig::from_toml(&format!("brokers = [1, 'u:{SECRET}@h:1']"));
+    assert!(!wrong.unwrap_err().to_string().contains(SECRET));
+}
+
+#[test]
 fn every_unknown_key_is_told_at_once() {
-    let text = "dail_timeout = 1\nbrokers = 1\nsasl_username = 'a'\nacks = 'some'\nbuffer_events = -1\nlinger = '1 parsec'\n[security]\nsasl_pasword = 'x'\n";
+    let text = "dail_timeout = 1\nbrokers = 1\nstream = 'kafka'\nsasl_username = 'a'\nacks = 'some'\nbuffer_events = -1\nlinger = '1 parsec'\n[security]\nsasl_pasword = 'x'\n";
     let error = BrokerConfig::from_toml(text).unwrap_err();
     let faults: Vec<_> = error.faults().iter().map(ToString::to_string).collect();
     assert_eq!(
         faults,
         [
             "acks \"some\": one of all, leader, none",
-            "brokers: not an option of the brokers' configuration but an argument of Client::new",
+            "brokers: a list of host:port, or a text with commas between them",
             "buffer_events \"-1\": a whole number, not negative",
             "dail_timeout: unknown option; did you mean dial_timeout?",
             "linger \"1 parsec\": a time such as \"10s\", \"500ms\" or \"1m30s\", or a number of seconds",
             "sasl_username: unknown option; it belongs into the table [security]",
             "sasl_pasword: unknown option of security; did you mean sasl_password?",
+            "stream: not an option of the brokers' configuration but an argument of Client::new",
         ]
     );
 }
@@ -176,9 +227,7 @@ fn a_variable_nearly_ours_is_refused_and_a_strangers_passed_over() {
         "EVENTSTREAM_SERVICE_HOST",
         "EVENTSTREAM_PORT_9092_TCP",
         "EVENTSTREAM_PORT",
-        "EVENTSTREAM_BROKERS",
         "EVENTSTREAM_STREAM",
-        "EVENTSTREAM_PREFIX",
         "EVENTSTREAM_CONFIG",
         "DIAL_TIMEOUT",
     ] {

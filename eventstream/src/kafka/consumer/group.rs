@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Atomic};
 use std::time::{Duration, Instant};
@@ -10,7 +10,9 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::assignment::Commit;
 use super::counters::Counters;
+use super::events::TopicPartition;
 use super::poller::Poller;
 use super::roster::{Entry, Policies, Roster};
 use super::routes::{Registration, RouteTable};
@@ -32,6 +34,8 @@ pub(super) struct GroupEnv {
     pub(super) prefix: Arc<str>,
     /// `prefix.group`, as on the broker.
     pub(super) wire_group: Arc<str>,
+    /// Where there is no group: what would be committed, for as long as the process lives.
+    pub(super) groupless: Option<Memory>,
     /// `prefix.instance`, empty without static membership.
     pub(super) wire_instance: String,
     pub(super) start: StartOffset,
@@ -77,12 +81,18 @@ impl GroupEnv {
     pub(super) fn consumer_config(&self) -> ClientConfig {
         let mut config = self.configs.consumer.clone();
         config.set("group.id", &*self.wire_group);
-        if !self.wire_instance.is_empty() {
+        if self.groupless.is_some() {
+            // The other protocol would join for the sake of its heartbeats.
+            config.remove("group.protocol");
+        } else if !self.wire_instance.is_empty() {
             config.set("group.instance.id", &self.wire_instance);
         }
         config
     }
 }
+
+/// How far partitions were handled.
+pub(super) type Memory = Mutex<HashMap<TopicPartition, Commit>>;
 
 /// One group's consumer: its routes, and the way to its polling thread.
 pub(super) struct Group {

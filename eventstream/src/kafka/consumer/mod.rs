@@ -59,7 +59,7 @@ use crate::delivery::{CommitMode, FloodGuard, FloodOptions, RouteId, RouteOption
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::guard::tracing;
 use crate::metrics::ClientMeter;
-use crate::name::{GroupId, Topic};
+use crate::name::Topic;
 use crate::stats::ReaderStats;
 use crate::subscribe::{CheckedSubscribe, DeadLetterLimit};
 use crate::subscription::{Health, Subscription};
@@ -81,8 +81,8 @@ pub(crate) struct Consumers {
 
 #[derive(Default)]
 struct Groups {
-    /// By group and static member.
-    running: HashMap<(GroupId, String), Arc<Group>>,
+    /// By the group as on the broker, and the static member.
+    running: HashMap<(Arc<str>, String), Arc<Group>>,
     /// Those that stop while another of the same name has begun.
     leaving: Vec<Arc<Group>>,
     /// No group is made any more.
@@ -144,8 +144,7 @@ impl Consumers {
         let labels = Arc::new(Labels {
             client: self.reporter.client(),
             prefix: Arc::clone(&self.prefix),
-            // `.group` without a prefix: where the Go SDK has its offsets.
-            group: format!("{}.{}", self.prefix, subscribe.group).into(),
+            group: subscribe.wire_group(&self.prefix).into(),
         });
         let (group, registration) = loop {
             let group = self.group(&subscribe, &labels, runtime.clone())?;
@@ -242,7 +241,7 @@ impl Consumers {
             .drain_timeout
             .min(self.config.max_poll_interval.mul_f64(0.75));
         let drain = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
-        let key = (subscribe.group.clone(), options.group_instance_id.clone());
+        let key = (Arc::clone(&labels.group), options.group_instance_id.clone());
         let ended = self.groups.lock().take_ended();
         drop(ended);
         let mut groups = self.groups.lock();
@@ -278,6 +277,7 @@ impl Consumers {
             meter: self.meter.group(&labels.group),
             labels: Arc::clone(labels),
             wire_group: Arc::clone(&labels.group),
+            groupless: subscribe.is_groupless().then(Mutex::default),
             wire_instance: match &*options.group_instance_id {
                 "" => String::new(),
                 instance => prefixed(&self.prefix, instance),

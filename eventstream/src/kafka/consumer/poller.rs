@@ -7,6 +7,7 @@
 
 mod assigned;
 mod commits;
+mod groupless;
 mod leaving;
 mod reading;
 mod rebalance;
@@ -283,6 +284,10 @@ impl Poller {
             self.fatal = Some(error);
             return;
         }
+        if self.group.env.groupless.is_some() && code == Code::GroupAuthorizationFailed {
+            // librdkafka looks for a coordinator all the same; nothing is asked of it.
+            return;
+        }
         let (_, text) = split(reason);
         if !of_connection || self.repeats.is_new(code, text, Instant::now()) {
             self.tell_error(error);
@@ -425,6 +430,10 @@ impl Poller {
             .collect();
         topics.sort();
         if topics == self.subscribed || topics.is_empty() {
+            return;
+        }
+        if self.group.env.groupless.is_some() {
+            self.look_at(topics);
             return;
         }
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();

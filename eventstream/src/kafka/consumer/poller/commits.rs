@@ -9,7 +9,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{Assigned, Poller};
 use crate::guard::tracing;
-use crate::kafka::consumer::assignment;
+use crate::kafka::consumer::assignment::{self, Commit};
 use crate::kafka::consumer::events::TopicPartition;
 use crate::kafka::consumer::words::ToPartition;
 use crate::kafka::error::from_code;
@@ -212,6 +212,12 @@ impl Poller {
     }
 
     fn send(&mut self, entries: Vec<Entry>) -> Result<(), Code> {
+        if self.keep(&entries) {
+            for entry in &entries {
+                self.settled(entry, true);
+            }
+            return Ok(());
+        }
         let list = offsets(&entries);
         let sent = self.queue.commit(self.consumer.client(), &list);
         if sent.is_err() {
@@ -225,7 +231,24 @@ impl Poller {
         Ok(())
     }
 
+    /// Without a group the process's memory is where commits go; `false`: there is a group.
+    fn keep(&self, entries: &[Entry]) -> bool {
+        let Some(memory) = &self.group.env.groupless else {
+            return false;
+        };
+        let commit = |entry: &Entry| Commit {
+            offset: entry.up_to,
+            id: entry.id,
+        };
+        let commits = entries.iter().map(|e| (e.name.clone(), commit(e)));
+        memory.lock().extend(commits);
+        true
+    }
+
     fn commit_now(&mut self, entries: &[Entry]) -> Result<(), Code> {
+        if self.keep(entries) {
+            return Ok(());
+        }
         let outcome = self
             .consumer
             .commit(&offsets(entries), KafkaCommit::Sync)

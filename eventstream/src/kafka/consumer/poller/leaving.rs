@@ -47,8 +47,10 @@ impl Poller {
     /// answer still missing there is no member id to leave with, and later it waits at the broker
     /// behind the one to join, on the same connection, but not longer than five seconds.
     fn join_first(&mut self) {
-        // Static members do not leave.
-        if self.subscribed.is_empty() || !self.group.env.wire_instance.is_empty() {
+        // Static members do not leave, and without a group there is nothing to leave.
+        let env = &self.group.env;
+        let stays = env.groupless.is_some() || !env.wire_instance.is_empty();
+        if self.subscribed.is_empty() || stays {
             return;
         }
         let start = Instant::now();
@@ -71,6 +73,9 @@ impl Poller {
     /// which then waits for its session to time out. Unsubscribing it leaves; closing waits for that.
     fn leave_empty_handed(&self) {
         let strategy = "partition.assignment.strategy";
+        if self.group.env.groupless.is_some() {
+            return;
+        }
         let strategy = self.group.env.configs.consumer.get(strategy);
         let empty = self.consumer.assignment().is_ok_and(|a| a.count() == 0);
         if strategy == Some("cooperative-sticky") && empty {

@@ -24,7 +24,7 @@ impl Poller {
     /// Reads what there is, at most a batch for each partition, and hands it over.
     pub(super) fn read(&mut self) {
         self.tell_heard();
-        let until = [self.rejoin_at, self.next_question()];
+        let until = [self.rejoin_at, self.next_question(Instant::now())];
         let until = until.into_iter().flatten().min();
         let until = until.map_or(self.next_commit, |at| at.min(self.next_commit));
         let mut wait = until

@@ -34,6 +34,11 @@ impl Poller {
         if !self.accept(&TopicPartitionList::new()) {
             return;
         }
+        self.take_in(partitions);
+        self.ask(Instant::now());
+    }
+
+    pub(super) fn take_in(&mut self, partitions: &[TopicPartition]) {
         let env = &self.group.env;
         tracing::info!(
             group = &*env.wire_group,
@@ -46,7 +51,6 @@ impl Poller {
         self.group.set_problem(None);
         self.is_given = true;
         self.find_starts(partitions);
-        self.ask(Instant::now());
     }
 
     /// Answers an assignment; `false` when librdkafka refuses the answer.
@@ -65,8 +69,9 @@ impl Poller {
 
     /// Answers a revocation. The eager protocol joins anew after it.
     pub(super) fn give_up(&mut self, names: &[TopicPartition]) {
+        let groupless = self.group.env.groupless.is_some();
         let unassigned = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => {
+            protocol if groupless || matches!(protocol, RebalanceProtocol::Cooperative) => {
                 // Not those whose start was not known yet.
                 let has = self.consumer.assignment().unwrap_or_default();
                 let names = names.iter();
@@ -74,7 +79,7 @@ impl Poller {
                 let list = assignment::list(names.map(|name| (name, Offset::Invalid)));
                 self.consumer.incremental_unassign(&list)
             }
-            RebalanceProtocol::Eager | RebalanceProtocol::None => {
+            _ => {
                 self.joined = false;
                 self.consumer.unassign()
             }

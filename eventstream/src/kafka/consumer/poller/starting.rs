@@ -29,7 +29,7 @@ const CONNECTED: Duration = Duration::from_secs(3);
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
 /// How often the topics are looked at, to find one that was made anew.
-const LOOK: Duration = Duration::from_secs(5);
+pub(super) const LOOK: Duration = Duration::from_secs(5);
 /// What passes, as an election does, is waited for in silence for so long.
 const QUIET: Duration = Duration::from_secs(5);
 /// A look at the commits that is older says too little about what others have committed since.
@@ -145,6 +145,10 @@ impl Starting {
         self.next = None;
     }
 
+    pub(super) fn look_now(&mut self) {
+        self.next_look = None;
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -208,19 +212,19 @@ impl Poller {
     }
 
     /// When something is to be asked; `None`: an answer comes first, or nothing is.
-    pub(super) fn next_question(&self) -> Option<Instant> {
+    pub(super) fn next_question(&self, now: Instant) -> Option<Instant> {
         let starting = &self.starting;
         if starting.round.is_some() || self.rejoin_at.is_some() {
             return None;
         }
-        let now = Instant::now();
         if starting.connecting.is_some() {
             return Some(now + CONNECTS);
         }
         if !starting.is_idle() || !starting.has_met(&self.subscribed) {
             return Some(starting.next.unwrap_or(now));
         }
-        (!self.assigned.is_empty()).then(|| starting.next_look.unwrap_or(now))
+        let looks = !self.assigned.is_empty() || self.group.env.groupless.is_some();
+        looks.then(|| starting.next_look.unwrap_or(now))
     }
 
     /// Begins a round of questions where one is due.
@@ -228,7 +232,7 @@ impl Poller {
         let questions = self.queue.questions(self.consumer.client(), PATIENCE);
         let waits = |since: &Instant| since.elapsed() < CONNECTED && !questions.is_connected();
         self.starting.connecting = self.starting.connecting.filter(waits);
-        if self.next_question().is_none_or(|at| now < at) {
+        if self.next_question(now).is_none_or(|at| now < at) {
             return;
         }
         let waiting = self.starting.waiting.iter().map(|w| &w.partition.0);
@@ -244,7 +248,7 @@ impl Poller {
         questions.topics(&names, number * QUESTIONS + TOPICS);
         self.starting.rounds = number;
         self.starting.round = Some(Round::new(number));
-        self.starting.next_look = Some(now + LOOK);
+        self.starting.next_look = Some(now + self.look_again_after());
     }
 
     pub(super) fn answered(&mut self, token: usize, answer: Answer) {
@@ -266,6 +270,7 @@ impl Poller {
         let asked = match round.step {
             Step::Topics => {
                 self.look_at_topics();
+                self.take_all();
                 self.ask_for_commits() || self.ask_for_offsets()
             }
             Step::Commits => self.ask_for_offsets(),
@@ -371,6 +376,13 @@ impl Poller {
         let Some(round) = &mut self.starting.round else {
             return false;
         };
+        if let Some(memory) = &self.group.env.groupless {
+            for ((topic, partition), commit) in &*memory.lock() {
+                let topic = round.commits.entry(topic.clone()).or_default();
+                topic.insert(*partition, Ok(*commit));
+            }
+            return false;
+        }
         let mut asked: Vec<TopicPartition> = Vec::new();
         for waiting in self.starting.waiting.iter().filter(|w| round.is_for(w)) {
             let topic = &waiting.partition.0;
@@ -392,6 +404,27 @@ impl Poller {
         round.open = 1;
         round.step = Step::Commits;
         true
+    }
+
+    /// The topics as the brokers described them in this round.
+    pub(super) fn described(&self) -> impl Iterator<Item = &TopicFacts> {
+        let round = self.starting.round.iter();
+        round.flat_map(|round| round.topics.values())
+    }
+
+    /// Whether this partition is read, or going to be.
+    pub(super) fn has(&self, name: &TopicPartition) -> bool {
+        self.assigned.iter().any(|a| a.name == *name)
+            || self.starting.waiting.iter().any(|w| w.partition == *name)
+    }
+
+    pub(super) fn all_names(&self) -> Vec<TopicPartition> {
+        let waiting = self.starting.waiting.iter().map(|w| &w.partition);
+        let all = waiting.chain(self.assigned.iter().map(|a| &a.name));
+        let mut all: Vec<_> = all.cloned().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// Asks for the ends of what waits and can be asked about; `false`: there is nothing.
@@ -503,7 +536,8 @@ impl Poller {
         births.retain(others);
         self.starting.births.extend(births);
         self.place(placed);
-        if self.starting.is_idle() {
+        // A topic that may not be described is never met: it is not asked about without a pause.
+        if self.starting.is_idle() && self.starting.has_met(&self.subscribed) {
             self.starting.at_once();
             self.show_waiting();
         } else {

@@ -1,0 +1,101 @@
+//! What goes wrong in a subscription: each cause is told once, and one that nothing mends ends it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use eventstream::{Error, ErrorKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::chain;
+use crate::output;
+
+#[derive(Default)]
+pub(super) struct Problems {
+    state: Mutex<State>,
+    ended: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    told: Vec<Told>,
+    fatal: Option<Error>,
+}
+
+struct Told {
+    kind: ErrorKind,
+    /// The text without its numbers: how long a connection took, which port it had.
+    cause: String,
+    text: String,
+    again: u64,
+}
+
+/// As many causes are kept apart; what comes beyond them is told each time.
+const CAUSES: usize = 100;
+
+impl Problems {
+    /// Tells an error if its cause is new, and counts it otherwise. One that nothing mends is the
+    /// end's to tell.
+    pub(super) fn hear(&self, error: &Error) {
+        let mut state = self.state();
+        if is_final(error) {
+            state.fatal.get_or_insert_with(|| error.clone());
+            self.ended.cancel();
+            return;
+        }
+        let text = chain(error);
+        let cause = without_numbers(&text);
+        let kind = error.kind();
+        let mut told = state.told.iter_mut();
+        if let Some(known) = told.find(|told| told.kind == kind && told.cause == cause) {
+            known.again += 1;
+            return;
+        }
+        output::say(&format!("error: {text}"));
+        if state.told.len() < CAUSES {
+            let again = 0;
+            state.told.push(Told {
+                kind,
+                cause,
+                text,
+                again,
+            });
+        }
+    }
+
+    /// Cancelled once there is an error that nothing mends.
+    pub(super) fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    pub(super) fn fatal(&self) -> Option<Error> {
+        self.state().fatal.clone()
+    }
+
+    /// How often each cause came again.
+    pub(super) fn say_repeated(&self) {
+        for told in self.state().told.iter().filter(|told| told.again > 0) {
+            let times = if told.again == 1 { "time" } else { "times" };
+            output::say(&format!("{} more {times}: {}", told.again, told.text));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether waiting does not help: the brokers refuse the client, a right is missing, the group is
+/// not one that this client can join, the topic's name is not one that Kafka allows.
+pub(super) fn is_final(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Authentication
+            | ErrorKind::Unauthorized
+            | ErrorKind::Unsupported
+            | ErrorKind::Validation
+            | ErrorKind::Config
+    ) && !error.is_retriable()
+}
+
+fn without_numbers(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}

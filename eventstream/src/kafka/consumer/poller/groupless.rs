@@ -1,0 +1,77 @@
+//! Reading without a group: the consumer gives itself every partition of its topics, new ones too,
+//! and what a member would commit stays in the process's memory.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+use super::Poller;
+use super::starting::LOOK;
+use crate::error::{Error, ErrorKind};
+use crate::kafka::consumer::events::TopicPartition;
+use crate::kafka::error::from_code;
+
+/// Where a topic is not there yet.
+const SOON: Duration = Duration::from_secs(1);
+
+impl Poller {
+    /// Reads these topics from now on, and no others.
+    pub(super) fn look_at(&mut self, topics: Vec<String>) {
+        let mut gone = self.all_names();
+        gone.retain(|(topic, _)| !topics.contains(topic));
+        if !gone.is_empty() {
+            self.revoke(&gone);
+        }
+        self.subscribed = topics;
+        self.joined = true;
+        self.starting.look_now();
+    }
+
+    /// How long after this look at the topics the next one is.
+    pub(super) fn look_again_after(&self) -> Duration {
+        let groupless = self.group.env.groupless.is_some();
+        if groupless && self.assigned.is_empty() {
+            SOON
+        } else {
+            LOOK
+        }
+    }
+
+    /// Takes the partitions that the brokers have described and this consumer has not.
+    pub(super) fn take_all(&mut self) {
+        if self.group.env.groupless.is_none() {
+            return;
+        }
+        let (mut new, mut refused) = (Vec::<TopicPartition>::new(), Vec::new());
+        for facts in self.described() {
+            if !self.subscribed.contains(&facts.name) {
+                continue;
+            }
+            if let Some(code) = facts.error {
+                refused.push((code, facts.name.clone()));
+                continue;
+            }
+            let all = facts.partitions.keys();
+            let all = all.map(|partition| (facts.name.clone(), *partition));
+            new.extend(all.filter(|name| !self.has(name)));
+        }
+        for (code, topic) in refused {
+            let error = from_code(format!("consume: topic {topic}"), code);
+            self.tell_refused(code, &topic, error);
+        }
+        if !new.is_empty() {
+            self.take_in(&new);
+        }
+    }
+
+    /// As a member hears of a topic that is not there, or not for it: now and then, until it is.
+    fn tell_refused(&mut self, code: Code, topic: &str, error: Error) {
+        let lasts = matches!(
+            error.kind(),
+            ErrorKind::UnknownTopic | ErrorKind::Unauthorized | ErrorKind::Validation
+        );
+        if lasts && self.repeats.is_new(code, topic, Instant::now()) {
+            self.tell_error(error);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Watermarks and committed offsets of what was described.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::{AGAIN, Asking, described, fetch, wait};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::context::Reporter;
+use crate::kafka::error::{classify, from_code, from_kafka};
+use crate::kafka::list_offsets::{Ask, Spec, list_offsets};
+use crate::metadata::{Metadata, PartitionMetadata};
+
+/// How long a partition without a leader is waited for. Where another copy is in order, an election
+/// takes less; where none is, nobody knows how long.
+const ELECTION: Duration = Duration::from_secs(3);
+/// How long one round of requests may take: a broker that is away gives its partitions to another,
+/// which only a new round can ask.
+const ROUND: Duration = Duration::from_secs(5);
+
+type Answers = HashMap<(String, i32, Spec), Result<i64, Code>>;
+
+/// The questions that need an answer for each partition.
+pub(super) struct Offsets<'a> {
+    pub(super) client: &'a BaseConsumer<Asking>,
+    pub(super) reporter: &'a Reporter,
+    pub(super) topic: Option<&'a str>,
+    pub(super) deadline: Instant,
+}
+
+impl Offsets<'_> {
+    /// Fills in the watermarks. What passes is asked again until the deadline: a leader that does
+    /// not know yet that it is one, an election. What does not pass stands in its partition.
+    pub(super) fn watermarks(&self, found: &mut Metadata) -> Result<()> {
+        let elected = self.deadline.min(Instant::now() + ELECTION);
+        let mut pause = AGAIN.0;
+        loop {
+            self.ask(found)?;
+            let until = open(found).map(|(_, partition)| match partition.leader {
+                Some(_) => self.deadline,
+                None => elected,
+            });
+            if until.max().is_none_or(|until| Instant::now() >= until) {
+                return Ok(());
+            }
+            wait(self.client, &mut pause);
+            let anew = fetch(self.client, self.reporter, self.topic, self.deadline);
+            // What is known already is worth more than that nobody answers any more.
+            if let Ok(anew) = anew {
+                take_leaders(found, described(&anew, self.topic));
+            }
+        }
+    }
+
+    /// Asks once for each partition that has a leader and whose watermarks are not known.
+    fn ask(&self, found: &mut Metadata) -> Result<()> {
+        for (topic, partition) in open(found) {
+            if partition.leader.is_none() {
+                let text = format!("partition {} of {topic} has no leader", partition.id);
+                partition.error = Some(Error::new(ErrorKind::Broker, text).with_retriable(true));
+            }
+        }
+        let mut answers = self.list(found)?;
+        for (topic, partition) in open(found).filter(|(_, p)| p.leader.is_some()) {
+            let mut answer = |spec| {
+                let answer = answers.remove(&(topic.to_owned(), partition.id, spec));
+                answer.unwrap_or(Err(Code::RequestTimedOut))
+            };
+            match (answer(Spec::Earliest), answer(Spec::Latest)) {
+                (Ok(low), Ok(high)) => {
+                    (partition.low, partition.high) = (Some(low), Some(high));
+                    partition.error = None;
+                }
+                (Err(code), _) | (_, Err(code)) => {
+                    let doing = format!("watermarks of {topic} partition {}", partition.id);
+                    let error = from_code(doing, code).with_retriable(is_passing(code));
+                    partition.error = Some(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Both offsets of the partitions that have a leader, from all leaders at once.
+    fn list(&self, found: &mut Metadata) -> Result<Answers> {
+        let mut by_leader: HashMap<i32, Vec<(String, i32)>> = HashMap::new();
+        for (topic, partition) in open(found) {
+            if let Some(leader) = partition.leader {
+                let partition = (topic.to_owned(), partition.id);
+                by_leader.entry(leader).or_default().push(partition);
+            }
+        }
+        let asks = by_leader.into_values().flat_map(|partitions| {
+            [Spec::Earliest, Spec::Latest].map(|spec| Ask {
+                partitions: partitions.clone(),
+                spec,
+            })
+        });
+        let asks: Vec<_> = asks.collect();
+        let answers = list_offsets(self.client.client(), &asks, self.left().min(ROUND))
+            .map_err(|error| from_kafka("watermarks", error))?;
+        let mut found = Answers::new();
+        for (ask, answers) in asks.iter().zip(answers) {
+            match answers {
+                Ok(answers) => {
+                    let known =
+                        |((topic, partition), offset)| ((topic, partition, ask.spec), offset);
+                    found.extend(answers.into_iter().map(known));
+                }
+                // Nobody answered in time, or no leader was known any more: the next round tells.
+                Err(code) if is_passing(code) => {}
+                Err(code) => return Err(from_code("watermarks", code)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Fills in what the group has committed. Whether the brokers know the group.
+    pub(super) fn committed(&self, group: &str, found: &mut Metadata) -> Result<bool> {
+        let mut asked = TopicPartitionList::new();
+        for topic in found.topics.iter().filter(|topic| topic.error.is_none()) {
+            for partition in &topic.partitions {
+                asked.add_partition(&topic.name, partition.id);
+            }
+        }
+        if asked.count() > 0 {
+            let answers = self.fetch_committed(group, &asked)?;
+            for topic in &mut found.topics {
+                for partition in &mut topic.partitions {
+                    let Some(answer) = answers.find_partition(&topic.name, partition.id) else {
+                        continue;
+                    };
+                    match (answer.error(), answer.offset()) {
+                        (Err(error), _) => {
+                            let doing = format!(
+                                "committed offset of {group} in {} partition {}",
+                                topic.name, partition.id
+                            );
+                            partition.error.get_or_insert(from_kafka(doing, error));
+                        }
+                        (Ok(()), Offset::Offset(offset)) => partition.committed = Some(offset),
+                        (Ok(()), _) => {}
+                    }
+                }
+            }
+        }
+        let mut partitions = found.topics.iter().flat_map(|topic| &topic.partitions);
+        Ok(partitions.any(|p| p.committed.is_some()) || self.is_listed(group)?)
+    }
+
+    fn fetch_committed(
+        &self,
+        group: &str,
+        asked: &TopicPartitionList,
+    ) -> Result<TopicPartitionList> {
+        let mut pause = AGAIN.0;
+        loop {
+            let passes = |error: &KafkaError| error.rdkafka_error_code().is_some_and(is_passing);
+            let answers = self.client.committed_offsets(asked.clone(), self.left());
+            let again = match &answers {
+                Ok(answers) => {
+                    let answers = answers.elements();
+                    let mut errors = answers.iter().filter_map(|answer| answer.error().err());
+                    errors.any(|error| passes(&error))
+                }
+                Err(error) => passes(error),
+            };
+            if !again || self.is_over() {
+                let doing = || format!("committed offsets of group {group}");
+                return answers.map_err(|error| from_kafka(doing(), error));
+            }
+            wait(self.client, &mut pause);
+        }
+    }
+
+    /// Whether a broker lists the group. The embedded broker knows no such request.
+    fn is_listed(&self, group: &str) -> Result<bool> {
+        match self.client.fetch_group_list(Some(group), self.left()) {
+            Ok(list) => Ok(list.groups().iter().any(|found| found.name() == group)),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(Code::UnsupportedFeature | Code::Partial) => Ok(false),
+                _ => Err(from_kafka(format!("find group {group}"), error)),
+            },
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(100))
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+}
+
+/// The partitions whose watermarks are not known and may still be.
+fn open(found: &mut Metadata) -> impl Iterator<Item = (&str, &mut PartitionMetadata)> {
+    let topics = found.topics.iter_mut().filter(|t| t.error.is_none());
+    let partitions = topics.flat_map(|topic| {
+        let name = topic.name.as_str();
+        topic.partitions.iter_mut().map(move |p| (name, p))
+    });
+    partitions.filter(|(_, partition)| {
+        let error = partition.error.as_ref();
+        partition.low.is_none() && error.is_none_or(Error::is_retriable)
+    })
+}
+
+/// Leaders and copies as they are now; a partition that is new is described as well.
+fn take_leaders(found: &mut Metadata, anew: Metadata) {
+    for topic in anew.topics.into_iter().filter(|t| t.error.is_none()) {
+        let Some(known) = found.topics.iter_mut().find(|t| t.name == topic.name) else {
+            continue;
+        };
+        for partition in topic.partitions {
+            match known.partitions.iter_mut().find(|p| p.id == partition.id) {
+                Some(known) => {
+                    known.leader = partition.leader;
+                    known.in_sync = partition.in_sync;
+                }
+                None => known.partitions.push(partition),
+            }
+        }
+        known.partitions.sort_by_key(|partition| partition.id);
+    }
+}
+
+/// Whether a refusal ends by itself: the brokers have not agreed yet, or one of them is away.
+fn is_passing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::UnknownTopic
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::NoEnt
+            | Code::CoordinatorLoadInProgress
+            | Code::NotCoordinator
+            | Code::UnstableOffsetCommit
+            | Code::KafkaStorageError
+    ) || classify(code).1
+}

@@ -1,0 +1,86 @@
+//! A subscription without a group: it sees everything and leaves nothing behind.
+
+mod consume;
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use consume::{END, PREFIX, Seen, client, counting, create, publish, register, until, wire};
+use eventstream::{BrokerConfig, ErrorKind, StartOffset};
+use eventstream_harness::{shared, unique_topic};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+/// The groups of this client's prefix, whatever they are.
+fn groups() -> Vec<String> {
+    let asker: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", shared().bootstrap())
+        .create()
+        .expect("a client");
+    let found = asker.fetch_group_list(None, END).expect("the groups");
+    let names = found.groups().iter().map(|group| group.name().to_owned());
+    names.filter(|name| name.starts_with(PREFIX)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sees_all_and_leaves_no_group_behind() {
+    let topic = unique_topic("groupless");
+    create(&topic, 4);
+    let client = client(BrokerConfig::new());
+    publish(&client, &topic, "e", 0..100).await;
+    let before = groups();
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        let seen = Seen::default();
+        let subscribe = counting(&topic, "", StartOffset::Head, &seen, Duration::ZERO);
+        all.push((register(&client, subscribe).await, seen));
+    }
+    for (subscription, seen) in &all {
+        until("all events", END, || seen.distinct() == 100).await;
+        assert!(subscription.health().is_healthy() && subscription.health().assigned);
+    }
+    let mut after = groups();
+    for (subscription, seen) in all {
+        assert!(subscription.stop(END).await);
+        assert_eq!(seen.total(), 100);
+    }
+    after.extend(groups());
+    after.retain(|group| !before.contains(group));
+    assert_eq!(after, [""; 0]);
+    client.shutdown(END).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn takes_a_topic_that_comes_later_and_partitions_that_are_added() {
+    let topic = unique_topic("groupless_grows");
+    let client = client(BrokerConfig::new().allow_auto_create_topics(false));
+    let seen = Seen::default();
+    let (tell, told) = mpsc::channel();
+    let subscribe = counting(&topic, "", StartOffset::Tail, &seen, Duration::ZERO)
+        .on_error(move |error| drop(tell.send(error)));
+    let subscription = client.register(subscribe).await.expect("registered");
+    let told = tokio::task::spawn_blocking(move || told.recv_timeout(END));
+    let error = told.await.expect("a thread").expect("it is told");
+    assert_eq!(error.kind(), ErrorKind::UnknownTopic);
+    create(&topic, 1);
+    publish(&client, &topic, "e", 0..10).await;
+    // What is new was not there to be missed, though it starts at the tail.
+    until("the topic", END, || seen.distinct() == 10).await;
+    shared()
+        .admin()
+        .add_partitions(&wire(&topic), 3)
+        .expect("added");
+    let publisher = consume::client(BrokerConfig::new());
+    publish(&publisher, &topic, "e", 10..110).await;
+    until("the partitions", END, || seen.distinct() == 110).await;
+    let ends = shared().admin().end_offsets(&wire(&topic)).expect("ends");
+    assert!(ends.iter().all(|(low, high)| high > low), "{ends:?}");
+    assert!(
+        subscription.health().is_healthy(),
+        "{:?}",
+        subscription.health()
+    );
+    assert!(subscription.stop(END).await);
+    publisher.shutdown(END).await;
+    client.shutdown(END).await;
+}
