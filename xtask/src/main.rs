@@ -1,6 +1,7 @@
 //! The chores of this workspace, as `cargo xtask <chore>`.
 
 mod kafka;
+mod promtool;
 mod setup;
 mod step;
 mod test;
@@ -19,7 +20,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Fetch and build what the tests need: Apache Kafka, the Go peer, cargo-deny
+    /// Fetch and build what the tests need: Apache Kafka, the Go peer, promtool, cargo-deny
     Setup,
     /// Check and test everything; installs what is missing first
     Test {
@@ -27,6 +28,8 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
+    /// Check the alert rules and run their cases
+    Alerts,
     /// Run publishers and groups on three brokers under drawn faults, and judge the history; `--help` tells its options
     #[command(disable_help_flag = true)]
     Torture {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Setup => setup::run(),
         Chore::Test { quick } => test::run(quick),
+        Chore::Alerts => promtool::run(),
         Chore::Torture { arguments } => torture::run(&arguments),
         Chore::Soak { mut arguments } => {
             arguments.push("--soak".to_owned());

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 use harness::{DEFAULT_VERSION, GoPeer, Jars, OLDER_VERSION, OLDEST_VERSION, workspace};
 
+use crate::promtool;
 use crate::step::{Steps, cargo, run_logged};
 
 const DENY_VERSION: &str = "0.20.2";
@@ -24,6 +25,7 @@ pub(crate) fn take(steps: &mut Steps) -> Result<()> {
         steps.take(&format!("apache kafka {version}"), || Jars::fetch(version))?;
     }
     steps.take("go peer", GoPeer::build)?;
+    steps.take("promtool", promtool::install)?;
     steps.take("cargo-deny", install_deny)
 }
 
@@ -78,7 +80,8 @@ fn install_deny() -> Result<()> {
     run_logged("cargo-deny", &mut install)
 }
 
-fn succeeds(command: &mut Command) -> bool {
+/// Whether a command can be started and ends well.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
     let quiet = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use harness::workspace;
 
+use crate::promtool;
 use crate::setup;
 use crate::step::{Steps, cargo};
 use crate::torture;
@@ -58,6 +59,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
             "licences and sources",
             deny.args(checks).current_dir(workspace()),
         )?;
+        promtool::check(&mut steps)?;
     }
     let tests = if quick {
         quick_tests()?

@@ -1,4 +1,4 @@
-//! The dashboard, the alerts and the list of metrics beside what is really exported.
+//! The dashboard, the metrics of the alerts and the list of metrics beside what is really exported.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,11 +8,12 @@ use eventstream::Metrics;
 use prometheus::Registry;
 use prometheus::core::Collector as _;
 use prometheus::proto::{LabelPair, MetricFamily, MetricType};
+use serde_json::Value;
 
 use crate::metrics::busy;
 use crate::scrape::PREFIX;
 
-fn file(name: &str) -> String {
+pub(crate) fn file(name: &str) -> String {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../observability");
     fs::read_to_string(folder.join(name)).unwrap()
 }
@@ -39,7 +40,7 @@ async fn families() -> Vec<MetricFamily> {
 }
 
 /// The metrics that a text names, as a scrape names its samples.
-fn named(text: &str) -> BTreeSet<String> {
+pub(crate) fn named(text: &str) -> BTreeSet<String> {
     let ends = |c: char| !(c.is_ascii_lowercase() || c == '_');
     let starts = text.match_indices(PREFIX);
     let names = starts.map(|(at, _)| text[at..].split(ends).next().unwrap_or_default());
@@ -64,7 +65,7 @@ async fn dashboard_and_alerts_name_only_metrics_that_exist() {
     let families = families().await;
     let exported: BTreeSet<String> = families.iter().flat_map(samples).collect();
     let dashboard = file("grafana-dashboard.json");
-    serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();
+    serde_json::from_str::<Value>(&dashboard).unwrap();
     for (name, text) in [
         ("dashboard", dashboard),
         ("alerts", file("prometheus-alerts.yaml")),
@@ -73,6 +74,83 @@ async fn dashboard_and_alerts_name_only_metrics_that_exist() {
         assert!(named.len() > 5, "{name}: {named:?}");
         let unknown: Vec<_> = named.difference(&exported).collect();
         assert!(unknown.is_empty(), "{name}: {unknown:?}");
+    }
+}
+
+/// The queries of all panels, with the titles.
+fn queries(dashboard: &Value) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let (query, legend) = (&target["expr"], &target["legendFormat"]);
+            queries.push((text(&panel["title"]), text(query), text(legend)));
+        }
+    }
+    assert!(queries.len() > 20, "{queries:?}");
+    queries
+}
+
+#[test]
+fn every_query_is_filtered_by_all_variables_that_apply() {
+    let dashboard: Value = serde_json::from_str(&file("grafana-dashboard.json")).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|v| v["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        variables,
+        ["datasource", "job", "instance", "client", "group"]
+    );
+    for (title, query, _) in queries(&dashboard) {
+        for selector in query.split(PREFIX).skip(1) {
+            let (name, rest) = selector.split_once('{').expect(&title);
+            let (labels, _) = rest.split_once('}').expect(&title);
+            let of_groups = name.starts_with("reader_");
+            for variable in &variables[1..] {
+                let filter = format!("{variable}=~\"${variable}\"");
+                let applies = *variable != "group" || of_groups;
+                assert_eq!(
+                    labels.contains(&filter),
+                    applies,
+                    "{title}: {variable}: {query}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn no_query_mixes_jobs_clients_or_groups_and_each_legend_tells_them_apart() {
+    let dashboard: Value = serde_json::from_str(&file("grafana-dashboard.json")).unwrap();
+    for (title, query, legend) in queries(&dashboard) {
+        let of = if query.contains("_reader_") {
+            "group"
+        } else {
+            "client"
+        };
+        for by in query.split("by (").skip(1) {
+            let (labels, _) = by.split_once(')').unwrap();
+            let labels: Vec<_> = labels.split(", ").collect();
+            for label in ["job", of] {
+                assert!(labels.contains(&label), "{title}: {label}: {query}");
+            }
+            for label in labels.iter().filter(|label| **label != "le") {
+                let shown = format!("{{{{{label}}}}}");
+                assert!(legend.contains(&shown), "{title}: {label}: {legend}");
+            }
+        }
+        let aggregates = ["sum", "max", "min", "avg", "count"];
+        let bare = aggregates
+            .iter()
+            .any(|a| query.contains(&format!("{a}(")) || query.contains(&format!("{a} (")));
+        assert!(!bare, "{title}: aggregates over everything: {query}");
+        if !query.contains("by (") {
+            for label in ["{{job}}", "{{instance}}", "{{client}}"] {
+                assert!(legend.contains(label), "{title}: {label}: {legend}");
+            }
+        }
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn registry() -> (Registry, Metrics) {
     (registry, metrics)
 }
 
-fn client(broker: &EmbeddedBroker, name: &str, metrics: &Metrics) -> Client {
+pub(crate) fn client(broker: &EmbeddedBroker, name: &str, metrics: &Metrics) -> Client {
     Client::builder(Stream::Embedded)
         .embedded(broker)
         .name(name)
@@ -29,7 +29,11 @@ fn client(broker: &EmbeddedBroker, name: &str, metrics: &Metrics) -> Client {
         .unwrap()
 }
 
-async fn until(registry: &Registry, what: &str, condition: impl Fn(&Scrape) -> bool) -> Scrape {
+pub(crate) async fn until(
+    registry: &Registry,
+    what: &str,
+    condition: impl Fn(&Scrape) -> bool,
+) -> Scrape {
     let deadline = Instant::now() + SOON;
     loop {
         let scrape = Scrape::of(registry);
