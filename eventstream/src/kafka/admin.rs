@@ -12,7 +12,7 @@ use super::EmbeddedBroker;
 use super::config::ClientConfigs;
 use super::context::Reporter;
 use super::error::{from_code, from_kafka};
-use super::inspect::{Asking, deadline, fetch};
+use super::inspect::{Asking, fetch};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::receipt::block_on;
 
@@ -52,7 +52,7 @@ pub(super) fn create_topic(
     topic: &NewTopic,
     timeout: Duration,
 ) -> Result<bool> {
-    let deadline = deadline(timeout);
+    let deadline = crate::deadline::after(timeout);
     let partitions = topic.partitions()?;
     if topic.replication == 0 {
         return Err(topic.fault("replication", "0".to_owned()));
