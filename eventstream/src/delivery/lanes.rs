@@ -25,8 +25,6 @@ pub(super) struct Lanes {
     ready: VecDeque<LaneKey>,
     /// Records that wait for another worker. Only while workers change.
     shut: BTreeSet<Ticket>,
-    /// The last record that came.
-    last: Option<Ticket>,
 }
 
 enum Store {
@@ -67,7 +65,6 @@ impl Lanes {
             store,
             ready: VecDeque::new(),
             shut: BTreeSet::new(),
-            last: None,
         }
     }
 
@@ -88,7 +85,6 @@ impl Lanes {
             Store::Whole(lane) => lane,
             Store::Keyed(lanes) => lanes.entry(key).or_insert_with(Lane::empty),
         };
-        self.last = Some(ticket);
         if lane.state != State::Empty {
             lane.rest.push_back(ticket);
             return;

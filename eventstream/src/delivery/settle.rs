@@ -42,25 +42,36 @@ impl<R: Clone> Partition<R> {
             return;
         };
         let key = slot.key;
-        let extra = u32::from(self.sabotaged(Sabotage::OneAttemptTooMany));
-        let Some(route) = self.routes.iter_mut().find(|route| route.id == id) else {
+        let Some(at) = self.routes.iter().position(|route| route.id == id) else {
             return;
         };
+        let route = &mut self.routes[at];
         let lane = route.lanes.key_of(ticket, key);
         let Some(attempts) = route.lanes.stop(lane, ticket) else {
             return;
         };
-        let next = route.after_failure(attempts - extra);
-        let retry = route.retry;
+        self.in_flight -= 1;
+        if result == Outcome::Handled {
+            self.finish_in(at, lane, ticket);
+            return;
+        }
         // A place is free, whatever came of the record.
         route.list(&mut self.listed);
-        self.in_flight -= 1;
+        self.failed(ticket, at, lane, attempts, result);
+        self.lower_fence();
+    }
+
+    fn failed(&mut self, ticket: Ticket, at: usize, lane: LaneKey, attempts: u32, result: Outcome) {
+        let route = &self.routes[at];
+        let (id, retry) = (route.id, route.retry);
+        let extra = u32::from(self.sabotaged(Sabotage::OneAttemptTooMany));
+        let next = route.after_failure(attempts - extra);
         let letter = LetterId {
             ticket,
             route: Some(id),
         };
         match result {
-            Outcome::Handled => self.finish(letter),
+            Outcome::Handled => {}
             Outcome::Rejected => self.give_up(letter, Reason::Rejected, attempts, Next::DeadLetter),
             Outcome::Failed { .. } if self.orphaned(id, lane) => {}
             Outcome::Failed { now } => match (next, retry) {
@@ -70,9 +81,6 @@ impl<R: Clone> Partition<R> {
                 }
                 (next, _) => self.give_up(letter, Reason::Exhausted, attempts, next),
             },
-        }
-        if result != Outcome::Handled {
-            self.lower_fence();
         }
     }
 
@@ -264,31 +272,47 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// A delivery is done. Every record comes this way, so each thing is looked up once.
+    /// A delivery is done.
     pub(super) fn finish(&mut self, id: LetterId) {
         let Some(slot) = self.window.get(id.ticket) else {
             return;
         };
-        let (key, up_to) = (slot.key, slot.offset + 1);
-        if let Some(route_id) = id.route
-            && let Some(route) = self.routes.iter_mut().find(|route| route.id == route_id)
-        {
-            let lane = route.lanes.key_of(id.ticket, key);
-            route.lanes.finish(lane);
-            route.owed -= 1;
-            route.list(&mut self.listed);
-            if route.closing {
-                self.remove_if_drained(route_id);
+        let key = slot.key;
+        let mut routes = self.routes.iter();
+        match routes.position(|route| Some(route.id) == id.route) {
+            Some(at) => {
+                let lane = self.routes[at].lanes.key_of(id.ticket, key);
+                self.finish_in(at, lane, id.ticket);
             }
-            if !self.gates.is_empty() {
-                self.open_gates(Some(route_id));
-            }
+            None => self.finish_one(id.ticket),
         }
-        if self.sabotaged(Sabotage::CommitNotContiguous) {
+    }
+
+    /// Every record comes this way, so each thing is looked up once.
+    fn finish_in(&mut self, at: usize, lane: LaneKey, ticket: Ticket) {
+        let route = &mut self.routes[at];
+        route.lanes.finish(lane);
+        route.owed -= 1;
+        route.list(&mut self.listed);
+        let id = route.id;
+        if route.closing {
+            self.remove_if_drained(id);
+        }
+        if !self.gates.is_empty() {
+            self.open_gates(Some(id));
+        }
+        self.finish_one(ticket);
+    }
+
+    fn finish_one(&mut self, ticket: Ticket) {
+        if self.sabotaged(Sabotage::CommitNotContiguous)
+            && let Some(slot) = self.window.get(ticket)
+        {
+            let up_to = slot.offset + 1;
             self.window.raise(up_to);
         }
-        self.window.finish_one(id.ticket);
-        self.old_done(id.ticket);
+        self.window.finish_one(ticket);
+        self.old_done(ticket);
     }
 
     /// With a commit after each record the next one starts when that is confirmed; what is of an
@@ -306,8 +330,7 @@ impl<R: Clone> Partition<R> {
             let route = route.id;
             self.remove_if_drained(route);
         }
-        self.window.finish_one(id.ticket);
-        self.old_done(id.ticket);
+        self.finish_one(id.ticket);
     }
 
     pub(super) fn failure(

@@ -261,7 +261,7 @@ impl<R: Clone> Partition<R> {
                 && other.id != to.id
                 && other.lanes.owes_before(lane, ticket)
                 // What waits for all that the other has makes what comes after it wait as well.
-                && (moved || other.lanes.last() > before || !waits_already(other.id))
+                && (moved || other.lanes.last_of(lane) > before || !waits_already(other.id))
         })
     }
 

@@ -23,7 +23,6 @@ impl Lanes {
     /// Puts a record from another worker in its place. What is at work stays before it.
     pub(in crate::delivery) fn insert(&mut self, key: LaneKey, ticket: Ticket) {
         let shut = self.shut.contains(&ticket);
-        let last = self.last.max(Some(ticket));
         let lane = match &mut self.store {
             Store::Whole(lane) => lane,
             Store::Keyed(lanes) => lanes.entry(key).or_insert_with(Lane::empty),
@@ -46,7 +45,6 @@ impl Lanes {
             let at = lane.rest.partition_point(|earlier| *earlier < ticket);
             lane.rest.insert(at, ticket);
         }
-        self.last = last;
     }
 
     /// Whether something of another worker's lane, before `ticket`, is not done here.
@@ -63,15 +61,14 @@ impl Lanes {
         }
     }
 
-    /// The last record that came.
-    pub(in crate::delivery) fn last(&self) -> Option<Ticket> {
-        self.last
-    }
-
-    /// The last record in a lane.
-    pub(in crate::delivery) fn last_of(&self, key: LaneKey) -> Option<Ticket> {
-        let lane = self.lane(key).filter(|lane| lane.state != State::Empty)?;
-        Some(lane.rest.back().copied().unwrap_or(lane.head))
+    /// The last record here of a lane, which may be another worker's.
+    pub(in crate::delivery) fn last_of(&self, lane: LaneKey) -> Option<Ticket> {
+        let last = |lane: &Lane| lane.rest.back().copied().unwrap_or(lane.head);
+        match (&self.store, lane) {
+            (Store::Whole(whole), _) => (whole.state != State::Empty).then(|| last(whole)),
+            (Store::Keyed(lanes), LaneKey::Whole) => lanes.values().map(last).max(),
+            (Store::Keyed(lanes), key) => lanes.get(&key).map(last),
+        }
     }
 
     /// A handler was not started after all; whether it was to be.

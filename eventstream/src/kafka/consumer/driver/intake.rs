@@ -1,5 +1,6 @@
 //! What comes in: records, and the routes they may take.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 
@@ -98,8 +99,12 @@ impl Driver {
         known(&self.routes)
     }
 
-    /// The time of a route that closes is over: its records go to other workers, or to nobody.
+    /// The time of a route that closes is over: its records go to other workers, or to nobody. Where
+    /// it is the topic's last, the partition leaves, and they are read again.
     pub(super) fn abandon(&mut self, id: RouteId) {
+        if self.topic.routes.is_empty() {
+            return;
+        }
         self.withdraw(|route| route == id);
         let Some(from) = self.routes.iter_mut().find(|r| r.route.id == id) else {
             return;
@@ -126,46 +131,41 @@ impl Driver {
             .unwrap_or_default();
         self.by_key = self.topic.needs_keys();
         self.last_plan = None;
+        let wanted: HashSet<_> = self.topic.routes.iter().map(|route| route.id).collect();
         for attached in &mut self.routes {
-            let gone = self.topic.routes.iter().all(|r| r.id != attached.route.id);
-            if gone && !attached.closing {
+            if !attached.closing && !wanted.contains(&attached.route.id) {
                 attached.closing = true;
                 attached.paused = false;
                 self.machine.close_route(attached.route.id);
             }
         }
-        let topic = self.topic.clone();
-        for route in &topic.routes {
-            let paused = route.registration.is_paused();
-            let known = self.routes.iter_mut().find(|r| r.route.id == route.id);
-            let attached = match known {
-                Some(attached) => attached,
-                None => {
-                    self.machine.add_route(route.id, route.options);
-                    self.routes.push(Attached {
-                        route: Arc::clone(route),
-                        _working: route.registration.working.token(),
-                        paused: false,
-                        closing: false,
-                        abandoned: false,
-                        unhandled: 0,
-                    });
-                    let Some(last) = self.routes.last_mut() else {
-                        continue;
-                    };
-                    last
-                }
-            };
-            if attached.paused != paused {
-                attached.paused = paused;
-                if paused {
-                    self.machine.pause_route(route.id);
-                    self.withdraw(|id| id == route.id);
-                } else {
-                    self.machine.resume_route(route.id);
-                }
+        let known: HashSet<_> = self.routes.iter().map(|r| r.route.id).collect();
+        let new = self.topic.routes.iter().filter(|r| !known.contains(&r.id));
+        for route in new {
+            self.machine.add_route(route.id, route.options);
+            self.routes.push(Attached {
+                route: Arc::clone(route),
+                _working: route.registration.working.token(),
+                paused: false,
+                closing: false,
+                abandoned: false,
+                unhandled: 0,
+            });
+        }
+        let mut paused_now = HashSet::new();
+        for attached in self.routes.iter_mut().filter(|r| !r.closing) {
+            let (id, paused) = (attached.route.id, attached.route.registration.is_paused());
+            if std::mem::replace(&mut attached.paused, paused) == paused {
+                continue;
+            }
+            if paused {
+                self.machine.pause_route(id);
+                paused_now.insert(id);
+            } else {
+                self.machine.resume_route(id);
             }
         }
+        self.withdraw(|id| paused_now.contains(&id));
         let late = self.routes.iter().filter(|attached| {
             attached.closing && !attached.abandoned && attached.route.registration.is_abandoned()
         });
@@ -190,6 +190,7 @@ fn known(routes: &[Attached]) -> Vec<Known<'_>> {
 
 /// FNV-1a: short keys, no adversary inside one partition's lanes that a collision would help; two
 /// keys that collide share a lane, which keeps the order of both.
+///
 /// None for an empty key, which has no order.
 fn hash(key: &[u8]) -> Option<u64> {
     let hash = key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
