@@ -11,6 +11,7 @@ pub mod publishing;
 pub mod routing;
 mod seen;
 mod setup;
+pub mod starting;
 
 use std::future::Future;
 use std::time::Duration;
@@ -78,6 +79,10 @@ macro_rules! contract {
             grouping::a_paused_subscription_goes_on_when_resumed;
             grouping::a_cancelled_context_stops_the_subscription;
             grouping::disagreeing_options_are_refused;
+            starting::what_is_published_after_ready_is_handled;
+            starting::a_topic_that_comes_after_ready_is_handled_from_its_first_event;
+            starting::a_second_topic_has_a_ready_of_its_own;
+            starting::a_subscription_that_ends_is_never_ready;
             administering::metadata_has_the_lag_of_a_group;
             administering::asking_for_an_unknown_topic_does_not_create_it;
             administering::audit_logs_arrive;

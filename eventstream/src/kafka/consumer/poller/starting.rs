@@ -207,19 +207,19 @@ impl Poller {
     }
 
     /// When something is to be asked; `None`: an answer comes first, or nothing is.
-    pub(super) fn next_question(&self) -> Option<Instant> {
+    pub(super) fn next_question(&self, now: Instant) -> Option<Instant> {
         let starting = &self.starting;
         if starting.round.is_some() || self.rejoin_at.is_some() {
             return None;
         }
-        let now = Instant::now();
         if starting.connecting.is_some() {
             return Some(now + CONNECTS);
         }
         if !starting.is_idle() || !starting.has_met(&self.subscribed) {
             return Some(starting.next.unwrap_or(now));
         }
-        (!self.assigned.is_empty()).then(|| starting.next_look.unwrap_or(now))
+        let looks = !self.assigned.is_empty() || !starting.absent.is_empty();
+        looks.then(|| starting.next_look.unwrap_or(now))
     }
 
     /// Begins a round of questions where one is due.
@@ -227,7 +227,7 @@ impl Poller {
         let questions = self.queue.questions(self.consumer.client(), PATIENCE);
         let waits = |since: &Instant| since.elapsed() < CONNECTED && !questions.is_connected();
         self.starting.connecting = self.starting.connecting.filter(waits);
-        if self.next_question().is_none_or(|at| now < at) {
+        if self.next_question(now).is_none_or(|at| now < at) {
             return;
         }
         let waiting = self.starting.waiting.iter().map(|w| &w.partition.0);
@@ -326,7 +326,7 @@ impl Poller {
         let Some(round) = &self.starting.round else {
             return;
         };
-        let mut remade = Vec::new();
+        let (mut remade, mut has_come) = (Vec::new(), false);
         for facts in round.topics.values() {
             let absent = matches!(
                 facts.error,
@@ -345,7 +345,7 @@ impl Poller {
                 self.starting.absent.insert(facts.name.clone());
                 continue;
             }
-            self.starting.absent.remove(&facts.name);
+            has_come |= self.starting.absent.remove(&facts.name);
             if met.id.is_some() && facts.id.is_some() && met.id != facts.id {
                 met.partitions = 0;
             }
@@ -356,6 +356,10 @@ impl Poller {
                     remade.push(assigned.name.clone());
                 }
             }
+        }
+        if has_come {
+            // librdkafka looks for it in minutes. It takes the answer in, which is not waited for.
+            let _ = (self.consumer).fetch_metadata(None, Duration::from_millis(1));
         }
         if delivers_what_was_remade() {
             return;
