@@ -122,6 +122,21 @@ impl Admin {
         self.wait_for_partitions(name, total)
     }
 
+    /// Deletes what stands before an offset of a partition, as retention does.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before))?;
+        let deleted = pollster::block_on(self.client.delete_records(&list, &options()))?;
+        for one in deleted.elements() {
+            one.error()
+                .with_context(|| format!("deleting records of {topic}"))?;
+        }
+        Ok(())
+    }
+
     /// How many partitions the topic has.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ pub mod publishing;
 pub mod routing;
 mod seen;
 mod setup;
+pub mod starting;
 pub mod stopping;
 
 use std::future::Future;
@@ -79,6 +80,10 @@ macro_rules! contract {
             grouping::a_paused_subscription_goes_on_when_resumed;
             grouping::a_cancelled_context_stops_the_subscription;
             grouping::disagreeing_options_are_refused;
+            starting::what_is_published_after_ready_is_handled;
+            starting::a_topic_that_comes_after_ready_is_handled_from_its_first_event;
+            starting::a_second_topic_has_a_ready_of_its_own;
+            starting::a_subscription_that_ends_is_never_ready;
             stopping::a_paused_subscription_that_stops_holds_up_no_other;
             stopping::a_failing_subscription_that_stops_holds_up_no_other;
             stopping::a_policy_that_stops_ends_the_whole_group;

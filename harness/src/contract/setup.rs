@@ -85,16 +85,24 @@ impl Setup {
     /// The broker refuses.
     pub fn create_topic(&self, behaviour: &str, partitions: i32) -> Result<String> {
         let topic = unique_topic(behaviour);
-        for (name, partitions) in [(topic.clone(), partitions), (format!("{topic}-dlq"), 1)] {
-            let name = self.on_broker(&name);
-            match &self.broker {
-                Broker::Embedded(broker) => broker.create_topic(&name, partitions)?,
-                Broker::Kafka(admin) => {
-                    block_in_place(|| admin.create_topic(&name, partitions, 1, &[]))?;
-                }
+        self.create(&topic, partitions)?;
+        self.create(&format!("{topic}-dlq"), 1)?;
+        Ok(topic)
+    }
+
+    /// Creates a topic, named without the prefix.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn create(&self, topic: &str, partitions: i32) -> Result<()> {
+        let name = self.on_broker(topic);
+        match &self.broker {
+            Broker::Embedded(broker) => broker.create_topic(&name, partitions)?,
+            Broker::Kafka(admin) => {
+                block_in_place(|| admin.create_topic(&name, partitions, 1, &[]))?;
             }
         }
-        Ok(topic)
+        Ok(())
     }
 
     /// The topic's name with the prefix.

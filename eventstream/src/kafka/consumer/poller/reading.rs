@@ -24,11 +24,12 @@ impl Poller {
     /// Reads what there is, at most a batch for each partition, and hands it over.
     pub(super) fn read(&mut self) {
         self.tell_heard();
-        let until = [self.rejoin_at, self.next_question(Instant::now())];
+        let now = Instant::now();
+        let until = [self.rejoin_at, self.next_question(now)];
         let until = until.into_iter().flatten().min();
         let until = until.map_or(self.next_commit, |at| at.min(self.next_commit));
         let mut wait = until
-            .saturating_duration_since(Instant::now())
+            .saturating_duration_since(now)
             .min(IDLE)
             .max(Duration::from_millis(1));
         if self.assigned.iter().any(|a| a.inbox_full) {

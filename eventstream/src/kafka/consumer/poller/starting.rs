@@ -223,7 +223,9 @@ impl Poller {
         if !starting.is_idle() || !starting.has_met(&self.subscribed) {
             return Some(starting.next.unwrap_or(now));
         }
-        let looks = !self.assigned.is_empty() || self.group.env.groupless.is_some();
+        let looks = !self.assigned.is_empty()
+            || !starting.absent.is_empty()
+            || self.group.env.groupless.is_some();
         looks.then(|| starting.next_look.unwrap_or(now))
     }
 
@@ -332,7 +334,7 @@ impl Poller {
         let Some(round) = &self.starting.round else {
             return;
         };
-        let mut remade = Vec::new();
+        let (mut remade, mut has_come) = (Vec::new(), false);
         for facts in round.topics.values() {
             let absent = matches!(
                 facts.error,
@@ -351,7 +353,7 @@ impl Poller {
                 self.starting.absent.insert(facts.name.clone());
                 continue;
             }
-            self.starting.absent.remove(&facts.name);
+            has_come |= self.starting.absent.remove(&facts.name);
             if met.id.is_some() && facts.id.is_some() && met.id != facts.id {
                 met.partitions = 0;
             }
@@ -362,6 +364,10 @@ impl Poller {
                     remade.push(assigned.name.clone());
                 }
             }
+        }
+        if has_come {
+            // librdkafka looks for it in minutes. It takes the answer in, which is not waited for.
+            let _ = (self.consumer).fetch_metadata(None, Duration::from_millis(1));
         }
         if delivers_what_was_remade() {
             return;
