@@ -10,7 +10,7 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// UTF8String, PrintableString, IA5String.
+/// `UTF8String`, `PrintableString`, `IA5String`.
 const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
 /// The types that RFC 2253 has a short name for.
 const ATTRIBUTES: [(&[u8], &str); 9] = [
