@@ -33,6 +33,8 @@ pub(super) enum Event<'a> {
     Error {
         code: Code,
         reason: String,
+        /// The topic it is about, where librdkafka says it.
+        topic: Option<String>,
         fatal: bool,
     },
 }
@@ -244,6 +246,7 @@ unsafe fn serve<C: ClientContext>(
                     error => Event::Error {
                         code: error.into(),
                         reason: text(sys::rd_kafka_message_errstr(message.message)).into_owned(),
+                        topic: None,
                         fatal: false,
                     },
                 });
@@ -272,9 +275,10 @@ unsafe fn serve<C: ClientContext>(
                     (Code::AutoOffsetReset, Some((name, offset))) => {
                         sink(Event::OutOfRange(name, cut_off(offset, &reason)));
                     }
-                    _ => sink(Event::Error {
+                    (code, topic) => sink(Event::Error {
                         code,
                         reason: reason.into_owned(),
+                        topic: topic.map(|((topic, _), _)| topic),
                         fatal: sys::rd_kafka_event_error_is_fatal(event) != 0,
                     }),
                 }

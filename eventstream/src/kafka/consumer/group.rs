@@ -14,6 +14,7 @@ use super::assignment::Commit;
 use super::counters::Counters;
 use super::events::TopicPartition;
 use super::poller::Poller;
+use super::refusals::{Cause, Refusals};
 use super::roster::{Entry, Policies, Roster};
 use super::routes::{Registration, RouteTable};
 use super::words::{PollerHandle, Shared, ToPoller};
@@ -105,6 +106,7 @@ pub(super) struct Group {
     /// The topics of which this member reads all that it was given, from starts that are committed.
     ready: watch::Sender<Vec<String>>,
     cut_short: AtomicBool,
+    pub(super) refusals: Refusals,
 }
 
 pub(super) struct State {
@@ -154,6 +156,7 @@ impl Group {
             registered: Notify::new(),
             ended: CancellationToken::new(),
             cut_short: AtomicBool::new(false),
+            refusals: Refusals::default(),
         });
         let watched = Arc::downgrade(&group);
         group
@@ -365,6 +368,24 @@ impl Group {
         for registration in registrations {
             registration.tell(error);
         }
+    }
+
+    /// Tells a refusal that lasts until somebody acts, once, and shows it in `health`.
+    pub(super) fn refuse(&self, cause: Cause, error: &Error) {
+        let group = &self.env.wire_group;
+        if self.refusals.add(group, cause, error, Instant::now()) {
+            self.tell_all(error);
+        }
+    }
+
+    /// Notes that something is no longer refused; `false` where it was not.
+    pub(super) fn allow(&self, cause: &Cause) -> bool {
+        self.refusals.remove(&self.env.wire_group, cause)
+    }
+
+    /// Whether something is refused until somebody acts.
+    pub(super) fn is_refused(&self) -> bool {
+        !self.refusals.is_empty()
     }
 
     pub(super) fn set_problem(&self, problem: Option<Error>) {

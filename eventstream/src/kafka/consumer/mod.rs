@@ -18,6 +18,8 @@
 //! | `poller` | the polling thread: reading, rebalances, commits |
 //! | `assignment` | where to start in a partition |
 //! | `events` | librdkafka's consumer events |
+//! | `inquiry` | questions about topics and the group that nobody waits for |
+//! | `refusals` | what is refused until somebody acts |
 //! | `driver` | one partition's task: intake, calls of handlers, failures |
 //! | `letters` | the dead letter format |
 
@@ -27,8 +29,10 @@ mod driver;
 mod events;
 mod group;
 mod health;
+mod inquiry;
 mod letters;
 mod poller;
+mod refusals;
 mod roster;
 mod routes;
 mod told;

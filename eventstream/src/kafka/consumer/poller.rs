@@ -11,6 +11,7 @@ mod groupless;
 mod leaving;
 mod reading;
 mod rebalance;
+mod rights;
 mod starting;
 
 use std::collections::HashMap;
@@ -26,9 +27,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use self::assigned::Assigned;
 use self::commits::Sent;
+use self::rights::Questions;
 use self::starting::{Met, Starting};
 use super::events::{ConsumerQueue, Event};
 use super::group::Group;
+use super::inquiry::Inquiry;
 use super::routes::RouteTable;
 use super::words::{PollerHandle, ToPartition, ToPoller};
 use crate::deadline;
@@ -66,6 +69,8 @@ impl ConsumerContext for PollerContext {}
 
 const REBUILD_MIN: Duration = Duration::from_secs(1);
 const REBUILD_MAX: Duration = Duration::from_secs(30);
+/// After a refusal that ends a consumer.
+const REFUSED: Duration = Duration::from_secs(3);
 /// As long as the Go SDK waits before it joins again.
 const REJOIN: Duration = Duration::from_secs(1);
 /// After so long without a word of its assignment a member that was taken in has none.
@@ -81,6 +86,7 @@ pub(super) struct Poller {
     commands: Receiver<ToPoller>,
     /// Before the consumer, which must outlive it when a panic drops both.
     queue: ConsumerQueue,
+    inquiry: Inquiry,
     consumer: BaseConsumer<PollerContext>,
     assigned: Vec<Assigned>,
     /// The partition of the last record: runs of one partition are the normal case.
@@ -110,6 +116,7 @@ pub(super) struct Poller {
     sent: Option<Arc<RouteTable>>,
     /// When brokers that were all out of reach are asked whether they are back.
     ask_at: Instant,
+    questions: Questions,
 }
 
 impl Poller {
@@ -138,8 +145,15 @@ impl Poller {
             if started.elapsed() > REBUILD_MAX {
                 backoff = REBUILD_MIN;
             }
-            tracing::error!(group = &*group.env.wire_group, %error, ?backoff, "consumer lost, rebuilding it");
             group.env.meter.rebuilt();
+            if error.is_final() && group.is_refused() {
+                // It is told; whether it is over shows when it is tried again.
+                if stop_wanted(group, &commands, REFUSED) {
+                    return;
+                }
+                continue;
+            }
+            tracing::error!(group = &*group.env.wire_group, %error, ?backoff, "consumer lost, rebuilding it");
             group.tell_all(&error);
             group.set_problem(Some(error));
             if stop_wanted(group, &commands, backoff) {
@@ -182,6 +196,7 @@ impl Poller {
             group: Arc::clone(group),
             handle: handle.clone(),
             commands,
+            inquiry: Inquiry::new(consumer.client()),
             consumer,
             queue,
             assigned: Vec::new(),
@@ -203,6 +218,7 @@ impl Poller {
             repeats: Repeats::default(),
             sent: None,
             ask_at: Instant::now(),
+            questions: Questions::default(),
         })
     }
 
@@ -242,6 +258,7 @@ impl Poller {
             self.ask(now);
             self.tell_ready();
             self.ask_again(now);
+            self.follow_up(now);
             match self.backpressure(now) {
                 Some(wait) => match self.commands.recv_timeout(wait) {
                     Ok(command) => self.command(command),
@@ -264,12 +281,19 @@ impl Poller {
             Event::Error {
                 code,
                 reason,
+                topic,
                 fatal,
-            } => self.error(code, &reason, fatal),
+            } => self.error(code, &reason, topic.as_deref(), fatal),
         }
     }
 
-    fn error(&mut self, code: Code, reason: &str, fatal: bool) {
+    fn error(&mut self, code: Code, reason: &str, topic: Option<&str>, fatal: bool) {
+        if let Some(error) = self.refused(code, reason, topic) {
+            if fatal {
+                self.fatal = Some(error);
+            }
+            return;
+        }
         let (kind, _) = classify(code);
         let of_connection = matches!(kind, ErrorKind::Unreachable | ErrorKind::Authentication);
         let error = if of_connection && !fatal && !reason.is_empty() {

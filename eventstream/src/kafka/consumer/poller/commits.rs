@@ -11,6 +11,7 @@ use super::{Assigned, Poller};
 use crate::guard::tracing;
 use crate::kafka::consumer::assignment::{self, Commit};
 use crate::kafka::consumer::events::TopicPartition;
+use crate::kafka::consumer::refusals::Cause;
 use crate::kafka::consumer::words::ToPartition;
 use crate::kafka::error::from_code;
 use crate::kafka::questions::TopicId;
@@ -260,6 +261,7 @@ impl Poller {
     fn count_commit(&self) {
         let env = &self.group.env;
         env.reporter.heard();
+        self.group.allow(&Cause::Group);
         env.counters.commits.fetch_add(1, Atomic::Relaxed);
         env.meter.committed();
     }
@@ -288,7 +290,7 @@ impl Poller {
     }
 
     /// A commit that a rebalance has overtaken is nobody's loss: the next owner reads again.
-    fn commit_failed(&self, code: Code) {
+    fn commit_failed(&mut self, code: Code) {
         let passing = matches!(
             code,
             Code::IllegalGeneration
@@ -299,7 +301,13 @@ impl Poller {
                 | Code::State
         );
         let error = from_code("commit offsets", code);
-        if passing {
+        if code == Code::GroupAuthorizationFailed {
+            self.group.env.meter.commit_failed();
+            self.deny_group(code);
+        } else if code == Code::TopicAuthorizationFailed {
+            self.group.env.meter.commit_failed();
+            self.ask_all_topics();
+        } else if passing {
             tracing::debug!(group = &*self.group.env.wire_group, %error, "commit overtaken");
         } else {
             tracing::warn!(group = &*self.group.env.wire_group, %error, "commit failed, tried again");

@@ -34,9 +34,11 @@ impl Poller {
             consumer,
             queue,
             starting,
+            inquiry,
             ..
         } = self;
         drop(queue);
+        drop(inquiry);
         drop(consumer);
         (commands, starting.met)
     }

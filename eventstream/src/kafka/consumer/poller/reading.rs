@@ -59,11 +59,13 @@ impl Poller {
                     Event::Error {
                         code,
                         reason,
+                        topic,
                         fatal,
                     } => {
                         other = Some(Event::Error {
                             code,
                             reason,
+                            topic,
                             fatal,
                         });
                     }

@@ -60,6 +60,7 @@ impl Poller {
             RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(list),
         };
         self.joined = true;
+        self.has_place();
         if let Err(error) = assigned {
             self.fatal = Some(from_kafka("take the assigned partitions", error));
             return false;

@@ -1,0 +1,266 @@
+//! What the brokers refuse until somebody acts: rights on topics and the group, and a place in a group of another kind.
+//! It is told once, asked about until it is over, and reading then goes on.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use super::Poller;
+use crate::error::{Error, ErrorKind};
+use crate::kafka::consumer::inquiry::{Answer, Described};
+use crate::kafka::consumer::refusals::Cause;
+use crate::kafka::denied::{Operation, Resource};
+
+/// How often the brokers are asked whether a refusal is over.
+const AGAIN: Duration = Duration::from_secs(2);
+/// A member that has no place in its group after so long asks what kind of group it is.
+const OUTSIDE: Duration = Duration::from_secs(6);
+
+/// What librdkafka puts in front of a topic that its metadata does not have.
+const NOT_AVAILABLE: &str = "Subscribed topic not available: ";
+
+/// What is asked for, beside the refusals that are known.
+pub(super) struct Questions {
+    next: Instant,
+    /// Since when this member has no place in its group.
+    outside: Instant,
+    /// Some topic may not be read, and it was not said which.
+    unnamed: bool,
+    /// The group has refused this member, with this code.
+    kept_out: Option<Code>,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            next: now,
+            outside: now,
+            unnamed: false,
+            kept_out: None,
+        }
+    }
+}
+
+impl Poller {
+    /// Takes an error that says that something is refused until somebody acts; `None` for any other.
+    pub(super) fn refused(
+        &mut self,
+        code: Code,
+        reason: &str,
+        topic: Option<&str>,
+    ) -> Option<Error> {
+        match code {
+            Code::TopicAuthorizationFailed => {
+                let told = reason.strip_prefix(NOT_AVAILABLE);
+                let named = topic.or_else(|| Some(told?.split_once(": ")?.0));
+                let only = self
+                    .subscribed
+                    .first()
+                    .filter(|_| self.subscribed.len() == 1);
+                let Some(topic) = named.or(only.map(String::as_str)) else {
+                    self.questions.unnamed = true;
+                    return Some(self.denied_some_topic(code));
+                };
+                Some(self.deny_topic(&topic.to_owned(), code))
+            }
+            Code::GroupAuthorizationFailed => Some(self.deny_group(code)),
+            Code::InconsistentGroupProtocol
+            | Code::GroupIdNotFound
+            | Code::UnsupportedAssignor
+            | Code::InvalidGroupId => {
+                self.questions.kept_out = Some(code);
+                let group = &self.group.env.wire_group;
+                let text = format!("consume: group {group} does not take this client in");
+                let error = Error::new(ErrorKind::Unsupported, text);
+                Some(error.with_source(KafkaError::Global(code)))
+            }
+            _ => None,
+        }
+    }
+
+    fn denied_some_topic(&self, code: Code) -> Error {
+        let topics = self.subscribed.join(" or ");
+        let reporter = &self.group.env.reporter;
+        reporter.denied("consume", Operation::Read, Resource::Topic(&topics), code)
+    }
+
+    fn deny_topic(&mut self, topic: &str, code: Code) -> Error {
+        let on = Resource::Topic(topic);
+        let reporter = &self.group.env.reporter;
+        let error = reporter.denied("consume", Operation::Read, on, code);
+        self.group.refuse(Cause::Topic(topic.to_owned()), &error);
+        error
+    }
+
+    pub(super) fn deny_group(&self, code: Code) -> Error {
+        let env = &self.group.env;
+        let on = Resource::Group(&env.wire_group);
+        let error = env.reporter.denied("consume", Operation::Read, on, code);
+        self.group.refuse(Cause::Group, &error);
+        error
+    }
+
+    /// A commit was refused for some topic: which one is asked.
+    pub(super) fn ask_all_topics(&mut self) {
+        self.questions.unnamed = true;
+    }
+
+    /// The group has taken this member in.
+    pub(super) fn has_place(&mut self) {
+        self.group.allow(&Cause::Group);
+        self.group.allow(&Cause::Membership);
+        self.questions.kept_out = None;
+    }
+
+    /// Asks about what is refused, and heeds the answers.
+    pub(super) fn follow_up(&mut self, now: Instant) {
+        while let Some(answer) = self.inquiry.answer() {
+            match answer {
+                Answer::Topics(topics) => self.heed_topics(topics),
+                Answer::Group(group) => self.heed_group(group),
+                Answer::Failed(code) => self.heed_group(Err(code)),
+            }
+        }
+        if now < self.questions.next || self.inquiry.is_waiting() {
+            return;
+        }
+        self.questions.next = now + AGAIN;
+        let client = self.consumer.client();
+        let topics = if self.questions.unnamed {
+            self.subscribed.clone()
+        } else {
+            self.group.refusals.topics()
+        };
+        if !topics.is_empty() {
+            self.inquiry.ask_topics(client, &topics);
+        }
+        let is_in = self.has_joined();
+        if is_in {
+            self.questions.outside = now;
+            self.group.allow(&Cause::Membership);
+        }
+        let is_out = !is_in && !self.subscribed.is_empty();
+        let long_out = is_out && now.duration_since(self.questions.outside) >= OUTSIDE;
+        let may_not = self.group.refusals.has(&Cause::Group);
+        if (is_in && may_not) || self.questions.kept_out.is_some() || (long_out && !may_not) {
+            self.inquiry.ask_group(client, &self.group.env.wire_group);
+        }
+    }
+
+    fn heed_topics(&mut self, topics: Vec<(String, Result<bool, Code>)>) {
+        let unnamed = std::mem::take(&mut self.questions.unnamed);
+        let mut back = false;
+        for (topic, answer) in topics {
+            match answer {
+                Ok(true) => back |= self.may_read(topic),
+                Err(Code::UnknownTopicOrPartition) => _ = self.may_read(topic),
+                Ok(false) | Err(Code::TopicAuthorizationFailed) if unnamed => {
+                    self.deny_topic(&topic, Code::TopicAuthorizationFailed);
+                }
+                Ok(false) | Err(_) => {}
+            }
+        }
+        if back {
+            // librdkafka would look for it at its next refresh of all metadata only.
+            self.subscribed.clear();
+            self.subscribe();
+        }
+    }
+
+    /// Whether the topic was refused before, and is not read yet.
+    fn may_read(&self, topic: String) -> bool {
+        let assigned = self.assigned.iter().any(|a| a.name.0 == topic);
+        self.group.allow(&Cause::Topic(topic)) && !assigned
+    }
+
+    fn heed_group(&mut self, group: Result<Described, Code>) {
+        if let Ok(Described {
+            may_read: Some(true),
+            ..
+        }) = group
+        {
+            self.group.allow(&Cause::Group);
+        }
+        if self.has_joined() {
+            return;
+        }
+        let kept_out = self.questions.kept_out.take();
+        if let Some(error) = self.outside(kept_out, group) {
+            self.group.refuse(Cause::Membership, &error);
+        }
+    }
+
+    /// Why the group does not take this member in, where that can be told.
+    fn outside(&self, refused: Option<Code>, group: Result<Described, Code>) -> Option<Error> {
+        let env = &self.group.env;
+        let name = &env.wire_group;
+        let broker_assigns = env.configs.consumer.get("group.protocol") == Some("consumer");
+        let (why, remedy, code) = match group {
+            Ok(group) => {
+                let other = group.broker_assigns.is_some_and(|it| it != broker_assigns);
+                if group.members.is_empty() || (refused.is_none() && !other) {
+                    return None;
+                }
+                let (of, remedy) = kind(&group, broker_assigns);
+                let why = format!("its members ({}) use {of}", members(&group.members));
+                (why, remedy, refused)
+            }
+            Err(code) if is_of_group(code) => {
+                let why = "it is not a group of consumers (a share group, for instance)".to_owned();
+                (why, "use another group", Some(code))
+            }
+            Err(_) => (
+                "its members use another protocol or assignor".to_owned(),
+                "set `assignment` as they have it, or use another group",
+                Some(refused?),
+            ),
+        };
+        let text = format!("consume: group {name} does not take this client in: {why}; {remedy}");
+        let error = Error::new(ErrorKind::Unsupported, text);
+        Some(match code {
+            Some(code) => error.with_source(KafkaError::Global(code)),
+            None => error,
+        })
+    }
+}
+
+/// Codes that are about the group, not about the way to it.
+fn is_of_group(code: Code) -> bool {
+    matches!(
+        code,
+        Code::GroupIdNotFound | Code::InconsistentGroupProtocol
+    )
+}
+
+/// What the members of a group have in common that this one has not, and what to do about it.
+fn kind(group: &Described, broker_assigns: bool) -> (String, &'static str) {
+    if group.broker_assigns == Some(true) && !broker_assigns {
+        let of = "the group protocol of KIP-848".to_owned();
+        return (of, "set `assignment` to consumer, or use another group");
+    }
+    let of = match &*group.assignor {
+        "" => "the classic group protocol".to_owned(),
+        assignor => format!("the classic group protocol with the assignor {assignor}"),
+    };
+    let remedy = match &*group.assignor {
+        "cooperative-sticky" => "set `assignment` to cooperative-sticky, or use another group",
+        "range" | "roundrobin" => "set `assignment` to eager, or use another group",
+        _ => "use another group: no `assignment` has this assignor",
+    };
+    (of, remedy)
+}
+
+/// The members for a person; of many the first.
+fn members(members: &[(String, String)]) -> String {
+    const SHOWN: usize = 5;
+    let shown = members.iter().take(SHOWN);
+    let mut texts: Vec<_> = shown
+        .map(|(client, host)| format!("{client} at {}", host.trim_start_matches('/')))
+        .collect();
+    if members.len() > SHOWN {
+        texts.push(format!("{} more", members.len() - SHOWN));
+    }
+    texts.join(", ")
+}

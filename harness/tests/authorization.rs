@@ -1,0 +1,286 @@
+//! The library at a Kafka that asks for rights: what is said where one is missing, and that it goes on once it is there.
+
+mod secure;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use eventstream::{
+    Assignment, BrokerConfig, Client, Error, ErrorKind, SaslMechanism, Security, Stream,
+    Subscription,
+};
+use eventstream_harness::{Kafka, Operation, Resource, unique_topic};
+use secure::{END, event, ids, until};
+use tokio::task::JoinSet;
+
+/// As long as an operator should have to wait for the reason.
+const TOLD: Duration = Duration::from_secs(20);
+/// As long as a client may take to go on once it may.
+const GOES_ON: Duration = Duration::from_secs(10);
+const USERS: usize = 40;
+const PROTOCOLS: [Assignment; 3] = [
+    Assignment::Eager,
+    Assignment::CooperativeSticky,
+    Assignment::Consumer,
+];
+
+/// One node for the whole binary.
+fn kafka() -> &'static Kafka {
+    static KAFKA: OnceLock<Kafka> = OnceLock::new();
+    let start = || {
+        let builder = (0..USERS).fold(Kafka::builder(), |builder, n| {
+            builder.user(&format!("user-{n}"))
+        });
+        builder.authorizing().start().expect("Kafka")
+    };
+    KAFKA.get_or_init(start)
+}
+
+/// A user that no other test has.
+fn new_user() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(n < USERS, "more users are needed");
+    format!("user-{n}")
+}
+
+fn allow(user: &str, operation: Operation, on: Resource<'_>) {
+    let admin = kafka().admin().expect("an admin");
+    admin.allow(user, operation, on).expect("allowed");
+}
+
+fn withdraw(user: &str, operation: Operation, on: Resource<'_>) {
+    let admin = kafka().admin().expect("an admin");
+    admin.withdraw(user, operation, on).expect("withdrawn");
+}
+
+fn client(prefix: &str, user: &str, assignment: Assignment) -> Client {
+    let to = kafka().secured().expect("it is secured");
+    let user = to.user(user).expect("a user");
+    let security =
+        Security::sasl(SaslMechanism::Plain, &user.name, &*user.password).sasl_without_tls(true);
+    let config = BrokerConfig::new()
+        .assignment(assignment)
+        .auto_commit_interval(Duration::from_millis(200))
+        .security(security);
+    let brokers = to.sasl_plaintext.split(',');
+    Client::new(prefix, Stream::Kafka, brokers, config).expect("a client")
+}
+
+/// One that may do everything.
+fn root(prefix: &str) -> Client {
+    let bootstrap = kafka().bootstrap();
+    Client::new(
+        prefix,
+        Stream::Kafka,
+        bootstrap.split(','),
+        BrokerConfig::new(),
+    )
+    .expect("a client")
+}
+
+/// A subscription with what it was told.
+struct Member {
+    client: Client,
+    subscription: Subscription,
+    seen: Arc<Mutex<Vec<String>>>,
+    told: Arc<Mutex<Vec<Error>>>,
+}
+
+impl Member {
+    /// The group has the topic's name.
+    async fn start(prefix: &str, topic: &str, user: &str, assignment: Assignment) -> Self {
+        let client = client(prefix, user, assignment);
+        let (seen, told) = (Arc::default(), Arc::default());
+        let (into, tell) = (Arc::clone(&seen), Arc::clone(&told));
+        let subscribe = ids(topic, move |id| {
+            let seen: &Mutex<Vec<String>> = &into;
+            seen.lock().expect("a lock").push(id);
+        })
+        .on_error(move |error| {
+            let told: &Mutex<Vec<Error>> = &tell;
+            told.lock().expect("a lock").push(error);
+        });
+        let subscription = client.register(subscribe).await.expect("registered");
+        Self {
+            client,
+            subscription,
+            seen,
+            told,
+        }
+    }
+
+    fn told(&self) -> Vec<Error> {
+        self.told.lock().expect("a lock").clone()
+    }
+
+    fn is_unauthorized(&self) -> bool {
+        let problems = self.subscription.health().problems;
+        problems.iter().any(|p| p.kind() == ErrorKind::Unauthorized)
+    }
+
+    async fn sees(&self, what: &str, root: &Client, topic: &str, within: Duration) {
+        let stored = root.publish(event(topic, 0)).await.expect("accepted");
+        let id = stored.id().to_owned();
+        stored.await.expect("stored");
+        let came = || self.seen.lock().expect("a lock").contains(&id);
+        until(&format!("{what}: the event"), within, came).await;
+    }
+
+    /// The refusal stands in all places, with these words, and was told so often.
+    async fn hears(&self, what: &str, words: &[&str], times: usize) {
+        let healthy = format!("{what}: a problem");
+        until(&healthy, TOLD, || self.is_unauthorized()).await;
+        let problems = self.subscription.health().problems;
+        let mut all = self.told();
+        all.extend(problems);
+        all.retain(|error| error.kind() == ErrorKind::Unauthorized);
+        for error in &all {
+            let text = error.to_string();
+            for word in words {
+                assert!(text.contains(word), "{what}: no {word:?} in {text}");
+            }
+            assert!(error.is_final() && !error.is_retriable(), "{what}: {text}");
+        }
+        let told = self.told();
+        assert_eq!(told.len(), times, "{what}: {told:#?}");
+        let of_client = self.client.health().problems;
+        let in_client = of_client
+            .iter()
+            .any(|p| p.kind() == ErrorKind::Unauthorized);
+        assert!(in_client, "{what}: {of_client:?}");
+    }
+
+    async fn end(self) {
+        drop(self.subscription);
+        self.client.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Missing {
+    /// Nothing but `Describe` on the topic, or not even that.
+    Topic {
+        described: bool,
+    },
+    Group {
+        described: bool,
+    },
+}
+
+/// Registers without a right, is told, gets it, goes on.
+async fn starts_without(missing: Missing, prefix: &'static str, assignment: Assignment) {
+    let what = format!("{assignment:?}, prefix {prefix:?}, {missing:?}");
+    let (user, topic) = (new_user(), unique_topic("starts_without"));
+    let dot = if prefix.is_empty() { "" } else { "." };
+    let (wire, group) = (format!("{prefix}{dot}{topic}"), format!("{prefix}.{topic}"));
+    let admin = kafka().admin().expect("an admin");
+    admin.create_topic(&wire, 2, 1, &[]).expect("a topic");
+    let (on_topic, on_group) = (Resource::Topic(&wire), Resource::Group(&group));
+    let (lacks, has, described, name) = match missing {
+        Missing::Topic { described } => (on_topic, on_group, described, format!("topic {wire}")),
+        Missing::Group { described } => (on_group, on_topic, described, format!("group {group}")),
+    };
+    allow(&user, Operation::Read, has);
+    if described {
+        allow(&user, Operation::Describe, lacks);
+    }
+    let member = Member::start(prefix, &topic, &user, assignment).await;
+    let begin = Instant::now();
+    let principal = format!("User:{user}");
+    let words = [&*principal, "Read", &name, "kafka-acls --add"];
+    member.hears(&what, &words, 1).await;
+    println!("{what}: told after {:?}", begin.elapsed());
+
+    allow(&user, Operation::Read, lacks);
+    let given = Instant::now();
+    until(&format!("{what}: healthy"), GOES_ON, || {
+        !member.is_unauthorized() && member.subscription.health().is_healthy()
+    })
+    .await;
+    let root = root(prefix);
+    let left = GOES_ON.saturating_sub(given.elapsed());
+    member.sees(&what, &root, &topic, left).await;
+    println!("{what}: went on after {:?}", given.elapsed());
+    let told = member.told();
+    assert_eq!(told.len(), 1, "{what}: {told:#?}");
+    member.end().await;
+    root.shutdown(END).await;
+}
+
+async fn all_of(all: impl IntoIterator<Item = impl Future<Output = ()> + Send + 'static>) {
+    let mut running: JoinSet<()> = all.into_iter().collect();
+    while let Some(done) = running.join_next().await {
+        done.expect("as it should be");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_right_to_read_a_topic_is_told_and_waited_for() {
+    let cases = PROTOCOLS.into_iter().flat_map(|assignment| {
+        [false, true]
+            .map(|described| starts_without(Missing::Topic { described }, "env", assignment))
+    });
+    all_of(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_right_on_a_group_is_told_as_on_the_broker() {
+    let cases = PROTOCOLS.into_iter().flat_map(|assignment| {
+        [("", false), ("env", true)].map(|(prefix, described)| {
+            starts_without(Missing::Group { described }, prefix, assignment)
+        })
+    });
+    all_of(cases).await;
+}
+
+/// Reads, loses a right, is told, gets it back, goes on: twice.
+async fn loses(group_right: bool, assignment: Assignment) {
+    let what = format!("{assignment:?}, group {group_right}");
+    let (user, topic) = (new_user(), unique_topic("loses"));
+    let group = format!(".{topic}");
+    let admin = kafka().admin().expect("an admin");
+    admin.create_topic(&topic, 2, 1, &[]).expect("a topic");
+    let (on_topic, on_group) = (Resource::Topic(&topic), Resource::Group(&group));
+    allow(&user, Operation::Read, on_topic);
+    allow(&user, Operation::Read, on_group);
+    // What is left is enough to stay in the group.
+    allow(&user, Operation::Describe, on_topic);
+    let root = root("");
+    let member = Member::start("", &topic, &user, assignment).await;
+    member.sees(&what, &root, &topic, TOLD).await;
+    let (lost, name) = if group_right {
+        (on_group, format!("group {group}"))
+    } else {
+        (on_topic, format!("topic {topic}"))
+    };
+    for time in 1..=2 {
+        withdraw(&user, Operation::Read, lost);
+        // Something to commit, and something that cannot be read.
+        root.publish_sync(event(&topic, 1)).await.expect("stored");
+        let principal = format!("User:{user}");
+        member
+            .hears(&what, &[&principal, "Read", &name], time)
+            .await;
+        allow(&user, Operation::Read, lost);
+        let begin = Instant::now();
+        until(&format!("{what}: healthy again"), GOES_ON, || {
+            member.subscription.health().is_healthy()
+        })
+        .await;
+        let left = GOES_ON.saturating_sub(begin.elapsed());
+        member.sees(&what, &root, &topic, left).await;
+        println!("{what}: went on after {:?}", begin.elapsed());
+    }
+    member.end().await;
+    root.shutdown(END).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_withdrawn_is_told_and_its_return_heeded() {
+    let cases = PROTOCOLS
+        .into_iter()
+        .flat_map(|assignment| [false, true].map(|group_right| loses(group_right, assignment)));
+    all_of(cases).await;
+}
