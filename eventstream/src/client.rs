@@ -79,8 +79,9 @@ pub struct ClientBuilder {
 impl Client {
     /// A client whose topics are `prefix.topic` on the broker, and whose groups are `prefix.group`.
     /// Without a prefix a topic is what it is called, and a group still has the dot: `.group`, where
-    /// the Go SDK keeps its offsets; see [`Subscribe::exact_group_id`]. Checks everything and connects in the background: a broker that is not there yet is
-    /// not an error here.
+    /// the Go SDK keeps its offsets; see [`Subscribe::exact_group_id`]. Checks everything; it
+    /// connects with the first event or subscription, in the background: a broker that is not there
+    /// yet is not an error here.
     ///
     /// On `embedded` an empty list of brokers starts a broker that lives as long as the client.
     ///
@@ -126,7 +127,10 @@ impl Client {
     /// [`ErrorKind::Validation`] with every bad field, [`ErrorKind::TooLarge`],
     /// [`ErrorKind::Timeout`] when the buffer stayed full for the whole publish timeout,
     /// [`ErrorKind::Closed`] after a shutdown, [`ErrorKind::UnknownTopic`] for a topic that the cluster
-    /// was found not to have in the last 30 s. The event is then not accepted.
+    /// was found not to have in the last 30 s, [`ErrorKind::Unauthorized`] where the brokers have just refused it. The
+    /// event is then not accepted.
+    ///
+    /// Any executor will do: it needs no tokio runtime.
     ///
     /// # Cancellation
     ///

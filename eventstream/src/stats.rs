@@ -4,7 +4,7 @@
 pub struct WriterStats {
     /// Events accepted into the buffer.
     pub accepted: u64,
-    /// Events the broker acknowledged.
+    /// Events the broker acknowledged, before they had failed by their own timeout.
     pub stored: u64,
     /// Bytes of keys and values of the stored events.
     pub stored_bytes: u64,
@@ -14,7 +14,8 @@ pub struct WriterStats {
     pub rebuilt: u64,
     /// Events accepted and without an outcome.
     pub in_flight: usize,
-    /// Bytes of keys and values of the events in flight.
+    /// Bytes of keys, values and headers in the buffer, those of events included that timed out and that librdkafka still
+    /// has.
     pub in_flight_bytes: usize,
     /// Calls of `publish` that wait for room in the buffer.
     pub waiting: usize,

@@ -367,7 +367,12 @@ impl Queue {
             match sys::rd_kafka_event_type(event) {
                 sys::RD_KAFKA_EVENT_DR => reports(event, sink),
                 sys::RD_KAFKA_EVENT_ERROR => {
-                    let code = sys::rd_kafka_event_error(event);
+                    // A fatal one has the code of its cause.
+                    let code = if sys::rd_kafka_event_error_is_fatal(event) != 0 {
+                        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FATAL
+                    } else {
+                        sys::rd_kafka_event_error(event)
+                    };
                     let text = text(sys::rd_kafka_event_error_string(event));
                     context.error(KafkaError::Global(code.into()), text.trim());
                 }

@@ -70,9 +70,9 @@ families! {
     writer_retries: IntCounterVec = counter("writer_retries_count_summary", BROKER,
         "Requests of the producer that were sent again. A counter, in spite of its name.");
     in_flight_events: GaugeVec = gauge("writer_in_flight_events", CLIENT,
-        "Events accepted and without an outcome.");
+        "Events that take room in the buffer.");
     in_flight_bytes: GaugeVec = gauge("writer_in_flight_bytes", CLIENT,
-        "Bytes of keys and values of the events in flight.");
+        "Bytes of keys, values and headers of the events in the buffer.");
     capacity_events: GaugeVec = gauge("writer_buffer_capacity_events", CLIENT,
         "How many events may be in flight.");
     capacity_bytes: GaugeVec = gauge("writer_buffer_capacity_bytes", CLIENT,

@@ -254,19 +254,11 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
         .unwrap_or((Code::Fatal, String::new()));
     let client = &*inner.options.name;
     let outstanding = lost.native.outstanding();
-    match inner.refusal(code) {
-        Some(error) => {
-            let known = inner.standing.set(code, error.clone());
-            let refused = "the brokers let this client publish nothing; it is tried again when something is to be published";
-            inner.guarded(LOGGING, || {
-                if known {
-                    tracing::debug!(client, %error, reason, outstanding, "{refused}");
-                } else {
-                    tracing::error!(client, %error, reason, outstanding, "{refused}");
-                }
-            });
-        }
-        None => inner.guarded(LOGGING, || {
+    let known = inner
+        .refusal(code)
+        .map(|error| inner.standing.set(code, error));
+    if known.is_none() {
+        inner.guarded(LOGGING, || {
             tracing::error!(
                 client,
                 ?code,
@@ -274,7 +266,7 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
                 outstanding,
                 "the producer cannot go on and is replaced; what it held is reported as failed"
             );
-        }),
+        });
     }
     inner.current.clear();
     let mut meter = inner.options.meter.stored();
@@ -282,6 +274,17 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
         lost.native.purge();
         inner.serve_once(lost, PURGING, told, &mut meter);
         inner.look_around(Instant::now());
+    }
+    // After that the error names a topic.
+    if let (Some(known), Some(error)) = (known, inner.standing.error()) {
+        let refused = "the brokers let this client publish nothing; it tries again when something is to be published";
+        inner.guarded(LOGGING, || {
+            if known {
+                tracing::debug!(client, %error, reason, outstanding, "{refused}");
+            } else {
+                tracing::error!(client, %error, reason, outstanding, "{refused}");
+            }
+        });
     }
 }
 

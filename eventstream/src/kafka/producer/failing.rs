@@ -129,7 +129,9 @@ impl Inner {
             return refused;
         }
         if let Some(code) = self.standing.code() {
-            return self.turned_away(topic, code, state);
+            let error = self.turned_away(topic, code, state);
+            self.standing.describe(&error);
+            return error;
         }
         if self.abandoned.load(Ordering::SeqCst) {
             let cause = self.cause(topic, None);

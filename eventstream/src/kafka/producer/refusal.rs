@@ -32,6 +32,13 @@ impl Standing {
         before.is_some_and(|(before, _)| before == code)
     }
 
+    /// The same, said of an event.
+    pub(super) fn describe(&self, error: &Error) {
+        if let Some((_, said)) = &mut self.state.lock().refused {
+            *said = error.clone();
+        }
+    }
+
     /// Something was stored.
     pub(super) fn clear(&self) {
         *self.state.lock() = State::default();
