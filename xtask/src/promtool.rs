@@ -69,8 +69,8 @@ fn fetched() -> PathBuf {
     workspace().join(".tools").join(NAME)
 }
 
-/// Out of Debian's package, which is unpacked and not installed: that needs no root, and starts no server. To build the
-/// tool takes minutes, as it links the clients of every cloud.
+/// Out of Debian's package, which is unpacked and not installed: that takes seconds, needs no root and starts no server.
+/// To build the tool is to compile a client of each cloud that Prometheus discovers targets in.
 fn fetch() -> Result<()> {
     let tools = workspace().join(".tools");
     fs::create_dir_all(&tools)?;

@@ -225,8 +225,9 @@ impl MeteredTopic {
         let families = group.client.families();
         let labels = [&*group.client.client, &*group.group, topic];
         let with = |more: &str| [labels[0], labels[1], labels[2], more].map(str::to_owned);
-        // Here, so that the first rebalance is an increase.
+        // Here, so that the first rebalance and the first deletion are an increase.
         let _ = families.rebalances.with_label_values(&labels);
+        let _ = group.unread(topic);
         Self {
             outcomes: OUTCOMES.map(|word| families.outcomes.with_label_values(&with(word))),
             retries: families.retries.with_label_values(&labels),
