@@ -496,4 +496,23 @@ mod tests {
             assert_eq!(Commit::new(5, metadata).id, None);
         }
     }
+
+    #[test]
+    fn an_error_is_never_taken_for_nothing_committed() {
+        for partition in [0, 1] {
+            let commits = BTreeMap::from([(partition, Err(Code::UnstableOffsetCommit))]);
+            let topic = TopicView { commits, ..topic() };
+            let decision = assigned(&topic, 0, StartOffset::Tail);
+            assert_eq!(decision, Decision::Wait);
+            assert!(!topic.is_born_here());
+            assert!(topic.unknown_commit(&("t".to_owned(), 0)).is_some());
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_cut_off_is_read_from_the_cut() {
+        assert_eq!(start(interrupted(50, Some(30), 1)), (30, true, true));
+        // It is not known where, or all of it is gone.
+        assert_eq!(start(interrupted(50, Some(0), 1)), (20, true, true));
+    }
 }
