@@ -508,11 +508,4 @@ mod tests {
             assert!(topic.unknown_commit(&("t".to_owned(), 0)).is_some());
         }
     }
-
-    #[test]
-    fn a_log_that_was_cut_off_is_read_from_the_cut() {
-        assert_eq!(start(interrupted(50, Some(30), 1)), (30, true, true));
-        // It is not known where, or all of it is gone.
-        assert_eq!(start(interrupted(50, Some(0), 1)), (20, true, true));
-    }
 }
