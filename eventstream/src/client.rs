@@ -191,6 +191,9 @@ impl Client {
     /// client is let go when its subscription stops; a detached one keeps the client alive until
     /// `shutdown`, or the end of the runtime.
     ///
+    /// An event that is published right after this returns may come before the tail is fixed that the
+    /// group starts at: from [`Subscription::ready`] on none is missed.
+    ///
     /// On `stdout` and `none` the subscription is checked and never gets an event.
     ///
     /// # Errors

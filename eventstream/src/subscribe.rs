@@ -17,14 +17,18 @@ use crate::retrying::FailedAttempt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartOffset {
-    /// After the last record: only what comes from now on. The README's -1 and the default. The
-    /// position is committed at once, so that nothing that comes later is missed. A partition that
-    /// is added to the topic while the group runs is read from its head all the same.
+    /// After the last record: only what comes from now on. The README's -1 and the default. 'Now' is
+    /// when the group has given this member its partitions, some time after `register` returned:
+    /// await [`Subscription::ready`](crate::Subscription::ready), and what is published then is
+    /// handled. The position is committed before anything is, so a crash does not move it. A partition
+    /// that is added to the topic later, or a topic that does not exist yet, is read from its head all
+    /// the same.
     #[default]
     Tail,
     /// At the first record that the broker still has. The README's -2.
     Head,
-    /// At this offset, in every partition; where it is out of range, at the head.
+    /// At this offset, in every partition; where it is out of range, at the head, which `on_error` is
+    /// told.
     At(i64),
     /// At the first record with this timestamp or a later one; where there is none, at the tail.
     Time(SystemTime),

@@ -79,10 +79,13 @@ pub(super) struct Committed {
     pub(super) error: Option<Code>,
 }
 
+/// What a leader said of a partition.
+pub(super) type FoundOffset = (TopicPartition, Result<i64, Code>);
+
 /// What came of a question.
 pub(super) enum Answer {
     Topics(Result<Vec<TopicFacts>, Refused>),
-    Offsets(Result<Vec<(TopicPartition, Result<i64, Code>)>, Refused>),
+    Offsets(Result<Vec<FoundOffset>, Refused>),
     Committed(Result<Vec<Committed>, Refused>),
 }
 
@@ -347,9 +350,7 @@ unsafe fn topics(result: *const sys::rd_kafka_DescribeTopics_result_t) -> Vec<To
 /// # Safety
 ///
 /// `result` must be alive.
-unsafe fn offsets(
-    result: *const sys::rd_kafka_ListOffsets_result_t,
-) -> Vec<(TopicPartition, Result<i64, Code>)> {
+unsafe fn offsets(result: *const sys::rd_kafka_ListOffsets_result_t) -> Vec<FoundOffset> {
     let mut count = 0;
     // SAFETY: by contract; arrays are as long as said.
     unsafe {

@@ -78,6 +78,8 @@ impl GroupMeter {
                     .rebalances
                     .with_label_values(&labels)
                     .inc();
+                // Here, so that the first gap is an increase.
+                let _ = m.unread(topic);
             }
         }
     }

@@ -160,16 +160,14 @@ pub(super) fn decide(
                 told: Some(deleted(commit.offset)),
             }),
             Some(Ok(commit)) => on(commit.offset, None),
-            // Callers ask again as long as it is not known.
-            Some(Err(_)) => Decision::Wait,
             None if is_new(topic, partition) => fixed(low, None),
-            // Whether the group knows the topic is not known.
-            None if !topic.is_unknown_to_the_group() => Decision::Wait,
-            None if topic.has_first || waited >= BIRTH => {
+            None if topic.is_unknown_to_the_group() && (topic.has_first || waited >= BIRTH) => {
                 let (offset, told) = by_policy(view, policy);
                 fixed(offset, told)
             }
-            None => Decision::Wait,
+            // It is asked again as long as what the group has committed is not known, or the owner of
+            // the first partition has not fixed this one.
+            Some(Err(_)) | None => Decision::Wait,
         },
     }
 }
@@ -494,6 +492,18 @@ mod tests {
         assert_eq!(Commit::new(5, &mark(id)).id, Some(id));
         for metadata in ["", "topic-id=", "topic-id=7", "somebody else's"] {
             assert_eq!(Commit::new(5, metadata).id, None);
+        }
+    }
+
+    #[test]
+    fn an_error_is_never_taken_for_nothing_committed() {
+        for partition in [0, 1] {
+            let commits = BTreeMap::from([(partition, Err(Code::UnstableOffsetCommit))]);
+            let topic = TopicView { commits, ..topic() };
+            let decision = assigned(&topic, 0, StartOffset::Tail);
+            assert_eq!(decision, Decision::Wait);
+            assert!(!topic.is_born_here());
+            assert!(topic.unknown_commit(&("t".to_owned(), 0)).is_some());
         }
     }
 }
