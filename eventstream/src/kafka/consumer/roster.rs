@@ -165,3 +165,73 @@ impl Roster {
         Arc::clone(self.table.get_or_insert_with(make))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+    use tokio::runtime::Handle;
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::kafka::consumer::told::Told;
+    use crate::trace::Labels;
+
+    const POLICIES: Policies = Policies {
+        on_unmatched: OnUnmatched::Acknowledge,
+        on_undecodable: OnUndecodable::Skip,
+    };
+
+    fn entry(id: u32) -> Entry {
+        let labels = Labels {
+            client: "".into(),
+            prefix: "".into(),
+            group: "".into(),
+        };
+        let registration = Registration {
+            id,
+            labels: Arc::new(labels),
+            serial: None,
+            flood: None,
+            told: Told::start(&Handle::current(), &TaskTracker::new(), None, None),
+            on_dead_letter: None,
+            working: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            state: Mutex::default(),
+        };
+        Entry {
+            registration: Arc::new(registration),
+            topic: Topic::new("t").expect("valid"),
+            routes: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_closes_the_last_one_closes_the_roster_in_the_same_step() {
+        let mut roster = Roster::default();
+        for id in 0..3 {
+            assert!(roster.add(entry(id), POLICIES).is_ok());
+        }
+        assert!(!roster.close(0).0 && !roster.close(0).0 && !roster.close(2).0);
+        assert!(roster.add(entry(3), POLICIES).is_ok() && !roster.close(1).0);
+        assert!(roster.close(3).0, "the last one stops the group");
+        assert!(roster.is_over() && roster.add(entry(4), POLICIES).is_err());
+        assert_eq!(
+            roster.registrations().len(),
+            1,
+            "its routes stay till the end"
+        );
+        assert_eq!(roster.clear().0.len(), 1);
+        assert!(roster.policies(&Topic::new("t").expect("valid")).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_table_is_made_once_for_any_number_of_changes() {
+        let mut roster = Roster::default();
+        assert!(roster.add(entry(0), POLICIES).is_ok());
+        let table = roster.table();
+        assert!(Arc::ptr_eq(&table, &roster.table()));
+        drop(roster.touch());
+        assert!(!Arc::ptr_eq(&table, &roster.table()));
+    }
+}
