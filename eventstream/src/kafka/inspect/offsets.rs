@@ -11,7 +11,8 @@ use super::{AGAIN, Asking, described, fetch, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
-use crate::kafka::list_offsets::{Ask, Spec, list_offsets};
+use crate::kafka::list_offsets::{Ask, list_offsets};
+use crate::kafka::questions::Which;
 use crate::metadata::{Metadata, PartitionMetadata};
 
 /// How long a partition without a leader is waited for. Where another copy is in order, an election
@@ -21,7 +22,10 @@ const ELECTION: Duration = Duration::from_secs(3);
 /// which only a new round can ask.
 const ROUND: Duration = Duration::from_secs(5);
 
-type Answers = HashMap<(String, i32, Spec), Result<i64, Code>>;
+/// By topic and partition, the first offsets and the next ones.
+type Answers = [HashMap<(String, i32), Result<i64, Code>>; 2];
+
+const ENDS: [Which; 2] = [Which::Earliest, Which::Latest];
 
 /// The questions that need an answer for each partition.
 pub(super) struct Offsets<'a> {
@@ -65,11 +69,12 @@ impl Offsets<'_> {
         }
         let mut answers = self.list(found)?;
         for (topic, partition) in open(found).filter(|(_, p)| p.leader.is_some()) {
-            let mut answer = |spec| {
-                let answer = answers.remove(&(topic.to_owned(), partition.id, spec));
+            let name = (topic.to_owned(), partition.id);
+            let ends = answers.each_mut().map(|end| {
+                let answer = end.remove(&name);
                 answer.unwrap_or(Err(Code::RequestTimedOut))
-            };
-            match (answer(Spec::Earliest), answer(Spec::Latest)) {
+            });
+            match (ends[0], ends[1]) {
                 (Ok(low), Ok(high)) => {
                     (partition.low, partition.high) = (Some(low), Some(high));
                     partition.error = None;
@@ -94,22 +99,18 @@ impl Offsets<'_> {
             }
         }
         let asks = by_leader.into_values().flat_map(|partitions| {
-            [Spec::Earliest, Spec::Latest].map(|spec| Ask {
+            ENDS.map(|which| Ask {
                 partitions: partitions.clone(),
-                spec,
+                which,
             })
         });
         let asks: Vec<_> = asks.collect();
-        let answers = list_offsets(self.client.client(), &asks, self.left().min(ROUND))
-            .map_err(|error| from_kafka("watermarks", error))?;
-        let mut found = Answers::new();
-        for (ask, answers) in asks.iter().zip(answers) {
+        let timeout = self.left().min(ROUND);
+        let answers = list_offsets(self.client.client(), &asks, timeout);
+        let mut found = Answers::default();
+        for (number, answers) in answers.into_iter().enumerate() {
             match answers {
-                Ok(answers) => {
-                    let known =
-                        |((topic, partition), offset)| ((topic, partition, ask.spec), offset);
-                    found.extend(answers.into_iter().map(known));
-                }
+                Ok(answers) => found[number % ENDS.len()].extend(answers),
                 // Nobody answered in time, or no leader was known any more: the next round tells.
                 Err(code) if is_passing(code) => {}
                 Err(code) => return Err(from_code("watermarks", code)),
