@@ -78,10 +78,7 @@ pub(super) enum ToPartition {
 }
 
 /// What a partition's task gets from its reading, in order.
-#[expect(
-    clippy::enum_variant_names,
-    reason = "named as the machine's input is"
-)]
+#[expect(clippy::enum_variant_names, reason = "named as the machine's input is")]
 pub(super) enum Read {
     Records(Vec<Record>),
     /// The offsets begin anew, at `start`.
