@@ -9,7 +9,7 @@ use rdkafka::client::Client;
 use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::questions::{self, Answer, Questions, TopicPartition, Which};
+use super::questions::{self, Answer, Committed, Questions, TopicPartition, Which};
 
 /// Which offset of which partitions.
 pub(super) struct Ask {
@@ -30,7 +30,45 @@ pub(super) fn list_offsets<C: ClientContext>(
     asked: &[Ask],
     timeout: Duration,
 ) -> Vec<Result<Found, Code>> {
-    let mut answers = vec![Err(Code::OperationTimedOut); asked.len()];
+    let mut found = vec![Err(Code::OperationTimedOut); asked.len()];
+    let answers = answers(client, timeout, asked.len(), |questions| {
+        for (number, ask) in asked.iter().enumerate() {
+            questions.offsets(&ask.partitions, ask.which, number);
+        }
+    });
+    for (number, answer) in answers {
+        if let (Answer::Offsets(answer), Some(found)) = (answer, found.get_mut(number)) {
+            *found = answer.map_err(|refused| refused.code);
+        }
+    }
+    found
+}
+
+/// Asks what a group has committed. librdkafka's own call for it waits in silence for a coordinator
+/// that this client may not know.
+pub(super) fn list_committed<C: ClientContext>(
+    client: &Client<C>,
+    group: &str,
+    partitions: &[TopicPartition],
+    timeout: Duration,
+) -> Result<Vec<Committed>, Code> {
+    let answers = answers(client, timeout, 1, |questions| {
+        questions.committed(group, partitions, 0);
+    });
+    match answers.into_iter().next() {
+        Some((_, Answer::Committed(found))) => found.map_err(|refused| refused.code),
+        _ => Err(Code::OperationTimedOut),
+    }
+}
+
+/// The answers that come in time to as many questions as `ask` asks.
+fn answers<C: ClientContext>(
+    client: &Client<C>,
+    timeout: Duration,
+    count: usize,
+    ask: impl FnOnce(&Questions<'_, C>),
+) -> Vec<(usize, Answer)> {
+    let mut answers = Vec::with_capacity(count);
     // Each request has the timeout, so its event comes; a second on top of it bounds the wait.
     let deadline = Instant::now() + timeout.min(LONGEST) + Duration::from_secs(1);
     // SAFETY: the client is alive. The queue is made here and destroyed once, after the last event was
@@ -38,26 +76,19 @@ pub(super) fn list_offsets<C: ClientContext>(
     // after it was read.
     unsafe {
         let queue = sys::rd_kafka_queue_new(client.native_ptr());
-        let questions = Questions {
+        ask(&Questions {
             client,
             queue,
             timeout,
-        };
-        for (number, ask) in asked.iter().enumerate() {
-            questions.offsets(&ask.partitions, ask.which, number);
-        }
-        for _ in asked {
+        });
+        for _ in 0..count {
             let left = deadline.saturating_duration_since(Instant::now());
             let left = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
             let event = sys::rd_kafka_queue_poll(queue, left);
             if event.is_null() {
                 break;
             }
-            if let Some((number, Answer::Offsets(found))) = questions::answer(event)
-                && let Some(answer) = answers.get_mut(number)
-            {
-                *answer = found.map_err(|refused| refused.code);
-            }
+            answers.extend(questions::answer(event));
             sys::rd_kafka_event_destroy(event);
         }
         sys::rd_kafka_queue_destroy(queue);
