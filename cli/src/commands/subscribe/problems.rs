@@ -36,7 +36,7 @@ impl Problems {
     /// end's to tell.
     pub(super) fn hear(&self, error: &Error) {
         let mut state = self.state();
-        if is_final(error) {
+        if error.is_final() {
             state.fatal.get_or_insert_with(|| error.clone());
             self.ended.cancel();
             return;
@@ -81,19 +81,6 @@ impl Problems {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether waiting does not help: the brokers refuse the client, a right is missing, the group is
-/// not one that this client can join, the topic's name is not one that Kafka allows.
-pub(super) fn is_final(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Authentication
-            | ErrorKind::Unauthorized
-            | ErrorKind::Unsupported
-            | ErrorKind::Validation
-            | ErrorKind::Config
-    ) && !error.is_retriable()
 }
 
 fn without_numbers(text: &str) -> String {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use eventstream::{Client, ErrorKind, MetadataQuery, Subscription, Topic};
 use tokio_util::sync::CancellationToken;
 
-use super::problems::{Problems, is_final};
+use super::problems::Problems;
 use crate::output;
 use crate::signals::Interrupt;
 
@@ -85,7 +85,7 @@ pub(super) async fn reach(
             output::say(&format!("topic {topic} does not exist yet; waiting for it"));
             return Ok(false);
         }
-        Some(error) if is_final(&error) => return Err(error.into()),
+        Some(error) if error.is_final() => return Err(error.into()),
         _ => {}
     }
     let leaderless = found.partitions.iter().filter(|p| p.leader.is_none());
@@ -128,7 +128,7 @@ impl Watch<'_> {
             }
             let health = self.subscription.health();
             let mut problems = health.problems.into_iter();
-            let fatal = problems.find(|error| is_final(error) || ended.is_cancelled());
+            let fatal = problems.find(|error| error.is_final() || ended.is_cancelled());
             if let Some(error) = self.problems.fatal().or(fatal) {
                 return Err(error.into());
             }

@@ -69,6 +69,9 @@ use crate::subscribe::{CheckedSubscribe, DeadLetterLimit};
 use crate::subscription::{Health, Subscription};
 use crate::trace::Labels;
 
+/// A group as on the broker, and the static member.
+type GroupKey = (Arc<str>, String);
+
 /// The groups of one client.
 pub(crate) struct Consumers {
     prefix: Arc<str>,
@@ -85,8 +88,7 @@ pub(crate) struct Consumers {
 
 #[derive(Default)]
 struct Groups {
-    /// By the group as on the broker, and the static member.
-    running: HashMap<(Arc<str>, String), Arc<Group>>,
+    running: HashMap<GroupKey, Arc<Group>>,
     /// Those that stop while another of the same name has begun.
     leaving: Vec<Arc<Group>>,
     /// No group is made any more.

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{AGAIN, Asking, described, fetch, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
-use crate::kafka::list_offsets::{Ask, Spec, list_offsets};
+use crate::kafka::list_offsets::{Ask, list_committed, list_offsets};
+use crate::kafka::questions::{Committed, Which};
 use crate::metadata::{Metadata, PartitionMetadata};
 
 /// How long a partition without a leader is waited for. Where another copy is in order, an election
@@ -21,7 +21,10 @@ const ELECTION: Duration = Duration::from_secs(3);
 /// which only a new round can ask.
 const ROUND: Duration = Duration::from_secs(5);
 
-type Answers = HashMap<(String, i32, Spec), Result<i64, Code>>;
+/// By topic and partition, the first offsets and the next ones.
+type Answers = [HashMap<(String, i32), Result<i64, Code>>; 2];
+
+const ENDS: [Which; 2] = [Which::Earliest, Which::Latest];
 
 /// The questions that need an answer for each partition.
 pub(super) struct Offsets<'a> {
@@ -65,11 +68,12 @@ impl Offsets<'_> {
         }
         let mut answers = self.list(found)?;
         for (topic, partition) in open(found).filter(|(_, p)| p.leader.is_some()) {
-            let mut answer = |spec| {
-                let answer = answers.remove(&(topic.to_owned(), partition.id, spec));
+            let name = (topic.to_owned(), partition.id);
+            let ends = answers.each_mut().map(|end| {
+                let answer = end.remove(&name);
                 answer.unwrap_or(Err(Code::RequestTimedOut))
-            };
-            match (answer(Spec::Earliest), answer(Spec::Latest)) {
+            });
+            match (ends[0], ends[1]) {
                 (Ok(low), Ok(high)) => {
                     (partition.low, partition.high) = (Some(low), Some(high));
                     partition.error = None;
@@ -94,22 +98,18 @@ impl Offsets<'_> {
             }
         }
         let asks = by_leader.into_values().flat_map(|partitions| {
-            [Spec::Earliest, Spec::Latest].map(|spec| Ask {
+            ENDS.map(|which| Ask {
                 partitions: partitions.clone(),
-                spec,
+                which,
             })
         });
         let asks: Vec<_> = asks.collect();
-        let answers = list_offsets(self.client.client(), &asks, self.left().min(ROUND))
-            .map_err(|error| from_kafka("watermarks", error))?;
-        let mut found = Answers::new();
-        for (ask, answers) in asks.iter().zip(answers) {
+        let timeout = self.left().min(ROUND);
+        let answers = list_offsets(self.client.client(), &asks, timeout);
+        let mut found = Answers::default();
+        for (number, answers) in answers.into_iter().enumerate() {
             match answers {
-                Ok(answers) => {
-                    let known =
-                        |((topic, partition), offset)| ((topic, partition, ask.spec), offset);
-                    found.extend(answers.into_iter().map(known));
-                }
+                Ok(answers) => found[number % ENDS.len()].extend(answers),
                 // Nobody answered in time, or no leader was known any more: the next round tells.
                 Err(code) if is_passing(code) => {}
                 Err(code) => return Err(from_code("watermarks", code)),
@@ -120,29 +120,31 @@ impl Offsets<'_> {
 
     /// Fills in what the group has committed. Whether the brokers know the group.
     pub(super) fn committed(&self, group: &str, found: &mut Metadata) -> Result<bool> {
-        let mut asked = TopicPartitionList::new();
+        let mut asked = Vec::new();
         for topic in found.topics.iter().filter(|topic| topic.error.is_none()) {
-            for partition in &topic.partitions {
-                asked.add_partition(&topic.name, partition.id);
-            }
+            let partitions = topic.partitions.iter();
+            asked.extend(partitions.map(|p| (topic.name.clone(), p.id)));
         }
-        if asked.count() > 0 {
+        if !asked.is_empty() {
             let answers = self.fetch_committed(group, &asked)?;
+            let answers = answers.into_iter().map(|a| (a.partition.clone(), a));
+            let answers: HashMap<_, _> = answers.collect();
             for topic in &mut found.topics {
                 for partition in &mut topic.partitions {
-                    let Some(answer) = answers.find_partition(&topic.name, partition.id) else {
+                    let name = (topic.name.clone(), partition.id);
+                    let Some(answer) = answers.get(&name) else {
                         continue;
                     };
-                    match (answer.error(), answer.offset()) {
-                        (Err(error), _) => {
-                            let doing = format!(
-                                "committed offset of {group} in {} partition {}",
-                                topic.name, partition.id
-                            );
-                            partition.error.get_or_insert(from_kafka(doing, error));
+                    match answer.error {
+                        Some(code) => {
+                            let (topic, id) = name;
+                            let doing =
+                                format!("committed offset of {group} in {topic} partition {id}");
+                            partition.error.get_or_insert(from_code(doing, code));
                         }
-                        (Ok(()), Offset::Offset(offset)) => partition.committed = Some(offset),
-                        (Ok(()), _) => {}
+                        None => {
+                            partition.committed = (answer.offset >= 0).then_some(answer.offset);
+                        }
                     }
                 }
             }
@@ -151,26 +153,18 @@ impl Offsets<'_> {
         Ok(partitions.any(|p| p.committed.is_some()) || self.is_listed(group)?)
     }
 
-    fn fetch_committed(
-        &self,
-        group: &str,
-        asked: &TopicPartitionList,
-    ) -> Result<TopicPartitionList> {
+    fn fetch_committed(&self, group: &str, asked: &[(String, i32)]) -> Result<Vec<Committed>> {
         let mut pause = AGAIN.0;
         loop {
-            let passes = |error: &KafkaError| error.rdkafka_error_code().is_some_and(is_passing);
-            let answers = self.client.committed_offsets(asked.clone(), self.left());
+            let timeout = self.left().min(ROUND);
+            let answers = list_committed(self.client.client(), group, asked, timeout);
             let again = match &answers {
-                Ok(answers) => {
-                    let answers = answers.elements();
-                    let mut errors = answers.iter().filter_map(|answer| answer.error().err());
-                    errors.any(|error| passes(&error))
-                }
-                Err(error) => passes(error),
+                Ok(answers) => answers.iter().any(|a| a.error.is_some_and(is_passing)),
+                Err(code) => is_passing(*code),
             };
             if !again || self.is_over() {
                 let doing = || format!("committed offsets of group {group}");
-                return answers.map_err(|error| from_kafka(doing(), error));
+                return answers.map_err(|code| from_code(doing(), code));
             }
             wait(self.client, &mut pause);
         }

@@ -23,7 +23,9 @@ impl Poller {
             self.revoke(&gone);
         }
         self.subscribed = topics;
+        // Nobody else gives it anything, so all that there is was given.
         self.joined = true;
+        self.is_given = true;
         self.starting.look_now();
     }
 
