@@ -37,7 +37,7 @@ fn readings(scenario: Scenario) -> Vec<Reading> {
     match scenario {
         Scenario::All => vec![
             ("events/s", RATE, Budget::AtLeast(0.9)),
-            ("CPU us/event", CPU, Budget::AtMost(1.2)),
+            ("CPU us/event", CPU, Budget::AtMost(1.1)),
         ],
         Scenario::One => vec![
             ("p50 us", P50, Budget::AtMost(1.2)),

@@ -10,9 +10,6 @@ use crate::error::{Error, ErrorKind};
 pub(crate) enum Operation {
     Read,
     Write,
-    Create,
-    Describe,
-    Delete,
     IdempotentWrite,
 }
 

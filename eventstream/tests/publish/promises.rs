@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, ErrorKind, blocking};
+use eventstream::{BrokerConfig, ErrorKind};
 
 use crate::support::{SOON, event, setup};
 
@@ -143,19 +143,4 @@ fn a_runtime_without_timers_will_do() {
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(!s.client.flush(Duration::from_millis(100)).await);
     });
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_blocking_face_does_not_panic_inside_async_code_once_the_buffer_is_full() {
-    let config = full().publish_timeout(Duration::from_millis(700));
-    let s = setup(config.clone());
-    s.broker.broker_down(1).unwrap();
-    let builder = eventstream::Client::builder(eventstream::Stream::Embedded)
-        .embedded(&s.broker)
-        .config(config);
-    let client = blocking::Client::build(builder).unwrap();
-    drop(client.publish(event("first")).unwrap());
-    let waits = event("waits").timeout(Duration::from_millis(200));
-    let error = client.publish(waits).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
 }

@@ -34,6 +34,7 @@ impl Group {
                 }
             }
         }
+        problems.extend(self.refusals.problems());
         problems.extend(state.waiting.iter().cloned());
         problems.extend(reporter.problem());
         for shared in &state.assigned {

@@ -63,7 +63,7 @@ impl Poller {
                     self.questions.unnamed = true;
                     return Some(self.denied_some_topic(code));
                 };
-                Some(self.deny_topic(&topic.to_owned(), code))
+                Some(self.deny_topic(topic, code))
             }
             Code::GroupAuthorizationFailed => Some(self.deny_group(code)),
             Code::InconsistentGroupProtocol
@@ -86,7 +86,7 @@ impl Poller {
         reporter.denied("consume", Operation::Read, Resource::Topic(&topics), code)
     }
 
-    fn deny_topic(&mut self, topic: &str, code: Code) -> Error {
+    fn deny_topic(&self, topic: &str, code: Code) -> Error {
         let on = Resource::Topic(topic);
         let reporter = &self.group.env.reporter;
         let error = reporter.denied("consume", Operation::Read, on, code);
