@@ -322,7 +322,6 @@ impl Model<'_> {
                     State::Owed | State::Retry { .. } | State::Orphan if now && old => {
                         State::TellSkip(Reason::Revoked)
                     }
-                    State::Retry { .. } | State::Orphan if old => State::TellLast(Reason::Revoked),
                     State::Letter(reason) | State::LetterAgain { reason, .. } if now && old => {
                         State::TellSkip(reason)
                     }
@@ -330,7 +329,9 @@ impl Model<'_> {
                         State::TellLast(reason)
                     }
                     State::Given | State::Undone if now && old => State::TellSkip(Reason::Revoked),
-                    State::Given | State::Undone if old => State::TellLast(Reason::Revoked),
+                    State::Given | State::Undone | State::Retry { .. } | State::Orphan if old => {
+                        State::TellLast(Reason::Revoked)
+                    }
                     State::TellLast(reason) if now => State::TellSkip(reason),
                     State::Held
                     | State::Retry { .. }
