@@ -132,6 +132,8 @@ impl Member {
     async fn hears(&self, what: &str, words: &[&str], times: usize) {
         let healthy = format!("{what}: a problem");
         until(&healthy, TOLD, || self.is_unauthorized()).await;
+        let is_told = || self.told().len() >= times;
+        until(&format!("{what}: told"), TOLD, is_told).await;
         let problems = self.subscription.health().problems;
         let mut all = self.told();
         all.extend(problems);

@@ -11,6 +11,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::EmbeddedBroker;
 use super::config::ClientConfigs;
 use super::context::Reporter;
+use super::denied::{Operation, Resource, is_denied};
 use super::error::{from_code, from_kafka};
 use super::inspect::{Asking, fetch};
 use crate::error::{Error, ErrorKind, Fault, Result};
@@ -80,6 +81,10 @@ pub(super) fn create_topic(
     match results.into_iter().next() {
         Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
         Some(Err((_, Code::UnsupportedFeature))) => Err(unsupported(topic)),
+        Some(Err((_, code))) if is_denied(code) => {
+            let on = Resource::Topic(&topic.name);
+            Err(reporter.denied(&topic.doing(), Operation::Create, on, code))
+        }
         Some(Err((_, code))) => Err(from_code(topic.doing(), code)),
         Some(Ok(_)) | None => Ok(true),
     }

@@ -1,6 +1,7 @@
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use super::error::from_kafka;
+use super::trial::read_certificates;
 use crate::config::{BrokerConfig, LogMode};
 use crate::error::Result;
 
@@ -39,10 +40,12 @@ impl ClientConfigs {
                 }
             }
         }
+        let admin = client_config(settings.admin, level)?;
+        read_certificates(config, &admin)?;
         Ok(Self {
             producer: client_config(settings.producer, level)?,
             consumer,
-            admin: client_config(settings.admin, level)?,
+            admin,
         })
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -76,6 +77,18 @@ impl Default for Outage {
         }
     }
 }
+
+/// What librdkafka or OpenSSL said, beneath what it means.
+#[derive(Debug)]
+struct Said(String);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Said {}
 
 /// The state of a broker that does not answer.
 #[derive(Debug)]
@@ -183,8 +196,15 @@ impl Reporter {
             verdict = Verdict::Away;
         }
         let error = if matches!(verdict, Verdict::Refused | Verdict::Suspect) {
-            let text = format!("kafka: {}; {remedy}", reason.trim());
-            Error::new(ErrorKind::Authentication, text).with_retriable(false)
+            let address = broker
+                .rsplit("//")
+                .next()
+                .and_then(|name| name.split('/').next());
+            let at = address.filter(|address| !address.is_empty());
+            let at = at.map_or(String::new(), |address| format!("{address}: "));
+            Error::new(ErrorKind::Authentication, format!("kafka: {at}{remedy}"))
+                .with_retriable(false)
+                .with_source(Said(text.to_owned()))
         } else if code == Code::AllBrokersDown {
             // librdkafka counts connections: a broker by its address of the configuration, again by
             // what the cluster calls it, and as a coordinator.
@@ -462,8 +482,14 @@ mod tests {
         assert!(reporter.refused().is_none());
         hear(&reporter, &HUNG_UP.replace("a:1", "b:1"));
         wait(&reporter);
-        let refused = reporter.refused().expect("refused").to_string();
-        assert!(refused.contains("SASL authentication error"), "{refused}");
+        let refused = reporter.refused().expect("refused");
+        let text = refused.to_string();
+        let expected = "kafka: a:1: the broker does not accept the user name";
+        assert!(text.starts_with(expected), "{text}");
+        let said = std::error::Error::source(&refused)
+            .expect("a source")
+            .to_string();
+        assert!(said.starts_with("SASL authentication error"), "{said}");
     }
 
     #[test]

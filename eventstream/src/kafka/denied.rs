@@ -10,6 +10,8 @@ use crate::error::{Error, ErrorKind};
 pub(crate) enum Operation {
     Read,
     Write,
+    Create,
+    Describe,
     IdempotentWrite,
 }
 

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use self::offsets::Offsets;
 use super::config::ClientConfigs;
 use super::context::Reporter;
+use super::denied::{Operation, Resource, is_denied};
 use super::error::{from_code, from_kafka};
 use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -66,12 +67,12 @@ pub(super) fn metadata(
         .create_with_context(Asking::new(reporter))
         .map_err(|e| from_kafka("metadata", e))?;
     let topic = question.topic.as_deref();
-    let mut found = described(&fetch(&client, reporter, topic, deadline)?, topic);
+    let mut found = described(reporter, &fetch(&client, reporter, topic, deadline)?, topic);
     let new_until = deadline.min(Instant::now() + NEW);
     let mut pause = AGAIN.0;
     while topic.is_some() && found.topics.iter().any(is_missing) && Instant::now() < new_until {
         wait(&client, &mut pause);
-        found = described(&fetch(&client, reporter, topic, deadline)?, topic);
+        found = described(reporter, &fetch(&client, reporter, topic, deadline)?, topic);
     }
     let offsets = Offsets {
         client: &client,
@@ -146,7 +147,11 @@ pub(super) fn fetch(
 }
 
 /// An answer of librdkafka's in this crate's types, without offsets.
-fn described(found: &rdkafka::metadata::Metadata, topic: Option<&str>) -> Metadata {
+fn described(
+    reporter: &Reporter,
+    found: &rdkafka::metadata::Metadata,
+    topic: Option<&str>,
+) -> Metadata {
     let brokers = found.brokers().iter().map(|broker| BrokerMetadata {
         id: broker.id(),
         host: broker.host().to_owned(),
@@ -157,7 +162,7 @@ fn described(found: &rdkafka::metadata::Metadata, topic: Option<&str>) -> Metada
     let topics = topics.filter(|entry| topic.is_some() || !entry.name().starts_with("__"));
     let mut found = Metadata {
         brokers: brokers.collect(),
-        topics: topics.map(topic_of).collect(),
+        topics: topics.map(|entry| topic_of(reporter, entry)).collect(),
         group: None,
     };
     found.brokers.sort_by_key(|broker| broker.id);
@@ -165,11 +170,16 @@ fn described(found: &rdkafka::metadata::Metadata, topic: Option<&str>) -> Metada
     found
 }
 
-fn topic_of(entry: &rdkafka::metadata::MetadataTopic) -> TopicMetadata {
+fn topic_of(reporter: &Reporter, entry: &rdkafka::metadata::MetadataTopic) -> TopicMetadata {
     let name = entry.name().to_owned();
-    let error = entry
-        .error()
-        .map(|code| from_code(format!("metadata of topic {name}"), Code::from(code)));
+    let error = entry.error().map(Code::from).map(|code| {
+        let doing = format!("metadata of topic {name}");
+        if is_denied(code) {
+            reporter.denied(&doing, Operation::Describe, Resource::Topic(&name), code)
+        } else {
+            from_code(doing, code)
+        }
+    });
     let mut partitions: Vec<_> = entry
         .partitions()
         .iter()

@@ -13,6 +13,7 @@ mod list_offsets;
 mod native;
 mod producer;
 mod questions;
+mod trial;
 mod verify;
 
 use std::borrow::Cow;

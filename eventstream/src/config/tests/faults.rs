@@ -26,8 +26,8 @@ fn plain() -> Security {
 
 fn mutual_files() -> Security {
     Security::none()
-        .cert_file("Cargo.toml")
-        .key_file("Cargo.toml")
+        .cert_file("src/config/tests/utc_time.pem")
+        .key_file("src/config/tests/key.pem")
 }
 
 fn mutual_pem() -> Security {
@@ -114,20 +114,24 @@ fn security_that_contradicts() {
         (plain().tls(false), "tls \"false\": credentials over plain text need sasl_without_tls"),
         (plain().sasl_without_tls(true).tls(true).ca_pem(CERTIFICATE), "sasl_without_tls \"true\": not together with tls, ca_pem"),
         (none().tls(false).ca_pem(CERTIFICATE), "tls \"false\": not together with ca_pem"),
-        (none().ca_pem(CERTIFICATE).ca_file("Cargo.toml"), "ca_pem: not together with ca_file"),
-        (none().cert_pem(CERTIFICATE).cert_file("Cargo.toml").key_pem(KEY), "cert_pem: not together with cert_file"),
-        (none().cert_pem(CERTIFICATE).key_file("Cargo.toml").key_pem(KEY), "key_pem: not together with key_file"),
+        (none().ca_pem(CERTIFICATE).ca_file("src/config/tests/utc_time.pem"), "ca_pem: not together with ca_file"),
+        (none().cert_pem(CERTIFICATE).cert_file("src/config/tests/utc_time.pem").key_pem(KEY), "cert_pem: not together with cert_file"),
+        (none().cert_pem(CERTIFICATE).key_file("src/config/tests/key.pem").key_pem(KEY), "key_pem: not together with key_file"),
         (none().cert_pem(CERTIFICATE), "cert_pem: a certificate needs its key: key_file or key_pem"),
         (none().key_pem(KEY), "key_pem: a key needs its certificate: cert_file or cert_pem"),
         (none().key_password("x"), "key_password: needs key_file or key_pem"),
         (none().ca_file("/no/such/ca"), "ca_file \"/no/such/ca\": a file that can be read (No such file or directory (os error 2))"),
         (none().cert_file("src").key_pem(KEY), "cert_file \"src\": a file, not a directory"),
-        (none().cert_file("Cargo.toml").key_file("src"), "key_file \"src\": a file, not a directory"),
+        (none().cert_file("src/config/tests/utc_time.pem").key_file("src"), "key_file \"src\": a file, not a directory"),
         (none().cert_file("/no/such").key_pem(KEY), "cert_file \"/no/such\": a file that can be read (No such file or directory (os error 2))"),
-        (none().cert_pem("cert.pem").key_pem(KEY), "cert_pem: PEM text, with its line -----BEGIN ...-----"),
-        (none().cert_pem(CERTIFICATE).key_pem("key.pem"), "key_pem: PEM text, with its line -----BEGIN ...-----"),
+        (none().cert_pem("cert.pem").key_pem(KEY), "cert_pem: a certificate in PEM; it has no line -----BEGIN ...-----"),
+        (none().cert_pem(CERTIFICATE).key_pem("key.pem"), "key_pem: a private key in PEM; it has no line -----BEGIN ...-----"),
         (none().ca_file(unreadable_path()), "ca_file \"/\u{fffd}\": a path in UTF-8"),
-        (none().ca_pem("ca.pem"), "ca_pem: PEM text, with its line -----BEGIN ...-----"),
+        (none().ca_file("src/config/tests/key.pem"), "ca_file \"src/config/tests/key.pem\": CA certificates in PEM; it has PRIVATE KEY"),
+        (none().cert_file("src/config/tests/utc_time.pem").key_file("src/config/tests/utc_time.pem"), "key_file \"src/config/tests/utc_time.pem\": a private key in PEM; it has CERTIFICATE"),
+        (none().cert_file("src/config/tests/utc_time.pem").key_file("Cargo.toml"), "key_file \"Cargo.toml\": a private key in PEM; it has no line -----BEGIN ...-----"),
+        (none().cert_pem(CERTIFICATE).key_pem(KEY.replace("PRIVATE", "ENCRYPTED PRIVATE")), "key_password: needed: the private key is encrypted"),
+        (none().ca_pem("ca.pem"), "ca_pem: CA certificates in PEM; it has no line -----BEGIN ...-----"),
     ] {
         assert_eq!(faults(&secured(security)), [fault]);
     }
@@ -144,11 +148,11 @@ fn security_that_base_config_contradicts() {
         (with(plain().sasl_without_tls(true), "security.protocol", "sasl_ssl"), "base_config.security.protocol \"sasl_ssl\": one of plaintext, sasl_plaintext, as tls or sasl_without_tls says"),
         (with(Security::none().tls(false), "security.protocol", "ssl"), "base_config.security.protocol \"ssl\": one of plaintext, sasl_plaintext, as tls or sasl_without_tls says"),
         (with(Security::none().tls(true), "security.protocol", "plaintext"), "base_config.security.protocol \"plaintext\": one of ssl, sasl_ssl, or the TLS options are without effect"),
-        (with(Security::none().ca_file("Cargo.toml"), "ssl.ca.pem", CERTIFICATE), "base_config.ssl.ca.pem: not together with ca_file"),
+        (with(Security::none().ca_file("src/config/tests/utc_time.pem"), "ssl.ca.pem", CERTIFICATE), "base_config.ssl.ca.pem: not together with ca_file"),
         (with(mutual_files(), "ssl.certificate.pem", CERTIFICATE), "base_config.ssl.certificate.pem: not together with cert_file"),
         (with(mutual_files(), "ssl.key.pem", KEY), "base_config.ssl.key.pem: not together with key_file"),
-        (with(mutual_pem(), "ssl.certificate.location", "/etc"), "base_config.ssl.certificate.location: not together with cert_pem"),
-        (with(mutual_pem(), "ssl.key.location", "/etc"), "base_config.ssl.key.location: not together with key_pem"),
+        (with(mutual_pem(), "ssl.certificate.location", "src/config/tests/utc_time.pem"), "base_config.ssl.certificate.location: not together with cert_pem"),
+        (with(mutual_pem(), "ssl.key.location", "src/config/tests/key.pem"), "base_config.ssl.key.location: not together with key_pem"),
         (with(plain(), "sasl.mechanism", "OAUTHBEARER"), "base_config.sasl.mechanism \"OAUTHBEARER\": one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
         (with(plain(), "sasl.oauthbearer.method", "oidc"), "base_config.sasl.oauthbearer.method: not to be set here: OAUTHBEARER is not in this build; use scram-sha-512, scram-sha-256 or plain"),
         (base("security.protocol", "sasl_ssl"), "base_config.security.protocol \"sasl_ssl\": needs a SASL mechanism and its credentials"),

@@ -227,7 +227,7 @@ fn librdkafka_knows_the_properties_of_security() {
     for security in [
         scram
             .clone()
-            .ca_file("Cargo.toml")
+            .ca_file("src/config/tests/utc_time.pem")
             .cert_file("a")
             .key_file("b")
             .key_password("c"),

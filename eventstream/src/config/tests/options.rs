@@ -166,11 +166,11 @@ fn security_combines() {
     let cases: Vec<(Security, Vec<(&str, &str)>)> = vec![
         (Security::none(), vec![("security.protocol", "plaintext")]),
         (Security::none().tls(true), vec![("security.protocol", "ssl"), ("ssl.ca.location", "probe")]),
-        (Security::none().ca_file("Cargo.toml"), vec![("security.protocol", "ssl"), ("ssl.ca.location", "Cargo.toml")]),
+        (Security::none().ca_file("src/config/tests/utc_time.pem"), vec![("security.protocol", "ssl"), ("ssl.ca.location", "src/config/tests/utc_time.pem")]),
         (Security::none().ca_pem(CERTIFICATE), vec![("security.protocol", "ssl"), ("ssl.ca.pem", CERTIFICATE)]),
-        (Security::none().cert_file("Cargo.toml").key_file("Cargo.toml").key_password("pass"), vec![
-            ("security.protocol", "ssl"), ("ssl.ca.location", "probe"), ("ssl.certificate.location", "Cargo.toml"),
-            ("ssl.key.location", "Cargo.toml"), ("ssl.key.password", "pass")]),
+        (Security::none().cert_file("src/config/tests/utc_time.pem").key_file("src/config/tests/key.pem").key_password("pass"), vec![
+            ("security.protocol", "ssl"), ("ssl.ca.location", "probe"), ("ssl.certificate.location", "src/config/tests/utc_time.pem"),
+            ("ssl.key.location", "src/config/tests/key.pem"), ("ssl.key.password", "pass")]),
         (Security::none().cert_pem(CERTIFICATE).key_pem(KEY), vec![
             ("security.protocol", "ssl"), ("ssl.ca.location", "probe"), ("ssl.certificate.pem", CERTIFICATE), ("ssl.key.pem", KEY)]),
         (scram(), [sasl, &[("security.protocol", "sasl_ssl"), ("ssl.ca.location", "probe")]].concat()),

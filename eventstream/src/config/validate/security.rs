@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::config::broker::BrokerConfig;
 use crate::config::choice::SaslMechanism;
+use crate::config::pem::{self, Part};
 use crate::config::properties;
 use crate::config::security::{Protocol, Security};
 use crate::error::Fault;
@@ -14,7 +15,7 @@ pub(super) fn check(config: &BrokerConfig, faults: &mut Vec<Fault>) {
     check_credentials(config, faults);
     check_tls(config, faults);
     check_certificates(config, faults);
-    check_files(security, faults);
+    check_files(config, faults);
     check_base(config, faults);
 }
 
@@ -154,42 +155,77 @@ fn check_certificates(config: &BrokerConfig, faults: &mut Vec<Fault>) {
     }
 }
 
-fn check_files(security: &Security, faults: &mut Vec<Fault>) {
-    let files: [(&str, &Path); 3] = [
-        ("ca_file", &security.ca_file),
-        ("cert_file", &security.cert_file),
-        ("key_file", &security.key_file),
+fn check_files(config: &BrokerConfig, faults: &mut Vec<Fault>) {
+    let security = &config.security;
+    let base = |property: &str| {
+        let path = config.base_config.get(property);
+        Path::new(path.filter(|path| *path != "probe").unwrap_or_default())
+    };
+    let files: [(&str, Part, &Path); 6] = [
+        ("ca_file", Part::Ca, &security.ca_file),
+        ("cert_file", Part::Certificate, &security.cert_file),
+        ("key_file", Part::Key, &security.key_file),
+        (
+            "base_config.ssl.ca.location",
+            Part::Ca,
+            base("ssl.ca.location"),
+        ),
+        (
+            "base_config.ssl.certificate.location",
+            Part::Certificate,
+            base("ssl.certificate.location"),
+        ),
+        (
+            "base_config.ssl.key.location",
+            Part::Key,
+            base("ssl.key.location"),
+        ),
     ];
-    for (name, path) in files {
+    let mut key = security.key_pem.expose().to_owned();
+    for (name, part, path) in files {
         if path.as_os_str().is_empty() {
             continue;
         }
         let shown = path.display().to_string();
         if path.to_str().is_none() {
             faults.push(Fault::new(name, shown, "a path in UTF-8"));
-        } else if path.is_dir() && name != "ca_file" {
-            faults.push(Fault::new(name, shown, "a file, not a directory"));
-        } else if let Err(error) = std::fs::File::open(path) {
-            faults.push(Fault::new(
-                name,
-                shown,
-                format!("a file that can be read ({error})"),
-            ));
+        } else if path.is_dir() {
+            if part != Part::Ca {
+                faults.push(Fault::new(name, shown, "a file, not a directory"));
+            }
+        } else {
+            match std::fs::read(path) {
+                Ok(bytes) => {
+                    let wrong = pem::fault(part, &bytes);
+                    faults.extend(wrong.map(|allowed| Fault::new(name, shown, allowed)));
+                    if part == Part::Key {
+                        key = String::from_utf8_lossy(&bytes).into_owned();
+                    }
+                }
+                Err(error) => {
+                    let allowed = format!("a file that can be read ({error})");
+                    faults.push(Fault::new(name, shown, allowed));
+                }
+            }
         }
     }
     let texts = [
-        ("ca_pem", security.ca_pem.as_str()),
-        ("cert_pem", security.cert_pem.as_str()),
-        ("key_pem", security.key_pem.expose()),
+        ("ca_pem", Part::Ca, security.ca_pem.as_str()),
+        ("cert_pem", Part::Certificate, security.cert_pem.as_str()),
+        ("key_pem", Part::Key, security.key_pem.expose()),
     ];
-    for (name, text) in texts {
-        if !text.is_empty() && !text.contains("-----BEGIN ") {
-            faults.push(Fault::new(
-                name,
-                "",
-                "PEM text, with its line -----BEGIN ...-----",
-            ));
-        }
+    for (name, part, text) in texts.into_iter().filter(|(_, _, text)| !text.is_empty()) {
+        let wrong = pem::fault(part, text.as_bytes());
+        faults.extend(wrong.map(|allowed| Fault::new(name, "", allowed)));
+    }
+    let has_password =
+        !security.key_password.is_empty() || config.base_config.get("ssl.key.password").is_some();
+    if pem::is_encrypted(&key) && !has_password {
+        faults.push(Fault::new(
+            "key_password",
+            "",
+            "needed: the private key is encrypted",
+        ));
     }
 }
 

@@ -36,6 +36,7 @@ impl Group {
         }
         problems.extend(self.refusals.problems());
         problems.extend(state.waiting.iter().cloned());
+        problems.extend(self.refusals.problems());
         problems.extend(reporter.problem());
         for shared in &state.assigned {
             problems.extend(of_partition(shared));

@@ -39,6 +39,8 @@ pub(super) struct Described {
     /// Whether the broker assigns (KIP-848); `None` where it does not say.
     pub(super) broker_assigns: Option<bool>,
     pub(super) assignor: String,
+    /// It has, or had, members of a kind that can be described.
+    pub(super) exists: bool,
     /// The client id and the host of each member.
     pub(super) members: Vec<(String, String)>,
 }
@@ -216,6 +218,8 @@ unsafe fn describe(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> De
                 Type::RD_KAFKA_CONSUMER_GROUP_TYPE_CLASSIC => Some(false),
                 _ => None,
             },
+            exists: sys::rd_kafka_ConsumerGroupDescription_state(group)
+                != sys::rd_kafka_consumer_group_state_t::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD,
             assignor: text(sys::rd_kafka_ConsumerGroupDescription_partition_assignor(
                 group,
             ))

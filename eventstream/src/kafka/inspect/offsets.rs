@@ -53,7 +53,7 @@ impl Offsets<'_> {
             let anew = fetch(self.client, self.reporter, self.topic, self.deadline);
             // What is known already is worth more than that nobody answers any more.
             if let Ok(anew) = anew {
-                take_leaders(found, described(&anew, self.topic));
+                take_leaders(found, described(self.reporter, &anew, self.topic));
             }
         }
     }

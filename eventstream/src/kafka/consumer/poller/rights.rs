@@ -10,7 +10,7 @@ use super::Poller;
 use crate::error::{Error, ErrorKind};
 use crate::kafka::consumer::inquiry::{Answer, Described};
 use crate::kafka::consumer::refusals::Cause;
-use crate::kafka::denied::{Operation, Resource};
+use crate::kafka::denied::{Operation, Resource, is_denied};
 
 /// How often the brokers are asked whether a refusal is over.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -19,6 +19,8 @@ const OUTSIDE: Duration = Duration::from_secs(6);
 
 /// What librdkafka puts in front of a topic that its metadata does not have.
 const NOT_AVAILABLE: &str = "Subscribed topic not available: ";
+
+const NO_CONSUMERS: &str = "it is not a group of consumers (a share group, for instance)";
 
 /// What is asked for, beside the refusals that are known.
 pub(super) struct Questions {
@@ -51,6 +53,10 @@ impl Poller {
         reason: &str,
         topic: Option<&str>,
     ) -> Option<Error> {
+        if is_denied(code) {
+            // Who refuses has answered.
+            self.group.env.reporter.heard();
+        }
         match code {
             Code::TopicAuthorizationFailed => {
                 let told = reason.strip_prefix(NOT_AVAILABLE);
@@ -117,6 +123,9 @@ impl Poller {
     /// Asks about what is refused, and heeds the answers.
     pub(super) fn follow_up(&mut self, now: Instant) {
         while let Some(answer) = self.inquiry.answer() {
+            if matches!(answer, Answer::Topics(_) | Answer::Group(Ok(_))) {
+                self.group.env.reporter.heard();
+            }
             match answer {
                 Answer::Topics(topics) => self.heed_topics(topics),
                 Answer::Group(group) => self.heed_group(group),
@@ -141,7 +150,9 @@ impl Poller {
             self.questions.outside = now;
             self.group.allow(&Cause::Membership);
         }
-        let is_out = !is_in && !self.subscribed.is_empty();
+        // A reader without a group has no place to wait for.
+        let has_group = self.group.env.groupless.is_none();
+        let is_out = has_group && !is_in && !self.subscribed.is_empty();
         let long_out = is_out && now.duration_since(self.questions.outside) >= OUTSIDE;
         let may_not = self.group.refusals.has(&Cause::Group);
         if (is_in && may_not) || self.questions.kept_out.is_some() || (long_out && !may_not) {
@@ -200,16 +211,21 @@ impl Poller {
         let (why, remedy, code) = match group {
             Ok(group) => {
                 let other = group.broker_assigns.is_some_and(|it| it != broker_assigns);
-                if group.members.is_empty() || (refused.is_none() && !other) {
+                // A member that the broker assigns to is in its group from the first heartbeat, which librdkafka
+                // repeats in silence where the group is of another kind. The classic protocol tells of it.
+                let strange = broker_assigns && !group.exists && !self.group.is_refused();
+                if group.members.is_empty() && (refused.is_some() || strange) {
+                    (NO_CONSUMERS.to_owned(), "use another group", refused)
+                } else if group.members.is_empty() || (refused.is_none() && !other) {
                     return None;
+                } else {
+                    let (of, remedy) = kind(&group, broker_assigns);
+                    let why = format!("its members ({}) use {of}", members(&group.members));
+                    (why, remedy, refused)
                 }
-                let (of, remedy) = kind(&group, broker_assigns);
-                let why = format!("its members ({}) use {of}", members(&group.members));
-                (why, remedy, refused)
             }
             Err(code) if is_of_group(code) => {
-                let why = "it is not a group of consumers (a share group, for instance)".to_owned();
-                (why, "use another group", Some(code))
+                (NO_CONSUMERS.to_owned(), "use another group", Some(code))
             }
             Err(_) => (
                 "its members use another protocol or assignor".to_owned(),
