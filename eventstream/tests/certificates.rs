@@ -77,7 +77,7 @@ async fn a_key_or_certificate_that_cannot_be_used_is_named_with_its_fault() {
             &["it is damaged"],
         ),
     ] {
-        let error = made(security).err().expect(field);
+        let error = made(security).expect_err(field);
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         let text = error.to_string();
         assert_eq!(error.faults().len(), 1, "{text}");

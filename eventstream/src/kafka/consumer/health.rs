@@ -36,7 +36,6 @@ impl Group {
         }
         problems.extend(self.refusals.problems());
         problems.extend(state.waiting.iter().cloned());
-        problems.extend(self.refusals.problems());
         problems.extend(reporter.problem());
         for shared in &state.assigned {
             problems.extend(of_partition(shared));
