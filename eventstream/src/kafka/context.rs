@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::denied::{Operation, Resource, denied};
-use super::diagnosis::{Facts, Verdict, diagnose, split, stem};
+use super::diagnosis::{Facts, Verdict, diagnose, is_unverified, split, stem};
 use super::error::classify;
+use super::trial::Handshake;
 use super::verify::UNVERIFIED;
 use crate::cadence::Cadence;
 use crate::config::{BrokerConfig, LogMode, Principal};
@@ -38,6 +39,7 @@ pub(crate) struct Reporter {
     /// The brokers to be asked first.
     brokers: String,
     principal: Principal,
+    handshake: OnceLock<Handshake>,
     state: Mutex<Connection>,
     /// Since when a client of this one looks for a broker.
     asked: OnceLock<Instant>,
@@ -106,6 +108,7 @@ impl Reporter {
             facts: Facts::new(config),
             brokers: String::new(),
             principal: config.principal(),
+            handshake: OnceLock::new(),
             state: Mutex::default(),
             asked: OnceLock::new(),
             troubled: AtomicBool::new(true),
@@ -118,6 +121,11 @@ impl Reporter {
     pub(crate) fn of_brokers(mut self, brokers: &[String]) -> Self {
         self.brokers = brokers.join(", ");
         self
+    }
+
+    /// What to ask a broker with why its certificate is not accepted.
+    pub(crate) fn asks_with(&self, properties: &ClientConfig) {
+        self.handshake.get_or_init(|| Handshake::new(properties));
     }
 
     /// A librdkafka client was made, and looks for a broker from now on.
@@ -188,6 +196,18 @@ impl Reporter {
 
     fn hear(&self, code: Code, reason: &str) -> Error {
         let (broker, text) = split(reason);
+        let address = broker
+            .rsplit("//")
+            .next()
+            .and_then(|name| name.split('/').next());
+        let address = address.filter(|address| !address.is_empty());
+        if is_unverified(text) && self.state.lock().unverified.is_none() {
+            let handshake = self.handshake.get();
+            let line = handshake.and_then(|handshake| handshake.line(address?, REPEAT));
+            if let Some(line) = line {
+                self.state.lock().unverified = unverified(&line);
+            }
+        }
         let mut state = self.state.lock();
         let (mut verdict, remedy) = diagnose(text, &self.facts, state.unverified.as_deref());
         let accepted = self.was_accepted();
@@ -196,12 +216,7 @@ impl Reporter {
             verdict = Verdict::Away;
         }
         let error = if matches!(verdict, Verdict::Refused | Verdict::Suspect) {
-            let address = broker
-                .rsplit("//")
-                .next()
-                .and_then(|name| name.split('/').next());
-            let at = address.filter(|address| !address.is_empty());
-            let at = at.map_or(String::new(), |address| format!("{address}: "));
+            let at = address.map_or(String::new(), |address| format!("{address}: "));
             Error::new(ErrorKind::Authentication, format!("kafka: {at}{remedy}"))
                 .with_retriable(false)
                 .with_source(Said(text.to_owned()))

@@ -65,6 +65,12 @@ pub(super) fn stem(text: &str) -> &str {
     text.split(" (after ").next().unwrap_or(text)
 }
 
+/// Whether it says that a broker's certificate is not accepted.
+pub(super) fn is_unverified(text: &str) -> bool {
+    text.contains("certificate verify failed")
+        || text.to_lowercase().contains("failed to verify broker cert")
+}
+
 /// The verdict of a text without its broker, and the remedy. `unverified` is why the broker's
 /// certificate was not accepted, where that is known.
 pub(super) fn diagnose(
@@ -78,7 +84,7 @@ pub(super) fn diagnose(
     let in_state = |state: &str| text.contains(&format!("in state {state}"));
     let closed = has(&["disconnected", "connection reset", "broken pipe"]);
 
-    if has(&["certificate verify failed", "failed to verify broker cert"]) {
+    if is_unverified(&text) {
         let remedy = unverified.map_or(
             "the broker's certificate is not accepted: its CA is not among the trusted ones \
              (`ca_file`, `ca_pem`), it has expired, or it is not for this host name"

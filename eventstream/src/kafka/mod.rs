@@ -111,6 +111,7 @@ impl Kafka {
         }
         let reporter = Arc::new(Reporter::new(Arc::clone(&name), &config).of_brokers(&brokers));
         let configs = Arc::new(ClientConfigs::new(&config, &brokers, is_embedded)?);
+        reporter.asks_with(&configs.admin);
         let producer = Arc::new(Producer::new(ProducerOptions {
             name: Arc::clone(&name),
             prefix: Arc::clone(&prefix),

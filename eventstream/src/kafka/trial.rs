@@ -1,13 +1,20 @@
 //! Keys and certificates before any broker is asked: librdkafka reads them once more often than needed, so that what
-//! OpenSSL finds wrong is known when the client is made, and named.
+//! OpenSSL finds wrong is known when the client is made, and named. And the reason why a broker's certificate is not
+//! accepted, for the clients that are not told it.
 
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
+use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_type_t as Type;
 
 use super::error::from_kafka;
+use super::{native, verify};
 use crate::config::{BrokerConfig, Given, Part};
 use crate::error::{Error, ErrorKind, Fault, Result};
 
@@ -86,4 +93,91 @@ fn damaged(given: Given, part: Part) -> Fault {
         part.wanted()
     );
     Fault::new(given.field, given.path, allowed)
+}
+
+/// As long as a handshake may take, and how often its log is looked at.
+const HANDSHAKE: Duration = Duration::from_millis(1500);
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Asks a broker for its certificate once more. `rdkafka` makes consumers without the callback that says why a
+/// certificate is not accepted (see `verify`), and a client that publishes nothing has no producer.
+pub(super) struct Handshake {
+    properties: ClientConfig,
+    next: Mutex<Option<Instant>>,
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The properties may hold a key.
+        f.debug_struct("Handshake").finish_non_exhaustive()
+    }
+}
+
+/// Keeps librdkafka's line about a certificate.
+#[derive(Default)]
+struct Line(Mutex<Option<String>>);
+
+impl ClientContext for Line {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "SSLCERTVRFY" {
+            *self.0.lock() = Some(message.to_owned());
+        }
+    }
+
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl Handshake {
+    pub(super) fn new(properties: &ClientConfig) -> Self {
+        Self {
+            properties: properties.clone(),
+            next: Mutex::default(),
+        }
+    }
+
+    /// librdkafka's line about the certificate of the broker at this address; not more often than `pause`.
+    pub(super) fn line(&self, address: &str, pause: Duration) -> Option<String> {
+        let start = Instant::now();
+        if self
+            .next
+            .lock()
+            .replace(start + pause)
+            .is_some_and(|at| start < at)
+        {
+            return None;
+        }
+        let mut properties = self.properties.clone();
+        properties.set("bootstrap.servers", address);
+        let native = properties.create_native_config().ok()?;
+        verify::explain(&properties, &native);
+        let kind = Type::RD_KAFKA_CONSUMER;
+        let client = Client::new(&properties, native, kind, Line::default()).ok()?;
+        loop {
+            // It is asked so that a connection is made; the answer is in the log.
+            let _ = client.fetch_metadata(None, ROUND);
+            serve_log(&client);
+            let line = client.context().0.lock().take();
+            if line.is_some() || start.elapsed() >= HANDSHAKE {
+                return line;
+            }
+        }
+    }
+}
+
+fn serve_log(client: &Client<Line>) {
+    // SAFETY: the client is alive; the queue and each event are owned by this scope and destroyed once.
+    unsafe {
+        let queue = sys::rd_kafka_queue_get_main(client.native_ptr());
+        loop {
+            let event = sys::rd_kafka_queue_poll(queue, 0);
+            if event.is_null() {
+                break;
+            }
+            if sys::rd_kafka_event_type(event) == sys::RD_KAFKA_EVENT_LOG {
+                native::log(event, client.context());
+            }
+            sys::rd_kafka_event_destroy(event);
+        }
+        sys::rd_kafka_queue_destroy(queue);
+    }
 }

@@ -95,3 +95,29 @@ fn a_blocking_client_that_is_dropped_holds_no_partitions() {
         other.shutdown(SOON).await;
     });
 }
+
+#[test]
+fn a_registration_on_a_runtime_that_shuts_down_is_refused() {
+    let client = client_of(&EmbeddedBroker::start().unwrap(), BrokerConfig::new());
+    // One worker registers, the other one shuts down.
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (begins, begun) = std::sync::mpsc::channel();
+    let (tells, told) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        begins.send(()).unwrap();
+        while !tokio::spawn(std::future::pending::<()>()).is_finished() {
+            std::thread::yield_now();
+        }
+        let (sender, _numbers) = channel();
+        tells.send(client.register(numbers(sender)).await).unwrap();
+    });
+    begun.recv().unwrap();
+    runtime.shutdown_background();
+    let registered = told.recv_timeout(Duration::from_secs(10));
+    let error = registered.expect("an answer").expect_err("refused");
+    assert_eq!(error.kind(), eventstream::ErrorKind::Closed);
+}

@@ -114,6 +114,9 @@ impl Groups {
     }
 }
 
+/// How many groups a registration may find at their end.
+const TRIES: u32 = 100;
+
 impl Consumers {
     pub(crate) fn new(
         prefix: Arc<str>,
@@ -152,13 +155,20 @@ impl Consumers {
             prefix: Arc::clone(&self.prefix),
             group: subscribe.wire_group(&self.prefix).into(),
         });
+        let mut tries = 0;
         let (group, registration) = loop {
             let group = self.group(&subscribe, &labels, runtime.clone())?;
             let registration = self.registration(&group, &subscribe, &labels);
             if self.add_routes(&group, &subscribe, &registration)? {
                 break (group, registration);
             }
-            // It came to its end in between: the next one is a new one.
+            // It came to its end in between: the next one is a new one. Where that ends as well, the runtime
+            // shuts down.
+            tries += 1;
+            if tries > TRIES {
+                let text = "register: the runtime is shutting down";
+                return Err(Error::new(ErrorKind::Closed, text));
+            }
         };
         let routes = RegisteredRoutes {
             group: Arc::clone(&group),
