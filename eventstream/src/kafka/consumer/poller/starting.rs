@@ -11,10 +11,10 @@ use rdkafka::topic_partition_list::Offset;
 
 use super::Poller;
 use crate::error::{Error, ErrorKind};
+use crate::guard::tracing;
 use crate::kafka::consumer::assignment::{
     self, Cause, Commit, Decision, PartitionView, Start, TopicView,
 };
-use crate::guard::tracing;
 use crate::kafka::error::{classify, from_code};
 use crate::kafka::questions::{Answer, Refused, TopicFacts, TopicId, TopicPartition, Which};
 
