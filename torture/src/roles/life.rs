@@ -1,10 +1,11 @@
 //! The processes of the lives of topics: a publisher that says which incarnation of its topic it means, and members that
 //! write down what they handle, what they are told, and when they are ready.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -40,9 +41,9 @@ pub(crate) struct LifeMemberArgs {
     /// Between commits, in milliseconds
     #[arg(long, default_value_t = 1_000)]
     commit_ms: u64,
-    /// Die as by SIGKILL at the first event of an incarnation after this one
+    /// Die as by SIGKILL once the offsets of a partition begin anew
     #[arg(long)]
-    dies_after: Option<u64>,
+    dies_of_anew: bool,
 }
 
 #[derive(Args)]
@@ -145,14 +146,15 @@ fn subscribe(args: &LifeMemberArgs, history: &Arc<Writer>) -> Subscribe {
     let (name, topic): (Arc<str>, Arc<str>) =
         (args.common.name.as_str().into(), args.topic.as_str().into());
     let (told, teller) = (Arc::clone(history), Arc::clone(&name));
-    let (history, dies_after) = (Arc::clone(history), args.dies_after);
+    let (history, dies_of_anew) = (Arc::clone(history), args.dies_of_anew);
+    let highest = Arc::new(Mutex::new(HashMap::new()));
     Subscribe::new(args.topic.as_str())
         .group_id(args.group.as_str())
         .offset(start)
         .on_error(move |error| tell(&told, &teller, &error))
         .on(EVENT, move |context: Context, event: Event| {
             let (name, topic) = (Arc::clone(&name), Arc::clone(&topic));
-            let history = Arc::clone(&history);
+            let (history, highest) = (Arc::clone(&history), Arc::clone(&highest));
             async move {
                 let id = event.id().parse().map_err(|_| "not of this run")?;
                 note(
@@ -167,8 +169,11 @@ fn subscribe(args: &LifeMemberArgs, history: &Arc<Writer>) -> Subscribe {
                         attempt: context.attempt(),
                     }),
                 );
-                let of: u64 = event.session_id().parse().unwrap_or_default();
-                if dies_after.is_some_and(|last| of > last) {
+                let before = highest
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(context.partition(), context.offset());
+                if dies_of_anew && before.is_some_and(|before| context.offset() < before) {
                     std::process::abort();
                 }
                 note(

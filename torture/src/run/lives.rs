@@ -25,6 +25,9 @@ const IDS: u64 = 1_000_000;
 const READY: Duration = Duration::from_secs(60);
 const CATCH_UP: Duration = Duration::from_secs(45);
 const FRESH: u64 = 50;
+/// How long an heir may take to see that its topic was made anew.
+const HEIR: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What lives, and where it is written down.
 pub(super) struct Lives {
@@ -68,7 +71,7 @@ impl Lives {
             let reborn = Reborn {
                 incarnation: 0,
                 witness: lives.member(REBORN, "witness", &[])?,
-                heir: lives.heir(0)?,
+                heir: lives.heir()?,
                 publisher: lives.publisher(REBORN, 5, None)?,
             };
             lives.wait_ready(&reborn.witness.0)?;
@@ -96,9 +99,8 @@ impl Lives {
         Ok((name, process))
     }
 
-    fn heir(&self, incarnation: u64) -> Result<(String, Guarded)> {
-        let last = incarnation.to_string();
-        self.member(REBORN, "heir", &["--tail", "--dies-after", &last])
+    fn heir(&self) -> Result<(String, Guarded)> {
+        self.member(REBORN, "heir", &["--tail", "--dies-of-anew"])
     }
 
     fn publisher(
@@ -168,13 +170,15 @@ fn remade(world: &World, random: &mut fastrand::Rng) -> Result<Came> {
         vec![None; PARTITIONS as usize],
     )?;
     reborn.incarnation += 1;
-    admin.create_topic(&name, PARTITIONS, REPLICAS, &[])?;
     tell_incarnation(lives.starter.history(), REBORN, reborn.incarnation)?;
-    let (heir, process) = &mut reborn.heir;
-    eventually(&format!("{heir} to die"), READY, || {
-        Ok(process.exit_status()?.map(|_| ()))
-    })?;
-    reborn.heir = lives.heir(reborn.incarnation)?;
+    admin.create_topic(&name, PARTITIONS, REPLICAS, &[])?;
+    // One that does not see the new topic does not die of it.
+    let deadline = Instant::now() + HEIR;
+    while Instant::now() < deadline && reborn.heir.1.exit_status()?.is_none() {
+        thread::sleep(LOOK);
+    }
+    reborn.heir.1.kill();
+    reborn.heir = lives.heir()?;
     lives.wait_ready(&reborn.heir.0)?;
     thread::sleep(Duration::from_millis(random.u64(500..2_000)));
     world.note(Kind::TopicRemade.word(), REBORN, Phase::End, true)?;
@@ -231,7 +235,7 @@ fn fresh_tail(world: &World) -> Result<Came> {
     drop(first);
     let (name, second) = lives.member(&topic, &topic, &["--tail", "--commit-ms", "500"])?;
     lives.wait_ready(&name)?;
-    caught_up(&admin, &topic, &topic)?;
+    caught_up(admin, &topic, &topic)?;
     end(second, &name)?;
     lives
         .fresh
