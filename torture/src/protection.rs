@@ -12,14 +12,8 @@ pub(crate) enum Protection {
     Drain,
     /// The offset moves after the dead letter is acknowledged
     DeadLetterAck,
-    /// What a topic that was made anew holds waits for the commit of where it begins
-    StartBeforeCommit,
     /// The records of a topic that was made anew are not taken for those of its forerunner
     TakeNewHistoryForSeen,
-    /// A topic that was made anew is known by its id
-    IgnoreTopicId,
-    /// A key stays with a worker while that one owes something of it
-    ChangeWorkersAtOnce,
 }
 
 impl Protection {
@@ -30,10 +24,7 @@ impl Protection {
             Self::CommitAfterHandler => "commit-after-handler",
             Self::Drain => "drain",
             Self::DeadLetterAck => "dead-letter-ack",
-            Self::StartBeforeCommit => "start-before-commit",
             Self::TakeNewHistoryForSeen => "take-new-history-for-seen",
-            Self::IgnoreTopicId => "ignore-topic-id",
-            Self::ChangeWorkersAtOnce => "change-workers-at-once",
         }
     }
 
@@ -50,10 +41,7 @@ impl Protection {
             // Stops in good order, which excuse nothing.
             Self::Drain => &["member-stopped", "handlers-slow"],
             Self::DeadLetterAck => &["dead-letters-refused"],
-            Self::StartBeforeCommit | Self::TakeNewHistoryForSeen | Self::IgnoreTopicId => {
-                &["topic-remade"]
-            }
-            Self::ChangeWorkersAtOnce => &["member-stopped", "handlers-slow"],
+            Self::TakeNewHistoryForSeen => &["topic-remade"],
         }
     }
 
@@ -64,10 +52,7 @@ impl Protection {
             Self::CommitAfterHandler => Some("store-before-done"),
             Self::Drain => Some("revoke-without-drain"),
             Self::DeadLetterAck => Some("pass-over-failed-dead-letter"),
-            Self::StartBeforeCommit
-            | Self::TakeNewHistoryForSeen
-            | Self::IgnoreTopicId
-            | Self::ChangeWorkersAtOnce => Some(self.word()),
+            Self::TakeNewHistoryForSeen => Some(self.word()),
         }
     }
 }
