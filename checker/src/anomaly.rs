@@ -43,6 +43,8 @@ pub enum Class {
     SilentFailure,
     /// An event had a second outcome.
     SecondOutcome,
+    /// Stored and deleted, and a group neither handled it nor was told that it is gone.
+    SilentGap,
 }
 
 impl Class {
@@ -63,6 +65,7 @@ impl Class {
             Self::DuplicateHandled => "duplicate handled",
             Self::SilentFailure => "silent failure",
             Self::SecondOutcome => "second outcome",
+            Self::SilentGap => "silent gap",
         }
     }
 }

@@ -78,6 +78,12 @@ pub enum Event<'a> {
     Sample(Sample),
     /// Somebody breaks something, or mends it.
     Fault(Fault<'a>),
+    /// A member reads what it was given. For the lives of topics, as are the two below.
+    Ready(Ready<'a>),
+    /// A member was told that its group passes over records, or begins a topic anew.
+    Told(Told<'a>),
+    /// Records were deleted.
+    Deleted(Deleted<'a>),
 }
 
 /// [`Event::Process`].
@@ -365,6 +371,45 @@ pub struct Fault<'a> {
     /// no duplicate.
     #[serde(default, skip_serializing_if = "is_false")]
     pub clean: bool,
+}
+
+/// [`Event::Ready`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Ready<'a> {
+    /// The member.
+    pub member: &'a str,
+    /// Its group began at the tail: what was published before the first of these lines is not for it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tail: bool,
+}
+
+/// [`Event::Told`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Told<'a> {
+    /// The member.
+    pub member: &'a str,
+    /// Topic without prefix and incarnation.
+    pub topic: &'a str,
+    /// Partition.
+    pub partition: i32,
+    /// The first offset that is passed over; absent where the topic begins anew, and so is `to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<i64>,
+    /// The one after the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<i64>,
+}
+
+/// [`Event::Deleted`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Deleted<'a> {
+    /// Topic without prefix and incarnation.
+    pub topic: &'a str,
+    /// Partition.
+    pub partition: i32,
+    /// What stood below is gone; absent where the topic was deleted, and everything is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<i64>,
 }
 
 #[expect(

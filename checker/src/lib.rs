@@ -12,6 +12,7 @@ mod disturbance;
 mod events;
 pub mod history;
 mod judge;
+mod lives;
 mod log;
 mod merge;
 mod names;
@@ -30,6 +31,7 @@ use anyhow::{Result, bail};
 
 pub use anomaly::{Anomaly, Class, Findings};
 pub use judge::{GroupCounts, Handlers, Outcomes};
+pub use lives::{LIVES, Lives};
 pub use recovery::{FaultSummary, FlowSummary};
 pub use report::Report;
 pub use steady::{Figures, Growth, Spread, Steadiness, Steady};
@@ -50,5 +52,10 @@ pub fn check(directory: &Path, settle: Duration) -> Result<Report> {
     if verdict.outcomes.stored > 0 && world.logs.iter().all(|log| log.len() == 0) {
         bail!("the history has no final read of the log");
     }
-    Ok(Report::new(&world, verdict))
+    let mut report = Report::new(&world, verdict);
+    let lives = directory.join(LIVES);
+    if lives.is_dir() {
+        report.lives = Some(lives::judge(&lives, &mut report.anomalies)?);
+    }
+    Ok(report)
 }

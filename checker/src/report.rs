@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::anomaly::{Anomaly, Findings};
 use crate::judge::{GroupCounts, Handlers, Outcomes, Verdict};
+use crate::lives::Lives;
 use crate::page::{Shown, render};
 use crate::recovery::{FaultSummary, FlowSummary, summarise};
 use crate::steady::Steadiness;
@@ -43,6 +44,9 @@ pub struct Report {
     /// Whether memory, threads, files and lag stayed as they were. Absent where there were faults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steadiness: Option<Steadiness>,
+    /// What became of topics that were deleted, trimmed or made anew. Absent where there were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lives: Option<Lives>,
     /// The anomalies.
     pub anomalies: Findings,
     #[serde(skip)]
@@ -71,6 +75,7 @@ impl Report {
             groups: verdict.groups,
             faults: summarise(&verdict.recovery.effects),
             steadiness: verdict.steadiness,
+            lives: None,
             anomalies: verdict.findings,
             shown: Shown {
                 timeline: verdict.timeline,
@@ -193,6 +198,9 @@ impl fmt::Display for Report {
         self.write_faults(f)?;
         if let Some(steadiness) = &self.steadiness {
             write!(f, "{steadiness}")?;
+        }
+        if let Some(lives) = &self.lives {
+            write!(f, "{lives}")?;
         }
         self.write_anomalies(f)
     }

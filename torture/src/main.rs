@@ -21,6 +21,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::roles::lane::LaneArgs;
+use crate::roles::life::{LifeMemberArgs, LifePublisherArgs};
 use crate::roles::member::MemberArgs;
 use crate::roles::publisher::PublisherArgs;
 use crate::run::RunArgs;
@@ -42,6 +43,10 @@ enum Role {
     Publisher(PublisherArgs),
     #[command(hide = true)]
     Lane(LaneArgs),
+    #[command(hide = true)]
+    LifeMember(LifeMemberArgs),
+    #[command(hide = true)]
+    LifePublisher(LifePublisherArgs),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +55,8 @@ fn main() -> ExitCode {
         Role::Member(args) => on_runtime(roles::member::run(args)),
         Role::Publisher(args) => on_runtime(roles::publisher::run(args)),
         Role::Lane(args) => on_runtime(roles::lane::run(args)),
+        Role::LifeMember(args) => on_runtime(roles::life::member(args)),
+        Role::LifePublisher(args) => on_runtime(roles::life::publisher(args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

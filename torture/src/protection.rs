@@ -12,6 +12,8 @@ pub(crate) enum Protection {
     Drain,
     /// The offset moves after the dead letter is acknowledged
     DeadLetterAck,
+    /// The records of a topic that was made anew are not taken for those of its forerunner
+    TakeNewHistoryForSeen,
 }
 
 impl Protection {
@@ -22,6 +24,7 @@ impl Protection {
             Self::CommitAfterHandler => "commit-after-handler",
             Self::Drain => "drain",
             Self::DeadLetterAck => "dead-letter-ack",
+            Self::TakeNewHistoryForSeen => "take-new-history-for-seen",
         }
     }
 
@@ -38,6 +41,7 @@ impl Protection {
             // Stops in good order, which excuse nothing.
             Self::Drain => &["member-stopped", "handlers-slow"],
             Self::DeadLetterAck => &["dead-letters-refused"],
+            Self::TakeNewHistoryForSeen => &["topic-remade"],
         }
     }
 
@@ -48,6 +52,7 @@ impl Protection {
             Self::CommitAfterHandler => Some("store-before-done"),
             Self::Drain => Some("revoke-without-drain"),
             Self::DeadLetterAck => Some("pass-over-failed-dead-letter"),
+            Self::TakeNewHistoryForSeen => Some(self.word()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod behaviour;
 pub(crate) mod lane;
+pub(crate) mod life;
 pub(crate) mod member;
 pub(crate) mod publisher;
 mod sample;

@@ -39,7 +39,12 @@ impl Starter {
         })
     }
 
-    fn start(&self, role: &str, name: &str, more: &[String]) -> Result<Guarded> {
+    /// The folder of the histories.
+    pub(super) fn history(&self) -> &Path {
+        &self.history
+    }
+
+    pub(super) fn start(&self, role: &str, name: &str, more: &[String]) -> Result<Guarded> {
         let log = File::create(self.history.join("logs").join(format!("{name}.log")))?;
         let program = std::env::current_exe()?;
         let mut arguments = Vec::new();

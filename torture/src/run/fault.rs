@@ -8,6 +8,7 @@ use checker::history::Phase;
 use harness::{Direction, Signal};
 
 use super::children::Taken;
+use super::lives;
 use super::world::{World, try_hold};
 use crate::control::Mood;
 use crate::layout::{MOST_PARTITIONS, TOPICS, on_broker};
@@ -33,11 +34,14 @@ pub(super) enum Kind {
     HandlersFailing,
     HandlersPanicking,
     DeadLettersRefused,
+    TopicRemade,
+    RecordsDeleted,
+    FreshTail,
 }
 
 impl Kind {
     /// How often each is in a deck.
-    pub(super) const DECK: [(Self, usize); 17] = [
+    pub(super) const DECK: [(Self, usize); 20] = [
         (Self::BrokerKilled, 2),
         (Self::BrokerPaused, 2),
         (Self::LeaderMoved, 1),
@@ -55,9 +59,12 @@ impl Kind {
         (Self::HandlersFailing, 1),
         (Self::HandlersPanicking, 1),
         (Self::DeadLettersRefused, 1),
+        (Self::TopicRemade, 1),
+        (Self::RecordsDeleted, 1),
+        (Self::FreshTail, 1),
     ];
 
-    pub(super) fn all() -> [Self; 17] {
+    pub(super) fn all() -> [Self; 20] {
         Self::DECK.map(|(kind, _)| kind)
     }
 
@@ -81,6 +88,9 @@ impl Kind {
             Self::HandlersFailing => "handlers-failing",
             Self::HandlersPanicking => "handlers-panicking",
             Self::DeadLettersRefused => "dead-letters-refused",
+            Self::TopicRemade => "topic-remade",
+            Self::RecordsDeleted => "records-deleted",
+            Self::FreshTail => "fresh-tail",
         }
     }
 
@@ -151,6 +161,9 @@ pub(super) fn happen(
             fault.handlers(random).map(|()| Came::Done)
         }
         Kind::DeadLettersRefused => fault.dead_letters(random),
+        Kind::TopicRemade | Kind::RecordsDeleted | Kind::FreshTail => {
+            lives::happen(world, kind, random)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod children;
 mod fault;
+mod lives;
 mod observer;
 mod poison;
 mod reader;
@@ -24,6 +25,7 @@ use harness::{FaultProxy, Guarded, Kafka, Signal, workspace};
 
 use self::children::{Members, Starter, end};
 use self::fault::Kind;
+use self::lives::Lives;
 use self::observer::Observer;
 use self::poison::Poison;
 use self::status::Status;
@@ -100,7 +102,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     println!("history in {}", directory.display());
     let started = Instant::now();
-    let world = start(&args, &directory)?;
+    let world = start(&args, &kinds, &directory)?;
     let tally = Tally::default();
     let report = torment(&args, kinds, &world, &tally)?;
     println!("{report}");
@@ -135,7 +137,7 @@ fn kinds(words: &[String], for_probes: bool) -> Result<Vec<Kind>> {
 }
 
 /// Brokers, topics, proxy and members.
-fn start(args: &RunArgs, directory: &Path) -> Result<World> {
+fn start(args: &RunArgs, kinds: &[Kind], directory: &Path) -> Result<World> {
     let kafka = Kafka::builder()
         .nodes(3)
         .proxied()
@@ -169,7 +171,9 @@ fn start(args: &RunArgs, directory: &Path) -> Result<World> {
     }))?;
     let sabotage = args.without.and_then(Protection::sabotage);
     let starter = Starter::new(directory, proxy.bootstrap(), sabotage)?;
+    let lives = Starter::new(&directory.join(checker::LIVES), proxy.bootstrap(), sabotage)?;
     Ok(World {
+        lives: Lives::start(lives, &admin, kinds)?,
         members: Members::start(starter)?,
         kafka,
         proxy,
@@ -226,6 +230,7 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
     let stored = observer.stored();
     world.members.stop_all()?;
     observer.stop()?;
+    lives::end_all(&world.lives, world.kafka.admin()?)?;
     let history = Writer::create(&world.directory, "reader")?;
     let read = reader::read_all(&bootstrap, &history)?;
     history.ended()?;

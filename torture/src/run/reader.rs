@@ -100,7 +100,7 @@ fn without_prefix(name: &str) -> &str {
 }
 
 /// The number that an envelope begins with; `None` for what is no envelope of this run.
-fn id_of(value: &[u8]) -> Option<u64> {
+pub(super) fn id_of(value: &[u8]) -> Option<u64> {
     let rest = value.strip_prefix(br#"{"id":""#)?;
     let end = rest.iter().position(|byte| *byte == b'"')?;
     number(&rest[..end])

@@ -13,6 +13,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 
 use super::children::Members;
+use super::lives::Lives;
 use crate::control::Moods;
 use crate::layout::{dead_letters_of, on_broker};
 use crate::roles::lane;
@@ -25,6 +26,7 @@ pub(super) struct World {
     pub(super) kafka: Kafka,
     pub(super) proxy: FaultProxy,
     pub(super) members: Members,
+    pub(super) lives: Lives,
     pub(super) moods: Moods,
     pub(super) directory: PathBuf,
     pub(super) history: Writer,
