@@ -214,8 +214,11 @@ fn tell(history: &Writer, member: &str, error: &Error) {
     );
 }
 
+/// Topic, partition, and from where to where, where that is said.
+type Told<'a> = (&'a str, i32, Option<(i64, i64)>);
+
 /// Topic, partition, and what is passed over, if it is a range.
-fn told(text: &str) -> Option<(&str, i32, Option<(i64, i64)>)> {
+fn told(text: &str) -> Option<Told<'_>> {
     let at = text.find(&format!("{PREFIX}."))?;
     let (place, rest) = text[at + PREFIX.len() + 1..].split_once(": ")?;
     let (topic, partition) = place.rsplit_once('/')?;

@@ -117,6 +117,14 @@ impl Kind {
         )
     }
 
+    /// Whether it is one of the lives of topics, which have publishers and members of their own.
+    pub(super) fn is_of_a_topic_s_life(self) -> bool {
+        matches!(
+            self,
+            Self::TopicRemade | Self::RecordsDeleted | Self::FreshTail
+        )
+    }
+
     fn mood(self) -> Option<Mood> {
         match self {
             Self::HandlersSlow => Some(Mood::Slow),

@@ -130,7 +130,9 @@ fn kinds(words: &[String], for_probes: bool) -> Result<Vec<Kind>> {
         );
     }
     let wanted = |kind: &Kind| match words {
-        [] => !for_probes || kind.reaches_probes(),
+        // The lives of topics are drawn only where they are asked for.
+        [] if for_probes => kind.reaches_probes(),
+        [] => !kind.is_of_a_topic_s_life(),
         words => words.iter().any(|word| word == kind.word()),
     };
     Ok(all.into_iter().filter(wanted).collect())
@@ -173,7 +175,7 @@ fn start(args: &RunArgs, kinds: &[Kind], directory: &Path) -> Result<World> {
     let starter = Starter::new(directory, proxy.bootstrap(), sabotage)?;
     let lives = Starter::new(&directory.join(checker::LIVES), proxy.bootstrap(), sabotage)?;
     Ok(World {
-        lives: Lives::start(lives, &admin, kinds)?,
+        lives: Lives::start(lives, admin, kinds)?,
         members: Members::start(starter)?,
         kafka,
         proxy,
