@@ -191,10 +191,18 @@ pub(crate) fn deliver(publish: &Span) -> Span {
     )
 }
 
+/// Records what came of something. A subscriber that panics, as it does for a span that another one
+/// knows, is told of, and takes nothing with it.
+fn end(record: impl FnOnce()) {
+    if guarded(record).is_none() {
+        quietly(|| ::tracing::error!("ending a span panicked: a subscriber is at fault"));
+    }
+}
+
 /// Says where an event was stored.
 pub(crate) fn stored(span: &Span, partition: i32, offset: i64) {
     if !span.is_disabled() {
-        quietly(|| {
+        end(|| {
             span.record("messaging.destination.partition.id", display(partition));
             span.record("messaging.kafka.offset", offset);
         });
@@ -204,7 +212,7 @@ pub(crate) fn stored(span: &Span, partition: i32, offset: i64) {
 /// Says why something failed.
 pub(crate) fn fail(span: &Span, error: &Error) {
     if !span.is_disabled() {
-        quietly(|| {
+        end(|| {
             span.record("otel.status_code", "ERROR");
             span.record("otel.status_description", display(error));
             span.record("error.type", error.kind().as_str());
