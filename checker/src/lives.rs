@@ -76,7 +76,8 @@ struct Group {
     /// When its first member was ready, where it began at the tail.
     tail_from: Option<u64>,
     started: HashSet<u64>,
-    done: HashSet<u64>,
+    /// When the first handler of each was done.
+    done: HashMap<u64, u64>,
     told: HashMap<(String, i32), Vec<Word>>,
 }
 
@@ -173,16 +174,16 @@ impl Seen {
                 words.entry(partition).or_default().push(word);
             }
             Event::Handle(handle) => {
-                let at = (handle.member.to_owned(), handle.partition, handle.offset);
-                self.running.insert(at, handle.id);
+                let place = (handle.member.to_owned(), handle.partition, handle.offset);
+                self.running.insert(place, handle.id);
                 self.group(handle.member)?.started.insert(handle.id);
             }
             Event::Handled(handled) => {
-                let at = (handled.member.to_owned(), handled.partition, handled.offset);
-                let id = self.running.remove(&at);
+                let place = (handled.member.to_owned(), handled.partition, handled.offset);
+                let id = self.running.remove(&place);
                 let id = id.context("handled and not begun")?;
                 if handled.outcome == Outcome::Ok {
-                    self.group(handled.member)?.done.insert(id);
+                    self.group(handled.member)?.done.entry(id).or_insert(at);
                 }
             }
             _ => {}
@@ -205,10 +206,11 @@ impl Seen {
         let handled = self.groups.values().map(|group| group.done.len() as u64);
         lives.handled = handled.sum();
         for (id, published) in &self.published {
-            let Some(stored) = published.stored else {
+            // What is in the log has to be handled, whatever its publisher was told.
+            let Some(stored) = published.stored.or_else(|| self.in_log(*id, published)) else {
                 continue;
             };
-            lives.stored += 1;
+            lives.stored += u64::from(published.stored.is_some());
             let topic = published.topic.as_str();
             let anomaly = |group: Option<&str>, detail: &str| Anomaly {
                 id: Some(*id),
@@ -220,7 +222,7 @@ impl Seen {
             };
             if self.log.contains_key(id) {
                 for (name, group) in self.owed(topic) {
-                    if !group.done.contains(id) && self.is_for(group, *id, published) {
+                    if !group.done.contains_key(id) && self.is_for(group, *id, published) {
                         let (class, text) = match self.is_passed(group, *id) {
                             true => (Class::LostWrite, "in the log, and passed over"),
                             false => (Class::Unseen, "in the log, and never handled"),
@@ -231,10 +233,10 @@ impl Seen {
             } else if self.is_deleted(topic, stored) {
                 lives.deleted += 1;
                 for (name, group) in self.owed(topic) {
-                    if group.done.contains(id) || group.tail_from.is_some() {
+                    if group.done.contains_key(id) || group.tail_from.is_some() {
                         continue;
                     }
-                    if group.is_told(topic, stored) {
+                    if self.is_told(group, topic, stored) {
                         lives.told += 1;
                     } else {
                         let text = "deleted before it was handled, and nobody was told";
@@ -282,6 +284,49 @@ impl Seen {
         last.is_some_and(|last| last > *offset)
     }
 
+    /// Where a record stands of which there is no receipt.
+    fn in_log(&self, id: u64, published: &Published) -> Option<Place> {
+        let ((_, partition), offset) = self.log.get(&id)?;
+        Some(Place {
+            at: published.at,
+            partition: *partition,
+            offset: *offset,
+        })
+    }
+
+    /// Whether the group was told of what it did not handle. That a topic was made anew is told before the group has
+    /// long gone on in the new one: what is told when that one is deleted in its turn is about that one.
+    fn is_told(&self, group: &Group, topic: &str, stored: Place) -> bool {
+        let partition = (topic.to_owned(), stored.partition);
+        let mut words = group.told.get(&partition).into_iter().flatten();
+        words.any(|word| match word.range {
+            Some((from, to)) => (from..to).contains(&stored.offset),
+            None => {
+                stored.at <= word.at.saturating_add(LATE)
+                    && self
+                        .went_on(group, &partition, stored)
+                        .is_none_or(|from| word.at <= from.saturating_add(LATE))
+            }
+        })
+    }
+
+    /// When the group first had handled what is of the next incarnation, where a record went with its topic.
+    fn went_on(&self, group: &Group, partition: &Partition, stored: Place) -> Option<u64> {
+        let deletions = self.deletions.get(partition)?.iter();
+        let mut deletions = deletions.filter(|deletion| deletion.below.is_none());
+        let end = deletions.find(|deletion| stored.at <= deletion.at.saturating_add(LATE))?;
+        let of_the_next = group.done.iter().filter(|(id, _)| {
+            let published = self.published.get(id);
+            published.is_some_and(|published| {
+                published.topic == partition.0
+                    && published.stored.is_some_and(|other| {
+                        other.partition == partition.1 && published.at > end.at.saturating_add(LATE)
+                    })
+            })
+        });
+        of_the_next.map(|(_, at)| *at).min()
+    }
+
     fn is_deleted(&self, topic: &str, stored: Place) -> bool {
         let deletions = self.deletions.get(&(topic.to_owned(), stored.partition));
         let mut deletions = deletions.into_iter().flatten();
@@ -303,14 +348,5 @@ impl Group {
         places
             .filter(move |(other, _)| other == partition)
             .map(|(_, offset)| *offset)
-    }
-
-    fn is_told(&self, topic: &str, stored: Place) -> bool {
-        let words = self.told.get(&(topic.to_owned(), stored.partition));
-        let mut words = words.into_iter().flatten();
-        words.any(|word| match word.range {
-            Some((from, to)) => (from..to).contains(&stored.offset),
-            None => stored.at <= word.at.saturating_add(LATE),
-        })
     }
 }

@@ -243,3 +243,49 @@ fn the_heir_of_a_new_topic_goes_on_where_its_forerunner_began() {
         life.finds(&classes);
     }
 }
+
+/// The group read on in the new topic without a word; that it is told of the next deletion excuses only the next.
+#[test]
+fn a_word_about_a_later_deletion_does_not_excuse_an_earlier_one() {
+    let mut life = Life::of(0..3);
+    life.handled("m", 0..2);
+    life.deleted(None);
+    life.0.now += 5_000;
+    life.stored(10..12);
+    life.handled("m", 10..12);
+    life.0.now += 5_000;
+    life.deleted(None);
+    life.told(None);
+    life.finds(&[(Class::SilentGap, 1)]);
+}
+
+/// Its publisher was told nothing, or a timeout; it is in the log all the same.
+#[test]
+fn what_is_in_the_log_has_to_be_handled_also_without_a_receipt() {
+    let mut life = Life::of(0..2);
+    life.handled("m", 0..2);
+    let publish = Publish {
+        id: 2,
+        topic: TOPIC,
+        key: None,
+        seq: 2,
+    };
+    life.0.say("p", Event::Publish(publish));
+    life.0.failed("p", 2);
+    life.in_log(0..3);
+    life.finds(&[(Class::Unseen, 1)]);
+}
+
+/// The group saw neither the topic between nor that it went, and is told once.
+#[test]
+fn a_word_excuses_all_that_went_since_the_group_last_went_on() {
+    let mut life = Life::of(0..3);
+    life.handled("m", 0..2);
+    life.deleted(None);
+    life.0.now += 5_000;
+    life.stored(10..12);
+    life.0.now += 5_000;
+    life.deleted(None);
+    life.told(None);
+    life.finds(&[]);
+}
