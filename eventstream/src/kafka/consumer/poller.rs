@@ -354,11 +354,7 @@ impl Poller {
                 number,
                 history,
                 up_to,
-            } => {
-                let commit = (history, up_to);
-                let wanted = self.commits_wanted.entry(number).or_insert(commit);
-                *wanted = commit.max(*wanted);
-            }
+            } => self.wish(number, history, up_to),
             ToPoller::Pause(number) => {
                 if let Some(assigned) = self.find(number) {
                     assigned.machine_full = true;

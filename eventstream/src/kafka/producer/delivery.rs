@@ -1,4 +1,3 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -13,6 +12,7 @@ use super::causes::Causes;
 use super::instance::Instance;
 use super::{Inner, ProducerOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard;
 use crate::kafka::context::Reporter;
 use crate::kafka::native::{Report, Throttled};
 use crate::metrics::{OnStatistics, StoredMeter};
@@ -121,9 +121,9 @@ impl Throttled for DeliveryContext {
 
 /// Runs what may call a foreigner's code: a waker or a log subscriber that panics must not end the thread.
 fn guarded(client: &str, panicked: &'static str, tell: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+    if guard::guarded(tell).is_none() {
         // The subscriber may be what panicked.
-        let _ = catch_unwind(|| tracing::error!(client, "{panicked}"));
+        guard::tracing::error!(client, "{panicked}");
     }
 }
 

@@ -1,6 +1,5 @@
 //! What an event's failure is called, and who is told of it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use tracing::Span;
 use super::Inner;
 use super::admission::Left;
 use crate::error::{Error, ErrorKind};
+use crate::guard;
 use crate::kafka::denied::{Operation, Resource, is_denied};
 use crate::kafka::error::{classify, from_code};
 use crate::kafka::native::Report;
@@ -62,12 +62,10 @@ impl Inner {
             self.undelivered.lock().push(undelivered.clone());
         }
         if let Some(on_error) = &self.options.on_error
-            && catch_unwind(AssertUnwindSafe(|| on_error(undelivered))).is_err()
+            && guard::guarded(|| on_error(undelivered)).is_none()
         {
             let client = &*self.options.name;
-            let tell = || tracing::error!(client, topic, "the on_error callback panicked");
-            // The subscriber may be what panics.
-            let _ = catch_unwind(AssertUnwindSafe(tell));
+            guard::tracing::error!(client, topic, "the on_error callback panicked");
         }
         slot.complete(Err(error));
     }

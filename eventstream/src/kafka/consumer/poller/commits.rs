@@ -77,20 +77,23 @@ impl Poller {
 
     /// What machines wait for of a commit whose outcome may never be read is wished for again.
     pub(super) fn wish_again(&mut self) {
-        let Some(sent) = &mut self.commit_sent else {
+        let Some(mut sent) = self.commit_sent.take() else {
             return;
         };
         for entry in sent.entries.iter_mut().filter(|e| e.is_wished) {
             entry.is_wished = false;
             if let Some(number) = entry.number {
-                let wish = (entry.history, entry.up_to);
-                let wanted = self.commits_wanted.entry(number).or_insert(wish);
-                *wanted = wish.max(*wanted);
+                self.wish(number, entry.history, entry.up_to);
             }
         }
-        if !sent.is_awaited() {
-            self.commit_sent = None;
-        }
+        self.commit_sent = Some(sent).filter(Sent::is_awaited);
+    }
+
+    /// A machine waits for this commit; the latest one of a partition is enough.
+    pub(super) fn wish(&mut self, number: u64, history: u32, up_to: i64) {
+        let wish = (history, up_to);
+        let wanted = self.commits_wanted.entry(number).or_insert(wish);
+        *wanted = wish.max(*wanted);
     }
 
     fn wishes(&mut self) -> Vec<Entry> {

@@ -8,9 +8,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::Poller;
 use crate::error::{Error, ErrorKind};
-use crate::kafka::consumer::inquiry::{Answer, Described};
+use crate::kafka::consumer::inquiry::Answer;
 use crate::kafka::consumer::refusals::Cause;
 use crate::kafka::denied::{Operation, Resource, is_denied};
+use crate::kafka::questions::Described;
 
 /// How often the brokers are asked whether a refusal is over.
 const AGAIN: Duration = Duration::from_secs(2);

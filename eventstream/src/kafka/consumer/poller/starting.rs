@@ -598,7 +598,10 @@ impl Poller {
         names: &[TopicPartition],
         again: &[TopicPartition],
     ) -> rdkafka::error::KafkaResult<()> {
-        let place = |a: &super::Assigned| (a.name.clone(), Offset::Offset(a.next));
+        let place = |a: &mut super::Assigned| {
+            a.is_resumed();
+            (a.name.clone(), Offset::Offset(a.next))
+        };
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 if !again.is_empty() {
@@ -607,25 +610,15 @@ impl Poller {
                     self.consumer.incremental_unassign(&list)?;
                 }
                 let new = self.assigned.iter_mut();
-                let new: Vec<_> = new
-                    .filter(|a| names.contains(&a.name))
-                    .map(|a| {
-                        a.is_resumed();
-                        place(a)
-                    })
-                    .collect();
+                let new = new.filter(|a| names.contains(&a.name));
+                let new: Vec<_> = new.map(place).collect();
                 let list = assignment::list(new.iter().map(|(name, offset)| (name, *offset)));
                 self.consumer.incremental_assign(&list)
             }
             // All of them at once is the only way there is: each goes on where it is.
             RebalanceProtocol::Eager | RebalanceProtocol::None => {
                 let all = self.assigned.iter_mut().filter(|a| !a.in_doubt);
-                let all: Vec<_> = all
-                    .map(|a| {
-                        a.is_resumed();
-                        place(a)
-                    })
-                    .collect();
+                let all: Vec<_> = all.map(place).collect();
                 let list = assignment::list(all.iter().map(|(name, offset)| (name, *offset)));
                 self.consumer.assign(&list)
             }
@@ -689,6 +682,8 @@ impl Round {
             }
             // It concerns one leader.
             Answer::Offsets(Err(refused)) => self.silent = Some(refused.code),
+            // Groups are asked about elsewhere.
+            Answer::Group(_) => {}
         }
     }
 

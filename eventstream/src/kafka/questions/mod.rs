@@ -16,6 +16,10 @@ use rdkafka_sys::{RDKafkaErrorCode as Code, rd_kafka_resp_err_t as RespErr};
 
 use super::native::text;
 
+mod groups;
+
+pub(super) use self::groups::Described;
+
 /// A partition by the names of the broker.
 pub(super) type TopicPartition = (String, i32);
 
@@ -59,6 +63,8 @@ pub(super) struct TopicFacts {
     pub(super) error: Option<Code>,
     /// Who leads each partition.
     pub(super) partitions: BTreeMap<i32, Option<i32>>,
+    /// Whether this client may read it; also `false` where that was not asked.
+    pub(super) may_read: bool,
 }
 
 /// Which offset of a partition is asked for.
@@ -87,6 +93,8 @@ pub(super) enum Answer {
     Topics(Result<Vec<TopicFacts>, Refused>),
     Offsets(Result<Vec<FoundOffset>, Refused>),
     Committed(Result<Vec<Committed>, Refused>),
+    /// A group as its coordinator describes it, or what it says instead.
+    Group(Result<Result<Described, Code>, Refused>),
 }
 
 /// Why a whole question has no answer.
@@ -106,12 +114,24 @@ pub(super) struct Questions<'a, C: ClientContext> {
 impl<C: ClientContext> Questions<'_, C> {
     /// Describes topics. Creates none.
     pub(super) fn topics(&self, names: &[&str], token: usize) {
+        self.describe(names, false, token);
+    }
+
+    /// Describes topics, and whether this client may read them.
+    pub(super) fn rights_on(&self, names: &[&str], token: usize) {
+        self.describe(names, true, token);
+    }
+
+    fn describe(&self, names: &[&str], with_rights: bool, token: usize) {
         let names: Vec<CString> = names.iter().filter_map(|n| CString::new(*n).ok()).collect();
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let options = self.options(
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
             token,
         );
+        if with_rights {
+            options.ask_rights();
+        }
         if self.is_embedded() {
             // This question goes to the controller, and the mock cluster names none.
             options.ask_broker(1);
@@ -185,6 +205,27 @@ impl<C: ClientContext> Questions<'_, C> {
         }
     }
 
+    /// Describes a group: what it is, who its members are, and whether this client may read in it.
+    pub(super) fn group(&self, name: &str, token: usize) {
+        let name = CString::new(name).unwrap_or_default();
+        let options = self.options(
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
+            token,
+        );
+        options.ask_rights();
+        let mut names = [name.as_ptr()];
+        // SAFETY: client, queue and name are alive; librdkafka copies name and options.
+        unsafe {
+            sys::rd_kafka_DescribeConsumerGroups(
+                self.client.native_ptr(),
+                names.as_mut_ptr(),
+                names.len(),
+                options.0,
+                self.queue,
+            );
+        }
+    }
+
     /// Whether a broker has said which cluster this is.
     pub(super) fn is_connected(&self) -> bool {
         self.cluster().is_some()
@@ -237,6 +278,19 @@ impl Options {
         // SAFETY: owned; the buffer is as long as it is said to be. It takes any number above 0.
         unsafe {
             sys::rd_kafka_AdminOptions_set_broker(self.0, id, reason.as_mut_ptr(), reason.len());
+        }
+    }
+}
+
+impl Options {
+    /// Asks what this client may do, too.
+    fn ask_rights(&self) {
+        // SAFETY: owned; the error is destroyed. Both descriptions that this is asked with take it.
+        unsafe {
+            let error = sys::rd_kafka_AdminOptions_set_include_authorized_operations(self.0, 1);
+            if !error.is_null() {
+                sys::rd_kafka_error_destroy(error);
+            }
         }
     }
 }
@@ -304,6 +358,12 @@ pub(super) unsafe fn answer(event: *mut sys::rd_kafka_event_t) -> Option<(usize,
                     None => committed(sys::rd_kafka_event_ListConsumerGroupOffsets_result(event)),
                 })
             }
+            sys::RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT => Answer::Group(match refused() {
+                Some(refused) => Err(refused),
+                None => Ok(groups::first(
+                    sys::rd_kafka_event_DescribeConsumerGroups_result(event),
+                )),
+            }),
             _ => return None,
         };
         Some((sys::rd_kafka_event_opaque(event) as usize, answer))
@@ -331,6 +391,9 @@ unsafe fn topics(result: *const sys::rd_kafka_DescribeTopics_result_t) -> Vec<To
                     leader.filter(|id| *id >= 0),
                 )
             };
+            let mut allowed = 0;
+            let operations =
+                sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut allowed);
             let id = sys::rd_kafka_TopicDescription_topic_id(topic);
             let id = (!id.is_null()).then(|| TopicId {
                 high: sys::rd_kafka_Uuid_most_significant_bits(id),
@@ -341,6 +404,7 @@ unsafe fn topics(result: *const sys::rd_kafka_DescribeTopics_result_t) -> Vec<To
                 id: id.filter(|id| *id != TopicId { high: 0, low: 0 }),
                 error: error_code(sys::rd_kafka_TopicDescription_error(topic)),
                 partitions: (0..parts).map(partition).collect(),
+                may_read: may_read(operations, allowed),
             }
         };
         (0..count).map(describe).collect()
@@ -407,6 +471,17 @@ unsafe fn committed(
         }
     }
     Ok(found)
+}
+
+/// # Safety
+///
+/// `operations` must have so many elements, or be null.
+unsafe fn may_read(operations: *const sys::rd_kafka_AclOperation_t, count: usize) -> bool {
+    use sys::rd_kafka_AclOperation_t as Operation;
+    // SAFETY: by contract.
+    (!operations.is_null())
+        .then(|| unsafe { std::slice::from_raw_parts(operations, count) })
+        .is_some_and(|operations| operations.contains(&Operation::RD_KAFKA_ACL_OPERATION_READ))
 }
 
 /// # Safety
