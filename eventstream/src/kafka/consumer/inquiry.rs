@@ -2,7 +2,7 @@
 //!
 //! `unsafe`: the queue that the answers come over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
@@ -12,11 +12,15 @@ use rdkafka_sys::RDKafkaErrorCode as Code;
 use crate::kafka::questions::{self, Described, Questions};
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A question about the group that is open for so long has met an outage of its coordinator. The client has
+/// to end before librdkafka's own time for it is over: see [`questions`].
+const OUTAGE: Duration = Duration::from_secs(1800);
 
 /// A queue of its own for the answers. Must be dropped before the consumer.
 pub(super) struct Inquiry {
     queue: *mut sys::rd_kafka_queue_t,
     waiting: usize,
+    asked: Instant,
 }
 
 // SAFETY: queues may be used from any thread.
@@ -41,7 +45,11 @@ impl Inquiry {
     pub(super) fn new<C: ClientContext>(client: &Client<C>) -> Self {
         // SAFETY: the client is alive.
         let queue = unsafe { sys::rd_kafka_queue_new(client.native_ptr()) };
-        Self { queue, waiting: 0 }
+        Self {
+            queue,
+            waiting: 0,
+            asked: Instant::now(),
+        }
     }
 
     /// Whether an answer is still to come.
@@ -49,17 +57,27 @@ impl Inquiry {
         self.waiting > 0
     }
 
+    /// Whether an answer is overdue, so that the client has to end.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.is_waiting() && now.duration_since(self.asked) >= OUTAGE
+    }
+
     /// Asks which of the topics this client may read.
     pub(super) fn ask_topics<C: ClientContext>(&mut self, client: &Client<C>, topics: &[String]) {
         let names: Vec<_> = topics.iter().map(String::as_str).collect();
         self.questions(client).rights_on(&names, 0);
-        self.waiting += 1;
+        self.count();
     }
 
     /// Asks what the group is, who its members are, and whether this client may read in it.
     pub(super) fn ask_group<C: ClientContext>(&mut self, client: &Client<C>, group: &str) {
         self.questions(client).group(group, 0);
+        self.count();
+    }
+
+    fn count(&mut self) {
         self.waiting += 1;
+        self.asked = Instant::now();
     }
 
     fn questions<'a, C: ClientContext>(&self, client: &'a Client<C>) -> Questions<'a, C> {

@@ -288,6 +288,10 @@ impl Poller {
     }
 
     fn error(&mut self, code: Code, reason: &str, topic: Option<&str>, fatal: bool) {
+        if self.group.env.groupless.is_some() && code == Code::GroupAuthorizationFailed {
+            // librdkafka looks for a coordinator all the same; nothing is asked of it.
+            return;
+        }
         if let Some(error) = self.refused(code, reason, topic) {
             if fatal {
                 self.fatal = Some(error);
@@ -306,10 +310,6 @@ impl Poller {
         };
         if fatal {
             self.fatal = Some(error);
-            return;
-        }
-        if self.group.env.groupless.is_some() && code == Code::GroupAuthorizationFailed {
-            // librdkafka looks for a coordinator all the same; nothing is asked of it.
             return;
         }
         let (_, text) = split(reason);

@@ -104,6 +104,11 @@ pub(super) struct Refused {
     pub(super) reason: String,
 }
 
+/// How long questions to a coordinator stay open in librdkafka, the longest there is. It aborts the process
+/// where such a question times out before its coordinator is found, and that one is found afterwards
+/// (its issues 3663 and 4605). So these wait for the coordinator, and whoever cannot ends the client.
+const TO_COORDINATOR: Duration = Duration::from_secs(3600);
+
 /// A queue that answers come over. The token comes back with the answer.
 pub(super) struct Questions<'a, C: ClientContext> {
     pub(super) client: &'a Client<C>,
@@ -171,15 +176,18 @@ impl<C: ClientContext> Questions<'_, C> {
         }
     }
 
-    /// Asks for what a group has committed for these partitions; they must be some.
+    /// Asks for what a group has committed for these partitions; they must be some. The answer may take
+    /// as long as the coordinator is away, and longer where a connection is half open: only for a client
+    /// that ends with the question.
     pub(super) fn committed<'a>(
         &self,
         group: &str,
         partitions: impl IntoIterator<Item = &'a TopicPartition>,
         token: usize,
     ) {
-        let options = self.options(
+        let options = self.options_for(
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
+            TO_COORDINATOR,
             token,
         );
         let group = CString::new(group).unwrap_or_default();
@@ -205,11 +213,13 @@ impl<C: ClientContext> Questions<'_, C> {
         }
     }
 
-    /// Describes a group: what it is, who its members are, and whether this client may read in it.
+    /// Describes a group: what it is, who its members are, and whether this client may read in it. The
+    /// answer may take as long as the coordinator is away.
     pub(super) fn group(&self, name: &str, token: usize) {
         let name = CString::new(name).unwrap_or_default();
-        let options = self.options(
+        let options = self.options_for(
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
+            TO_COORDINATOR,
             token,
         );
         options.ask_rights();
@@ -251,7 +261,16 @@ impl<C: ClientContext> Questions<'_, C> {
     }
 
     fn options(&self, operation: sys::rd_kafka_admin_op_t, token: usize) -> Options {
-        let millis = i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX);
+        self.options_for(operation, self.timeout, token)
+    }
+
+    fn options_for(
+        &self,
+        operation: sys::rd_kafka_admin_op_t,
+        timeout: Duration,
+        token: usize,
+    ) -> Options {
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         let mut reason: [c_char; 256] = [0; 256];
         // SAFETY: the client is alive; the buffer is as long as it is said to be. The token is a
         // number that travels in a pointer and is never followed.
@@ -454,23 +473,54 @@ unsafe fn committed(
                     reason: text(sys::rd_kafka_error_string(error)).into_owned(),
                 });
             }
-            let list = sys::rd_kafka_group_result_partitions(group);
-            if list.is_null() {
-                continue;
-            }
-            for at in 0..usize::try_from((*list).cnt).unwrap_or(0) {
-                let element = &*(*list).elems.add(at);
-                let metadata = super::native::slice(element.metadata, element.metadata_size);
-                found.push(Committed {
-                    partition: (text(element.topic).into_owned(), element.partition),
-                    offset: element.offset,
-                    metadata: String::from_utf8_lossy(metadata.unwrap_or_default()).into_owned(),
-                    error: code(element.err),
-                });
-            }
+            found.extend(elements(sys::rd_kafka_group_result_partitions(group)));
         }
     }
     Ok(found)
+}
+
+/// # Safety
+///
+/// `list` must be null or alive.
+unsafe fn elements(list: *const sys::rd_kafka_topic_partition_list_t) -> Vec<Committed> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: by contract; names and metadata are copied.
+    unsafe {
+        let read = |at: usize| {
+            let element = &*(*list).elems.add(at);
+            let metadata = super::native::slice(element.metadata, element.metadata_size);
+            Committed {
+                partition: (text(element.topic).into_owned(), element.partition),
+                offset: element.offset,
+                metadata: String::from_utf8_lossy(metadata.unwrap_or_default()).into_owned(),
+                error: code(element.err),
+            }
+        };
+        (0..usize::try_from((*list).cnt).unwrap_or(0))
+            .map(read)
+            .collect()
+    }
+}
+
+/// What the consumer's own group has committed, waiting for it. What a transaction holds back has an
+/// error.
+pub(super) fn committed_now<'a, C: ClientContext>(
+    client: &Client<C>,
+    partitions: impl IntoIterator<Item = &'a TopicPartition>,
+    timeout: Duration,
+) -> Result<Vec<Committed>, Code> {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client is alive; the list is owned by this scope and destroyed once, after it was
+    // read.
+    unsafe {
+        let list = list_of(partitions, None);
+        let error = code(sys::rd_kafka_committed(client.native_ptr(), list, millis));
+        let found = error.map_or_else(|| Ok(elements(list)), Err);
+        sys::rd_kafka_topic_partition_list_destroy(list);
+        found
+    }
 }
 
 /// # Safety

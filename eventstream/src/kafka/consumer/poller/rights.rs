@@ -133,6 +133,11 @@ impl Poller {
                 Answer::Failed(code) => self.heed_group(Err(code)),
             }
         }
+        if self.inquiry.is_overdue(now) {
+            let text = "consume: the coordinator of the group does not answer";
+            self.fatal = Some(Error::new(ErrorKind::Fatal, text));
+            return;
+        }
         if now < self.questions.next || self.inquiry.is_waiting() {
             return;
         }

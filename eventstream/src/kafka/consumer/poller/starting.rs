@@ -16,12 +16,16 @@ use crate::kafka::consumer::assignment::{
     self, Cause, Commit, Decision, PartitionView, Start, TopicView,
 };
 use crate::kafka::error::{classify, from_code};
-use crate::kafka::questions::{Answer, Refused, TopicFacts, TopicId, TopicPartition, Which};
+use crate::kafka::questions::{
+    self, Answer, Committed, Refused, TopicFacts, TopicId, TopicPartition, Which,
+};
 
 /// How long a question may take before it is asked again; and one about offsets, whose answer others
 /// wait for: a leader that is gone has another after a while.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_FOR_OFFSETS: Duration = Duration::from_secs(2);
+/// How long the polling thread waits for commits before it looks after everything else again.
+const PATIENCE_FOR_COMMITS: Duration = Duration::from_millis(500);
 /// How often it is looked whether a broker can be asked, and for how long.
 const CONNECTS: Duration = Duration::from_millis(20);
 const CONNECTED: Duration = Duration::from_secs(3);
@@ -36,10 +40,9 @@ const QUIET: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(5);
 
 const TOPICS: usize = 0;
-const COMMITTED: usize = 1;
-const EARLIEST: usize = 2;
-const LATEST: usize = 3;
-const AT_TIME: usize = 4;
+const EARLIEST: usize = 1;
+const LATEST: usize = 2;
+const AT_TIME: usize = 3;
 /// Tokens of a round: its number, and which of its questions.
 const QUESTIONS: usize = 8;
 
@@ -106,7 +109,6 @@ struct Round {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Topics,
-    Commits,
     Offsets,
 }
 
@@ -273,9 +275,13 @@ impl Poller {
             Step::Topics => {
                 self.look_at_topics();
                 self.take_all();
-                self.ask_for_commits() || self.ask_for_offsets()
+                if let Err(refused) = self.read_commits() {
+                    self.starting.round = None;
+                    self.asked_in_vain(&refused);
+                    return;
+                }
+                self.ask_for_offsets()
             }
-            Step::Commits => self.ask_for_offsets(),
             Step::Offsets => false,
         };
         if asked {
@@ -377,19 +383,20 @@ impl Poller {
         }
     }
 
-    /// Asks for the commits of the topics of what was assigned; `false`: nothing was.
-    fn ask_for_commits(&mut self) -> bool {
+    /// Reads what is committed in the topics of what was assigned. It waits for the answer, shortly: the
+    /// question that nobody waits for must not time out (see [`questions`](crate::kafka::questions)).
+    fn read_commits(&mut self) -> Result<(), Refused> {
         let Some(round) = &mut self.starting.round else {
-            return false;
+            return Ok(());
         };
         if let Some(memory) = &self.group.env.groupless {
             for ((topic, partition), commit) in &*memory.lock() {
                 let topic = round.commits.entry(topic.clone()).or_default();
                 topic.insert(*partition, Ok(*commit));
             }
-            return false;
+            return Ok(());
         }
-        let mut asked: Vec<TopicPartition> = Vec::new();
+        let mut asked = BTreeSet::new();
         for waiting in self.starting.waiting.iter().filter(|w| round.is_for(w)) {
             let topic = &waiting.partition.0;
             if matches!(waiting.cause, Cause::Assigned)
@@ -399,17 +406,15 @@ impl Poller {
                 asked.extend(all.map(|partition| (topic.clone(), *partition)));
             }
         }
-        asked.sort_unstable();
-        asked.dedup();
         if asked.is_empty() {
-            return false;
+            return Ok(());
         }
-        let token = round.number * QUESTIONS + COMMITTED;
-        let questions = self.queue.questions(self.consumer.client(), PATIENCE);
-        questions.committed(&self.group.env.wire_group, &asked, token);
-        round.open = 1;
-        round.step = Step::Commits;
-        true
+        let found = questions::committed_now(self.consumer.client(), &asked, PATIENCE_FOR_COMMITS);
+        round.take_commits(found.map_err(|code| Refused {
+            code,
+            reason: "what the group has committed".to_owned(),
+        })?);
+        Ok(())
     }
 
     /// The topics as the brokers described them in this round.
@@ -657,18 +662,6 @@ impl Round {
                 let by_name = topics.into_iter().map(|facts| (facts.name.clone(), facts));
                 self.topics.extend(by_name);
             }
-            Answer::Committed(Ok(commits)) => {
-                for found in commits {
-                    let (topic, partition) = found.partition;
-                    let commit = match found.error {
-                        Some(code) => Err(code),
-                        None if found.offset < 0 => continue,
-                        None => Ok(Commit::new(found.offset, &found.metadata)),
-                    };
-                    let topic = self.commits.entry(topic).or_default();
-                    topic.insert(partition, commit);
-                }
-            }
             Answer::Offsets(Ok(offsets)) => {
                 if let Some(kind) = question
                     .checked_sub(EARLIEST)
@@ -677,13 +670,24 @@ impl Round {
                     kind.extend(offsets);
                 }
             }
-            Answer::Topics(Err(refused)) | Answer::Committed(Err(refused)) => {
-                self.failed = Some(refused);
-            }
+            Answer::Topics(Err(refused)) => self.failed = Some(refused),
             // It concerns one leader.
             Answer::Offsets(Err(refused)) => self.silent = Some(refused.code),
-            // Groups are asked about elsewhere.
-            Answer::Group(_) => {}
+            // Asked elsewhere.
+            Answer::Committed(_) | Answer::Group(_) => {}
+        }
+    }
+
+    fn take_commits(&mut self, commits: Vec<Committed>) {
+        for found in commits {
+            let (topic, partition) = found.partition;
+            let commit = match found.error {
+                Some(code) => Err(code),
+                None if found.offset < 0 => continue,
+                None => Ok(Commit::new(found.offset, &found.metadata)),
+            };
+            let topic = self.commits.entry(topic).or_default();
+            topic.insert(partition, commit);
         }
     }
 
