@@ -197,7 +197,6 @@ async fn a_flood_of_dead_letters_pauses_the_subscription() {
     create(&topic, 3);
     create(&format!("{topic}-dlq"), 1);
     let client = client(BrokerConfig::new());
-    publish(&client, &topic, "e", 0..EVENTS).await;
     let (seen, broken) = (Seen::default(), Arc::new(AtomicBool::new(true)));
     let (handled, is_broken) = (seen.clone(), Arc::clone(&broken));
     let subscribe = head(&topic)
@@ -215,6 +214,11 @@ async fn a_flood_of_dead_letters_pauses_the_subscription() {
             }
         });
     let subscription = client.register(subscribe).await.expect("registered");
+    // The partitions have looked at their registrations before the flood comes.
+    until("assigned", END, || client.reader_stats().partitions == 3).await;
+    subscription.pause();
+    subscription.resume();
+    publish(&client, &topic, "e", 0..EVENTS).await;
     let told = || {
         subscription
             .health()

@@ -50,7 +50,7 @@ fn too_few_events_to_consume_are_a_failure() {
     broker
         .run(&["bench", "publish", "--events", "10"], "")
         .expect(0);
-    let args = ["bench", "consume", "--events", "11", "--idle", "1"];
+    let args = ["bench", "consume", "--events", "11", "--idle", "5"];
     let ended = broker.run(&args, "").expect(1);
     assert_eq!(
         (&ended.lines()[0]["events"], &ended.lines()[0]["failed"]),

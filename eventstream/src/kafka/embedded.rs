@@ -24,7 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// * It knows groups (eager, cooperative-sticky and KIP-848), commits, headers, tombstones,
 ///   compression and the idempotent producer. It has no TLS, no SASL, no admin calls, no static
 ///   membership, and finds no offset by time. A broker that is taken down elects no other leader.
-/// * Every rebalance of a group after its first takes the session timeout less a second.
+/// * Every rebalance of a group after its first takes the session timeout less a second. It may
+///   refuse the last commit of a member that gives up partitions, which a cluster takes: what the
+///   member handled since the commit before is then handled again.
 ///
 /// ```
 /// use eventstream::EmbeddedBroker;

@@ -227,6 +227,17 @@ async fn two_clients_of_one_registry_have_series_of_their_own() {
             });
         client.register(subscribe).await.unwrap().detach();
     }
+    // A rebalance in between would have some events handled twice: see `EmbeddedBroker`.
+    until(&registry, "the members share the topic", |scrape| {
+        let of = |client, group| {
+            let labels = [("client", client), ("group", group)];
+            scrape.get("reader_assigned_partitions", &labels)
+        };
+        of("one", "p.a") == Some(2.0)
+            && of("two", "p.a") == Some(2.0)
+            && of("two", "p.b") == Some(4.0)
+    })
+    .await;
     publish(&one, "t", "e", 30).await;
     publish(&two, "t", "e", 50).await;
     publish(&shares, "t", "e", 7).await;

@@ -371,6 +371,7 @@ impl Poller {
                     assigned.ended = true;
                 }
             }
+            ToPoller::LookAgain => self.group.look_again(),
             ToPoller::RoutesChanged => {
                 self.send_routes();
                 self.subscribe();

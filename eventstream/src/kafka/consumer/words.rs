@@ -30,6 +30,8 @@ pub(super) enum ToPoller {
     /// A partition's task has ended.
     Drained(u64),
     RoutesChanged,
+    /// A registration was paused by itself.
+    LookAgain,
     /// A policy stops the group here.
     StopGroup {
         /// The registrations that were told.

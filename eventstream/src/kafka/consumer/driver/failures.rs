@@ -228,7 +228,7 @@ impl Driver {
             state.paused = true;
             state.problem = Some(error);
             drop(state);
-            self.poller.send(ToPoller::RoutesChanged);
+            self.poller.send(ToPoller::LookAgain);
         }
     }
 
