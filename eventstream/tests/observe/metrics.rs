@@ -209,6 +209,7 @@ async fn every_outcome_is_counted_under_its_labels() {
 async fn two_clients_of_one_registry_have_series_of_their_own() {
     let (registry, metrics) = registry();
     let broker = EmbeddedBroker::start().unwrap();
+    broker.create_topic("p.t", 4).unwrap();
     let one = client(&broker, "one", &metrics);
     let two = client(&broker, "two", &metrics);
     let shares = client(&broker, "two", &metrics);
