@@ -62,7 +62,7 @@ pub(crate) fn publish(topic: &str, n: u64, key: &mut String) -> Publish {
         .span_context(SPAN)
         .user_id(USER)
         .session_id(SESSION)
-        .payload(&payload(n))
+        .payload(payload(n))
 }
 
 /// The key of event `n`, into a buffer that is used again.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use eventstream::{
-    BrokerConfig, Client, Error, ErrorKind, Fault, LogMode, Metrics, SaslMechanism, Secret, Stream,
+    Backend, BrokerConfig, Client, Error, ErrorKind, Fault, LogMode, Metrics, SaslMechanism, Secret,
 };
 
 use crate::exit::Usage;
@@ -111,7 +111,7 @@ impl Connection {
     ) -> anyhow::Result<Client> {
         let stream = self.stream()?;
         let mut builder = Client::builder(stream);
-        if stream == Stream::Stdout {
+        if stream == Backend::Stdout {
             builder = builder.writer(events.clone());
         }
         if let Some(metrics) = metrics {
@@ -124,11 +124,11 @@ impl Connection {
             .map_err(usage)
     }
 
-    pub(crate) fn stream(&self) -> anyhow::Result<Stream> {
+    pub(crate) fn stream(&self) -> anyhow::Result<Backend> {
         let word = self.stream.clone().or_else(|| variable("STREAM"));
         match word {
             Some(word) => word.parse().map_err(usage),
-            None => Ok(Stream::Kafka),
+            None => Ok(Backend::Kafka),
         }
     }
 
@@ -148,7 +148,7 @@ impl Connection {
             .or_else(|| variable("CONFIG").map(PathBuf::from));
         let mut config = BrokerConfig::new().log_mode(LogMode::Error);
         // Without an address the embedded broker is one of this process.
-        if self.stream()? != Stream::Embedded {
+        if self.stream()? != Backend::Embedded {
             config = config.brokers([DEFAULT_BROKERS]);
         }
         if let Some(path) = &file {

@@ -4,10 +4,9 @@
 //! use std::collections::BTreeMap;
 //! use std::time::Duration;
 //!
-//! use eventstream::blocking::Client;
-//! use eventstream::{BrokerConfig, Publish, Stream};
+//! use eventstream::{Client, Publish};
 //!
-//! let client = Client::new("dev", Stream::Embedded, [""; 0], BrokerConfig::new())?;
+//! let client = Client::embedded().prefix("dev").build_blocking()?;
 //! let event = Publish::new("player", "levelUp").payload(&BTreeMap::from([("level", 7)]));
 //! let delivery = client.publish_sync(event)?;
 //! assert_eq!(delivery.offset(), 0);
@@ -19,21 +18,18 @@
 //!
 //! ```
 //! use eventstream::blocking::handler;
-//! use eventstream::{Context, Event, Subscribe};
+//! use eventstream::{Event, Subscribe};
 //!
 //! let subscribe = Subscribe::new("player").group_id("levels").on(
 //!     "levelUp",
-//!     handler(|_: Context, event: Event| {
-//!         println!("{} of {}", event.name(), event.user_id());
-//!         Ok::<(), std::io::Error>(())
-//!     }),
+//!     handler(|event: Event| println!("{} of {}", event.name(), event.user_id())),
 //! );
 //! # drop(subscribe);
 //! ```
 
+use std::borrow::Borrow;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,17 +37,15 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::audit::AuditLog;
 use crate::client::ClientBuilder;
-use crate::config::BrokerConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::handler::{BoxError, Context};
 use crate::kafka::EmbeddedBroker;
 use crate::metadata::{Metadata, MetadataQuery};
 use crate::publish::Publish;
 use crate::receipt::{Delivery, Receipt, block_on};
 use crate::stats::{ReaderStats, WriterStats};
-use crate::stream::Stream;
-use crate::subscribe::Subscribe;
-use crate::subscription::Health;
+use crate::subscribe::{
+    BoxError, Context, FromRecord, Handled, Handler, HandlerResult, Health, Subscribe, all_arities,
+};
 use crate::undelivered::Undelivered;
 
 /// Threads of a client's runtime. They carry timers and what stands between the consumers and the
@@ -110,7 +104,7 @@ impl Owned {
     /// work, which tokio counts among its runtime's too, it may.
     fn check(&self) {
         if tokio::runtime::Handle::try_current().is_ok() {
-            self.block_on(std::future::ready(()));
+            self.block_on(ready(()));
         }
     }
 
@@ -125,27 +119,7 @@ impl Owned {
 }
 
 impl Client {
-    /// As [`Client::new`](crate::Client::new).
-    ///
-    /// # Errors
-    ///
-    /// As there; and when the process has no thread left.
-    pub fn new<B: Into<String>>(
-        prefix: impl Into<String>,
-        stream: Stream,
-        brokers: impl IntoIterator<Item = B>,
-        config: BrokerConfig,
-    ) -> Result<Self> {
-        let builder = crate::Client::builder(stream);
-        Self::build(builder.prefix(prefix).brokers(brokers).config(config))
-    }
-
-    /// A client with more than [`new`](Self::new) takes.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub fn build(builder: ClientBuilder) -> Result<Self> {
+    pub(crate) fn build(builder: ClientBuilder) -> Result<Self> {
         Ok(Self {
             client: builder.build()?,
             runtime: Owned::start()?,
@@ -157,10 +131,10 @@ impl Client {
     /// # Errors
     ///
     /// As [`Client::publish`](crate::Client::publish).
-    pub fn publish(&self, event: Publish) -> Result<Receipt> {
+    pub fn publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
         self.runtime.check();
         // Entering a runtime costs more than a publish, and is not needed to wait.
-        match self.client.try_publish(&event) {
+        match self.client.try_publish(event.borrow()) {
             Err(e) if e.kind() == ErrorKind::BufferFull => block_on(self.client.publish(event)),
             outcome => outcome,
         }
@@ -171,7 +145,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`Client::try_publish`](crate::Client::try_publish).
-    pub fn try_publish(&self, event: &Publish) -> Result<Receipt> {
+    pub fn try_publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
         self.client.try_publish(event)
     }
 
@@ -180,7 +154,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`Client::publish_sync`](crate::Client::publish_sync).
-    pub fn publish_sync(&self, event: Publish) -> Result<Delivery> {
+    pub fn publish_sync(&self, event: impl Borrow<Publish>) -> Result<Delivery> {
         self.publish(event)?.wait()
     }
 
@@ -198,7 +172,10 @@ impl Client {
     /// # Errors
     ///
     /// As [`Client::register`](crate::Client::register).
-    pub fn register(&self, subscribe: Subscribe) -> Result<Subscription> {
+    pub fn register<S>(&self, subscribe: Subscribe<S>) -> Result<Subscription>
+    where
+        S: Send + Sync + 'static,
+    {
         let subscription = self.runtime.block_on(self.client.register(subscribe))?;
         Ok(Subscription {
             subscription,
@@ -325,43 +302,76 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// The future of a handler made by [`handler`].
-type Handled = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+/// Makes a handler of a sync function or closure, with the arguments that an async one may have. It
+/// runs on a thread for blocking work and may take its time; once begun it runs to its end, also when
+/// its partition is taken away: see [`Context::cancellation`].
+pub fn handler<F>(f: F) -> Blocking<F> {
+    Blocking(Arc::new(f))
+}
 
-/// Makes a handler of a sync closure, for events or for raw records. It runs on a thread for
-/// blocking work and may take its time; once begun it runs to its end, also when its partition is
-/// taken away: see [`Context::cancellation`].
-pub fn handler<F, A, E>(f: F) -> impl Fn(Context, A) -> Handled + Send + Sync + 'static
-where
-    F: Fn(Context, A) -> Result<(), E> + Send + Sync + 'static,
-    A: Send + 'static,
-    E: Into<BoxError>,
-{
-    let f = Arc::new(f);
-    move |context, argument| {
-        let f = Arc::clone(&f);
-        Box::pin(async move {
-            let run = move || f(context, argument).map_err(Into::into);
-            match tokio::task::spawn_blocking(run).await {
-                Ok(outcome) => outcome,
-                // A panic counts as one of the handler's own, with its message.
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(error) => Err(error.into()),
-                },
+/// A handler made of a sync function: see [`handler`].
+pub struct Blocking<F>(Arc<F>);
+
+impl<F> fmt::Debug for Blocking<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Blocking")
+    }
+}
+
+macro_rules! blocking_handler {
+    ($($arg:ident)*) => {
+        #[allow(non_snake_case, unused_variables, reason = "arguments are named as their types, of which one arity has none")]
+        #[diagnostic::do_not_recommend]
+        impl<F, Out, S, $($arg,)*> Handler<($($arg,)*), S> for Blocking<F>
+        where
+            F: Fn($($arg),*) -> Out + Send + Sync + 'static,
+            Out: HandlerResult,
+            $($arg: FromRecord<S> + Send + 'static,)*
+        {
+            const IS_RAW: bool =
+                (false $(|| $arg::IS_RAW)*) && !(false $(|| $arg::NEEDS_EVENT)*);
+
+            fn call(&self, context: Context, state: &S) -> Handled {
+                $(
+                    let $arg = match $arg::from_record(&context, state) {
+                        Ok(argument) => argument,
+                        Err(error) => return Box::pin(ready(Err(error.into()))),
+                    };
+                )*
+                let f = Arc::clone(&self.0);
+                Box::pin(on_blocking_thread(move || f($($arg),*).into_result()))
             }
-        })
+        }
+    };
+}
+
+all_arities!(blocking_handler);
+
+async fn on_blocking_thread(
+    run: impl FnOnce() -> Result<(), BoxError> + Send + 'static,
+) -> Result<(), BoxError> {
+    match tokio::task::spawn_blocking(run).await {
+        Ok(outcome) => outcome,
+        // A panic counts as one of the handler's own, with its message.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(error.into()),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BrokerConfig;
 
     const SOON: Duration = Duration::from_secs(20);
 
     fn client(config: BrokerConfig) -> Client {
-        Client::new("", Stream::Embedded, [""; 0], config).expect("valid")
+        crate::Client::embedded()
+            .config(config)
+            .build_blocking()
+            .expect("valid")
     }
 
     #[test]

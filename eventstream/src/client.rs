@@ -1,9 +1,11 @@
+use std::borrow::Borrow;
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::AuditLog;
+use crate::backend::Backend;
 use crate::config::{BrokerConfig, broker_faults, shown_broker};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::kafka::{EmbeddedBroker, Kafka, KafkaOptions};
@@ -14,25 +16,24 @@ use crate::name::Topic;
 use crate::publish::Publish;
 use crate::receipt::{Delivery, Receipt};
 use crate::stats::{ReaderStats, WriterStats};
-use crate::stream::Stream;
 use crate::subscribe::Subscribe;
-use crate::subscription::{Health, Subscription};
+use crate::subscribe::{Health, Subscription};
 use crate::undelivered::Undelivered;
 
 const AUDIT_TOPIC_VAR: &str = "APP_EVENT_STREAM_AUDIT_LOG_TOPIC";
 const AUDIT_ENABLED_VAR: &str = "APP_EVENT_STREAM_AUDIT_LOG_ENABLED";
 const DEFAULT_AUDIT_TOPIC: &str = "auditLog";
 
-/// Publishes and consumes events on one stream. Cheap to clone; clones share everything.
+/// Publishes and consumes events on one backend. Cheap to clone; clones share everything.
 ///
 /// The first event of a service, and its reading back, on the broker inside the process:
 ///
 /// ```
-/// use eventstream::{BrokerConfig, Client, Publish, Stream};
+/// use eventstream::{Client, Publish};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), eventstream::Error> {
-/// let client = Client::new("dev", Stream::Embedded, [""; 0], BrokerConfig::new())?;
-/// let receipt = client.publish(Publish::new("player", "levelUp").payload(&[("level", 7)].into_iter().collect::<std::collections::BTreeMap<_, _>>())).await?;
+/// let client = Client::embedded().prefix("dev").build()?;
+/// let receipt = client.publish(Publish::new("player", "levelUp").user_id("player-7")).await?;
 /// let delivery = receipt.await?;
 /// assert_eq!(delivery.offset(), 0);
 /// # client.shutdown(std::time::Duration::from_secs(5)).await;
@@ -48,13 +49,13 @@ pub struct Client {
 }
 
 struct Inner {
-    stream: Stream,
     backend: Backend,
+    engine: Engine,
     audit_topic: Topic,
     audit_enabled: bool,
 }
 
-enum Backend {
+enum Engine {
     Kafka(Box<Kafka>),
     Stdout(Stdout),
     None(Blackhole),
@@ -64,7 +65,7 @@ enum Backend {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ClientBuilder {
     prefix: String,
-    stream: Stream,
+    backend: Backend,
     brokers: Vec<String>,
     config: BrokerConfig,
     name: Option<String>,
@@ -77,36 +78,40 @@ pub struct ClientBuilder {
 }
 
 impl Client {
-    /// A client whose topics are `prefix.topic` on the broker, and whose groups are `prefix.group`.
-    /// Without a prefix a topic is what it is called, and a group still has the dot: `.group`, where
-    /// the Go SDK keeps its offsets; see [`Subscribe::exact_group_id`]. Checks everything; it
-    /// connects with the first event or subscription, in the background: a broker that is not there
-    /// yet is not an error here.
+    /// A client of a Kafka cluster; the brokers to ask first, each `host:port`.
     ///
-    /// On `embedded` an empty list of brokers starts a broker that lives as long as the client.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`], with every fault of the configuration, the brokers, the prefix and the
-    /// audit log's environment variables.
-    pub fn new<B: Into<String>>(
-        prefix: impl Into<String>,
-        stream: Stream,
-        brokers: impl IntoIterator<Item = B>,
-        config: BrokerConfig,
-    ) -> Result<Self> {
-        Self::builder(stream)
-            .prefix(prefix)
-            .brokers(brokers)
-            .config(config)
-            .build()
+    /// ```no_run
+    /// # fn main() -> Result<(), eventstream::Error> {
+    /// let client = eventstream::Client::kafka(["kafka-1:9092", "kafka-2:9092"]).prefix("prod").build()?;
+    /// # drop(client);
+    /// # Ok(()) }
+    /// ```
+    pub fn kafka<B: Into<String>>(brokers: impl IntoIterator<Item = B>) -> ClientBuilder {
+        Self::builder(Backend::Kafka).brokers(brokers)
     }
 
-    /// A client with more than [`new`](Self::new) takes.
-    pub fn builder(stream: Stream) -> ClientBuilder {
+    /// A client of a broker inside the process, which lives as long as the client, unless
+    /// [`ClientBuilder::embedded_broker`] gives it one of yours.
+    pub fn embedded() -> ClientBuilder {
+        Self::builder(Backend::Embedded)
+    }
+
+    /// A client that writes one JSON line for each event, to standard output or
+    /// [`ClientBuilder::writer`].
+    pub fn stdout() -> ClientBuilder {
+        Self::builder(Backend::Stdout)
+    }
+
+    /// A client that accepts everything and keeps nothing.
+    pub fn none() -> ClientBuilder {
+        Self::builder(Backend::None)
+    }
+
+    /// A client of a backend that is chosen at run time.
+    pub fn builder(backend: Backend) -> ClientBuilder {
         ClientBuilder {
             prefix: String::new(),
-            stream,
+            backend,
             brokers: Vec::new(),
             config: BrokerConfig::new(),
             name: None,
@@ -119,7 +124,7 @@ impl Client {
         }
     }
 
-    /// Publishes an event. Returns once it is accepted into the bounded buffer, waiting for room
+    /// Publishes an event, given as it is or by reference. Returns once it is accepted into the bounded buffer, waiting for room
     /// where it is full; the receipt, awaited, says where the broker stored it.
     ///
     /// # Errors
@@ -135,11 +140,12 @@ impl Client {
     /// # Cancellation
     ///
     /// Dropped while it waits for room, nothing is published. It has no effect later.
-    pub async fn publish(&self, event: Publish) -> Result<Receipt> {
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.publish(&event).await,
-            Backend::Stdout(stdout) => stdout.publish(&event),
-            Backend::None(none) => Ok(none.publish(&event)),
+    pub async fn publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
+        let event = event.borrow();
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.publish(event).await,
+            Engine::Stdout(stdout) => stdout.publish(event),
+            Engine::None(none) => Ok(none.publish(event)),
         }
     }
 
@@ -148,11 +154,12 @@ impl Client {
     /// # Errors
     ///
     /// As `publish`; [`ErrorKind::BufferFull`] when there is no room, or others wait for it.
-    pub fn try_publish(&self, event: &Publish) -> Result<Receipt> {
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.try_publish(event),
-            Backend::Stdout(stdout) => stdout.publish(event),
-            Backend::None(none) => Ok(none.publish(event)),
+    pub fn try_publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
+        let event = event.borrow();
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.try_publish(event),
+            Engine::Stdout(stdout) => stdout.publish(event),
+            Engine::None(none) => Ok(none.publish(event)),
         }
     }
 
@@ -161,7 +168,7 @@ impl Client {
     /// # Errors
     ///
     /// As `publish` and as the receipt.
-    pub async fn publish_sync(&self, event: Publish) -> Result<Delivery> {
+    pub async fn publish_sync(&self, event: impl Borrow<Publish>) -> Result<Delivery> {
         self.publish(event).await?.await
     }
 
@@ -176,10 +183,10 @@ impl Client {
             return log.validate().map(|()| None);
         }
         let topic = &self.inner.audit_topic;
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.publish_audit_log(topic, &log).await,
-            Backend::Stdout(stdout) => stdout.publish_audit_log(topic, &log),
-            Backend::None(none) => Ok(none.publish_audit_log(topic)),
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.publish_audit_log(topic, &log).await,
+            Engine::Stdout(stdout) => stdout.publish_audit_log(topic, &log),
+            Engine::None(none) => Ok(none.publish_audit_log(topic)),
         }
         .map(Some)
     }
@@ -200,11 +207,14 @@ impl Client {
     ///
     /// [`ErrorKind::Validation`] with every bad field, or naming the options in which this
     /// registration contradicts an earlier one of its group; [`ErrorKind::Closed`] after a shutdown.
-    pub async fn register(&self, subscribe: Subscribe) -> Result<Subscription> {
+    pub async fn register<S>(&self, subscribe: Subscribe<S>) -> Result<Subscription>
+    where
+        S: Send + Sync + 'static,
+    {
         let checked = subscribe.check()?;
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.register(checked).await,
-            Backend::Stdout(_) | Backend::None(_) => Ok(Subscription::idle(&checked)),
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.register(checked).await,
+            Engine::Stdout(_) | Engine::None(_) => Ok(Subscription::idle(&checked)),
         }
     }
 
@@ -253,9 +263,9 @@ impl Client {
         query: MetadataQuery,
         timeout: Duration,
     ) -> Result<Metadata> {
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.metadata(&query, timeout).await,
-            Backend::Stdout(_) | Backend::None(_) => Ok(Metadata {
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.metadata(&query, timeout).await,
+            Engine::Stdout(_) | Engine::None(_) => Ok(Metadata {
                 brokers: Vec::new(),
                 topics: Vec::new(),
                 group: None,
@@ -280,48 +290,48 @@ impl Client {
         timeout: Duration,
     ) -> Result<bool> {
         let topic = Topic::new(topic)?;
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => {
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => {
                 kafka
                     .create_topic(topic.as_str(), partitions, replication, timeout)
                     .await
             }
-            Backend::Stdout(_) | Backend::None(_) => Ok(false),
+            Engine::Stdout(_) | Engine::None(_) => Ok(false),
         }
     }
 
     /// Counts of the publishing side.
     pub fn writer_stats(&self) -> WriterStats {
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.writer_stats(),
-            Backend::Stdout(stdout) => stdout.stats(),
-            Backend::None(none) => none.stats(),
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.writer_stats(),
+            Engine::Stdout(stdout) => stdout.stats(),
+            Engine::None(none) => none.stats(),
         }
     }
 
     /// Counts of the subscriptions.
     pub fn reader_stats(&self) -> ReaderStats {
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.reader_stats(),
-            Backend::Stdout(_) | Backend::None(_) => ReaderStats::default(),
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.reader_stats(),
+            Engine::Stdout(_) | Engine::None(_) => ReaderStats::default(),
         }
     }
 
     /// Whether the client can do its work, and if not, why: [`Health::is_ready`] is for a readiness
     /// probe, [`Health::is_healthy`] for a liveness probe.
     pub fn health(&self) -> Health {
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.health(),
-            Backend::Stdout(_) | Backend::None(_) => Health::of_nothing(),
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.health(),
+            Engine::Stdout(_) | Engine::None(_) => Health::of_nothing(),
         }
     }
 
     /// Waits until every event accepted before this call has its outcome. `false` when the deadline
     /// came first; nothing is lost by that.
     pub async fn flush(&self, deadline: Duration) -> bool {
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.flush(deadline).await,
-            Backend::Stdout(_) | Backend::None(_) => true,
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.flush(deadline).await,
+            Engine::Stdout(_) | Engine::None(_) => true,
         }
     }
 
@@ -331,17 +341,17 @@ impl Client {
     /// `on_error` are told as well. Affects all
     /// clones; a second call returns at once with nothing.
     pub async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.shutdown(deadline).await,
-            Backend::Stdout(_) | Backend::None(_) => Vec::new(),
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.shutdown(deadline).await,
+            Engine::Stdout(_) | Engine::None(_) => Vec::new(),
         }
     }
 
-    /// The broker inside the process, on the `embedded` stream.
+    /// The broker inside the process, on the `embedded` backend.
     pub fn embedded_broker(&self) -> Option<&EmbeddedBroker> {
-        match &self.inner.backend {
-            Backend::Kafka(kafka) => kafka.embedded_broker(),
-            Backend::Stdout(_) | Backend::None(_) => None,
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.embedded_broker(),
+            Engine::Stdout(_) | Engine::None(_) => None,
         }
     }
 }
@@ -349,7 +359,7 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("stream", &self.inner.stream)
+            .field("backend", &self.inner.backend)
             .finish_non_exhaustive()
     }
 }
@@ -389,7 +399,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Counts into these metrics, under the client's [`name`](Self::name). For the streams `kafka`
+    /// Counts into these metrics, under the client's [`name`](Self::name). For the backends `kafka`
     /// and `embedded`; the others have nothing to tell. Default: no metrics, which cost nothing.
     #[cfg(feature = "metrics")]
     pub fn metrics(mut self, metrics: &Metrics) -> Self {
@@ -397,14 +407,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Where the `stdout` stream writes. Default: standard output.
+    /// Where the `stdout` backend writes. Default: standard output.
     pub fn writer(mut self, writer: impl Write + Send + 'static) -> Self {
         self.writer = Some(Box::new(writer));
         self
     }
 
-    /// The broker of the `embedded` stream, to be shared by several clients.
-    pub fn embedded(mut self, broker: &EmbeddedBroker) -> Self {
+    /// The broker of the `embedded` backend, to be shared by several clients.
+    pub fn embedded_broker(mut self, broker: &EmbeddedBroker) -> Self {
         self.embedded = Some(broker.clone());
         self
     }
@@ -421,11 +431,13 @@ impl ClientBuilder {
         self
     }
 
-    /// Checks everything and makes the client.
+    /// Checks everything and makes the client. It connects with the first event or subscription, in
+    /// the background: a broker that is not there yet is not an error here.
     ///
     /// # Errors
     ///
-    /// As [`Client::new`].
+    /// [`ErrorKind::Config`], with every fault of the configuration, the brokers, the prefix and the
+    /// audit log's environment variables.
     pub fn build(mut self) -> Result<Client> {
         if self.brokers.is_empty() {
             self.brokers.clone_from(&self.config.brokers.0);
@@ -435,7 +447,7 @@ impl ClientBuilder {
         }
         let mut faults = self.config.faults();
         faults.extend(prefix_fault(&self.prefix));
-        if self.stream == Stream::Kafka {
+        if self.backend == Backend::Kafka {
             faults.extend(broker_faults(&self.brokers));
         }
         let audit_topic = self
@@ -469,43 +481,52 @@ impl ClientBuilder {
             }
         };
         let strict = self.config.strict_validation;
-        let backend = match self.stream {
-            Stream::Kafka | Stream::Embedded => {
+        let engine = match self.backend {
+            Backend::Kafka | Backend::Embedded => {
                 let name = self.name.as_ref().unwrap_or(&self.config.client_id).clone();
                 let metrics = self.metrics.as_ref();
-                Backend::Kafka(Box::new(Kafka::start(KafkaOptions {
+                Engine::Kafka(Box::new(Kafka::start(KafkaOptions {
                     prefix: self.prefix.into(),
                     meter: metrics
                         .map_or_else(ClientMeter::default, |m| ClientMeter::new(m, &name)),
                     name: name.into(),
                     embedded: match self.embedded {
                         Some(broker) => Some(broker),
-                        None if self.stream == Stream::Embedded && self.brokers.is_empty() => {
+                        None if self.backend == Backend::Embedded && self.brokers.is_empty() => {
                             Some(EmbeddedBroker::start()?)
                         }
                         None => None,
                     },
-                    is_embedded: self.stream == Stream::Embedded,
+                    is_embedded: self.backend == Backend::Embedded,
                     brokers: self.brokers,
                     config: self.config,
                     on_error: self.on_error,
                 })?))
             }
-            Stream::Stdout => Backend::Stdout(Stdout::new(
+            Backend::Stdout => Engine::Stdout(Stdout::new(
                 self.writer.unwrap_or_else(|| Box::new(std::io::stdout())),
                 strict,
                 self.config.effective_message_max_bytes(),
             )),
-            Stream::None => Backend::None(Blackhole::default()),
+            Backend::None => Engine::None(Blackhole::default()),
         };
         Ok(Client {
             inner: Arc::new(Inner {
-                stream: self.stream,
-                backend,
+                backend: self.backend,
+                engine,
                 audit_topic,
                 audit_enabled,
             }),
         })
+    }
+
+    /// As [`build`](Self::build), for a program without an async runtime.
+    ///
+    /// # Errors
+    ///
+    /// As `build`; and where the process has no thread left for the client's runtime.
+    pub fn build_blocking(self) -> Result<crate::blocking::Client> {
+        crate::blocking::Client::build(self)
     }
 }
 
@@ -518,7 +539,7 @@ impl fmt::Debug for ClientBuilder {
             .collect();
         f.debug_struct("ClientBuilder")
             .field("prefix", &self.prefix)
-            .field("stream", &self.stream)
+            .field("backend", &self.backend)
             .field("brokers", &brokers)
             .field("config", &self.config)
             .finish_non_exhaustive()
@@ -578,7 +599,7 @@ mod tests {
 
     #[test]
     fn every_fault_of_a_client_is_listed_at_once() {
-        let error = Client::builder(Stream::Kafka)
+        let error = Client::builder(Backend::Kafka)
             .prefix("a b")
             .audit_log_topic("no topic")
             .build()

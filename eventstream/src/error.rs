@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The result of the crate's fallible calls.
-pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, what was being done, and whether trying again can help.
 ///

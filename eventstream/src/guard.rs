@@ -37,6 +37,15 @@ pub(crate) fn text_of(error: &(dyn StdError + 'static)) -> String {
     guarded(|| error.to_string()).unwrap_or_else(|| "an error whose text panics".to_owned())
 }
 
+/// The message of a panic.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
 /// `tracing`'s macros for lines of the log, whatever its subscriber does. A file that imports this
 /// module logs through them.
 pub(crate) mod tracing {

@@ -5,38 +5,39 @@
 //! both languages share topics, partitions and consumer groups.
 //!
 //! ```
-//! use eventstream::{BrokerConfig, Client, Context, Event, Publish, StartOffset, Stream, Subscribe};
 //! use std::time::Duration;
 //!
-//! #[derive(serde::Serialize)]
-//! struct LoggedIn { platform: &'static str }
+//! use eventstream::{Client, Payload, Publish, StartOffset, State, Subscribe};
+//! use tokio::sync::mpsc;
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct LoggedIn {
+//!     platform: String,
+//! }
+//!
+//! async fn logged_in(Payload(login): Payload<LoggedIn>, State(seen): State<mpsc::Sender<String>>) {
+//!     seen.send(login.platform).await.ok();
+//! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), eventstream::Error> {
-//! // A broker inside the process; `Stream::Kafka` and a list of brokers is all that differs.
-//! let client = Client::new("dev", Stream::Embedded, [""; 0], BrokerConfig::new())?;
+//! // A broker inside the process; `Client::kafka(["localhost:9092"])` is all that differs.
+//! let client = Client::embedded().prefix("dev").build()?;
 //!
 //! let event = Publish::new("userAuthentication", "userLoggedIn")
-//!     .payload(&LoggedIn { platform: "steam" });
+//!     .payload(LoggedIn { platform: "steam".to_owned() });
 //! let receipt = client.publish(event).await?; // accepted into the bounded buffer
 //! let delivery = receipt.await?;              // stored by the broker
 //! assert_eq!(delivery.offset(), 0);
 //!
-//! let (seen, mut events) = tokio::sync::mpsc::unbounded_channel();
-//! let handler = move |_: Context, event: Event| {
-//!     let seen = seen.clone();
-//!     async move { seen.send(event) }
-//! };
-//! let subscription = client
-//!     .register(
-//!         Subscribe::new("userAuthentication")
-//!             .group_id("inventory")
-//!             .offset(StartOffset::Head)
-//!             .on("userLoggedIn", handler),
-//!     )
-//!     .await?;
-//! let event = events.recv().await.expect("one event");
-//! assert_eq!(event.payload().get("platform").map(|p| p.to_string()), Some("\"steam\"".into()));
+//! let (seen, mut platforms) = mpsc::channel(1);
+//! let subscribe = Subscribe::new("userAuthentication")
+//!     .group_id("inventory")
+//!     .offset(StartOffset::Head)
+//!     .state(seen)
+//!     .on("userLoggedIn", logged_in);
+//! let subscription = client.register(subscribe).await?;
+//! assert_eq!(platforms.recv().await.as_deref(), Some("steam"));
 //!
 //! let undelivered = client.shutdown(Duration::from_secs(10)).await;
 //! assert!(undelivered.is_empty());
@@ -47,56 +48,62 @@
 //! | to | see |
 //! |---|---|
 //! | publish | [`Publish`], [`Client::publish`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
-//! | handle | [`Subscribe`], [`Client::register`], [`Context`], [`Event`], [`Ordering`], [`Retry`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterOrigin`] |
-//! | configure | [`BrokerConfig`], [`Security`], [`ClientBuilder`] |
+//! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
+//! | give events types of their own | [`EventType`] |
+//! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterOrigin`] |
+//! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`] |
 //! | watch | [`Health`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
-//! | test | [`EmbeddedBroker`], [`Stream`] |
+//! | test | `testing::Consumed`, [`EmbeddedBroker`], [`Backend`] |
+//! | do without async | [`blocking`] |
 //!
 //! | feature | what; none is on by default |
 //! |---|---|
+//! | `derive` | `#[derive(EventType)]` |
+//! | `testing` | handlers called without a broker: `testing::Consumed` |
 //! | `metrics` | Prometheus metrics: `Metrics`, `ClientBuilder::metrics` |
 //! | `opentelemetry` | the trace of `tracing` spans travels with events: `traceparent`, `spanContext` |
 
 mod audit;
+mod backend;
 pub mod blocking;
 mod cadence;
 mod client;
 mod config;
-mod dead_letter;
 mod deadline;
 mod delivery;
 mod error;
 mod event;
+mod event_type;
 mod guard;
-mod handler;
 mod kafka;
 mod local;
 mod metadata;
 mod metrics;
 mod name;
-mod origin;
 mod publish;
 mod receipt;
-mod retrying;
+mod record;
 mod stats;
-mod stream;
 mod subscribe;
-mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 mod undelivered;
 mod untold;
 
 pub use audit::{Actor, AuditLog};
+pub use backend::Backend;
 pub use client::{Client, ClientBuilder};
 pub use config::{
     Acks, Assignment, BrokerConfig, Compression, LogMode, Partitioner, SaslMechanism, Secret,
     Security,
 };
-pub use dead_letter::DeadLetter;
-pub use delivery::{Backoff, Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
-pub use error::{Error, ErrorKind, Fault};
-pub use event::{Event, Payload, SpanContext};
-pub use handler::{Context, RawRecord, Rejected};
+pub use delivery::{Backoff, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
+pub use error::{Error, ErrorKind, Fault, Result};
+pub use event::{Event, Json, SpanContext};
+pub use event_type::EventType;
+#[cfg(feature = "derive")]
+pub use eventstream_derive::EventType;
 pub use kafka::EmbeddedBroker;
 pub use metadata::{
     BrokerMetadata, GroupMetadata, Metadata, MetadataQuery, PartitionMetadata, TopicMetadata,
@@ -104,12 +111,13 @@ pub use metadata::{
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub use name::{EventName, GroupId, Topic};
-pub use origin::DeadLetterOrigin;
 pub use publish::Publish;
 pub use receipt::{Delivery, Receipt};
-pub use retrying::FailedAttempt;
+pub use record::RawRecord;
 pub use stats::{ReaderStats, WriterStats};
-pub use stream::Stream;
-pub use subscribe::{DeadLetterLimit, StartOffset, Subscribe};
-pub use subscription::{Health, Subscription};
+pub use subscribe::{
+    Context, DeadLetter, DeadLetterLimit, DeadLetterOrigin, FailedAttempt, FromRecord, FromRef,
+    Handler, HandlerResult, Headers, Health, Key, Payload, Reject, StartOffset, State, Subscribe,
+    Subscription, TypedArgs,
+};
 pub use undelivered::Undelivered;

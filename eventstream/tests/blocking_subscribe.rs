@@ -7,19 +7,18 @@ use std::io::Error as IoError;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use eventstream::blocking::{Client, handler};
+use eventstream::blocking::handler;
 use eventstream::{
-    Backoff, BrokerConfig, Context, Event, Publish, RawRecord, Retry, StartOffset, Stream,
-    Subscribe,
+    Backoff, Client, Context, Event, Publish, RawRecord, Retry, StartOffset, Subscribe,
 };
 
 const END: Duration = Duration::from_secs(20);
 
 #[test]
 fn sync_handlers_get_events_fail_and_are_called_again() {
-    let client = Client::new("p", Stream::Embedded, [""; 0], BrokerConfig::new()).unwrap();
+    let client = Client::embedded().prefix("p").build_blocking().unwrap();
     for n in 0..20 {
-        let event = Publish::new("player", "levelUp").payload(&BTreeMap::from([("n", n)]));
+        let event = Publish::new("player", "levelUp").payload(BTreeMap::from([("n", n)]));
         client.publish_sync(event).unwrap();
     }
     let (sender, calls) = mpsc::channel();
@@ -46,7 +45,7 @@ fn sync_handlers_get_events_fail_and_are_called_again() {
                         }
                     }),
                 )
-                .on_raw(
+                .on(
                     "other",
                     handler(move |context: Context, _: RawRecord| {
                         raw.send((1000, context.attempt())).unwrap();
@@ -57,7 +56,7 @@ fn sync_handlers_get_events_fail_and_are_called_again() {
         .unwrap();
     assert_eq!(subscription.slug(), "player$levelUp,other$levels");
     client
-        .publish_sync(Publish::new("player", "other").payload(&BTreeMap::<&str, u32>::new()))
+        .publish_sync(Publish::new("player", "other").payload(BTreeMap::<&str, u32>::new()))
         .unwrap();
     let mut seen: Vec<_> = (0..23).map(|_| calls.recv_timeout(END).unwrap()).collect();
     seen.sort_unstable();
@@ -67,7 +66,7 @@ fn sync_handlers_get_events_fail_and_are_called_again() {
     assert_eq!(seen, wanted);
 
     subscription.pause();
-    let event = Publish::new("player", "levelUp").payload(&BTreeMap::from([("n", 20)]));
+    let event = Publish::new("player", "levelUp").payload(BTreeMap::from([("n", 20)]));
     client.publish_sync(event).unwrap();
     let paused = calls.recv_timeout(Duration::from_millis(500));
     assert!(paused.is_err(), "handled while paused: {paused:?}");

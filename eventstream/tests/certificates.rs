@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use eventstream::{BrokerConfig, Client, Error, ErrorKind, Security, Stream};
+use eventstream::{BrokerConfig, Client, Error, ErrorKind, Security};
 
 const OWN: &str = "tests/certificates/own.pem";
 const KEY: &str = "tests/certificates/own-key.pem";
@@ -11,8 +11,7 @@ const OTHER_KEY: &str = "tests/certificates/other-key.pem";
 const ENCRYPTED: &str = "tests/certificates/own-key-encrypted.pem";
 
 fn made(security: Security) -> Result<Client, Error> {
-    Client::builder(Stream::Kafka)
-        .brokers(["127.0.0.1:1"])
+    Client::kafka(["127.0.0.1:1"])
         .config(BrokerConfig::new().security(security))
         .build()
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use eventstream::{BrokerConfig, Client, ErrorKind, Publish, Stream};
+use eventstream::{Client, ErrorKind, Publish};
 
 #[tokio::test]
 async fn publishes_and_tells_where() {
-    let client = Client::new("p", Stream::Embedded, [""; 0], BrokerConfig::new()).unwrap();
+    let client = Client::embedded().prefix("p").build().unwrap();
     let mut receipts = Vec::new();
     for i in 0..10_000 {
         receipts.push(
@@ -14,7 +14,7 @@ async fn publishes_and_tells_where() {
                 .publish(
                     Publish::new("t", "e")
                         .key(format!("k{}", i % 10))
-                        .payload(&serde_json::json!({"n": i})),
+                        .payload(serde_json::json!({"n": i})),
                 )
                 .await
                 .unwrap(),

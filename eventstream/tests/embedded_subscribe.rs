@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::time::Duration;
 
 use eventstream::{
-    BrokerConfig, Client, Context, Event, Ordering, Publish, StartOffset, Stream, Subscribe,
+    BrokerConfig, Client, Concurrency, Context, Event, Publish, RawRecord, Reject, StartOffset,
+    Subscribe,
 };
 
 fn client() -> Client {
-    Client::new("p", Stream::Embedded, [""; 0], BrokerConfig::new()).unwrap()
+    Client::embedded().prefix("p").build().unwrap()
 }
 
 async fn publish(client: &Client, topic: &str, name: &str, count: usize) {
@@ -127,14 +128,14 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
             Subscribe::new("t")
                 .group_id("g")
                 .offset(StartOffset::Head)
-                .ordering(Ordering::PerKey(4))
+                .concurrency(Concurrency::PerKey(4))
                 .retry(
                     eventstream::Retry::attempts(3)
                         .backoff(eventstream::Backoff::default().initial(Duration::from_millis(5))),
                 )
-                .send_error_dlq(true)
+                .dead_letters(true)
                 .on_dead_letter(move |letter| tell.lock().unwrap().push(letter))
-                .callback(move |ctx: Context, event: Event| {
+                .on_any(move |ctx: Context, event: Event| {
                     let counted = Arc::clone(&counted);
                     async move {
                         let n = event.payload().get("n").unwrap().decode::<u64>().unwrap();
@@ -144,7 +145,7 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
                                 Err(std::io::Error::other("never"))
                             }
                             5 => panic!("boom"),
-                            7 => Err(std::io::Error::other(ctx.dead_letter("no such player"))),
+                            7 => Err(std::io::Error::other(Reject::new("no such player"))),
                             _ => Ok(()),
                         }
                     }
@@ -175,7 +176,7 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
             Subscribe::new("t-dlq")
                 .group_id("dlq")
                 .offset(StartOffset::Head)
-                .callback_raw(move |ctx: Context, record| {
+                .on_any(move |ctx: Context, record: RawRecord| {
                     let seen = Arc::clone(&seen);
                     async move {
                         let headers: Vec<_> = ctx
@@ -203,12 +204,16 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_in_the_background_is_confirmed_and_not_repeated() {
     let config = BrokerConfig::new().auto_commit_interval(Duration::from_millis(20));
-    let client = Client::new("p", Stream::Embedded, [""; 0], config).unwrap();
+    let client = Client::embedded()
+        .prefix("p")
+        .config(config)
+        .build()
+        .unwrap();
     publish(&client, "t", "a", 10).await;
     let subscribe = Subscribe::new("t")
         .group_id("g")
         .offset(StartOffset::Head)
-        .callback(|_: Context, _: Event| async { Ok::<_, std::io::Error>(()) });
+        .on_any(|_: Context, _: Event| async { Ok::<_, std::io::Error>(()) });
     let subscription = client.register(subscribe).await.unwrap();
     until("handled", || client.reader_stats().handled == 10).await;
     until("committed", || client.reader_stats().commits > 0).await;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, Client, Context, Event, Publish, Stream, Subscribe};
+use eventstream::{BrokerConfig, Client, Context, Event, Publish, Subscribe};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -20,7 +20,7 @@ fn delivery_threads() -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_producer_is_made_at_the_first_publish() {
-    let client = Client::new("", Stream::Embedded, [""; 0], BrokerConfig::new()).unwrap();
+    let client = Client::embedded().build().unwrap();
     let broker = client.embedded_broker().unwrap();
     broker.create_topic("t", 1).unwrap();
     let subscription = client
@@ -40,8 +40,8 @@ async fn the_producer_is_made_at_the_first_publish() {
     }
     assert_eq!(delivery_threads(), 0, "nothing was published");
     let config = BrokerConfig::new();
-    let unused = Client::builder(Stream::Embedded)
-        .embedded(broker)
+    let unused = Client::embedded()
+        .embedded_broker(broker)
         .config(config)
         .build()
         .unwrap();

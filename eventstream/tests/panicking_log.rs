@@ -4,9 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use eventstream::{
-    BrokerConfig, Client, Context, Event, Publish, Retry, StartOffset, Stream, Subscribe,
-};
+use eventstream::{BrokerConfig, Client, Context, Event, Publish, Retry, StartOffset, Subscribe};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
 
@@ -50,7 +48,11 @@ async fn a_log_that_panics_ends_neither_consuming_nor_publishing() {
     std::panic::set_hook(Box::new(|_| {}));
     tracing::subscriber::set_global_default(Broken).unwrap();
     let config = BrokerConfig::new().log_mode(eventstream::LogMode::Debug);
-    let client = Client::new("p", Stream::Embedded, [""; 0], config).unwrap();
+    let client = Client::embedded()
+        .prefix("p")
+        .config(config)
+        .build()
+        .unwrap();
     let subscribe = Subscribe::new("t")
         .group_id("g")
         .offset(StartOffset::Head)
@@ -58,9 +60,9 @@ async fn a_log_that_panics_ends_neither_consuming_nor_publishing() {
             Retry::attempts(2)
                 .backoff(eventstream::Backoff::default().initial(Duration::from_millis(5))),
         )
-        .send_error_dlq(true)
+        .dead_letters(true)
         .on_error(|_| panic!("told"))
-        .callback(|context: Context, _: Event| async move {
+        .on_any(|context: Context, _: Event| async move {
             match context.offset() % 2 {
                 0 => Ok(()),
                 _ => Err(std::io::Error::other("odd")),

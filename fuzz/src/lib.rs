@@ -31,7 +31,7 @@ mod reference;
 pub use audit::{Actor, AuditLog};
 pub use config::BrokerConfig;
 pub use error::{Error, ErrorKind, Fault};
-pub use event::{Event, Payload, SpanContext};
+pub use event::{Event, Json, SpanContext};
 pub use name::{EventName, GroupId, Topic};
 pub use origin::DeadLetterOrigin;
 pub use publish::Publish;

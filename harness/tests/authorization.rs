@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    Assignment, BrokerConfig, Client, Error, ErrorKind, SaslMechanism, Security, Stream,
+    Assignment, Backend, BrokerConfig, Client, Error, ErrorKind, SaslMechanism, Security,
     Subscription,
 };
 use eventstream_harness::{Kafka, Operation, Resource, unique_topic};
@@ -65,19 +65,20 @@ fn client(prefix: &str, user: &str, assignment: Assignment) -> Client {
         .auto_commit_interval(Duration::from_millis(200))
         .security(security);
     let brokers = to.sasl_plaintext.split(',');
-    Client::new(prefix, Stream::Kafka, brokers, config).expect("a client")
+    Client::kafka(brokers)
+        .prefix(prefix)
+        .config(config)
+        .build()
+        .expect("a client")
 }
 
 /// One that may do everything.
 fn root(prefix: &str) -> Client {
     let bootstrap = kafka().bootstrap();
-    Client::new(
-        prefix,
-        Stream::Kafka,
-        bootstrap.split(','),
-        BrokerConfig::new(),
-    )
-    .expect("a client")
+    Client::kafka(bootstrap.split(','))
+        .prefix(prefix)
+        .build()
+        .expect("a client")
 }
 
 /// A subscription with what it was told.

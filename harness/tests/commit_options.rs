@@ -82,7 +82,7 @@ async fn before_or_after_the_handler() {
         let subscribe = Subscribe::new(&topic)
             .group_id(group)
             .offset(StartOffset::Head)
-            .callback(handler);
+            .on_any(handler);
         let subscription = register(&client, subscribe).await;
         all.push((client, seen, subscription));
     }

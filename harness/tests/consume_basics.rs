@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use consume::{END, Seen, client, client_of, committed, create, number, publish, until, wire};
-use eventstream::{Backoff, BrokerConfig, Context, Event, Ordering, Retry, StartOffset, Subscribe};
+use eventstream::{
+    Backoff, BrokerConfig, Concurrency, Context, Event, Reject, Retry, StartOffset, Subscribe,
+};
 use eventstream_harness::{Kafka, shared, unique_topic};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -104,12 +106,12 @@ async fn poison_goes_to_the_dead_letters_and_the_rest_goes_on() {
     let _subscription = client
         .register(
             head(&topic)
-                .send_error_dlq(true)
+                .dead_letters(true)
                 .retry(
                     Retry::attempts(2)
                         .backoff(Backoff::default().initial(Duration::from_millis(5))),
                 )
-                .callback(move |_: Context, event: Event| {
+                .on_any(move |_: Context, event: Event| {
                     let n = number(&event);
                     assert_ne!(n, 1000, "a poisoned event");
                     handled.add(n);
@@ -180,13 +182,13 @@ async fn a_dead_letter_that_cannot_be_written_holds_its_offset() {
     let _subscription = client
         .register(
             head(&topic)
-                .send_error_dlq(true)
+                .dead_letters(true)
                 .on_error(move |_| {
                     telling.fetch_add(1, Atomic::SeqCst);
                 })
-                .callback(|ctx: Context, event: Event| async move {
+                .on_any(|_ctx: Context, event: Event| async move {
                     match number(&event) {
-                        3 => Err(IoError::other(ctx.dead_letter("no such player"))),
+                        3 => Err(IoError::other(Reject::new("no such player"))),
                         _ => Ok(()),
                     }
                 }),
@@ -236,12 +238,12 @@ async fn a_failing_record_holds_back_its_key_and_nothing_else() {
     let _subscription = client
         .register(
             head(&topic)
-                .ordering(Ordering::PerKey(8))
+                .concurrency(Concurrency::PerKey(8))
                 .retry(
                     Retry::forever()
                         .backoff(Backoff::default().initial(Duration::from_millis(300))),
                 )
-                .callback(move |ctx: Context, event: Event| {
+                .on_any(move |ctx: Context, event: Event| {
                     let n = number(&event);
                     let failed = n == 7 && {
                         times
@@ -296,7 +298,7 @@ async fn a_slow_handler_keeps_its_place_in_the_group() {
     let slept = Arc::new(AtomicBool::new(false));
     let sleeping = Arc::clone(&slept);
     let _subscription = client
-        .register(head(&topic).callback(move |_: Context, event: Event| {
+        .register(head(&topic).on_any(move |_: Context, event: Event| {
             let (handled, first) = (handled.clone(), !sleeping.swap(true, Atomic::SeqCst));
             async move {
                 if first {
@@ -325,7 +327,7 @@ async fn a_handler_that_is_behind_pauses_and_misses_nothing() {
     let seen = Seen::default();
     let handled = seen.clone();
     let _subscription = client
-        .register(head(&topic).callback(move |_: Context, event: Event| {
+        .register(head(&topic).on_any(move |_: Context, event: Event| {
             let handled = handled.clone();
             async move {
                 let n = number(&event);
@@ -365,7 +367,7 @@ async fn a_failing_record_holds_back_its_partition_and_no_other() {
     let retry = Retry::forever().backoff(Backoff::default().initial(Duration::from_secs(1)));
     let subscribe = head(&topic)
         .retry(retry)
-        .callback(move |ctx: Context, event: Event| {
+        .on_any(move |ctx: Context, event: Event| {
             let now = started.elapsed();
             let first = ctx.partition() == slow && ctx.offset() == 0;
             if first {

@@ -12,7 +12,7 @@ use consume::{
     END, PREFIX, Seen, client, committed, create, number, publish, register, until, wire,
 };
 use eventstream::{
-    Backoff, BrokerConfig, Client, Context, Event, Exhausted, Ordering, Retry, StartOffset,
+    Backoff, BrokerConfig, Client, Concurrency, Context, Event, Exhausted, Retry, StartOffset,
     Subscribe,
 };
 use eventstream_harness::{eventually, shared, unique_topic};
@@ -110,7 +110,7 @@ async fn member(topic: &str, able: bool, seen: &Seen, failed: &Arc<AtomicUsize>)
     let (handled, failed) = (seen.clone(), Arc::clone(failed));
     let subscribe = head(topic)
         .retry(Retry::Rejoin)
-        .callback(move |_: Context, event: Event| {
+        .on_any(move |_: Context, event: Event| {
             let n = number(&event);
             let fails = n == 7 && !able;
             if fails {
@@ -139,7 +139,7 @@ async fn rejoin_gives_the_record_to_another_member() {
     // Waits for the partition that the first has.
     let able = client(BrokerConfig::new());
     let handled = seen.clone();
-    let subscribe = head(&topic).callback(move |_: Context, event: Event| {
+    let subscribe = head(&topic).on_any(move |_: Context, event: Event| {
         handled.add(number(&event));
         async { Ok::<_, IoError>(()) }
     });
@@ -170,7 +170,7 @@ async fn stop_leaves_the_record_to_the_next_subscription() {
         .backoff(Backoff::default().initial(Duration::from_millis(10)));
     let subscribe = head(&topic)
         .retry(retry)
-        .callback(move |_: Context, event: Event| {
+        .on_any(move |_: Context, event: Event| {
             let n = number(&event);
             if n != 5 {
                 handled.add(n);
@@ -218,7 +218,7 @@ async fn a_fenced_member_says_so_and_comes_back_with_a_new_consumer() {
     let subscribe = |seen: &Seen| {
         consume::counting(&topic, &topic, StartOffset::Head, seen, Duration::ZERO)
             .group_instance_id("one")
-            .ordering(Ordering::PerPartition)
+            .concurrency(Concurrency::PerPartition)
     };
     let fenced = register(
         &first,

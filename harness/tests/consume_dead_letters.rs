@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use consume::{END, Seen, client, client_of, committed, create, number, publish, until, wire};
 use eventstream::{
-    BrokerConfig, Client, Context, DeadLetterLimit, Event, Publish, StartOffset, Subscribe,
+    BrokerConfig, Client, Context, DeadLetterLimit, Event, Publish, Reject, StartOffset, Subscribe,
 };
 use eventstream_harness::{Kafka, shared, unique_topic};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ fn head(topic: &str) -> Subscribe {
     Subscribe::new(topic)
         .group_id(topic)
         .offset(StartOffset::Head)
-        .send_error_dlq(true)
+        .dead_letters(true)
 }
 
 fn says(client: &Client, words: &[&str]) -> bool {
@@ -46,7 +46,7 @@ async fn with_small_letters(topic: &str, bytes: usize) -> Client {
         let padding = "x".repeat(if n == 2 { bytes } else { 1 });
         let event = Publish::new(topic, "e")
             .key("k")
-            .payload(&serde_json::json!({ "n": n, "padding": padding }));
+            .payload(serde_json::json!({ "n": n, "padding": padding }));
         client.publish_sync(event).await.expect("published");
     }
     client
@@ -56,11 +56,9 @@ async fn with_small_letters(topic: &str, bytes: usize) -> Client {
 async fn a_long_error_is_cut_before_a_dead_letter_is_too_large() {
     let topic = unique_topic("long_error");
     let client = with_small_letters(&topic, 1000).await;
-    let subscribe = head(&topic).callback(|context: Context, event: Event| async move {
+    let subscribe = head(&topic).on_any(|_context: Context, event: Event| async move {
         match number(&event) {
-            2 => Err(IoError::other(
-                context.dead_letter("no such player ".repeat(1000)),
-            )),
+            2 => Err(IoError::other(Reject::new("no such player ".repeat(1000)))),
             _ => Ok(()),
         }
     });
@@ -91,9 +89,9 @@ async fn a_long_error_is_cut_before_a_dead_letter_is_too_large() {
 async fn a_dead_letter_that_is_too_large_is_held_until_its_topic_takes_it() {
     let topic = unique_topic("too_large");
     let client = with_small_letters(&topic, 5000).await;
-    let subscribe = head(&topic).callback(|context: Context, event: Event| async move {
+    let subscribe = head(&topic).on_any(|_context: Context, event: Event| async move {
         match number(&event) {
-            2 => Err(IoError::other(context.dead_letter("no such player"))),
+            2 => Err(IoError::other(Reject::new("no such player"))),
             _ => Ok(()),
         }
     });
@@ -157,7 +155,7 @@ async fn a_dead_letter_waits_for_a_broker_that_is_gone() {
     publish(&client, &topic, "e", 0..10).await;
     let (reached, gone) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
     let (reach, wait) = (Arc::clone(&reached), gone.clone());
-    let subscribe = head(&topic).callback(move |context: Context, event: Event| {
+    let subscribe = head(&topic).on_any(move |_context: Context, event: Event| {
         let (reach, wait) = (Arc::clone(&reach), wait.clone());
         async move {
             if number(&event) != 3 {
@@ -165,7 +163,7 @@ async fn a_dead_letter_waits_for_a_broker_that_is_gone() {
             }
             reach.store(true, Atomic::SeqCst);
             wait.cancelled().await;
-            Err(IoError::other(context.dead_letter("no such player")))
+            Err(IoError::other(Reject::new("no such player")))
         }
     });
     let _subscription = client.register(subscribe).await.expect("registered");
@@ -201,14 +199,14 @@ async fn a_flood_of_dead_letters_pauses_the_subscription() {
     let (handled, is_broken) = (seen.clone(), Arc::clone(&broken));
     let subscribe = head(&topic)
         .dead_letter_limit(DeadLetterLimit::new(20, 0.5))
-        .callback(move |context: Context, event: Event| {
+        .on_any(move |_context: Context, event: Event| {
             let rejected = is_broken.load(Atomic::SeqCst);
             if !rejected {
                 handled.add(number(&event));
             }
             async move {
                 if rejected {
-                    return Err(IoError::other(context.dead_letter("the database is away")));
+                    return Err(IoError::other(Reject::new("the database is away")));
                 }
                 Ok(())
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use consume::{END, Seen, client, committed, create, number, publish, until, wire};
 use eventstream::{
-    Assignment, BrokerConfig, Client, Context, Event, Ordering, Publish, StartOffset, Subscribe,
+    Assignment, BrokerConfig, Client, Concurrency, Context, Event, Publish, StartOffset, Subscribe,
 };
 use eventstream_harness::{GoPeer, shared, unique_topic};
 
@@ -19,8 +19,8 @@ fn counting(topic: &str, instance: &str, seen: &Seen) -> Subscribe {
         .group_id(topic)
         .group_instance_id(instance)
         .offset(StartOffset::Head)
-        .ordering(Ordering::PerKey(8))
-        .callback(move |_: Context, event: Event| {
+        .concurrency(Concurrency::PerKey(8))
+        .on_any(move |_: Context, event: Event| {
             let seen = seen.clone();
             async move {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -44,7 +44,7 @@ async fn load(client: &Client, topic: &str, done: &AtomicBool) -> usize {
         for _ in 0..20 {
             let event = Publish::new(topic, "e")
                 .key(format!("k{}", n % 50))
-                .payload(&serde_json::json!({ "n": n }));
+                .payload(serde_json::json!({ "n": n }));
             drop(client.publish(event).await.expect("accepted"));
             n += 1;
         }

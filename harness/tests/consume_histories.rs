@@ -11,8 +11,7 @@ use consume::{
     END, PREFIX, Seen, client, committed, counting, create, publish, register, until, wire,
 };
 use eventstream::{
-    Assignment, BrokerConfig, Client, Context, Error, ErrorKind, Event, StartOffset, Stream,
-    Subscribe,
+    Assignment, BrokerConfig, Client, Context, Error, ErrorKind, Event, StartOffset, Subscribe,
 };
 use eventstream_harness::{shared, unique_topic};
 use rdkafka::ClientConfig;
@@ -244,7 +243,7 @@ async fn a_partition_that_appears_is_committed_before_it_is_handled() {
     let subscribe = Subscribe::new(&topic)
         .group_id(&topic)
         .offset(StartOffset::Tail)
-        .callback(move |_: Context, _: Event| {
+        .on_any(move |_: Context, _: Event| {
             fails.fetch_add(1, Ordering::SeqCst);
             async { Err::<(), _>(IoError::other("not now")) }
         });
@@ -359,7 +358,7 @@ async fn the_commit_reaches_the_end_behind_transactions() {
 /// Nobody to ask, and many topics: the end is the deadline's, not the questions'.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_broker_a_stop_takes_no_longer_than_it_says() {
-    let client = Client::new(PREFIX, Stream::Kafka, ["127.0.0.1:9"], BrokerConfig::new());
+    let client = Client::kafka(["127.0.0.1:9"]).prefix(PREFIX).build();
     let client = client.expect("a client");
     for n in 0..50 {
         let topic = format!("nobody{n}");

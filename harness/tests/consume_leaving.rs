@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use consume::{END, Seen, client, create, number, publish, until};
 use eventstream::{
-    Assignment, BrokerConfig, Client, Context, Event, Ordering, StartOffset, Subscribe,
+    Assignment, BrokerConfig, Client, Concurrency, Context, Event, StartOffset, Subscribe,
 };
 use eventstream_harness::unique_topic;
 
@@ -33,8 +33,8 @@ async fn member(config: BrokerConfig, topic: &str, seen: &Seen) -> Client {
     let subscribe = Subscribe::new(topic)
         .group_id(topic)
         .offset(StartOffset::Head)
-        .ordering(Ordering::PerKey(8))
-        .callback(move |_: Context, event: Event| {
+        .concurrency(Concurrency::PerKey(8))
+        .on_any(move |_: Context, event: Event| {
             seen.add(number(&event));
             async { Ok::<_, IoError>(()) }
         });

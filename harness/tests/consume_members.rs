@@ -66,7 +66,7 @@ async fn load(client: &Client, topic: &str, done: &AtomicBool) -> usize {
         for _ in 0..20 {
             let event = Publish::new(topic, "e")
                 .key(format!("k{}", n % 200))
-                .payload(&serde_json::json!({ "n": n }));
+                .payload(serde_json::json!({ "n": n }));
             drop(client.publish(event).await.expect("accepted"));
             n += 1;
         }

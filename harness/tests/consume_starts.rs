@@ -110,7 +110,7 @@ async fn every_end_drains_commits_and_leaves_nothing_behind() {
         let (seen, token) = (Seen::default(), CancellationToken::new());
         let slow = Duration::from_millis(20);
         let subscribe = counting(&topic, &group, StartOffset::Head, &seen, slow);
-        let subscription = register(&client, subscribe.context(token.clone())).await;
+        let subscription = register(&client, subscribe.cancel_on(token.clone())).await;
         until("some", END, || seen.distinct() > 20).await;
         let ended = subscription.ended();
         match end {

@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    Assignment, BrokerConfig, Client, Context, Error, ErrorKind, Event, StartOffset, Stream,
-    Subscribe,
+    Assignment, BrokerConfig, Client, Context, Error, ErrorKind, Event, StartOffset, Subscribe,
 };
 use eventstream_harness::{Kafka, unique_topic};
 use rdkafka::ClientConfig;
@@ -37,7 +36,10 @@ fn member(kafka: &Kafka, topic: &str, group: &str, set: &[(&str, &str)]) -> Base
 async fn told(kafka: &Kafka, topic: &str, group: &str, assignment: Assignment) -> Vec<Error> {
     let bootstrap = kafka.bootstrap();
     let config = BrokerConfig::new().assignment(assignment);
-    let client = Client::new("", Stream::Kafka, bootstrap.split(','), config).expect("a client");
+    let client = Client::kafka(bootstrap.split(','))
+        .config(config)
+        .build()
+        .expect("a client");
     let told: Arc<Mutex<Vec<Error>>> = Arc::default();
     let into = Arc::clone(&told);
     let subscribe = Subscribe::new(topic)

@@ -238,11 +238,11 @@ async fn each_consumes_what_the_other_publishes() -> Result<()> {
     let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
     let subscribe = Subscribe::new(&topic)
         .offset(StartOffset::Head)
-        .callback(move |_, event: Event| std::future::ready(sender.send(event)));
+        .on_any(move |event: Event| std::future::ready(sender.send(event)));
     let _subscription = client.register(subscribe).await?;
     let mut ids = BTreeSet::new();
     for number in 0..20 {
-        let event = Publish::new(&topic, "ours").payload(&json!({ "n": number }));
+        let event = Publish::new(&topic, "ours").payload(json!({ "n": number }));
         let receipt = client.publish(event).await?;
         ids.insert(receipt.id().to_owned());
         receipt.await?;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use consume::{END, PREFIX, create, until, wire};
 use eventstream::{
-    BrokerConfig, Client, Context, Event, Metrics, Ordering, Publish, StartOffset, Stream,
-    Subscribe, Subscription,
+    BrokerConfig, Client, Concurrency, Context, Event, Metrics, Publish, StartOffset, Subscribe,
+    Subscription,
 };
 use eventstream_harness::{shared, unique_topic};
 use prometheus::Registry;
@@ -25,8 +25,7 @@ fn client(name: &str, metrics: &Metrics) -> Client {
     let config = BrokerConfig::new()
         .statistics_interval(Duration::from_millis(100))
         .auto_commit_interval(Duration::from_millis(200));
-    Client::builder(Stream::Kafka)
-        .brokers(shared().bootstrap().split(','))
+    Client::kafka(shared().bootstrap().split(','))
         .prefix(PREFIX)
         .name(name)
         .config(config)
@@ -46,8 +45,8 @@ async fn subscribe(
         .group_id(group)
         .group_instance_id(if group == "fenced" { "i" } else { "" })
         .offset(StartOffset::Head)
-        .ordering(Ordering::PerKey(8))
-        .callback(move |context: Context, _: Event| {
+        .concurrency(Concurrency::PerKey(8))
+        .on_any(move |context: Context, _: Event| {
             let handled = Arc::clone(&handled);
             async move {
                 if context.offset() % 50 == 0 && context.attempt() == 1 {

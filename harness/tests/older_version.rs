@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Result;
-use eventstream::{Assignment, BrokerConfig, Client, Context, ErrorKind, Event, Stream, Subscribe};
+use eventstream::{Assignment, BrokerConfig, Client, Context, ErrorKind, Event, Subscribe};
 use eventstream_harness::{Kafka, OLDER_VERSION, unique_topic};
 
 #[test]
@@ -30,12 +30,12 @@ async fn says_that_it_does_not_assign_itself() -> Result<()> {
     let topic = unique_topic("kip848");
     kafka.admin()?.create_topic(&topic, 1, 1, &[])?;
     let config = BrokerConfig::new().assignment(Assignment::Consumer);
-    let client = Client::new("", Stream::Kafka, [kafka.bootstrap()], config)?;
+    let client = Client::kafka([kafka.bootstrap()]).config(config).build()?;
     let (tell, told) = mpsc::channel();
     let subscribe = Subscribe::new(&topic)
         .group_id("kip848")
         .on_error(move |error| drop(tell.send(error)))
-        .callback(|_: Context, _: Event| async { anyhow::Ok(()) });
+        .on_any(|_: Context, _: Event| async { anyhow::Ok(()) });
     let subscription = client.register(subscribe).await?;
     let error = told.recv_timeout(Duration::from_secs(20))?;
     println!("{error}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use eventstream::{Actor, AuditLog, BrokerConfig, Client, ErrorKind, Publish, Receipt, Stream};
+use eventstream::{Actor, AuditLog, BrokerConfig, Client, ErrorKind, Publish, Receipt};
 use eventstream_harness::{Kafka, eventually, unique_topic};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -15,8 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn client(kafka: &Kafka, config: BrokerConfig) -> (Client, Arc<AtomicUsize>) {
     let failed = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&failed);
-    let client = Client::builder(Stream::Kafka)
-        .brokers(kafka.bootstrap().split(','))
+    let client = Client::kafka(kafka.bootstrap().split(','))
         .config(config)
         .on_error(move |_| {
             seen.fetch_add(1, Ordering::SeqCst);
@@ -37,7 +36,7 @@ fn create_topic(kafka: &Kafka, name: &str, partitions: i32) -> String {
 fn event(topic: &str, n: usize) -> Publish {
     Publish::new(topic, "tested")
         .key(format!("k{}", n % 500))
-        .payload(&HashMap::from([("n", n)]))
+        .payload(HashMap::from([("n", n)]))
 }
 
 /// Publishes `0..count`, with a disturbance of its own thread after a third of it.
@@ -185,8 +184,7 @@ async fn audit_logs_survive_an_outage_or_are_told() {
     let topic = create_topic(&kafka, "audit", 1);
     let failed = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&failed);
-    let client = Client::builder(Stream::Kafka)
-        .brokers([kafka.bootstrap()])
+    let client = Client::kafka([kafka.bootstrap()])
         .config(BrokerConfig::new().publish_timeout(Duration::from_secs(20)))
         .audit_log_topic(&topic)
         .on_error(move |_| {
@@ -279,7 +277,7 @@ async fn what_the_broker_refuses_is_told() {
         .unwrap();
     let fits = client.publish_sync(event(&small, 0)).await.unwrap();
     assert!(fits.timestamp_millis() > 1_700_000_000_000);
-    let large = event(&small, 1).additional_fields(&HashMap::from([("x", "x".repeat(3000))]));
+    let large = event(&small, 1).additional_fields(HashMap::from([("x", "x".repeat(3000))]));
     let error = client.publish_sync(large).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     client.publish_sync(event(&small, 2)).await.unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use eventstream::{
     BrokerConfig, Client, Context, ErrorKind, Event, LogMode, Publish, SaslMechanism, Security,
-    Stream, Subscribe,
+    Subscribe,
 };
 use eventstream_harness::{Kafka, Operation, Resource};
 
@@ -58,8 +58,7 @@ fn client(kafka: &Kafka, user: &str) -> Result<Client> {
     let config = BrokerConfig::new()
         .security(security.sasl_without_tls(true))
         .log_mode(LogMode::Warn);
-    Ok(Client::builder(Stream::Kafka)
-        .brokers([&*to.sasl_plaintext])
+    Ok(Client::kafka([&*to.sasl_plaintext])
         .config(config)
         .name(user)
         .build()?)

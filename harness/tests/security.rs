@@ -6,9 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eventstream::{
-    BrokerConfig, Client, Error, ErrorKind, Receipt, SaslMechanism, Security, Stream,
-};
+use eventstream::{BrokerConfig, Client, Error, ErrorKind, Receipt, SaslMechanism, Security};
 use eventstream_harness::unique_topic;
 use secure::{END, builder, event, expired, ids, kafka, mutual, pem, plain, scram, secured, until};
 use tokio::sync::Semaphore;
@@ -273,7 +271,9 @@ async fn one_wrong_address_among_right_ones_costs_no_event() {
     let brokers = [kafka().bootstrap(), to.ssl.clone(), to.sasl_ssl.clone()];
     let config = BrokerConfig::new().security(scram(to).ca_file(&to.certificates.ca));
     for _ in 0..5 {
-        let client = Client::new("", Stream::Kafka, brokers.clone(), config.clone());
+        let client = Client::kafka(brokers.clone())
+            .config(config.clone())
+            .build();
         let client = client.expect("a client");
         publish_100(&client, &topic).await;
         assert!(client.shutdown(END).await.is_empty());

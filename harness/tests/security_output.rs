@@ -5,7 +5,7 @@ mod secure;
 
 use std::time::Duration;
 
-use eventstream::{BrokerConfig, Client, ClientBuilder, LogMode, SaslMechanism, Security, Stream};
+use eventstream::{BrokerConfig, Client, ClientBuilder, LogMode, SaslMechanism, Security};
 use eventstream_harness::unique_topic;
 use secure::record::{self, Line, lines};
 use secure::{END, event, ids, kafka, pem, plain, scram, secured, until};
@@ -17,9 +17,7 @@ fn noisy(brokers: &str, security: Security) -> ClientBuilder {
         .security(security)
         .log_mode(LogMode::Debug)
         .base_config("debug", "security,broker,protocol");
-    Client::builder(Stream::Kafka)
-        .brokers(brokers.split(','))
-        .config(config)
+    Client::kafka(brokers.split(',')).config(config)
 }
 
 /// Makes a client, publishes, consumes, asks; gives all that was said, well or ill.
@@ -151,8 +149,7 @@ async fn each_client_logs_in_its_own_mode() {
     // One port that hangs up, which is logged as information, and one where nobody is: an error.
     let brokers = [secured(kafka()).ssl.clone(), "127.0.0.1:1".to_owned()];
     let make = |name: &str, config: BrokerConfig| {
-        Client::builder(Stream::Kafka)
-            .brokers(brokers.clone())
+        Client::kafka(brokers.clone())
             .config(config.base_config("debug", "broker"))
             .name(name)
             .build()

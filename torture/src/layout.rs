@@ -1,6 +1,6 @@
 //! What runs: topics, the groups on them, and how their events are named.
 
-use eventstream::{Assignment, Ordering};
+use eventstream::{Assignment, Concurrency};
 
 /// Stands in front of every topic and group on the brokers.
 pub(crate) const PREFIX: &str = "torture";
@@ -45,7 +45,7 @@ pub(crate) struct GroupPlan {
     pub(crate) name: &'static str,
     pub(crate) topic: &'static str,
     pub(crate) assignment: Assignment,
-    pub(crate) ordering: Ordering,
+    pub(crate) concurrency: Concurrency,
     pub(crate) members: usize,
     /// Members keep their place in the group over a restart.
     pub(crate) is_static: bool,
@@ -58,7 +58,7 @@ pub(crate) const GROUPS: [GroupPlan; 5] = [
         name: "eager",
         topic: "orders",
         assignment: Assignment::Eager,
-        ordering: Ordering::PerKey(8),
+        concurrency: Concurrency::PerKey(8),
         members: 2,
         is_static: false,
         attempts: None,
@@ -67,7 +67,7 @@ pub(crate) const GROUPS: [GroupPlan; 5] = [
         name: "kip848",
         topic: "orders",
         assignment: Assignment::Consumer,
-        ordering: Ordering::PerPartition,
+        concurrency: Concurrency::PerPartition,
         members: 2,
         is_static: false,
         attempts: None,
@@ -76,7 +76,7 @@ pub(crate) const GROUPS: [GroupPlan; 5] = [
         name: "cooperative",
         topic: "payments",
         assignment: Assignment::CooperativeSticky,
-        ordering: Ordering::PerPartition,
+        concurrency: Concurrency::PerPartition,
         members: 3,
         is_static: false,
         attempts: None,
@@ -85,7 +85,7 @@ pub(crate) const GROUPS: [GroupPlan; 5] = [
         name: "static",
         topic: "payments",
         assignment: Assignment::Eager,
-        ordering: Ordering::PerPartition,
+        concurrency: Concurrency::PerPartition,
         members: 2,
         is_static: true,
         attempts: None,
@@ -94,7 +94,7 @@ pub(crate) const GROUPS: [GroupPlan; 5] = [
         name: "failing",
         topic: "parcels",
         assignment: Assignment::Eager,
-        ordering: Ordering::PerKey(8),
+        concurrency: Concurrency::PerKey(8),
         members: 2,
         is_static: false,
         attempts: Some(3),

@@ -90,7 +90,9 @@ pub(crate) fn run(quick: bool) -> Result<()> {
 }
 
 fn quick_tests() -> Result<Vec<String>> {
-    let mut arguments = vec!["--lib".to_owned(), "--bins".to_owned()];
+    let mut arguments = ["--lib", "--bins", "--examples"]
+        .map(str::to_owned)
+        .to_vec();
     for package in QUICK_PACKAGES {
         let folder = workspace().join(package);
         arguments.extend(["--package".to_owned(), package_name(package)]);

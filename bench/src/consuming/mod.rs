@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use eventstream::{BrokerConfig, Client, Stream};
+use eventstream::{BrokerConfig, Client};
 
 use crate::event;
 use crate::measure::{Figures, Span};
@@ -28,7 +28,9 @@ pub(crate) fn fill(run: &Run) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let config = BrokerConfig::new();
-        let client = Client::new("", Stream::Kafka, run.brokers.split(','), config)?;
+        let client = Client::kafka(run.brokers.split(','))
+            .config(config)
+            .build()?;
         let mut key = String::new();
         for n in 0..run.events {
             drop(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use eventstream::{BrokerConfig, Client, Context, Event, Ordering, StartOffset, Stream, Subscribe};
+use eventstream::{Client, Concurrency, Context, Event, StartOffset, Subscribe};
 
 use crate::consuming::{Count, HANDLERS, WORK};
 use crate::measure::Figures;
@@ -12,7 +12,7 @@ use crate::scenario::Run;
 
 pub(crate) fn all(run: &Run) -> Result<Figures> {
     consume(run, |subscribe, count| {
-        subscribe.callback(move |_: Context, event: Event| {
+        subscribe.on_any(move |_: Context, event: Event| {
             std::hint::black_box(&event);
             count.add();
             std::future::ready(anyhow::Ok(()))
@@ -24,8 +24,8 @@ pub(crate) fn all(run: &Run) -> Result<Figures> {
 pub(crate) fn keys(run: &Run) -> Result<Figures> {
     consume(run, |subscribe, count| {
         subscribe
-            .ordering(Ordering::PerKey(usize::try_from(HANDLERS).unwrap_or(1)))
-            .callback(move |_: Context, _: Event| {
+            .concurrency(Concurrency::PerKey(usize::try_from(HANDLERS).unwrap_or(1)))
+            .on_any(move |_: Context, _: Event| {
                 let count = Arc::clone(&count);
                 async move {
                     async_io::Timer::after(WORK).await;
@@ -38,12 +38,7 @@ pub(crate) fn keys(run: &Run) -> Result<Figures> {
 
 fn consume(run: &Run, handler: impl FnOnce(Subscribe, Arc<Count>) -> Subscribe) -> Result<Figures> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let client = Client::new(
-        "",
-        Stream::Kafka,
-        run.brokers.split(','),
-        BrokerConfig::new(),
-    )?;
+    let client = Client::kafka(run.brokers.split(',')).build()?;
     let count = Arc::new(Count::new(run.events));
     // Without a group id it is a fresh one.
     let subscribe = Subscribe::new(run.topic.as_str()).offset(StartOffset::Head);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use eventstream::{BrokerConfig, Client, Receipt, Stream};
+use eventstream::{Client, Receipt};
 use futures_util::StreamExt as _;
 use tokio::runtime::Runtime;
 
@@ -21,7 +21,7 @@ impl Ours {
     fn new(run: &Run) -> Result<Self> {
         let brokers = run.brokers.split(',');
         Ok(Self {
-            client: Client::new("", Stream::Kafka, brokers, BrokerConfig::new())?,
+            client: Client::kafka(brokers).build()?,
             topic: run.topic.clone(),
             key: String::new(),
         })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eventstream::{Actor, AuditLog, BrokerConfig, Client, Stream, Subscription};
+use eventstream::{Actor, AuditLog, BrokerConfig, Client, Subscription};
 use serde_json::json;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(interrupt: &Interrupt) -> anyhow::Result<Exit> {
     let config = BrokerConfig::new()
         .publish_timeout(CALL)
         .registration_settle(Duration::from_millis(50));
-    let client = Client::builder(Stream::Embedded)
+    let client = Client::embedded()
         .prefix(PREFIX)
         .config(config)
         .audit_log_topic(AUDIT)

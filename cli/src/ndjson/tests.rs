@@ -14,7 +14,7 @@ fn defaults() -> Defaults {
 fn envelope(line: &str, defaults: &Defaults) -> String {
     let parsed = parse(line.as_bytes(), defaults).unwrap_or_else(|bad| panic!("{}", bad.message));
     let (read, write) = std::io::pipe().unwrap();
-    let client = eventstream::Client::builder(eventstream::Stream::Stdout)
+    let client = eventstream::Client::builder(eventstream::Backend::Stdout)
         .writer(write)
         .build()
         .unwrap();

@@ -157,7 +157,7 @@ fn flatten(prefix: String, table: Table, insert: &mut impl FnMut(String, String)
 
 fn unknown_option(key: &str) -> String {
     if key == "stream" {
-        return "not an option of the brokers' configuration but an argument of Client::new"
+        return "not an option of the brokers' configuration but an argument of Client::builder"
             .to_owned();
     }
     if Security::NAMES.contains(&key) {

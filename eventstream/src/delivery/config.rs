@@ -1,5 +1,5 @@
 use super::backoff::Backoff;
-use super::policy::{OnUndecodable, OnUnmatched, Ordering, Retry};
+use super::policy::{Concurrency, OnUndecodable, OnUnmatched, Retry};
 
 /// When offsets are committed, and whether work waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -96,6 +96,6 @@ impl Marks {
 /// What one route is made with.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RouteOptions {
-    pub(crate) ordering: Ordering,
+    pub(crate) concurrency: Concurrency,
     pub(crate) retry: Retry,
 }

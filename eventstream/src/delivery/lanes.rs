@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::events::Ticket;
-use super::policy::Ordering;
+use super::policy::Concurrency;
 
 /// What must keep its order inside one route: the partition or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,10 +54,10 @@ enum State {
 }
 
 impl Lanes {
-    pub(super) fn new(ordering: Ordering) -> Self {
-        let (limit, store) = match ordering {
-            Ordering::PerPartition | Ordering::Serial => (1, Store::Whole(Lane::empty())),
-            Ordering::PerKey(limit) => (limit.max(1), Store::Keyed(HashMap::default())),
+    pub(super) fn new(concurrency: Concurrency) -> Self {
+        let (limit, store) = match concurrency {
+            Concurrency::PerPartition | Concurrency::Serial => (1, Store::Whole(Lane::empty())),
+            Concurrency::PerKey(limit) => (limit.max(1), Store::Keyed(HashMap::default())),
         };
         Self {
             limit,

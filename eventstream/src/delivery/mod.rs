@@ -45,7 +45,7 @@ mod simulation;
 mod tests;
 
 pub use backoff::Backoff;
-pub use policy::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
+pub use policy::{Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 
 #[cfg(test)]
 pub(crate) use config::Marks;

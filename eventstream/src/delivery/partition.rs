@@ -8,7 +8,7 @@ use super::config::{PartitionConfig, RouteOptions, Start};
 use super::events::{Action, Input, Plan, Reason, RouteId, Ticket, Worker};
 use super::lanes::LaneKey;
 use super::letters::{LetterId, Letters};
-use super::policy::Ordering;
+use super::policy::Concurrency;
 use super::route::Route;
 use super::sabotage::{self, Sabotage};
 use super::time::Time;
@@ -109,7 +109,7 @@ impl<R: Clone> Partition<R> {
         if self.at_most_once() {
             options.retry = options.retry.at_most_once();
         }
-        if let Ordering::PerKey(keys) = &mut options.ordering
+        if let Concurrency::PerKey(keys) = &mut options.concurrency
             && self.sabotaged(Sabotage::OneKeyTooMany)
         {
             *keys += 1;

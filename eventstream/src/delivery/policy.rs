@@ -9,7 +9,7 @@ use super::backoff::Backoff;
 /// in its partition or key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Ordering {
+pub enum Concurrency {
     /// Partitions in parallel, one record at a time inside each. A failing record holds back its
     /// partition and no other. The default: it is the order Kafka gives, and needs no keys.
     #[default]
@@ -33,7 +33,7 @@ pub enum Ordering {
 #[non_exhaustive]
 pub enum Retry {
     /// Try again from memory, without leaving the group. Other partitions (and keys, with
-    /// [`Ordering::PerKey`]) go on meanwhile.
+    /// [`Concurrency::PerKey`]) go on meanwhile.
     InPlace {
         /// The wait between attempts.
         backoff: Backoff,

@@ -38,7 +38,7 @@ impl Route {
         Self {
             id,
             retry: options.retry,
-            lanes: Lanes::new(options.ordering),
+            lanes: Lanes::new(options.concurrency),
             owed: 0,
             paused: false,
             closing: false,

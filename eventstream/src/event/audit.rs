@@ -1,7 +1,7 @@
 //! The audit log's JSON.
 
 use super::encode::{close, integer};
-use super::payload::is_empty_container;
+use super::json::is_empty_container;
 use super::text::{escape, go_escape};
 
 /// The fields of an audit log to be written. Optional ones are absent when empty.

@@ -1,7 +1,7 @@
 //! From fields to an envelope's JSON.
 
 use super::Event;
-use super::payload::is_empty_container;
+use super::json::is_empty_container;
 use super::text::escape;
 
 /// The fields of an envelope to be written. Empty, 0 and false mean absent.

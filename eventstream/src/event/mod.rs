@@ -4,7 +4,7 @@ mod audit;
 mod decode;
 mod encode;
 mod fields;
-mod payload;
+mod json;
 mod scan;
 mod short_text;
 mod span_context;
@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use audit::AuditEnvelope;
 pub(crate) use encode::Envelope;
-pub use payload::Payload;
+pub use json::Json;
 pub(crate) use short_text::{ShortText, new_id};
 pub use span_context::SpanContext;
 pub(crate) use timestamp::{format_seconds, now, parse_rfc3339, unix_nanos};
@@ -196,22 +196,22 @@ impl Event {
 
     /// The OAuth clients of the event. Parsed at each call.
     pub fn client_ids(&self) -> Vec<Cow<'_, str>> {
-        payload::strings(self.str_at(self.inner.fields.client_ids))
+        json::strings(self.str_at(self.inner.fields.client_ids))
     }
 
     /// The users that the event is about. Parsed at each call.
     pub fn target_user_ids(&self) -> Vec<Cow<'_, str>> {
-        payload::strings(self.str_at(self.inner.fields.target_user_ids))
+        json::strings(self.str_at(self.inner.fields.target_user_ids))
     }
 
     /// The additional fields, a JSON object; empty when absent.
-    pub fn additional_fields(&self) -> Payload<'_> {
-        Payload::new(self.str_at(self.inner.fields.additional_fields))
+    pub fn additional_fields(&self) -> Json<'_> {
+        Json::new(self.str_at(self.inner.fields.additional_fields))
     }
 
     /// The payload, a JSON object; empty when absent.
-    pub fn payload(&self) -> Payload<'_> {
-        Payload::new(self.str_at(self.inner.fields.payload))
+    pub fn payload(&self) -> Json<'_> {
+        Json::new(self.str_at(self.inner.fields.payload))
     }
 
     /// The partition that a consumed event stands in.

@@ -36,7 +36,7 @@ use crate::publish::{KEPT, Publish};
 use crate::receipt::{EventId, Receipt};
 use crate::stats::{ReaderStats, WriterStats};
 use crate::subscribe::CheckedSubscribe;
-use crate::subscription::{Health, Subscription};
+use crate::subscribe::{Health, Subscription};
 use crate::trace::{self, Labels, Publishing, ToPublish};
 use crate::undelivered::Undelivered;
 

@@ -21,7 +21,7 @@ use super::families::Families;
 /// `statistics_interval`, by default 10 s for a client with metrics and never without.
 ///
 /// ```
-/// use eventstream::{Client, Metrics, Publish, Stream};
+/// use eventstream::{Client, Metrics, Publish};
 /// use prometheus::{Registry, TextEncoder};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,7 +29,7 @@ use super::families::Families;
 /// let metrics = Metrics::new();
 /// registry.register(Box::new(metrics.clone()))?;
 ///
-/// let client = Client::builder(Stream::Embedded).name("orders").metrics(&metrics).build()?;
+/// let client = Client::embedded().name("orders").metrics(&metrics).build()?;
 /// let delivery = client.publish_sync(Publish::new("order", "orderPlaced")).await?;
 ///
 /// let text = TextEncoder::new().encode_to_string(&registry.gather())?;

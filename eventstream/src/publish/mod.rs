@@ -9,6 +9,7 @@ pub(crate) use self::parts::KEPT;
 use self::parts::{Field, Lent, Stamp};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{self, Envelope};
+use crate::event_type::EventType;
 use crate::name;
 use crate::receipt::EventId;
 
@@ -45,6 +46,17 @@ impl Publish {
         publish.put(Field::Topic, topic.as_ref());
         publish.put(Field::Name, event_name.as_ref());
         publish
+    }
+
+    /// An event of a type: topic, name, version, key and payload are its own.
+    pub fn of<T: EventType + Serialize>(event: &T) -> Self {
+        let publish = Self::new(T::TOPIC, T::NAME)
+            .version(T::VERSION)
+            .payload(event);
+        match event.key() {
+            Some(key) => publish.key(key),
+            None => publish,
+        }
     }
 
     fn put(&mut self, field: Field, value: &str) {
@@ -187,14 +199,14 @@ impl Publish {
     }
 
     /// Further fields: anything that serialises to a JSON object.
-    pub fn additional_fields<T: Serialize + ?Sized>(mut self, fields: &T) -> Self {
-        self.parts.object(Field::AdditionalFields, fields);
+    pub fn additional_fields<T: Serialize>(mut self, fields: T) -> Self {
+        self.parts.object(Field::AdditionalFields, &fields);
         self
     }
 
     /// The payload: anything that serialises to a JSON object. It is serialised here, once.
-    pub fn payload<T: Serialize + ?Sized>(mut self, payload: &T) -> Self {
-        self.parts.object(Field::Payload, payload);
+    pub fn payload<T: Serialize>(mut self, payload: T) -> Self {
+        self.parts.object(Field::Payload, &payload);
         self
     }
 

@@ -285,7 +285,7 @@ mod tests {
             .header("name", "value")
             .timeout(Duration::from_secs(1))
             .timestamp_text("no time", 9)
-            .payload(&[1, 2]);
+            .payload([1, 2]);
         assert!(full.validate(true).is_err());
         drop(full);
         let (after, publish) = bare();

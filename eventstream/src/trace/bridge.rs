@@ -10,7 +10,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{Carried, TRACEPARENT, TRACESTATE};
 use crate::event::SpanContext;
-use crate::handler::Record;
+use crate::record::Record;
 
 /// A span to be linked to. Boxed, for it is in each call of a handler and seldom there.
 pub(crate) type Mark = Option<Box<OtelContext>>;

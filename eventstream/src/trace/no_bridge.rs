@@ -3,7 +3,7 @@
 use tracing::Span;
 
 use super::Carried;
-use crate::handler::Record;
+use crate::record::Record;
 
 /// There are none.
 pub(crate) type Mark = Option<std::convert::Infallible>;

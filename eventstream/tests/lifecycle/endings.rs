@@ -8,7 +8,7 @@ use crate::support::{SOON, channel, client, client_of, next, numbers, publish, u
 fn holding<T: Clone + Send + Sync + 'static>(held: T) -> Subscribe {
     Subscribe::new("t")
         .group_id("g")
-        .callback(move |_: Context, _: Event| {
+        .on_any(move |_: Context, _: Event| {
             let held = held.clone();
             async move {
                 drop(held);

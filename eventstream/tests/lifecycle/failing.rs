@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eventstream::{Backoff, Context, Event, Retry, StartOffset, Subscribe};
+use eventstream::{Backoff, Context, Event, Reject, Retry, StartOffset, Subscribe};
 use tracing::Subscriber;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
@@ -28,8 +28,8 @@ async fn an_error_whose_text_panics_is_dead_lettered_all_the_same() {
         .group_id("g")
         .offset(StartOffset::Head)
         .retry(Retry::attempts(1))
-        .send_error_dlq(true)
-        .callback(|_: Context, _: Event| async { Err::<(), _>(Unspeakable) });
+        .dead_letters(true)
+        .on_any(|_: Context, _: Event| async { Err::<(), _>(Unspeakable) });
     let _subscription = client.register(subscribe).await.unwrap();
     publish(&client, "t", 1).await;
     until("dead-lettered", || client.reader_stats().dead_lettered == 1).await;
@@ -42,9 +42,9 @@ async fn a_payload_that_does_not_fit_is_not_tried_again() {
     let subscribe = Subscribe::new("t")
         .group_id("g")
         .offset(StartOffset::Head)
-        .callback(|_: Context, event: Event| async move {
-            event.payload().decode::<Vec<u8>>().map(drop)
-        });
+        .on_any(
+            |_: Context, event: Event| async move { event.payload().decode::<Vec<u8>>().map(drop) },
+        );
     let _subscription = client.register(subscribe).await.unwrap();
     publish(&client, "t", 1).await;
     until("dead-lettered", || client.reader_stats().dead_lettered == 1).await;
@@ -87,7 +87,7 @@ async fn a_record_that_cannot_be_handled_is_told_by_log_callback_and_health() {
         .offset(StartOffset::Head)
         .retry(Retry::forever().backoff(backoff))
         .on_retry(move |failed| told.lock().unwrap().push(failed))
-        .callback(|_: Context, _: Event| async {
+        .on_any(|_: Context, _: Event| async {
             Err::<(), _>(std::io::Error::other("the disk is full"))
         });
     let subscription = client.register(subscribe).await.unwrap();
@@ -155,9 +155,9 @@ async fn a_dead_letter_keeps_the_whole_chain_of_causes() {
         .group_id("g")
         .offset(StartOffset::Head)
         .on_dead_letter(move |letter| sender.send(letter.error().to_owned()).unwrap())
-        .callback(|context: Context, _: Event| async move {
+        .on_any(async |_: Event| {
             let above = Above(std::io::Error::other("the table is gone"));
-            Err::<(), _>(context.dead_letter(above))
+            Err::<(), _>(Reject::new(above))
         });
     let _subscription = client.register(subscribe).await.unwrap();
     publish(&client, "t", 1).await;

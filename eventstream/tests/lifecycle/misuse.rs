@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use eventstream::{
     BrokerConfig, Context, DeadLetterLimit, EmbeddedBroker, Event, Publish, RawRecord, Subscribe,
-    blocking,
 };
 
 use crate::support::{SOON, channel, client, client_of, next, numbers, publish};
@@ -53,7 +52,11 @@ async fn a_limit_over_more_records_than_fit_is_refused() {
 async fn a_blocking_call_in_async_code_is_refused_at_once() {
     let client = tokio::task::spawn_blocking(|| {
         let config = BrokerConfig::new();
-        blocking::Client::new("p", eventstream::Stream::Embedded, [""; 0], config).unwrap()
+        eventstream::Client::embedded()
+            .prefix("p")
+            .config(config)
+            .build_blocking()
+            .unwrap()
     })
     .await
     .unwrap();
@@ -88,41 +91,30 @@ async fn contradictions_of_a_registration_are_refused() {
     let once = || BrokerConfig::new().commit_before_processing(true);
     let each = BrokerConfig::new;
     for (subscribe, config, field) in [
+        (subscribe().on("a", event).on("a", event), each(), "on"),
+        (subscribe().on_any(event).on_any(event), each(), "on_any"),
+        (subscribe().on_any(event).on_any(raw), each(), "on_any"),
+        (subscribe().on("", event), each(), "event_name"),
         (
-            subscribe().event_name("a").callback(event).on("a", event),
+            subscribe().on_any(event).handler_timeout(Duration::ZERO),
             each(),
-            "on",
+            "handler_timeout",
         ),
         (
-            subscribe().callback(event).callback(event),
-            each(),
-            "callback",
-        ),
-        (
-            subscribe().callback(event).callback_raw(raw),
-            each(),
-            "callback",
-        ),
-        (
-            subscribe().event_name("a").on("b", event),
-            each(),
-            "event_name",
-        ),
-        (
-            subscribe().callback(event).async_commit_message(true),
+            subscribe().on_any(event).async_commit_message(true),
             once(),
             "async_commit_message",
         ),
         (
             subscribe()
-                .callback(event)
+                .on_any(event)
                 .retry(eventstream::Retry::forever()),
             once(),
             "retry",
         ),
         (
             subscribe()
-                .callback(event)
+                .on_any(event)
                 .retry(eventstream::Retry::attempts(2)),
             once(),
             "retry",
@@ -132,10 +124,10 @@ async fn contradictions_of_a_registration_are_refused() {
         assert_eq!(refused(subscribe, config).await, [field], "{asked}");
     }
     for subscribe in [
-        subscribe().callback(event),
-        subscribe().callback(event).send_error_dlq(true),
+        subscribe().on_any(event),
+        subscribe().on_any(event).dead_letters(true),
         subscribe()
-            .callback(event)
+            .on_any(event)
             .retry(eventstream::Retry::attempts(1)),
     ] {
         let asked = format!("{subscribe:?}");
@@ -150,7 +142,7 @@ async fn a_token_that_was_given_out_stops_nobody_else() {
     let subscribe = Subscribe::new("t")
         .group_id("g")
         .offset(eventstream::StartOffset::Head)
-        .callback(move |context: Context, event: Event| {
+        .on_any(move |context: Context, event: Event| {
             let cancelled = context.cancellation().is_cancelled();
             context.cancellation().cancel();
             let n: u64 = event.payload().get("n").unwrap().decode().unwrap();

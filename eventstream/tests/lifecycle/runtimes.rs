@@ -1,7 +1,6 @@
 use std::time::{Duration, Instant};
 
-use eventstream::blocking;
-use eventstream::{BrokerConfig, Context, EmbeddedBroker, Event, Stream, Subscribe};
+use eventstream::{BrokerConfig, Context, EmbeddedBroker, Event, Subscribe};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{SOON, channel, client_of, next, numbers, publish, until};
@@ -62,17 +61,17 @@ fn a_runtime_may_go_before_its_group_has_started() {
 #[test]
 fn a_blocking_client_that_is_dropped_holds_no_partitions() {
     let broker = EmbeddedBroker::start().unwrap();
-    let builder = eventstream::Client::builder(Stream::Embedded)
+    let builder = eventstream::Client::embedded()
         .prefix("p")
-        .embedded(&broker);
-    let client = blocking::Client::build(builder).unwrap();
+        .embedded_broker(&broker);
+    let client = builder.build_blocking().unwrap();
     let (begun, begins) = std::sync::mpsc::channel();
     let held = std::sync::Arc::new(());
     let watched = std::sync::Arc::downgrade(&held);
     let subscribe = Subscribe::new("t")
         .group_id("g")
         .offset(eventstream::StartOffset::Head)
-        .callback(move |_: Context, _: Event| {
+        .on_any(move |_: Context, _: Event| {
             let (_held, begun) = (&held, begun.send(()));
             async move {
                 begun?;

@@ -2,17 +2,15 @@ use std::collections::BTreeMap;
 use std::io::Error as IoError;
 use std::time::{Duration, Instant};
 
-use eventstream::{
-    BrokerConfig, Client, Context, EmbeddedBroker, Event, Publish, Stream, Subscribe,
-};
+use eventstream::{BrokerConfig, Client, Context, EmbeddedBroker, Event, Publish, Subscribe};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) fn client_of(broker: &EmbeddedBroker, config: BrokerConfig) -> Client {
-    Client::builder(Stream::Embedded)
+    Client::embedded()
         .prefix("p")
-        .embedded(broker)
+        .embedded_broker(broker)
         .config(config)
         .build()
         .unwrap()
@@ -25,7 +23,7 @@ pub(crate) fn client() -> Client {
 pub(crate) async fn publish(client: &Client, topic: &str, n: u64) {
     let event = Publish::new(topic, "tested")
         .key("k")
-        .payload(&BTreeMap::from([("n", n)]));
+        .payload(BTreeMap::from([("n", n)]));
     client.publish_sync(event).await.unwrap();
 }
 
@@ -34,7 +32,7 @@ pub(crate) fn numbers(sender: UnboundedSender<u64>) -> Subscribe {
     Subscribe::new("t")
         .group_id("g")
         .offset(eventstream::StartOffset::Head)
-        .callback(move |_: Context, event: Event| {
+        .on_any(move |_: Context, event: Event| {
             let n: u64 = event.payload().get("n").unwrap().decode().unwrap();
             let sent = sender.send(n).map_err(IoError::other);
             async move { sent }

@@ -102,7 +102,7 @@ async fn a_generated_group_is_one_that_the_alerts_take_for_generated() {
     broker.create_topic("p.t", 1).unwrap();
     let client = client(&broker, "one", &metrics);
     let all = Subscribe::new("t")
-        .callback(|_: Context, _: Event| async { Ok::<_, std::convert::Infallible>(()) });
+        .on_any(|_: Context, _: Event| async { Ok::<_, std::convert::Infallible>(()) });
     client.register(all).await.unwrap().detach();
     until(&registry, "the group is there", |scrape| {
         scrape.get("reader_assigned_partitions", &[]).is_some()

@@ -4,7 +4,7 @@ use std::fmt::{Debug, Write as _};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, Client, EmbeddedBroker, Publish, Receipt, Stream};
+use eventstream::{BrokerConfig, Client, EmbeddedBroker, Publish, Receipt};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
@@ -73,8 +73,8 @@ fn failing(told: bool) -> Client {
     exporter();
     let broker = EmbeddedBroker::start().unwrap();
     broker.broker_down(1).unwrap();
-    let mut builder = Client::builder(Stream::Embedded)
-        .embedded(&broker)
+    let mut builder = Client::embedded()
+        .embedded_broker(&broker)
         .config(BrokerConfig::new());
     if told {
         builder = builder.on_error(|_| {});
@@ -143,7 +143,7 @@ async fn a_failure_that_is_told_is_not_logged() {
 async fn a_subscriber_that_panics_does_not_take_the_outcome_with_it() {
     exporter();
     let broker = EmbeddedBroker::start().unwrap();
-    let builder = Client::builder(Stream::Embedded).embedded(&broker);
+    let builder = Client::embedded().embedded_broker(&broker);
     let client = builder.build().unwrap();
     let first = client.publish_sync(Publish::new("panics", "e"));
     let first = tokio::time::timeout(Duration::from_secs(20), first).await;

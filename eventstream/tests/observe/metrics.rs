@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    Backoff, BrokerConfig, Client, Context, EmbeddedBroker, Event, Metrics, Publish, Retry,
-    StartOffset, Stream, Subscribe,
+    Backoff, BrokerConfig, Client, Context, EmbeddedBroker, Event, Metrics, Publish, Reject, Retry,
+    StartOffset, Subscribe,
 };
 use prometheus::Registry;
 
@@ -19,8 +19,8 @@ pub(crate) fn registry() -> (Registry, Metrics) {
 }
 
 pub(crate) fn client(broker: &EmbeddedBroker, name: &str, metrics: &Metrics) -> Client {
-    Client::builder(Stream::Embedded)
-        .embedded(broker)
+    Client::embedded()
+        .embedded_broker(broker)
         .name(name)
         .prefix("p")
         .config(BrokerConfig::new().statistics_interval(Duration::from_millis(50)))
@@ -49,7 +49,7 @@ async fn publish(client: &Client, topic: &str, name: &str, count: usize) {
     for n in 0..count {
         let event = Publish::new(topic, name)
             .key(format!("k{n}"))
-            .payload(&serde_json::json!({ "n": n }));
+            .payload(serde_json::json!({ "n": n }));
         drop(client.publish(event).await.unwrap());
     }
     assert!(client.flush(SOON).await);
@@ -63,7 +63,7 @@ async fn by_name(
     match event.name() {
         "fails" => Err("always".into()),
         "panics" if context.attempt() == 1 => panic!("once"),
-        "rejected" => Err(context.dead_letter("no such player").into()),
+        "rejected" => Err(Reject::new("no such player").into()),
         _ => Ok(()),
     }
 }
@@ -219,7 +219,7 @@ async fn two_clients_of_one_registry_have_series_of_their_own() {
         let subscribe = Subscribe::new("t")
             .group_id(group)
             .offset(StartOffset::Head)
-            .callback(move |_: Context, _: Event| {
+            .on_any(move |_: Context, _: Event| {
                 let handled = Arc::clone(&handled);
                 async move {
                     handled.fetch_add(1, Atomic::SeqCst);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use eventstream::{
     Backoff, Client, Context, EmbeddedBroker, Error, Event, Publish, Retry, SpanContext,
-    StartOffset, Stream, Subscribe,
+    StartOffset, Subscribe,
 };
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
@@ -88,7 +88,7 @@ fn failed(span: &SpanData) -> bool {
 }
 
 fn client(broker: &EmbeddedBroker, name: &str) -> Client {
-    let builder = Client::builder(Stream::Embedded).embedded(broker);
+    let builder = Client::embedded().embedded_broker(broker);
     builder.name(name).prefix("p").build().unwrap()
 }
 
@@ -300,7 +300,7 @@ async fn a_span_context_of_the_caller_is_kept_and_is_the_parent() {
         sees.see(&context, &event);
         async { Ok::<_, Error>(()) }
     };
-    let subscribed = client.register(subscribe("given", "g").callback(see));
+    let subscribed = client.register(subscribe("given", "g").on_any(see));
     subscribed.await.unwrap().detach();
     let trace = Trace::with(TraceId::from(0xfeed_face_cafe_beef_u128), 3).await;
     let publish = trace.only("publish p.given");
@@ -353,7 +353,7 @@ async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded() {
         sees.see(&context, &event);
         async { Ok::<_, Error>(()) }
     };
-    let subscribed = client.register(subscribe("quiet", "g").callback(see));
+    let subscribed = client.register(subscribe("quiet", "g").on_any(see));
     let subscribed = subscribed.await.unwrap();
     let deadline = Instant::now() + SOON;
     while client.reader_stats().handled == 0 {
@@ -392,7 +392,7 @@ async fn the_callers_trace_travels_where_our_spans_are_off() {
         sees.see(&context, &event);
         async { Ok::<_, Error>(()) }
     };
-    let subscribed = client.register(subscribe("inherited", "g").callback(see));
+    let subscribed = client.register(subscribe("inherited", "g").on_any(see));
     subscribed.await.unwrap().detach();
     let deadline = Instant::now() + SOON;
     while client.reader_stats().handled == 0 {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use eventstream::{Actor, AuditLog, BrokerConfig, Client, EmbeddedBroker, ErrorKind, Stream};
+use eventstream::{Actor, AuditLog, BrokerConfig, Client, EmbeddedBroker, ErrorKind};
 
 use crate::support::{SOON, read};
 
@@ -47,9 +47,9 @@ fn golden(name: &str) -> String {
 async fn writes_go_s_bytes_to_the_audit_topic_with_an_empty_key() {
     let broker = EmbeddedBroker::start().unwrap();
     broker.create_topic("dev.audits", 1).unwrap();
-    let client = Client::builder(Stream::Embedded)
+    let client = Client::embedded()
         .prefix("dev")
-        .embedded(&broker)
+        .embedded_broker(&broker)
         .audit_log_topic("audits")
         .build()
         .unwrap();
@@ -87,10 +87,7 @@ async fn the_smallest_log_and_every_kind_of_actor() {
         }
     }
     let lines = Lines::default();
-    let client = Client::builder(Stream::Stdout)
-        .writer(lines.clone())
-        .build()
-        .unwrap();
+    let client = Client::stdout().writer(lines.clone()).build().unwrap();
     let actors = [
         Actor::Client(USER.into()),
         Actor::User(USER.into()),
@@ -115,10 +112,7 @@ async fn the_smallest_log_and_every_kind_of_actor() {
 
 #[tokio::test]
 async fn every_bad_field_is_listed() {
-    let client = Client::builder(Stream::Stdout)
-        .writer(std::io::sink())
-        .build()
-        .unwrap();
+    let client = Client::stdout().writer(std::io::sink()).build().unwrap();
     let log = AuditLog::new("", "", Actor::User(String::new()))
         .content(&[1])
         .diff(1, "x");
@@ -151,7 +145,7 @@ async fn every_bad_field_is_listed() {
 
 #[tokio::test]
 async fn disabled_audit_logs_are_checked_and_not_published() {
-    let client = Client::builder(Stream::Embedded)
+    let client = Client::embedded()
         .config(BrokerConfig::new())
         .audit_log_enabled(false)
         .build()

@@ -23,13 +23,13 @@ async fn a_broker_that_is_down_fills_the_buffer_and_every_failure_is_told_once()
     for i in 0..8 {
         receipts.push(s.client.publish(event(i)).await.unwrap());
     }
-    let full = s.client.try_publish(&event("full")).unwrap_err();
+    let full = s.client.try_publish(event("full")).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::BufferFull);
     assert!(full.is_retriable());
     let mut waiting = Box::pin(s.client.publish(event("waits")));
     assert!(waiting.as_mut().now_or_never().is_none(), "it waits");
     assert_eq!(s.client.writer_stats().waiting, 1);
-    let behind = s.client.try_publish(&event("behind")).unwrap_err();
+    let behind = s.client.try_publish(event("behind")).unwrap_err();
     assert_eq!(behind.kind(), ErrorKind::BufferFull, "nobody overtakes");
     for receipt in receipts {
         assert_eq!(receipt.await.unwrap_err().kind(), ErrorKind::Timeout);
@@ -120,13 +120,13 @@ async fn bytes_bound_the_buffer_too() {
     let s = setup(BrokerConfig::new().buffer_bytes(1024 * 1024usize));
     s.broker.broker_down(1).unwrap();
     let large = "x".repeat(300 * 1024);
-    let large = |i: usize| event(i).additional_fields(&serde_json::json!({"large": large}));
+    let large = |i: usize| event(i).additional_fields(serde_json::json!({"large": large}));
     for i in 0..3 {
-        drop(s.client.try_publish(&large(i)).unwrap());
+        drop(s.client.try_publish(large(i)).unwrap());
     }
-    let full = s.client.try_publish(&large(3)).unwrap_err();
+    let full = s.client.try_publish(large(3)).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::BufferFull);
-    drop(s.client.try_publish(&event("small")).unwrap());
+    drop(s.client.try_publish(event("small")).unwrap());
     s.broker.broker_up(1).unwrap();
     assert!(s.client.shutdown(SOON).await.is_empty());
 }

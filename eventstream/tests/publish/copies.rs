@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use eventstream::{
-    Actor, AuditLog, BrokerConfig, Client, EmbeddedBroker, ErrorKind, Publish, Stream,
-};
+use eventstream::{Actor, AuditLog, BrokerConfig, Client, EmbeddedBroker, ErrorKind, Publish};
 
 use crate::support::{SOON, read, setup};
 
@@ -22,8 +20,8 @@ async fn a_copy_keeps_its_topic_field_and_goes_where_it_is_sent() {
 async fn a_copied_audit_log_keeps_its_id_and_time() {
     let broker = EmbeddedBroker::start().unwrap();
     broker.create_topic("audits", 1).unwrap();
-    let client = Client::builder(Stream::Embedded)
-        .embedded(&broker)
+    let client = Client::embedded()
+        .embedded_broker(&broker)
         .audit_log_topic("audits")
         .audit_log_enabled(true)
         .build()
@@ -59,7 +57,7 @@ async fn a_copied_audit_log_keeps_its_id_and_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_is_created_once_with_its_partitions() {
-    let client = Client::new("p", Stream::Embedded, [""; 0], BrokerConfig::new()).unwrap();
+    let client = Client::embedded().prefix("p").build().unwrap();
     assert!(client.create_topic("made", 7, 1, SOON).await.unwrap());
     assert!(!client.create_topic("made", 3, 1, SOON).await.unwrap());
     let metadata = client.metadata(Some("made"), SOON).await.unwrap();
@@ -77,7 +75,7 @@ async fn a_topic_is_created_once_with_its_partitions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_embedded_broker_elsewhere_creates_no_topics_and_says_so_at_once() {
     let broker = EmbeddedBroker::start().unwrap();
-    let client = Client::new("", Stream::Kafka, [broker.address()], BrokerConfig::new()).unwrap();
+    let client = Client::kafka([broker.address()]).build().unwrap();
     let started = std::time::Instant::now();
     let error = client.create_topic("t", 1, 1, SOON).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -20,7 +20,7 @@ async fn shutdown_delivers_what_was_accepted_and_refuses_the_rest() {
     assert_eq!(s.client.writer_stats().stored, 5_000);
     let refused = s.client.publish(event("late")).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Closed);
-    let refused = s.client.try_publish(&event("late")).unwrap_err();
+    let refused = s.client.try_publish(event("late")).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Closed);
     let start = Instant::now();
     assert!(s.client.shutdown(SOON).await.is_empty(), "a second time");

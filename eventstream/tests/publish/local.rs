@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use eventstream::{BrokerConfig, Client, ErrorKind, Publish, Stream};
+use eventstream::{BrokerConfig, Client, ErrorKind, Publish};
 
 use crate::support::{SOON, event};
 
@@ -23,7 +23,7 @@ impl Write for Lines {
 #[tokio::test(flavor = "multi_thread")]
 async fn stdout_writes_whole_lines_with_the_given_id_and_every_field() {
     let lines = Lines::default();
-    let client = Client::builder(Stream::Stdout)
+    let client = Client::stdout()
         .writer(lines.clone())
         .config(BrokerConfig::new().strict_validation(true))
         .build()
@@ -74,29 +74,26 @@ async fn stdout_refuses_what_kafka_would_and_tells_a_writer_s_error() {
             Ok(())
         }
     }
-    let client = Client::builder(Stream::Stdout)
-        .writer(Broken)
-        .build()
-        .unwrap();
+    let client = Client::stdout().writer(Broken).build().unwrap();
     let error = client.publish(event("k")).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(
         (error.kind(), &*source),
         (ErrorKind::Broker, "the pipe is gone")
     );
-    let large = event("k").additional_fields(&serde_json::json!({"x": "x".repeat(1_000_000)}));
+    let large = event("k").additional_fields(serde_json::json!({"x": "x".repeat(1_000_000)}));
     let error = client.publish(large).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
 }
 
 #[tokio::test]
 async fn none_accepts_anything_and_forgets_it() {
-    let client = Client::new("", Stream::None, [""; 0], BrokerConfig::new()).unwrap();
+    let client = Client::none().build().unwrap();
     let nonsense = Publish::new("not a topic", "").id("mine");
     let receipt = client.publish(nonsense).await.unwrap();
     assert_eq!(receipt.id(), "mine");
     receipt.await.unwrap();
-    let receipt = client.try_publish(&event("k")).unwrap();
+    let receipt = client.try_publish(event("k")).unwrap();
     assert!(receipt.is_done());
     assert_eq!(receipt.id().len(), 32);
     assert_eq!(client.writer_stats().stored, 2);

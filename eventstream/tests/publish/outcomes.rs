@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, Client, EmbeddedBroker, ErrorKind, Stream};
+use eventstream::{BrokerConfig, Client, EmbeddedBroker, ErrorKind};
 
 use crate::support::{SOON, event, setup};
 
@@ -68,12 +68,12 @@ async fn a_callback_that_panics_or_publishes_harms_nothing() {
     let calls = Arc::new(AtomicUsize::new(0));
     let client: Arc<std::sync::OnceLock<Client>> = Arc::default();
     let (seen, own) = (Arc::clone(&calls), Arc::clone(&client));
-    let made = Client::builder(Stream::Embedded)
-        .embedded(&broker)
+    let made = Client::embedded()
+        .embedded_broker(&broker)
         .config(BrokerConfig::new().publish_timeout(Duration::from_millis(700)))
         .on_error(move |undelivered| {
             let call = seen.fetch_add(1, Ordering::SeqCst);
-            let again = own.get().unwrap().try_publish(&event("again"));
+            let again = own.get().unwrap().try_publish(event("again"));
             assert!(again.is_ok());
             assert!(undelivered.event().is_ok());
             assert!(call % 2 == 0, "every other call panics");

@@ -15,9 +15,9 @@ async fn headers_count_in_the_buffer_s_bytes() {
     s.broker.broker_down(1).unwrap();
     let large = |i: usize| event(i).header("large", vec![b'x'; 300 * 1024]);
     for i in 0..3 {
-        drop(s.client.try_publish(&large(i)).unwrap());
+        drop(s.client.try_publish(large(i)).unwrap());
     }
-    let full = s.client.try_publish(&large(3)).unwrap_err();
+    let full = s.client.try_publish(large(3)).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::BufferFull);
     assert!(s.client.writer_stats().in_flight_bytes > 900 * 1024);
     s.broker.broker_up(1).unwrap();
@@ -67,7 +67,7 @@ async fn the_room_of_an_event_that_timed_out_stays_taken() {
     s.broker.broker_down(1).unwrap();
     let hurried = event("hurried").timeout(Duration::from_millis(200));
     s.client.publish_sync(hurried).await.unwrap_err();
-    let full = s.client.try_publish(&event("next")).unwrap_err();
+    let full = s.client.try_publish(event("next")).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::BufferFull, "librdkafka has it yet");
     s.broker.broker_up(1).unwrap();
     s.client.publish_sync(event("next")).await.unwrap();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, Client, EmbeddedBroker, ErrorKind, Publish, Stream, Undelivered};
+use eventstream::{BrokerConfig, Client, EmbeddedBroker, ErrorKind, Publish, Undelivered};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -50,8 +50,8 @@ pub(crate) fn setup(config: BrokerConfig) -> Setup {
     broker.create_topic("t", 1).unwrap();
     let failed = Failed::default();
     let seen = failed.clone();
-    let client = Client::builder(Stream::Embedded)
-        .embedded(&broker)
+    let client = Client::embedded()
+        .embedded_broker(&broker)
         .config(config)
         .on_error(move |undelivered| seen.push(&undelivered))
         .build()
@@ -66,7 +66,7 @@ pub(crate) fn setup(config: BrokerConfig) -> Setup {
 pub(crate) fn event(key: impl std::fmt::Display) -> Publish {
     Publish::new("t", "tested")
         .key(key.to_string())
-        .payload(&serde_json::json!({"a": 1}))
+        .payload(serde_json::json!({"a": 1}))
 }
 
 #[derive(Debug)]

@@ -2,13 +2,13 @@
 
 use eventstream::{
     BrokerConfig, Client, Context, ErrorKind, Event, Exhausted, OnUnmatched, Publish, Retry,
-    Stream, Subscribe,
+    Subscribe,
 };
 
 use crate::support::{SOON, event, setup};
 
 fn client(config: BrokerConfig) -> Client {
-    Client::builder(Stream::Stdout)
+    Client::stdout()
         .writer(std::io::sink())
         .config(config)
         .build()
@@ -30,7 +30,7 @@ async fn every_bad_field_is_listed_at_once() {
         .session_id("s")
         .trace_id("t")
         .timestamp_text("yesterday", 0)
-        .payload(&[1, 2])
+        .payload([1, 2])
         .additional_fields("text");
     assert_eq!(
         faults(&client, event).await,
@@ -104,7 +104,7 @@ async fn a_payload_that_cannot_be_json_is_a_fault_and_none_is_nothing() {
         );
     }
     client
-        .publish_sync(event("k").payload(&None::<i32>))
+        .publish_sync(event("k").payload(None::<i32>))
         .await
         .unwrap();
     client
@@ -116,7 +116,7 @@ async fn a_payload_that_cannot_be_json_is_a_fault_and_none_is_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_measured_against_the_effective_limit() {
     let large =
-        |bytes: usize| event("k").additional_fields(&serde_json::json!({"x": "x".repeat(bytes)}));
+        |bytes: usize| event("k").additional_fields(serde_json::json!({"x": "x".repeat(bytes)}));
     for config in [
         BrokerConfig::new().message_max_bytes(20_000usize),
         BrokerConfig::new().base_config("message.max.bytes", "20000"),
@@ -149,7 +149,7 @@ async fn an_event_is_measured_against_the_effective_limit() {
 }
 
 fn prefixed(prefix: &str) -> Client {
-    Client::new(prefix, Stream::Embedded, [""; 0], BrokerConfig::new()).expect("a client")
+    Client::embedded().prefix(prefix).build().expect("a client")
 }
 
 fn to(topic: &str) -> Subscribe {
@@ -210,7 +210,7 @@ async fn any_topic_that_kafka_allows_can_be_read_and_no_other() {
     assert!(allowed.contains("\"env\""), "{allowed}");
     // With `-dlq` behind it.
     for dead_lettering in [
-        to(&topic).send_error_dlq(true),
+        to(&topic).dead_letters(true),
         to(&topic).on_unmatched(OnUnmatched::DeadLetter),
         to(&topic).retry(Retry::attempts(2).then(Exhausted::DeadLetter)),
     ] {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use eventstream::{BrokerConfig, Client, EmbeddedBroker, Publish, Stream};
+use eventstream::{BrokerConfig, Client, EmbeddedBroker, Publish};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
@@ -32,8 +32,8 @@ async fn a_record_has_the_fields_the_key_and_the_headers() {
         .client_ids(["c1", "c\"2"])
         .target_user_ids(["u1"])
         .privacy(true)
-        .additional_fields(&serde_json::json!({"f": 1}))
-        .payload(&serde_json::json!({"n": 12_345_678_901_234_567_890_u64}))
+        .additional_fields(serde_json::json!({"f": 1}))
+        .payload(serde_json::json!({"n": 12_345_678_901_234_567_890_u64}))
         .header("h", "1")
         .header("h", vec![0xff])
         .header("empty", "");
@@ -133,9 +133,9 @@ async fn a_key_lands_where_consistent_random_puts_it() {
     let broker = EmbeddedBroker::start().unwrap();
     broker.create_topic("dev.ours", 7).unwrap();
     broker.create_topic("bare", 7).unwrap();
-    let client = Client::builder(Stream::Embedded)
+    let client = Client::embedded()
         .prefix("dev")
-        .embedded(&broker)
+        .embedded_broker(&broker)
         .build()
         .unwrap();
     let bare: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()

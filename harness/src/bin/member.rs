@@ -15,8 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use eventstream::{
-    Assignment, BrokerConfig, Client, Context, Event, LogMode, Ordering, StartOffset, Stream,
-    Subscribe,
+    Assignment, BrokerConfig, Client, Concurrency, Context, Event, LogMode, StartOffset, Subscribe,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -98,12 +97,12 @@ fn subscription(arguments: &Arguments, log: &Log) -> Result<Subscribe> {
         .group_instance_id(arguments.or("instance", ""))
         .async_commit_message(arguments.or("commit", "interval") == "async")
         .offset(StartOffset::Head)
-        .ordering(match arguments.or("ordering", "key") {
-            "key" => Ordering::PerKey(8),
-            "partition" => Ordering::PerPartition,
+        .concurrency(match arguments.or("ordering", "key") {
+            "key" => Concurrency::PerKey(8),
+            "partition" => Concurrency::PerPartition,
             other => bail!("ordering={other}: unknown"),
         })
-        .callback(handler))
+        .on_any(handler))
 }
 
 fn handler(
@@ -140,12 +139,10 @@ async fn run(arguments: &Arguments) -> Result<()> {
         .open(arguments.required("log")?)?;
     let log = Log(Arc::new(file));
     let mut terminated = signal(SignalKind::terminate())?;
-    let client = Client::new(
-        arguments.or("prefix", ""),
-        Stream::Kafka,
-        arguments.required("brokers")?.split(','),
-        config(arguments)?,
-    )?;
+    let client = Client::kafka(arguments.required("brokers")?.split(','))
+        .prefix(arguments.or("prefix", ""))
+        .config(config(arguments)?)
+        .build()?;
     let subscription = client.register(subscription(arguments, &log)?).await?;
     log.note("registered", "");
     terminated.recv().await;

@@ -46,7 +46,7 @@ pub async fn metadata_has_the_lag_of_a_group(setup: &Setup) -> Result<()> {
     let subscribe = Subscribe::new(&topic)
         .group_id(&topic)
         .offset(StartOffset::Head)
-        .callback(seen.handler());
+        .on_any(seen.handler());
     let subscription = client.register(subscribe).await?;
     seen.wait_exactly(30).await?;
     ensure!(subscription.stop(SOON).await, "stopped");
@@ -79,7 +79,7 @@ pub async fn a_group_can_be_named_as_on_the_broker(setup: &Setup) -> Result<()> 
     let subscribe = Subscribe::new(&topic)
         .exact_group_id(&exact)
         .offset(StartOffset::Head)
-        .callback(seen.handler());
+        .on_any(seen.handler());
     let subscription = client.register(subscribe).await?;
     seen.wait_exactly(10).await?;
     ensure!(subscription.stop(SOON).await, "stopped");
@@ -139,12 +139,12 @@ pub async fn audit_logs_arrive(setup: &Setup) -> Result<()> {
     let delivery = receipt.await?;
     let seen = Seen::default();
     let noted = seen.clone();
-    let subscribe = Subscribe::new(&topic)
-        .offset(StartOffset::Head)
-        .callback_raw(move |context: Context, record: RawRecord| {
+    let subscribe = Subscribe::new(&topic).offset(StartOffset::Head).on_any(
+        move |context: Context, record: RawRecord| {
             noted.push((context.partition(), context.offset(), record));
             ready(Ok::<_, io::Error>(()))
-        });
+        },
+    );
     let _subscription = client.register(subscribe).await?;
     let all = seen.wait_exactly(1).await?;
     let (partition, offset, record) = &all[0];
@@ -193,7 +193,7 @@ pub async fn a_second_shutdown_does_nothing(setup: &Setup) -> Result<()> {
         Subscribe::new(&topic)
             .group_id("g")
             .offset(StartOffset::Head)
-            .callback(seen.handler())
+            .on_any(seen.handler())
     };
     let subscription = client.register(subscribe()).await?;
     let receipt = client.publish(Publish::new(&topic, "e")).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use eventstream::{
-    Backoff, BrokerConfig, Client, Context, ErrorKind, Event, Publish, RawRecord, Retry,
+    Backoff, BrokerConfig, Client, Context, ErrorKind, Event, Publish, RawRecord, Reject, Retry,
     StartOffset, Subscribe,
 };
 
@@ -29,7 +29,7 @@ async fn letters(client: &Client, topic: &str) -> Result<Seen<(Call, RawRecord)>
     let noted = seen.clone();
     let subscribe = Subscribe::new(format!("{topic}-dlq"))
         .offset(StartOffset::Head)
-        .callback_raw(move |context: Context, record: RawRecord| {
+        .on_any(move |context: Context, record: RawRecord| {
             noted.push((Call::new(&context), record));
             ready(Ok::<_, io::Error>(()))
         });
@@ -59,7 +59,7 @@ pub async fn what_cannot_be_decoded_is_skipped_and_told(setup: &Setup) -> Result
         .group_id("g")
         .offset(StartOffset::Head)
         .on_error(move |error| told.push(error))
-        .callback(seen.handler());
+        .on_any(seen.handler());
     let _subscription = client.register(subscribe).await?;
     let handled = seen.wait_exactly(3).await?;
     assert_eq!(numbers(&handled), [0, 1, 2]);
@@ -73,7 +73,7 @@ pub async fn what_cannot_be_decoded_is_skipped_and_told(setup: &Setup) -> Result
     end(&client).await
 }
 
-/// With `send_error_dlq` what is no envelope goes to the dead letters byte for byte, a null value too.
+/// With `dead_letters` what is no envelope goes to the dead letters byte for byte, a null value too.
 ///
 /// # Errors
 /// It is not so.
@@ -86,8 +86,8 @@ pub async fn what_cannot_be_decoded_is_dead_lettered_as_it_came(setup: &Setup) -
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(StartOffset::Head)
-        .send_error_dlq(true)
-        .callback(seen.handler());
+        .dead_letters(true)
+        .on_any(seen.handler());
     let _subscription = client.register(subscribe).await?;
     let letters = letters(&client, &topic).await?.wait_exactly(2).await?;
     for ((call, record), value) in letters.iter().zip(junk) {
@@ -114,7 +114,7 @@ pub async fn a_failing_event_is_tried_again_with_growing_attempts(setup: &Setup)
         .group_id("g")
         .offset(StartOffset::Head)
         .retry(quickly(Retry::forever()))
-        .callback(move |context: Context, event: Event| {
+        .on_any(move |context: Context, event: Event| {
             noted.push((number(&event), context.attempt()));
             ready(if number(&event) == 1 && context.attempt() < 4 {
                 Err(io::Error::other("not yet"))
@@ -140,7 +140,7 @@ pub async fn an_exhausted_event_is_dead_lettered_with_its_story(setup: &Setup) -
         Publish::new(&topic, "doomed")
             .key("key")
             .header("own", "kept")
-            .payload(&serde_json::json!({ "n": number }))
+            .payload(serde_json::json!({ "n": number }))
     };
     client.publish_sync(publish(0)).await?;
     client.publish_sync(publish(1)).await?;
@@ -150,8 +150,8 @@ pub async fn an_exhausted_event_is_dead_lettered_with_its_story(setup: &Setup) -
         .group_id("exhausted")
         .offset(StartOffset::Head)
         .retry(quickly(Retry::attempts(3)))
-        .send_error_dlq(true)
-        .callback(move |context: Context, event: Event| {
+        .dead_letters(true)
+        .on_any(move |context: Context, event: Event| {
             let fails = number(&event) == 1;
             if fails {
                 noted.push((Call::new(&context), event));
@@ -213,17 +213,14 @@ pub async fn a_handler_dead_letters_what_no_retry_mends(setup: &Setup) -> Result
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(StartOffset::Head)
-        .callback(move |context: Context, event: Event| {
+        .on_any(move |context: Context, event: Event| {
             noted.push((number(&event), context.attempt()));
             ready(match number(&event) {
-                0 => Err(Box::<dyn std::error::Error + Send + Sync>::from(
-                    context.dead_letter("no such player"),
-                )),
-                1 => {
-                    // What the handler returns beside does not count.
-                    let _ = context.dead_letter("nor this one");
-                    Ok(())
-                }
+                0 => Err(io::Error::other(Reject::new("no such player"))),
+                // At any depth of the error's chain.
+                1 => Err(io::Error::other(io::Error::other(Reject::new(
+                    "nor this one",
+                )))),
                 _ => Ok(()),
             })
         });
@@ -231,7 +228,7 @@ pub async fn a_handler_dead_letters_what_no_retry_mends(setup: &Setup) -> Result
     let letters = Events::default();
     let subscribe = Subscribe::new(format!("{topic}.dlq"))
         .offset(StartOffset::Head)
-        .callback(letters.handler());
+        .on_any(letters.handler());
     assert_eq!(seen.wait_exactly(3).await?, [(0, 1), (1, 1), (2, 1)]);
     super::seen::until("the letters", || client.reader_stats().dead_lettered == 2).await?;
     let _letters = client.register(subscribe).await?;
@@ -260,7 +257,7 @@ pub async fn a_panic_is_a_failed_attempt(setup: &Setup) -> Result<()> {
         .group_id("g")
         .offset(StartOffset::Head)
         .retry(quickly(Retry::forever()))
-        .callback(move |context: Context, event: Event| {
+        .on_any(move |context: Context, event: Event| {
             let seen = noted.clone();
             async move {
                 seen.push((number(&event), context.attempt()));

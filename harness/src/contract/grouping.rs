@@ -24,7 +24,7 @@ pub async fn workers_of_two_clients_share_the_events(setup: &Setup) -> Result<()
         let subscribe = Subscribe::new(&topic)
             .group_id(&topic)
             .offset(StartOffset::Head)
-            .callback(seen.handler());
+            .on_any(seen.handler());
         subscriptions.push(client.register(subscribe).await?);
     }
     until("two partitions each", || {
@@ -68,7 +68,7 @@ pub async fn a_second_client_goes_on_where_the_first_stopped(setup: &Setup) -> R
         Subscribe::new(&topic)
             .group_id(&topic)
             .offset(StartOffset::Head)
-            .callback(seen.handler())
+            .on_any(seen.handler())
     };
     let (before, after) = (Events::default(), Events::default());
     let _first = first.register(subscribe(&before)).await?;
@@ -93,7 +93,7 @@ pub async fn a_group_without_a_name_sees_all_from_its_start(setup: &Setup) -> Re
     let seen = [Events::default(), Events::default()];
     let mut subscriptions = Vec::new();
     for seen in &seen {
-        let subscribe = Subscribe::new(&topic).callback(seen.handler());
+        let subscribe = Subscribe::new(&topic).on_any(seen.handler());
         subscriptions.push(client.register(subscribe).await?);
     }
     until("both to be assigned", || {
@@ -121,7 +121,7 @@ pub async fn two_named_groups_see_everything_each(setup: &Setup) -> Result<()> {
         let subscribe = Subscribe::new(&topic)
             .group_id(group)
             .offset(StartOffset::Head)
-            .callback(seen.handler());
+            .on_any(seen.handler());
         client.register(subscribe).await?.detach();
     }
     for seen in &seen {
@@ -145,7 +145,7 @@ pub async fn a_group_starts_at_the_offset_it_is_given(setup: &Setup) -> Result<(
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(15)
-        .callback(seen.handler());
+        .on_any(seen.handler());
     let _subscription = client.register(subscribe).await?;
     let all = seen.wait_exactly(5).await?;
     assert_eq!(numbers(&all), (15..20).collect::<Vec<_>>());
@@ -168,7 +168,7 @@ pub async fn a_group_starts_at_the_time_it_is_given(setup: &Setup) -> Result<()>
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(time)
-        .callback(seen.handler());
+        .on_any(seen.handler());
     let _subscription = client.register(subscribe).await?;
     let all = seen.wait_exactly(30).await?;
     assert_eq!(numbers(&all), (20..50).collect::<Vec<_>>());
@@ -187,7 +187,7 @@ pub async fn a_paused_subscription_goes_on_when_resumed(setup: &Setup) -> Result
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(StartOffset::Head)
-        .callback(seen.handler());
+        .on_any(seen.handler());
     let subscription = client.register(subscribe).await?;
     seen.wait_exactly(20).await?;
     subscription.pause();
@@ -214,8 +214,8 @@ pub async fn a_cancelled_context_stops_the_subscription(setup: &Setup) -> Result
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(StartOffset::Head)
-        .context(context.clone())
-        .callback(seen.handler());
+        .cancel_on(context.clone())
+        .on_any(seen.handler());
     let subscription = client.register(subscribe).await?;
     seen.wait_exactly(5).await?;
     ensure!(!subscription.ended().is_cancelled(), "ended by itself");
@@ -239,7 +239,7 @@ pub async fn disagreeing_options_are_refused(setup: &Setup) -> Result<()> {
         Subscribe::new(&topic)
             .group_id("g")
             .offset(StartOffset::Head)
-            .callback(seen.handler())
+            .on_any(seen.handler())
     };
     let _subscription = client.register(subscribe()).await?;
     let other = subscribe()

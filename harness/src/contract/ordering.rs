@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use eventstream::{Backoff, Context, Event, Ordering, Publish, Retry, StartOffset, Subscribe};
+use eventstream::{Backoff, Concurrency, Context, Event, Publish, Retry, StartOffset, Subscribe};
 use tokio::sync::Barrier;
 use tokio::time::{sleep, timeout};
 
@@ -20,7 +20,7 @@ use super::setup::{SOON, Setup, end, publish_numbers};
 async fn meeting(
     setup: &Setup,
     topic: &str,
-    ordering: Ordering,
+    concurrency: Concurrency,
     at_once: usize,
     count: usize,
 ) -> Result<Vec<(Call, Event)>> {
@@ -30,8 +30,8 @@ async fn meeting(
     let subscribe = Subscribe::new(topic)
         .group_id("g")
         .offset(StartOffset::Head)
-        .ordering(ordering)
-        .callback(move |context: Context, event: Event| {
+        .concurrency(concurrency)
+        .on_any(move |context: Context, event: Event| {
             let (seen, barrier) = (noted.clone(), Arc::clone(&barrier));
             async move {
                 if timeout(SOON, barrier.wait()).await.is_ok() {
@@ -55,7 +55,7 @@ pub async fn keys_run_in_parallel_and_in_order(setup: &Setup) -> Result<()> {
     let client = setup.client()?;
     publish_numbers(&client, &topic, "e", &["a", "b", "c", "d"], 0..80).await?;
     end(&client).await?;
-    let all = meeting(setup, &topic, Ordering::PerKey(4), 4, 80).await?;
+    let all = meeting(setup, &topic, Concurrency::PerKey(4), 4, 80).await?;
     assert_eq!(numbers(&all), (0..80).collect::<Vec<_>>());
     let mut last = BTreeMap::new();
     for (call, event) in all {
@@ -92,7 +92,7 @@ pub async fn partitions_run_in_parallel_and_in_order(setup: &Setup) -> Result<()
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(StartOffset::Head)
-        .callback(move |context: Context, event: Event| {
+        .on_any(move |context: Context, event: Event| {
             let (seen, barrier) = (noted.clone(), Arc::clone(&barrier));
             async move {
                 if context.offset() < pairs {
@@ -129,8 +129,8 @@ pub async fn serial_runs_one_at_a_time(setup: &Setup) -> Result<()> {
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(StartOffset::Head)
-        .ordering(Ordering::Serial)
-        .callback(move |_: Context, _: Event| {
+        .concurrency(Concurrency::Serial)
+        .on_any(move |_: Context, _: Event| {
             let (seen, running) = (noted.clone(), Arc::clone(&running));
             async move {
                 let others = running.fetch_add(1, SeqCst);
@@ -160,9 +160,9 @@ pub async fn a_failing_key_holds_back_no_other(setup: &Setup) -> Result<()> {
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(StartOffset::Head)
-        .ordering(Ordering::PerKey(1))
+        .concurrency(Concurrency::PerKey(1))
         .retry(Retry::forever().backoff(slow))
-        .callback(move |context: Context, event: Event| {
+        .on_any(move |context: Context, event: Event| {
             ready(if number(&event) == 0 && context.attempt() == 1 {
                 Err(io::Error::other("not yet"))
             } else {

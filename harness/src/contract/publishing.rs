@@ -113,7 +113,7 @@ pub async fn every_sample_arrives_with_equal_fields(setup: &Setup) -> Result<()>
     }
     let seen = Events::default();
     let subscribe = Subscribe::new(&topic).offset(StartOffset::Head);
-    let _subscription = client.register(subscribe.callback(seen.handler())).await?;
+    let _subscription = client.register(subscribe.on_any(seen.handler())).await?;
     let arrived = seen.wait_exactly(samples.len()).await?;
     for ((file, sent), (call, event)) in samples.iter().zip(&arrived) {
         let (mut expected, mut fields) = (fields(sent)?, fields(event)?);
@@ -159,12 +159,12 @@ pub async fn integers_above_2_to_the_53_stay_exact(setup: &Setup) -> Result<()> 
     };
     let publish = Publish::new(&topic, "large")
         .event_id(i64::MAX)
-        .additional_fields(&json!({ "n": u64::MAX - 1 }))
+        .additional_fields(json!({ "n": u64::MAX - 1 }))
         .payload(&sent);
     client.publish_sync(publish).await?;
     let seen = Events::default();
     let subscribe = Subscribe::new(&topic).offset(StartOffset::Head);
-    let _subscription = client.register(subscribe.callback(seen.handler())).await?;
+    let _subscription = client.register(subscribe.on_any(seen.handler())).await?;
     let arrived = seen.wait(1).await?;
     let event = &arrived[0].1;
     assert_eq!(event.payload().decode::<Large>()?, sent);
@@ -196,7 +196,7 @@ pub async fn the_receipt_says_where_the_handler_finds_the_event(setup: &Setup) -
     }
     let seen = Events::default();
     let subscribe = Subscribe::new(&topic).offset(StartOffset::Head);
-    let _subscription = client.register(subscribe.callback(seen.handler())).await?;
+    let _subscription = client.register(subscribe.on_any(seen.handler())).await?;
     let mut found = BTreeMap::new();
     for (call, event) in seen.wait_exactly(100).await? {
         assert_eq!(call.topic, topic);
@@ -219,7 +219,7 @@ pub async fn the_receipt_has_the_timestamp_of_the_record(setup: &Setup) -> Resul
     let delivery = client.publish_sync(Publish::new(&topic, "e")).await?;
     let seen = Events::default();
     let subscribe = Subscribe::new(&topic).offset(StartOffset::Head);
-    let _subscription = client.register(subscribe.callback(seen.handler())).await?;
+    let _subscription = client.register(subscribe.on_any(seen.handler())).await?;
     let arrived = seen.wait(1).await?;
     assert_eq!(arrived[0].0.timestamp, Some(delivery.timestamp()));
     end(&client).await
@@ -236,7 +236,7 @@ pub async fn events_of_a_key_stay_in_order(setup: &Setup) -> Result<()> {
     publish_numbers(&client, &topic, "e", &keys, 0..1000).await?;
     let seen = Events::default();
     let subscribe = Subscribe::new(&topic).offset(StartOffset::Head);
-    let _subscription = client.register(subscribe.callback(seen.handler())).await?;
+    let _subscription = client.register(subscribe.on_any(seen.handler())).await?;
     let arrived = seen.wait_exactly(1000).await?;
     assert_eq!(numbers(&arrived), (0..1000).collect::<Vec<_>>());
     let mut last: BTreeMap<Option<String>, (u64, i32)> = BTreeMap::new();
@@ -268,7 +268,7 @@ pub async fn headers_and_timestamps_arrive(setup: &Setup) -> Result<()> {
     client.publish_sync(publish).await?;
     let seen = Events::default();
     let subscribe = Subscribe::new(&topic).offset(StartOffset::Head);
-    let _subscription = client.register(subscribe.callback(seen.handler())).await?;
+    let _subscription = client.register(subscribe.on_any(seen.handler())).await?;
     let arrived = seen.wait(1).await?;
     let (call, event) = &arrived[0];
     let header = |name: &str, value: &[u8]| (name.to_owned(), Some(value.to_vec()));

@@ -52,7 +52,7 @@ pub async fn a_catch_all_stands_beside_named_handlers(setup: &Setup) -> Result<(
     let _named = client
         .register(subscribe().on("a", named.handler()))
         .await?;
-    let _all = client.register(subscribe().callback(all.handler())).await?;
+    let _all = client.register(subscribe().on_any(all.handler())).await?;
     let (named, all) = (named.wait_exactly(20).await?, all.wait_exactly(40).await?);
     assert_eq!(numbers(&named), (0..20).collect::<Vec<_>>());
     assert_eq!(numbers(&all), (0..40).collect::<Vec<_>>());
@@ -160,9 +160,7 @@ pub async fn unmatched_records_are_dead_lettered_on_demand(setup: &Setup) -> Res
         .on("wanted", seen.handler());
     let _subscription = client.register(subscribe).await?;
     let subscribe = Subscribe::new(format!("{topic}-dlq")).offset(StartOffset::Head);
-    let _letters = client
-        .register(subscribe.callback(letters.handler()))
-        .await?;
+    let _letters = client.register(subscribe.on_any(letters.handler())).await?;
     for (call, _) in letters.wait_exactly(3).await? {
         let reason = call.header("eventstream-dead-letter-reason");
         assert_eq!(reason.as_deref(), Some("unmatched"));
@@ -188,7 +186,7 @@ pub async fn a_raw_handler_gets_the_bytes(setup: &Setup) -> Result<()> {
     let subscribe = Subscribe::new(&topic)
         .group_id("g")
         .offset(StartOffset::Head)
-        .callback_raw(move |context: Context, record: RawRecord| {
+        .on_any(move |context: Context, record: RawRecord| {
             noted.push((Call::new(&context), record));
             ready(Ok::<_, io::Error>(()))
         });

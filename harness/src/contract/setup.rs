@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use eventstream::{BrokerConfig, Client, ClientBuilder, EmbeddedBroker, Publish, Stream};
+use eventstream::{BrokerConfig, Client, ClientBuilder, EmbeddedBroker, Publish};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tokio::task::block_in_place;
@@ -63,8 +63,8 @@ impl Setup {
     /// A client to be changed before it is made.
     pub fn builder(&self) -> ClientBuilder {
         let builder = match &self.broker {
-            Broker::Embedded(broker) => Client::builder(Stream::Embedded).embedded(broker),
-            Broker::Kafka(_) => Client::builder(Stream::Kafka).brokers([&self.brokers]),
+            Broker::Embedded(broker) => Client::embedded().embedded_broker(broker),
+            Broker::Kafka(_) => Client::kafka([&self.brokers]),
         };
         builder.prefix(PREFIX).config(self.config())
     }
@@ -153,7 +153,7 @@ pub(super) async fn publish_numbers(
         let key = keys[usize::try_from(number)? % keys.len()];
         let event = Publish::new(topic, name)
             .key(key)
-            .payload(&serde_json::json!({ "n": number }));
+            .payload(serde_json::json!({ "n": number }));
         receipts.push(client.publish(event).await?);
     }
     for receipt in receipts {

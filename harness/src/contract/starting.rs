@@ -13,7 +13,7 @@ fn at_the_tail(topic: &str, seen: &Events) -> Subscribe {
     Subscribe::new(topic)
         .group_id(topic)
         .offset(StartOffset::Tail)
-        .callback(seen.handler())
+        .on_any(seen.handler())
 }
 
 /// What is published once a subscription is ready is handled, and nothing from before.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use eventstream::{
-    Backoff, Client, Context, Event, Exhausted, Ordering, Retry, StartOffset, Subscribe,
+    Backoff, Client, Concurrency, Context, Event, Exhausted, Retry, StartOffset, Subscribe,
     Subscription,
 };
 use tokio::time::{sleep, timeout};
@@ -28,7 +28,7 @@ async fn left_over(setup: &Setup, topic: &str, extra: u64) -> Result<Vec<u64>> {
     publish_numbers(&client, topic, "b", &KEYS, extra..extra + 1).await?;
     let seen = Events::default();
     let _subscription = client
-        .register(subscribe(topic).callback(seen.handler()))
+        .register(subscribe(topic).on_any(seen.handler()))
         .await?;
     until("the extra event", || numbers(&seen.all()).contains(&extra)).await?;
     sleep(Duration::from_millis(200)).await;
@@ -160,7 +160,7 @@ pub async fn serial_begins_nothing_after_a_stop(setup: &Setup) -> Result<()> {
     let begun = Seen::default();
     let noted = begun.clone();
     let subscription = client
-        .register(subscribe(&topic).ordering(Ordering::Serial).callback(
+        .register(subscribe(&topic).concurrency(Concurrency::Serial).on_any(
             move |context: Context, _: Event| {
                 noted.push(context.partition());
                 async move {

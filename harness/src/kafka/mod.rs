@@ -23,7 +23,7 @@ use crate::guard::Guarded;
 use crate::jars::Jars;
 
 /// A cold start on two busy cores takes some ten seconds; this is for machines that are slower still.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 const SHUTDOWN: Duration = Duration::from_secs(30);
 
 /// A running cluster. Dropping it kills the nodes and removes their data; their logs stay in `.kafka/logs`.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    BrokerConfig, Client, Context, Event, Publish, StartOffset, Stream, Subscribe, Subscription,
+    BrokerConfig, Client, Context, Event, Publish, StartOffset, Subscribe, Subscription,
 };
 use eventstream_harness::shared;
 
@@ -21,7 +21,11 @@ pub(crate) fn client(config: BrokerConfig) -> Client {
 }
 
 pub(crate) fn client_of(bootstrap: &str, config: BrokerConfig) -> Client {
-    Client::new(PREFIX, Stream::Kafka, bootstrap.split(','), config).expect("a client")
+    Client::kafka(bootstrap.split(','))
+        .prefix(PREFIX)
+        .config(config)
+        .build()
+        .expect("a client")
 }
 
 /// Creates the topic on the broker, with the client's prefix.
@@ -46,7 +50,7 @@ pub(crate) async fn publish(
     for n in numbers {
         let event = Publish::new(topic, name)
             .key(format!("k{}", n % 50))
-            .payload(&serde_json::json!({ "n": n }));
+            .payload(serde_json::json!({ "n": n }));
         drop(client.publish(event).await.expect("accepted"));
     }
     assert!(client.flush(Duration::from_secs(30)).await);
@@ -121,7 +125,7 @@ pub(crate) fn counting(
     Subscribe::new(topic)
         .group_id(group)
         .offset(start)
-        .callback(move |_: Context, event: Event| {
+        .on_any(move |_: Context, event: Event| {
             let seen = seen.clone();
             async move {
                 if !delay.is_zero() {

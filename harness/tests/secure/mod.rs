@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use eventstream::{
     BrokerConfig, Client, ClientBuilder, Context, Event, Publish, SaslMechanism, Security,
-    StartOffset, Stream, Subscribe,
+    StartOffset, Subscribe,
 };
 use eventstream_harness::{Certificates, Identity, Kafka, Secured};
 
@@ -60,13 +60,11 @@ pub(crate) fn pem(path: &std::path::Path) -> String {
 }
 
 pub(crate) fn builder(brokers: &str, security: Security) -> ClientBuilder {
-    Client::builder(Stream::Kafka)
-        .brokers(brokers.split(','))
-        .config(BrokerConfig::new().security(security))
+    Client::kafka(brokers.split(',')).config(BrokerConfig::new().security(security))
 }
 
 pub(crate) fn event(topic: &str, n: usize) -> Publish {
-    Publish::new(topic, "tested").payload(&serde_json::json!({ "n": n }))
+    Publish::new(topic, "tested").payload(serde_json::json!({ "n": n }))
 }
 
 /// A subscription to the topic from its head, which hands each id to `seen`.

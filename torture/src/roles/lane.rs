@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use checker::history::{self, Sample, Writer};
 use clap::{Args, ValueEnum};
-use eventstream::{BrokerConfig, Client, Context, Event, Publish, StartOffset, Stream, Subscribe};
+use eventstream::{Backend, BrokerConfig, Client, Context, Event, Publish, StartOffset, Subscribe};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -149,7 +149,7 @@ impl Lane {
     }
 
     async fn library(self: &Arc<Self>, common: &Common) -> Result<()> {
-        let client = Client::builder(Stream::Kafka)
+        let client = Client::builder(Backend::Kafka)
             .prefix(PREFIX)
             .brokers(common.brokers())
             .config(BrokerConfig::new().session_timeout(SESSION))

@@ -12,7 +12,8 @@ use anyhow::Result;
 use checker::history::{self, Outcome, Writer};
 use clap::Args;
 use eventstream::{
-    BrokerConfig, Client, Context, Error, ErrorKind, Event, Publish, StartOffset, Stream, Subscribe,
+    Backend, BrokerConfig, Client, Context, Error, ErrorKind, Event, Publish, StartOffset,
+    Subscribe,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -94,7 +95,7 @@ pub(crate) async fn member(args: LifeMemberArgs) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let history = Arc::new(Writer::create(&args.common.history, &args.common.name)?);
     let name = args.common.name.as_str();
-    let client = Client::builder(Stream::Kafka)
+    let client = Client::builder(Backend::Kafka)
         .prefix(PREFIX)
         .brokers(args.common.brokers())
         .config(
@@ -235,7 +236,7 @@ pub(crate) async fn publisher(args: LifePublisherArgs) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let common = &args.common;
     let history = Arc::new(Writer::create(&common.history, &common.name)?);
-    let client = Client::builder(Stream::Kafka)
+    let client = Client::builder(Backend::Kafka)
         .prefix(PREFIX)
         .brokers(common.brokers())
         .config(BrokerConfig::new().publish_timeout(TIMEOUT))

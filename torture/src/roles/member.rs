@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use checker::history::{self, Outcome, Sample, Writer};
 use clap::Args;
 use eventstream::{
-    Backoff, BrokerConfig, Client, Context, Event, Exhausted, Metrics, Ordering, Retry,
-    StartOffset, Stream, Subscribe,
+    Backend, Backoff, BrokerConfig, Client, Concurrency, Context, Event, Exhausted, Metrics, Retry,
+    StartOffset, Subscribe,
 };
 use prometheus::core::Collector as _;
 use prometheus::proto::MetricFamily;
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
         handled: AtomicU64::new(0),
         metrics: Metrics::new(),
     });
-    let client = Client::builder(Stream::Kafka)
+    let client = Client::builder(Backend::Kafka)
         .prefix(PREFIX)
         .brokers(common.brokers())
         .config(config(plan))
@@ -75,8 +75,8 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
         member: &member.name,
         group: plan.name,
         topics: vec![plan.topic],
-        order: match plan.ordering {
-            Ordering::PerKey(_) => history::Order::Key,
+        order: match plan.concurrency {
+            Concurrency::PerKey(_) => history::Order::Key,
             _ => history::Order::Partition,
         },
     }));
@@ -127,10 +127,10 @@ fn subscribe(member: &Arc<Member>, slot: usize) -> Result<Subscribe> {
     let mut subscribe = Subscribe::new(plan.topic)
         .group_id(plan.name)
         .offset(StartOffset::Head)
-        .ordering(plan.ordering)
+        .concurrency(plan.concurrency)
         .drain_timeout(DRAIN)
         .retry(retry.backoff(backoff))
-        .send_error_dlq(plan.attempts.is_some())
+        .dead_letters(plan.attempts.is_some())
         .on_error(|error| eprintln!("{error}"));
     if plan.is_static {
         subscribe = subscribe.group_instance_id(format!("{}-{slot}", plan.name));

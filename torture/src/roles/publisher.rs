@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use checker::history::{self, Sample, Writer};
 use clap::Args;
-use eventstream::{BrokerConfig, Client, Compression, Publish, Receipt, Stream};
+use eventstream::{Backend, BrokerConfig, Client, Compression, Publish, Receipt};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: PublisherArgs) -> Result<()> {
         .buffer_events(BUFFER)
         .publish_timeout(Duration::from_secs(args.timeout))
         .idempotence(args.not_idempotent.then_some(false));
-    let client = Client::builder(Stream::Kafka)
+    let client = Client::builder(Backend::Kafka)
         .prefix(PREFIX)
         .brokers(args.common.brokers())
         .config(config)

@@ -67,7 +67,7 @@ pub(super) async fn run(
     // Without a group id it is a fresh one.
     let subscribe = Subscribe::new(topic.as_str())
         .offset(StartOffset::Head)
-        .callback(move |_: Context, event: Event| {
+        .on_any(move |_: Context, event: Event| {
             let counted = Arc::clone(&counted);
             async move {
                 let _ = event.id();

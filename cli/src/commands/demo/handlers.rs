@@ -2,108 +2,105 @@
 
 use std::time::Duration;
 
-use eventstream::{Backoff, Context, Event, RawRecord, Retry, StartOffset, Subscribe};
+use eventstream::{
+    Backoff, Context, Event, RawRecord, Reject, Retry, StartOffset, State, Subscribe,
+};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::ledger::Happened;
 use super::samples::{HARD_QUEST, NO_ITEM};
 use super::{AUDIT, DEAD_LETTERS, MATCH, PLAYER};
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Log = UnboundedSender<Happened>;
 
 /// Pays for levels, quests and items. Three names of one topic, in one registration.
-pub(super) fn rewards(happened: UnboundedSender<Happened>) -> Subscribe {
-    let (letters, levels, quests, items) = (
-        happened.clone(),
-        happened.clone(),
-        happened.clone(),
-        happened,
-    );
+pub(super) fn rewards(happened: Log) -> Subscribe<Log> {
+    let letters = happened.clone();
     Subscribe::new(PLAYER)
         .group_id("rewards")
         .offset(StartOffset::Head)
         .retry(Retry::attempts(5).backoff(Backoff::default().initial(Duration::from_millis(100))))
-        .send_error_dlq(true)
+        .dead_letters(true)
         .on_dead_letter(move |letter| tell(&letters, Happened::dead_lettered(&letter)))
-        .on("levelUp", move |context: Context, event: Event| {
-            let happened = levels.clone();
-            async move {
-                tell(&happened, Happened::handled("rewards", &context, &event));
-                Ok::<_, BoxError>(())
-            }
-        })
-        .on("questDone", move |context: Context, event: Event| {
-            let happened = quests.clone();
-            async move {
-                if text(&event, "quest") == HARD_QUEST && context.attempt() < 3 {
-                    let reason = "the bank does not answer";
-                    tell(&happened, Happened::failed(&context, &event, reason));
-                    return Err(BoxError::from(reason));
-                }
-                tell(&happened, Happened::handled("rewards", &context, &event));
-                Ok(())
-            }
-        })
-        .on("itemBought", move |context: Context, event: Event| {
-            let happened = items.clone();
-            async move {
-                let item = text(&event, "item");
-                if item == NO_ITEM {
-                    let reason = format!("nobody sells a {item}");
-                    tell(&happened, Happened::rejected(&context, &event, &reason));
-                    // No attempt will mend that: straight to the dead letters.
-                    return Err(BoxError::from(context.dead_letter(reason)));
-                }
-                tell(&happened, Happened::handled("rewards", &context, &event));
-                Ok(())
-            }
-        })
+        .state(happened)
+        .on("levelUp", level_up)
+        .on("questDone", quest_done)
+        .on("itemBought", item_bought)
+}
+
+async fn level_up(event: Event, context: Context, State(happened): State<Log>) {
+    tell(&happened, Happened::handled("rewards", &context, &event));
+}
+
+async fn quest_done(
+    event: Event,
+    context: Context,
+    State(happened): State<Log>,
+) -> Result<(), String> {
+    if text(&event, "quest") == HARD_QUEST && context.attempt() < 3 {
+        let reason = "the bank does not answer";
+        tell(&happened, Happened::failed(&context, &event, reason));
+        return Err(reason.to_owned());
+    }
+    tell(&happened, Happened::handled("rewards", &context, &event));
+    Ok(())
+}
+
+async fn item_bought(
+    event: Event,
+    context: Context,
+    State(happened): State<Log>,
+) -> Result<(), Reject> {
+    let item = text(&event, "item");
+    if item == NO_ITEM {
+        let reason = format!("nobody sells a {item}");
+        tell(&happened, Happened::rejected(&context, &event, &reason));
+        // No attempt will mend that: straight to the dead letters.
+        return Err(Reject::new(reason));
+    }
+    tell(&happened, Happened::handled("rewards", &context, &event));
+    Ok(())
 }
 
 /// Takes every event of its topic.
-pub(super) fn analytics(happened: UnboundedSender<Happened>) -> Subscribe {
+pub(super) fn analytics(happened: Log) -> Subscribe<Log> {
+    let handler = async |event: Event, context: Context, State(happened): State<Log>| {
+        tell(&happened, Happened::handled("analytics", &context, &event));
+    };
     Subscribe::new(MATCH)
         .group_id("analytics")
         .offset(StartOffset::Head)
-        .callback(move |context: Context, event: Event| {
-            let happened = happened.clone();
-            async move {
-                tell(&happened, Happened::handled("analytics", &context, &event));
-                Ok::<_, BoxError>(())
-            }
-        })
+        .state(happened)
+        .on_any(handler)
 }
 
 /// Reads the dead letters.
-pub(super) fn support(happened: UnboundedSender<Happened>) -> Subscribe {
+pub(super) fn support(happened: Log) -> Subscribe<Log> {
+    let handler = async |event: Event, context: Context, State(happened): State<Log>| {
+        tell(&happened, Happened::letter_read(&context, &event));
+    };
     Subscribe::new(DEAD_LETTERS)
         .group_id("support")
         .offset(StartOffset::Head)
-        .callback(move |context: Context, event: Event| {
-            let happened = happened.clone();
-            async move {
-                tell(&happened, Happened::letter_read(&context, &event));
-                Ok::<_, BoxError>(())
-            }
-        })
+        .state(happened)
+        .on_any(handler)
 }
 
 /// Reads the audit logs, which are no events.
-pub(super) fn compliance(happened: UnboundedSender<Happened>) -> Subscribe {
+pub(super) fn compliance(happened: Log) -> Subscribe<Log> {
+    let handler = async |record: RawRecord, context: Context, State(happened): State<Log>| {
+        let read = Happened::audit_read(&context, &record);
+        read.map(|read| tell(&happened, read))
+    };
     Subscribe::new(AUDIT)
         .group_id("compliance")
         .offset(StartOffset::Head)
-        .callback_raw(move |context: Context, record: RawRecord| {
-            let happened = happened.clone();
-            async move {
-                tell(&happened, Happened::audit_read(&context, &record)?);
-                Ok::<_, BoxError>(())
-            }
-        })
+        .state(happened)
+        .on_any(handler)
 }
 
 /// When the demo has given up, nobody listens.
-fn tell(happened: &UnboundedSender<Happened>, what: Happened) {
+fn tell(happened: &Log, what: Happened) {
     let _ = happened.send(what);
 }
 

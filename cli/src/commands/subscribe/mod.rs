@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 use eventstream::{
-    Context, EventName, GroupId, Ordering, RawRecord, Retry, StartOffset, Stream, Subscribe, Topic,
+    Backend, Concurrency, Context, EventName, GroupId, RawRecord, Retry, StartOffset, Subscribe,
+    Topic,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -122,7 +123,7 @@ pub(crate) async fn run(
     let Some(found) = interrupt.or(asked).await else {
         return Ok(end_of(&args, End::Interrupted, 0));
     };
-    let delivers = matches!(connection.stream()?, Stream::Kafka | Stream::Embedded);
+    let delivers = matches!(connection.stream()?, Backend::Kafka | Backend::Embedded);
     if !found? || !delivers {
         // Nothing will be assigned that the time could run from.
         activity.start();
@@ -191,12 +192,12 @@ fn subscribe(args: &Args, printer: &Arc<Printer>, problems: &Arc<Problems>) -> S
     let keys = args.concurrency.unwrap_or(16) as usize;
     let mut subscribe = Subscribe::new(args.topic.as_str())
         .offset(args.from)
-        .ordering(match args.ordering {
-            Order::Partition => Ordering::PerPartition,
-            Order::Key => Ordering::PerKey(keys),
-            Order::Serial => Ordering::Serial,
+        .concurrency(match args.ordering {
+            Order::Partition => Concurrency::PerPartition,
+            Order::Key => Concurrency::PerKey(keys),
+            Order::Serial => Concurrency::Serial,
         })
-        .send_error_dlq(args.dead_letter)
+        .dead_letters(args.dead_letter)
         // A line that was not written is no fault of its event: it never becomes a dead letter.
         .retry(Retry::forever())
         .on_error(move |error| problems.hear(&error));
@@ -231,7 +232,7 @@ fn subscribe(args: &Args, printer: &Arc<Printer>, problems: &Arc<Problems>) -> S
     if args.names.is_empty() && args.dead_letter {
         // A handler of events leaves what is none to the dead letters.
         let printer = Arc::clone(printer);
-        return subscribe.callback(move |context: Context, event: eventstream::Event| {
+        return subscribe.on_any(move |context: Context, event: eventstream::Event| {
             let printer = Arc::clone(&printer);
             async move {
                 let text = printer.format.event(&context, &event);
@@ -249,13 +250,13 @@ fn subscribe(args: &Args, printer: &Arc<Printer>, problems: &Arc<Problems>) -> S
         }
     };
     if args.names.is_empty() {
-        return subscribe.callback_raw(handler(Arc::clone(printer)));
+        return subscribe.on_any(handler(Arc::clone(printer)));
     }
     let mut names: Vec<_> = args.names.iter().collect();
     names.sort();
     names.dedup();
     for name in names {
-        subscribe = subscribe.on_raw(name.as_str(), handler(Arc::clone(printer)));
+        subscribe = subscribe.on(name.as_str(), handler(Arc::clone(printer)));
     }
     subscribe
 }

@@ -168,7 +168,7 @@ fn a_clients_own_brokers_win_over_the_configurations() {
         let faults = error.faults().iter().map(|fault| fault.field.clone());
         faults.collect::<Vec<_>>()
     };
-    let builder = || crate::Client::builder(crate::Stream::Kafka);
+    let builder = || crate::Client::builder(crate::Backend::Kafka);
     assert_eq!(faults(builder()), ["prefix", "brokers"]);
     assert_eq!(faults(builder().brokers(["a:1"])), ["prefix"]);
     assert_eq!(faults(builder().prefix("p")), ["brokers"]);
@@ -185,7 +185,7 @@ fn an_address_with_a_password_is_refused_and_not_shown() {
         format!("kafka://u:{SECRET}@h:1"),
         format!("{SECRET}@h:1"),
     ] {
-        let builder = crate::Client::builder(crate::Stream::Kafka).brokers([address]);
+        let builder = crate::Client::builder(crate::Backend::Kafka).brokers([address]);
         assert!(!format!("{builder:?}").contains(SECRET), "{builder:?}");
         let told = builder.build().unwrap_err().to_string();
         assert!(!told.contains(SECRET), "{told}");
@@ -210,7 +210,7 @@ fn every_unknown_key_is_told_at_once() {
             "linger \"1 parsec\": a time such as \"10s\", \"500ms\" or \"1m30s\", or a number of seconds",
             "sasl_username: unknown option; it belongs into the table [security]",
             "sasl_pasword: unknown option of security; did you mean sasl_password?",
-            "stream: not an option of the brokers' configuration but an argument of Client::new",
+            "stream: not an option of the brokers' configuration but an argument of Client::builder",
         ]
     );
 }

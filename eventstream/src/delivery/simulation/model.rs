@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::{CommitMode, Ordering, Reason, Ticket};
+use super::super::{CommitMode, Concurrency, Reason, Ticket};
 use super::scenario::{ROUTES, Scenario};
 
 /// Where one record stands with one route.
@@ -221,8 +221,8 @@ impl<'a> Model<'a> {
     }
 
     pub(super) fn lane(&self, entry: usize, route: usize) -> u64 {
-        match self.scenario.routes[route].ordering {
-            Ordering::PerKey(_) => self.scenario.records[self.first + entry]
+        match self.scenario.routes[route].concurrency {
+            Concurrency::PerKey(_) => self.scenario.records[self.first + entry]
                 .key
                 .unwrap_or(1_000 + entry as u64),
             _ => 0,
@@ -230,7 +230,10 @@ impl<'a> Model<'a> {
     }
 
     pub(super) fn is_keyed(&self, route: usize) -> bool {
-        matches!(self.scenario.routes[route].ordering, Ordering::PerKey(_))
+        matches!(
+            self.scenario.routes[route].concurrency,
+            Concurrency::PerKey(_)
+        )
     }
 
     /// What backpressure looks at: records and bytes that are not done, and the width from the
@@ -244,8 +247,8 @@ impl<'a> Model<'a> {
     }
 
     pub(super) fn limit(&self, route: usize) -> usize {
-        match self.scenario.routes[route].ordering {
-            Ordering::PerKey(keys) => keys,
+        match self.scenario.routes[route].concurrency {
+            Concurrency::PerKey(keys) => keys,
             _ => 1,
         }
     }

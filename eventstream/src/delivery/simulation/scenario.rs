@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::super::backoff::Jitter;
 use super::super::{
-    Backoff, CommitMode, Exhausted, Marks, OnUndecodable, OnUnmatched, Ordering, PartitionConfig,
-    Retry, RouteOptions, Start,
+    Backoff, CommitMode, Concurrency, Exhausted, Marks, OnUndecodable, OnUnmatched,
+    PartitionConfig, Retry, RouteOptions, Start,
 };
 
 /// Routes at most; the slot after the last stands for 'no route'.
@@ -80,7 +80,7 @@ pub(super) struct Policy {
     pub(super) class: usize,
     /// Bit n: records of name n.
     pub(super) names: u8,
-    pub(super) ordering: Ordering,
+    pub(super) concurrency: Concurrency,
     pub(super) max_attempts: Option<u32>,
     pub(super) then: Exhausted,
     pub(super) rejoin: bool,
@@ -93,11 +93,11 @@ impl Policy {
         Self {
             class,
             names: chance.pick(&[3, 3, 3, 3, 1, 2]),
-            ordering: chance.pick(&[
-                Ordering::PerPartition,
-                Ordering::PerKey(n),
-                Ordering::PerKey(n),
-                Ordering::Serial,
+            concurrency: chance.pick(&[
+                Concurrency::PerPartition,
+                Concurrency::PerKey(n),
+                Concurrency::PerKey(n),
+                Concurrency::Serial,
             ]),
             max_attempts: chance.pick(&[None, Some(1), Some(2), Some(3)]),
             then: chance.pick(&[
@@ -124,7 +124,7 @@ impl Policy {
             }
         };
         RouteOptions {
-            ordering: self.ordering,
+            concurrency: self.concurrency,
             retry,
         }
     }

@@ -13,7 +13,7 @@ fn committed(machine: &mut Machine, up_to: i64, ok: bool, millis: u64) {
 fn after_each_the_next_record_waits_for_the_commit() {
     let mut m = machine(
         CommitMode::AfterEach,
-        Ordering::PerPartition,
+        Concurrency::PerPartition,
         Retry::forever(),
     );
     m.config.backoff = steady();
@@ -36,7 +36,11 @@ fn after_each_the_next_record_waits_for_the_commit() {
 
 #[test]
 fn async_each_commits_on_every_advance_and_waits_for_none() {
-    let mut m = machine(CommitMode::AsyncEach, Ordering::PerKey(3), Retry::forever());
+    let mut m = machine(
+        CommitMode::AsyncEach,
+        Concurrency::PerKey(3),
+        Retry::forever(),
+    );
     m.config.backoff = steady();
     for offset in 0..3 {
         feed(&mut m, offset, None, Plan::One(A));
@@ -59,7 +63,7 @@ fn async_each_commits_on_every_advance_and_waits_for_none() {
 fn before_processing_runs_a_record_only_once_its_commit_is_confirmed() {
     let mut m = machine(
         CommitMode::BeforeProcessing,
-        Ordering::PerPartition,
+        Concurrency::PerPartition,
         Retry::forever(),
     );
     m.config.backoff = steady();
@@ -91,7 +95,7 @@ fn before_processing_runs_a_record_only_once_its_commit_is_confirmed() {
 fn before_processing_tells_what_was_committed_and_will_not_run() {
     let mut m = machine(
         CommitMode::BeforeProcessing,
-        Ordering::PerPartition,
+        Concurrency::PerPartition,
         Retry::forever(),
     );
     feed(&mut m, 0, None, Plan::One(A));

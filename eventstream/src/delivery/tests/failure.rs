@@ -4,7 +4,7 @@ use super::*;
 fn a_failing_record_is_retried_in_place_before_what_comes_after_it() {
     let mut m = machine(
         CommitMode::Auto,
-        Ordering::PerPartition,
+        Concurrency::PerPartition,
         Retry::forever().backoff(steady()),
     );
     feed(&mut m, 0, None, Plan::One(A));
@@ -26,7 +26,7 @@ fn a_failing_record_is_retried_in_place_before_what_comes_after_it() {
 fn an_exhausted_record_moves_the_offset_only_once_its_dead_letter_is_stored() {
     let mut m = machine(
         CommitMode::Auto,
-        Ordering::PerPartition,
+        Concurrency::PerPartition,
         Retry::attempts(1).backoff(steady()),
     );
     m.config.backoff = steady();
@@ -47,7 +47,11 @@ fn an_exhausted_record_moves_the_offset_only_once_its_dead_letter_is_stored() {
 
 #[test]
 fn a_rejected_record_is_dead_lettered_without_a_retry() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     feed(&mut m, 0, None, Plan::One(A));
     actions(&mut m);
     end(&mut m, 0, Outcome::Rejected);
@@ -57,7 +61,7 @@ fn a_rejected_record_is_dead_lettered_without_a_retry() {
 #[test]
 fn skip_passes_over_the_record_and_says_so() {
     let retry = Retry::attempts(1).then(Exhausted::Skip);
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, retry);
+    let mut m = machine(CommitMode::Auto, Concurrency::PerPartition, retry);
     feed(&mut m, 0, None, Plan::One(A));
     actions(&mut m);
     fail(&mut m, 0, 0);
@@ -69,7 +73,7 @@ fn skip_passes_over_the_record_and_says_so() {
 fn stop_and_rejoin_leave_the_record_undone_and_start_nothing_more() {
     let stop = Retry::attempts(1).then(Exhausted::Stop);
     for (retry, said) in [(stop, "stop at 0"), (Retry::Rejoin, "rejoin at 0")] {
-        let mut m = machine(CommitMode::Auto, Ordering::PerPartition, retry);
+        let mut m = machine(CommitMode::Auto, Concurrency::PerPartition, retry);
         feed(&mut m, 0, None, Plan::One(A));
         feed(&mut m, 1, None, Plan::One(A));
         actions(&mut m);
@@ -81,7 +85,11 @@ fn stop_and_rejoin_leave_the_record_undone_and_start_nothing_more() {
 
 #[test]
 fn undecodable_and_unmatched_records_follow_their_options() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     feed(&mut m, 0, None, Plan::Undecodable);
     feed(&mut m, 1, None, Plan::Unmatched);
     assert_eq!(

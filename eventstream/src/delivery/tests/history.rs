@@ -59,7 +59,11 @@ fn a_start_without_records_is_committed_once() {
 
 #[test]
 fn offsets_that_begin_anew_are_read_after_what_is_here() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     feed(&mut m, 100, None, Plan::One(A));
     feed(&mut m, 101, None, Plan::One(A));
     assert_eq!(actions(&mut m), ["run 100 route 0 attempt 1"]);
@@ -84,7 +88,7 @@ fn offsets_that_begin_anew_are_read_after_what_is_here() {
 fn what_cannot_be_read_again_is_told_when_the_partition_leaves() {
     let mut m = machine(
         CommitMode::Auto,
-        Ordering::PerPartition,
+        Concurrency::PerPartition,
         Retry::forever().backoff(steady()),
     );
     feed(&mut m, 100, None, Plan::One(A));
@@ -107,7 +111,11 @@ fn what_cannot_be_read_again_is_told_when_the_partition_leaves() {
 
 #[test]
 fn a_gap_at_the_end_counts_as_read() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     m.handle(Input::ReadTo { offset: 3 });
     assert_eq!(m.watermark(), Some(3));
     feed(&mut m, 5, None, Plan::One(A));

@@ -25,12 +25,12 @@ pub(super) fn at(millis: u64) -> Time {
 }
 
 /// A machine with one route.
-pub(super) fn machine(commit: CommitMode, ordering: Ordering, retry: Retry) -> Machine {
+pub(super) fn machine(commit: CommitMode, concurrency: Concurrency, retry: Retry) -> Machine {
     let mut machine = Partition::new(PartitionConfig {
         commit,
         ..PartitionConfig::default()
     });
-    machine.add_route(A, RouteOptions { ordering, retry });
+    machine.add_route(A, RouteOptions { concurrency, retry });
     machine
 }
 

@@ -3,7 +3,11 @@ use crate::delivery::Marks;
 
 #[test]
 fn per_partition_runs_one_record_at_a_time_in_offset_order() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     feed(&mut m, 5, Some(1), Plan::One(A));
     feed(&mut m, 9, Some(2), Plan::One(A));
     assert_eq!(actions(&mut m), ["run 5 route 0 attempt 1"]);
@@ -24,7 +28,7 @@ fn per_partition_runs_one_record_at_a_time_in_offset_order() {
 
 #[test]
 fn per_key_runs_keys_in_parallel_and_one_key_in_order() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerKey(2), Retry::forever());
+    let mut m = machine(CommitMode::Auto, Concurrency::PerKey(2), Retry::forever());
     for (offset, key) in [(0, 1), (1, 1), (2, 2), (3, 3)] {
         feed(&mut m, offset, Some(key), Plan::One(A));
     }
@@ -42,7 +46,7 @@ fn per_key_runs_keys_in_parallel_and_one_key_in_order() {
 
 #[test]
 fn records_without_a_key_wait_for_nobody() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerKey(3), Retry::forever());
+    let mut m = machine(CommitMode::Auto, Concurrency::PerKey(3), Retry::forever());
     feed(&mut m, 0, None, Plan::One(A));
     feed(&mut m, 1, None, Plan::One(A));
     assert_eq!(actions(&mut m).len(), 2);
@@ -52,7 +56,7 @@ fn records_without_a_key_wait_for_nobody() {
 fn a_key_in_backoff_gives_its_place_to_another_and_keeps_its_order() {
     let mut m = machine(
         CommitMode::Auto,
-        Ordering::PerKey(1),
+        Concurrency::PerKey(1),
         Retry::forever().backoff(steady()),
     );
     for (offset, key) in [(0, 1), (1, 1), (2, 2)] {
@@ -71,7 +75,7 @@ fn a_key_in_backoff_gives_its_place_to_another_and_keeps_its_order() {
 fn each_matching_route_has_its_own_attempts_and_the_record_waits_for_all() {
     let mut m = machine(
         CommitMode::Auto,
-        Ordering::PerPartition,
+        Concurrency::PerPartition,
         Retry::forever().backoff(steady()),
     );
     m.add_route(B, RouteOptions::default());
@@ -95,7 +99,11 @@ fn each_matching_route_has_its_own_attempts_and_the_record_waits_for_all() {
 
 #[test]
 fn a_paused_route_keeps_its_records_and_goes_on_where_it_was() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     m.pause_route(A);
     feed(&mut m, 0, None, Plan::One(A));
     assert_eq!(actions(&mut m), [""; 0]);
@@ -105,7 +113,11 @@ fn a_paused_route_keeps_its_records_and_goes_on_where_it_was() {
 
 #[test]
 fn a_closed_route_runs_what_it_has_and_takes_no_more() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     feed(&mut m, 0, None, Plan::One(A));
     m.close_route(A);
     feed(&mut m, 1, None, Plan::One(A));
@@ -148,7 +160,7 @@ fn one_key_that_fails_for_ever_pauses_the_partition_in_the_end() {
     m.add_route(
         A,
         RouteOptions {
-            ordering: Ordering::PerKey(2),
+            concurrency: Concurrency::PerKey(2),
             retry: Retry::forever().backoff(steady()),
         },
     );
@@ -167,7 +179,11 @@ fn one_key_that_fails_for_ever_pauses_the_partition_in_the_end() {
 
 #[test]
 fn ignores_a_record_read_twice() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     feed(&mut m, 4, None, Plan::One(A));
     feed(&mut m, 4, None, Plan::One(A));
     feed(&mut m, 3, None, Plan::One(A));

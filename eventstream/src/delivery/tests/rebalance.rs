@@ -3,7 +3,7 @@ use super::*;
 fn busy() -> Machine {
     let mut m = machine(
         CommitMode::Auto,
-        Ordering::PerKey(2),
+        Concurrency::PerKey(2),
         Retry::forever().backoff(steady()),
     );
     for offset in 0..3 {
@@ -34,7 +34,7 @@ fn revoke_lets_running_handlers_finish_and_starts_nothing() {
 fn behind() -> Machine {
     let mut m = machine(
         CommitMode::Auto,
-        Ordering::PerKey(2),
+        Concurrency::PerKey(2),
         Retry::forever().backoff(steady()),
     );
     for (offset, key) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 1)] {
@@ -80,7 +80,11 @@ fn a_drain_catches_up_no_more_once_a_record_fails_or_the_time_is_over() {
 
 #[test]
 fn revoke_with_nothing_in_flight_drains_at_once() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     m.handle(Input::Drain);
     assert_eq!(actions(&mut m), ["drained"]);
 }
@@ -101,7 +105,11 @@ fn lost_cancels_what_runs_and_may_not_be_committed() {
 
 #[test]
 fn a_dead_letter_that_fails_in_a_drain_leaves_its_record_undone() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::attempts(1));
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::attempts(1),
+    );
     feed(&mut m, 0, None, Plan::One(A));
     actions(&mut m);
     fail(&mut m, 0, 0);

@@ -6,13 +6,13 @@ use std::time::Instant;
 use super::*;
 
 /// Keeps `buffered` records in the machine and runs `count` through it.
-fn measure<R: Clone>(body: &R, name: &str, ordering: Ordering, buffered: i64, keys: u64) {
+fn measure<R: Clone>(body: &R, name: &str, concurrency: Concurrency, buffered: i64, keys: u64) {
     const COUNT: i64 = 5_000_000;
     let mut m: Partition<R> = Partition::new(PartitionConfig::default());
     m.add_route(
         A,
         RouteOptions {
-            ordering,
+            concurrency,
             retry: Retry::forever(),
         },
     );
@@ -58,7 +58,7 @@ fn measures_the_fast_path() {
         measure(
             &0u64,
             "per partition, plain body",
-            Ordering::PerPartition,
+            Concurrency::PerPartition,
             buffered,
             100,
         );
@@ -66,21 +66,21 @@ fn measures_the_fast_path() {
         measure(
             &body,
             "per partition, counted body",
-            Ordering::PerPartition,
+            Concurrency::PerPartition,
             buffered,
             100,
         );
         measure(
             &body,
             "per key, 100 keys",
-            Ordering::PerKey(64),
+            Concurrency::PerKey(64),
             buffered,
             100,
         );
         measure(
             &body,
             "per key, a million keys",
-            Ordering::PerKey(64),
+            Concurrency::PerKey(64),
             buffered,
             1_000_000,
         );

@@ -1,10 +1,10 @@
 use super::*;
 
 /// Two workers of one name; `A` is chosen unless a plan says otherwise.
-fn workers(ordering: Ordering) -> Machine {
-    let mut m = machine(CommitMode::Auto, ordering, Retry::forever());
+fn workers(concurrency: Concurrency) -> Machine {
+    let mut m = machine(CommitMode::Auto, concurrency, Retry::forever());
     let retry = Retry::forever();
-    m.add_route(B, RouteOptions { ordering, retry });
+    m.add_route(B, RouteOptions { concurrency, retry });
     m
 }
 
@@ -34,7 +34,7 @@ fn heir_is(route: RouteId) -> impl Fn(&u64) -> Option<Heir> {
 
 #[test]
 fn a_key_changes_workers_when_the_old_one_owes_nothing_of_it() {
-    let mut m = workers(Ordering::PerKey(4));
+    let mut m = workers(Concurrency::PerKey(4));
     feed(&mut m, 0, Some(1), to(A));
     feed(&mut m, 1, Some(1), to(A));
     feed(&mut m, 2, Some(1), to(B));
@@ -54,7 +54,7 @@ fn a_key_changes_workers_when_the_old_one_owes_nothing_of_it() {
 
 #[test]
 fn new_records_wait_for_a_worker_that_leaves_and_then_go_to_the_next() {
-    let mut m = workers(Ordering::PerPartition);
+    let mut m = workers(Concurrency::PerPartition);
     feed(&mut m, 0, None, to(A));
     feed(&mut m, 1, None, to(A));
     m.close_route(A);
@@ -71,7 +71,11 @@ fn new_records_wait_for_a_worker_that_leaves_and_then_go_to_the_next() {
 
 #[test]
 fn a_closed_route_is_paused_no_more() {
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, Retry::forever());
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever(),
+    );
     m.pause_route(A);
     feed(&mut m, 0, None, Plan::One(A));
     m.close_route(A);
@@ -84,7 +88,7 @@ fn a_closed_route_is_paused_no_more() {
 
 #[test]
 fn what_an_abandoned_worker_has_not_begun_goes_to_another_in_order() {
-    let mut m = workers(Ordering::PerPartition);
+    let mut m = workers(Concurrency::PerPartition);
     for offset in 0..3 {
         feed(&mut m, offset, None, to(A));
     }
@@ -117,7 +121,7 @@ fn what_an_abandoned_route_leaves_to_nobody_counts_as_unmatched() {
     ] {
         let mut m = machine(
             CommitMode::Auto,
-            Ordering::PerPartition,
+            Concurrency::PerPartition,
             Retry::forever().backoff(steady()),
         );
         m.config.on_unmatched = policy;
@@ -138,7 +142,7 @@ fn what_an_abandoned_route_leaves_to_nobody_counts_as_unmatched() {
 #[test]
 fn a_route_that_stops_the_group_stops_its_siblings() {
     let stop = Retry::attempts(1).then(Exhausted::Stop);
-    let mut m = machine(CommitMode::Auto, Ordering::PerPartition, stop);
+    let mut m = machine(CommitMode::Auto, Concurrency::PerPartition, stop);
     m.add_route(B, RouteOptions::default());
     feed(&mut m, 0, None, Plan::One(A));
     feed(&mut m, 1, None, Plan::One(B));
@@ -155,7 +159,7 @@ fn a_route_that_stops_the_group_stops_its_siblings() {
 
 #[test]
 fn a_handler_that_was_not_started_after_all_holds_up_no_drain() {
-    let mut m = machine(CommitMode::Auto, Ordering::Serial, Retry::forever());
+    let mut m = machine(CommitMode::Auto, Concurrency::Serial, Retry::forever());
     feed(&mut m, 0, None, Plan::One(A));
     assert_eq!(actions(&mut m), ["run 0 route 0 attempt 1"]);
     let withdrawn = Input::Withdrawn {

@@ -171,7 +171,7 @@ fn debug_shows_no_contents() {
     let event = event(r#"{"id":"i","name":"n","userId":"secret","payload":{"secret":"secret"}}"#);
     let shown = format!("{event:?} {:?}", event.payload());
     assert!(!shown.contains("secret"), "{shown}");
-    assert!(shown.contains("Payload(19 bytes)"), "{shown}");
+    assert!(shown.contains("Json(19 bytes)"), "{shown}");
 }
 
 #[test]

@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -26,8 +25,8 @@ use super::words::{Failing, PollerHandle, Read, Shared, ToPartition, ToPoller};
 use crate::cadence::Cadence;
 use crate::delivery::{Action, Input, Partition, PartitionConfig, Plan, RouteId, Ticket, Time};
 use crate::error::Error;
-use crate::handler::{Record, Rejected};
 use crate::metrics::{Tally, TopicMeter};
+use crate::record::Record;
 use crate::trace::Mark;
 
 /// What a task is made with.
@@ -92,8 +91,6 @@ pub(super) struct Driver {
     errors_changed: bool,
     /// When failures are logged.
     failures_told: Cadence,
-    /// Reused for each call, as long as the last handler has let go of it.
-    rejection: Arc<Mutex<Option<Rejected>>>,
     /// The plan of the last name, since runs of one name are the normal case.
     last_plan: Option<(Box<str>, Plan)>,
     /// Whether keys matter to any route.
@@ -179,7 +176,6 @@ impl Driver {
             errors: Vec::new(),
             errors_changed: false,
             failures_told: Cadence::new(Duration::from_secs(1), Duration::from_secs(60)),
-            rejection: Arc::default(),
             last_plan: None,
             by_key: false,
             tally: Tally::default(),

@@ -13,9 +13,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
 use rdkafka_sys::{RDKafkaErrorCode as Code, rd_kafka_resp_err_t as RespErr};
 
-use crate::handler::Headers;
 use crate::kafka::native::{self, slice, text};
 use crate::kafka::questions::{self, Answer, Questions};
+use crate::record::Headers;
 
 /// What a consumer has to say.
 pub(super) enum Event<'a> {

@@ -4,7 +4,7 @@ use super::group::{Group, LATELY};
 use super::routes::Registration;
 use super::words::Shared;
 use crate::error::{Error, ErrorKind};
-use crate::subscription::Health;
+use crate::subscribe::Health;
 
 /// After so long without progress, with records waiting, a partition counts as stuck.
 const STUCK: Duration = Duration::from_secs(60);

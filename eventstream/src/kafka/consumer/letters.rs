@@ -6,10 +6,10 @@ use tracing::Instrument;
 
 use crate::delivery::{Failure, Reason};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handler::Record;
 use crate::kafka::producer::{Outgoing, Producer};
-use crate::origin::DeadLetterOrigin;
 use crate::receipt::{Delivery, EventId};
+use crate::record::Record;
+use crate::subscribe::DeadLetterOrigin;
 use crate::trace::{self, Labels, Mark};
 
 /// What is known of a failure beside the record.

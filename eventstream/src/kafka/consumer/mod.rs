@@ -66,7 +66,7 @@ use crate::metrics::ClientMeter;
 use crate::name::Topic;
 use crate::stats::ReaderStats;
 use crate::subscribe::{CheckedSubscribe, DeadLetterLimit};
-use crate::subscription::{Health, Subscription};
+use crate::subscribe::{Health, Subscription};
 use crate::trace::Labels;
 
 /// A group as on the broker, and the static member.
@@ -175,11 +175,11 @@ impl Consumers {
             topic: subscribe.topic.clone(),
             registration: Arc::clone(&registration),
         };
-        if let Some(context) = subscribe.options.context.clone() {
+        if let Some(token) = subscribe.options.cancel_on.clone() {
             let routes = routes.clone();
             group.env.runtime.spawn(async move {
                 tokio::select! {
-                    () = context.cancelled() => routes.stop_in_background(),
+                    () = token.cancelled() => routes.stop_in_background(),
                     () = routes.registration.ended.cancelled() => {}
                 }
             });
@@ -203,7 +203,7 @@ impl Consumers {
         Arc::new(Registration {
             labels: Arc::clone(labels),
             id: self.numbers.fetch_add(1, Atomic::Relaxed),
-            serial: serial(options.ordering),
+            serial: serial(options.concurrency),
             flood: options.dead_letter_limit.map(flood),
             told: Told::start(
                 &group.env.runtime,
@@ -212,6 +212,7 @@ impl Consumers {
                 options.on_retry.clone(),
             ),
             on_dead_letter: options.on_dead_letter.clone(),
+            handler_timeout: options.handler_timeout,
             working: TaskTracker::new(),
             ended: CancellationToken::new(),
             state: Mutex::default(),
@@ -360,7 +361,7 @@ impl Consumers {
                 id: RouteId(self.numbers.fetch_add(1, Atomic::Relaxed)),
                 handlers,
                 options: RouteOptions {
-                    ordering: options.ordering,
+                    concurrency: options.concurrency,
                     retry: options.effective_retry(),
                 },
                 registration: Arc::clone(registration),

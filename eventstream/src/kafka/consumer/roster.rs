@@ -195,6 +195,7 @@ mod tests {
             flood: None,
             told: Told::start(&Handle::current(), &TaskTracker::new(), None, None),
             on_dead_letter: None,
+            handler_timeout: None,
             working: TaskTracker::new(),
             ended: CancellationToken::new(),
             state: Mutex::default(),

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -7,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::told::Told;
-use crate::dead_letter::DeadLetter;
 use crate::delivery::{
-    FloodGuard, OnUndecodable, OnUnmatched, Ordering, Plan, RouteId, RouteOptions, Worker,
+    Concurrency, FloodGuard, OnUndecodable, OnUnmatched, Plan, RouteId, RouteOptions, Worker,
 };
 use crate::error::Error;
 use crate::guard;
-use crate::handler::Handler;
 use crate::name::{EventName, Topic};
+use crate::subscribe::BoxHandler;
+use crate::subscribe::DeadLetter;
 use crate::subscribe::OnDeadLetter;
 use crate::trace::Labels;
 
@@ -29,13 +30,13 @@ pub(super) struct Route {
 /// Which handler an event of a route goes to.
 pub(super) enum Handlers {
     /// By name, each name once. They are one route, because the order of a key holds over names.
-    Named(Vec<(EventName, Handler)>),
-    Any(Handler),
+    Named(Vec<(EventName, BoxHandler)>),
+    Any(BoxHandler),
 }
 
 impl Handlers {
     /// The handler for a name among the named ones.
-    fn named(&self, name: &str) -> Option<&Handler> {
+    fn named(&self, name: &str) -> Option<&BoxHandler> {
         match self {
             Self::Named(handlers) => handlers
                 .iter()
@@ -46,7 +47,7 @@ impl Handlers {
     }
 
     /// The handler for a record of this route; `name` is its event's.
-    pub(super) fn pick(&self, name: Option<&str>) -> Option<&Handler> {
+    pub(super) fn pick(&self, name: Option<&str>) -> Option<&BoxHandler> {
         match self {
             Self::Named(_) => self.named(name?),
             Self::Any(handler) => Some(handler),
@@ -67,11 +68,13 @@ pub(super) struct Registration {
     pub(super) id: u32,
     /// Of its group, for spans.
     pub(super) labels: Arc<Labels>,
-    /// One permit for [`Ordering::Serial`], over all partitions.
+    /// One permit for [`Concurrency::Serial`], over all partitions.
     pub(super) serial: Option<Arc<Semaphore>>,
     pub(super) flood: Option<Mutex<FloodGuard>>,
     pub(super) told: Told,
     pub(super) on_dead_letter: Option<OnDeadLetter>,
+    /// How long one call of a handler may take.
+    pub(super) handler_timeout: Option<Duration>,
     /// Counts the partitions that still have work of this registration.
     pub(super) working: TaskTracker,
     pub(super) ended: CancellationToken,
@@ -145,7 +148,8 @@ impl TopicRoutes {
 
     /// Whether any route orders its records by key.
     pub(super) fn needs_keys(&self) -> bool {
-        let by_key = |route: &Arc<Route>| matches!(route.options.ordering, Ordering::PerKey(_));
+        let by_key =
+            |route: &Arc<Route>| matches!(route.options.concurrency, Concurrency::PerKey(_));
         self.routes.iter().any(by_key)
     }
 }
@@ -235,6 +239,6 @@ fn plan_of(workers: Vec<Worker>) -> Plan {
 }
 
 /// Whether records of a route run one at a time over all partitions.
-pub(super) fn serial(ordering: Ordering) -> Option<Arc<Semaphore>> {
-    (ordering == Ordering::Serial).then(|| Arc::new(Semaphore::new(1)))
+pub(super) fn serial(concurrency: Concurrency) -> Option<Arc<Semaphore>> {
+    (concurrency == Concurrency::Serial).then(|| Arc::new(Semaphore::new(1)))
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::events::ConsumerQueue;
 use super::routes::RouteTable;
 use crate::error::Error;
-use crate::handler::{Record, Source};
+use crate::record::{Record, Source};
 
 /// What the polling thread is asked for. Partitions are named by the number of their assignment: a
 /// task that ends late must not speak for a partition that has come back since.

@@ -1,6 +1,5 @@
 //! The calls of handlers: how one starts, and what comes of it.
 
-use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -9,16 +8,17 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ::tracing::Span;
-use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+use tokio::time::Sleep;
 
 use super::Driver;
 use super::failures::FailedCall;
-use crate::delivery::{Input, Ordering, Outcome, RouteId, Ticket};
+use crate::delivery::{Concurrency, Input, Outcome, RouteId, Ticket};
 use crate::error::{Error, ErrorKind};
-use crate::guard::{self, guarded};
-use crate::handler::{self, BoxError, Context, Handler, RawRecord, Record, Rejected};
+use crate::guard::{guarded, panic_text};
 use crate::kafka::consumer::routes::Route;
+use crate::record::Record;
+use crate::subscribe::{self, BoxError, Context, Handled};
 use crate::trace::{self, Mark};
 
 pub(super) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
@@ -64,16 +64,12 @@ impl Driver {
             return;
         };
         let route = &attached.route;
-        if Arc::get_mut(&mut self.rejection).is_none_or(|r| r.get_mut().is_some()) {
-            self.rejection = Arc::default();
-        }
         let call = Call {
             ticket,
             route: id,
             attempt,
             before,
             record,
-            rejection: Arc::clone(&self.rejection),
             timed: self.meter.is_on(),
         };
         if let Some(serial) = &route.registration.serial {
@@ -86,7 +82,7 @@ impl Driver {
             return;
         }
         self.tally.retries += u64::from(attempt > 1);
-        if let Ordering::PerKey(_) = route.options.ordering {
+        if let Concurrency::PerKey(_) = route.options.concurrency {
             let route = Arc::clone(route);
             self.spawned
                 .spawn(async move { call.begin(&route).run().await });
@@ -198,8 +194,6 @@ impl Driver {
     }
 }
 
-type Handled = Result<(), BoxError>;
-
 /// What a handler is called with, and for whom.
 struct Call {
     ticket: Ticket,
@@ -208,7 +202,6 @@ struct Call {
     /// The attempt before, to be linked with.
     before: Mark,
     record: Arc<Record>,
-    rejection: Arc<Mutex<Option<Rejected>>>,
     timed: bool,
 }
 
@@ -242,12 +235,17 @@ struct Begun {
     route: RouteId,
     attempt: u32,
     record: Arc<Record>,
-    rejection: Arc<Mutex<Option<Rejected>>>,
     span: Span,
     started: Option<Instant>,
     /// The future, or the panic of the call that should have given one.
-    future: Result<Pin<Box<dyn Future<Output = Handled> + Send>>, String>,
+    future: Result<Handled, String>,
+    timeout: Option<Duration>,
+    /// Runs from the first time that the handler waits.
+    timer: Option<Pin<Box<Sleep>>>,
 }
+
+/// What a handler returned, or the text of its panic.
+type Returned = Result<Result<(), BoxError>, String>;
 
 impl Call {
     /// Calls the handler, which may panic already here.
@@ -263,23 +261,11 @@ impl Call {
         let context = Context {
             record: Arc::clone(&record),
             attempt: self.attempt,
-            rejection: Arc::clone(&self.rejection),
         };
         let name = record.event.as_ref().map(crate::event::Event::name);
         let future = match route.handlers.pick(name) {
             Some(handler) => {
-                let call = || match handler {
-                    Handler::Event(f) => match record.event.clone() {
-                        Some(event) => f(context, event),
-                        // A route was given an event without one: only if a table changed from raw
-                        // handlers to event handlers while the record was on its way.
-                        None => match handler::decode(&record) {
-                            Ok(event) => f(context, event),
-                            Err(error) => Box::pin(std::future::ready(Err(error.into()))),
-                        },
-                    },
-                    Handler::Raw(f) => f(context, RawRecord::new(Arc::clone(&record))),
-                };
+                let call = || handler.call(context);
                 catch_unwind(AssertUnwindSafe(|| span.in_scope(call)))
                     .map_err(|panic| panic_text(&*panic))
             }
@@ -290,26 +276,37 @@ impl Call {
             route: self.route,
             attempt: self.attempt,
             record,
-            rejection: self.rejection,
             span,
             started,
             future,
+            timeout: route.registration.handler_timeout,
+            timer: None,
         }
     }
 }
 
 impl Begun {
-    /// Polls the future once, in its span; a panic is its end.
-    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<Handled, String>> {
+    /// Polls the future once, in its span; a panic is its end, and so is its timeout.
+    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Returned> {
         let future = match &mut self.future {
             Ok(future) => future,
             Err(panic) => return Poll::Ready(Err(std::mem::take(panic))),
         };
         let poll = || future.as_mut().poll(cx);
         match catch_unwind(AssertUnwindSafe(|| self.span.in_scope(poll))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
+            Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
+            Ok(Poll::Pending) => {}
+            Err(panic) => return Poll::Ready(Err(panic_text(&*panic))),
         }
+        let Some(timeout) = self.timeout else {
+            return Poll::Pending;
+        };
+        let sleep = || Box::pin(tokio::time::sleep(timeout));
+        let timer = self.timer.get_or_insert_with(sleep);
+        timer.as_mut().poll(cx).map(|()| {
+            let text = format!("no result within the handler timeout of {timeout:?}");
+            Ok(Err(Error::new(ErrorKind::Timeout, text).into()))
+        })
     }
 
     async fn run(mut self) -> Ended {
@@ -317,8 +314,8 @@ impl Begun {
         self.end(result)
     }
 
-    fn end(self, result: Result<Handled, String>) -> Ended {
-        let result = settle(result, &self.rejection);
+    fn end(self, result: Returned) -> Ended {
+        let result = settle(result);
         let took = self.started.map(|started| started.elapsed());
         let mark = match &result {
             Ok(()) => None,
@@ -339,55 +336,21 @@ impl Begun {
     }
 }
 
-fn settle(
-    result: Result<Result<(), BoxError>, String>,
-    rejection: &Mutex<Option<Rejected>>,
-) -> Result<(), Unhandled> {
-    let rejected = rejection.lock().take();
-    match (result, rejected) {
-        (_, Some(rejected)) => Err(Unhandled::Rejected(rejected.into_error())),
-        (Ok(Ok(())), None) => Ok(()),
-        (Ok(Err(error)), None) => {
-            // What does not fit its type now will not fit later.
-            let misfit = guarded(|| is_misfit(&*error)).unwrap_or(false);
+fn settle(returned: Returned) -> Result<(), Unhandled> {
+    match returned {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            let is_final = guarded(|| subscribe::is_final(&*error)).unwrap_or(false);
             let error =
                 Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error);
-            Err(match misfit {
+            Err(match is_final {
                 true => Unhandled::Rejected(error),
                 false => Unhandled::Failed(error),
             })
         }
-        (Err(panic), None) => Err(Unhandled::Panicked(Error::new(
+        Err(panic) => Err(Unhandled::Panicked(Error::new(
             ErrorKind::Handler,
             format!("the handler panicked: {panic}"),
         ))),
     }
-}
-
-/// Whether an error of this crate about decoding is among the causes.
-fn is_misfit(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    for _ in 0..guard::CAUSES {
-        let Some(error) = next else { break };
-        if let Some(own) = error.downcast_ref::<Error>()
-            && own.kind() == ErrorKind::Decode
-        {
-            return true;
-        }
-        // It leaves the error that it was made of out of its causes.
-        let inner = error.downcast_ref::<std::io::Error>();
-        next = match inner.and_then(std::io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    false
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
 }

@@ -1,21 +1,23 @@
 //! What becomes of records that failed: dead letters, what is passed over, and who is told.
 
+use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::{Driver, LastError};
-use crate::dead_letter::DeadLetter;
 use crate::delivery::{CommitMode, Failure, FloodGuard, Input, Reason, RouteId, Ticket};
 use crate::error::{Error, ErrorKind};
-use crate::guard::{tracing, with_causes};
-use crate::handler::{self, Context, Record};
+use crate::guard::{guarded, tracing, with_causes};
 use crate::kafka::consumer::letters::{self, Cause};
 use crate::kafka::consumer::words::ToPoller;
-use crate::metrics::reason;
+use crate::metrics;
 use crate::receipt::Delivery;
-use crate::retrying::FailedAttempt;
+use crate::record::{self, Record};
+use crate::subscribe::DeadLetter;
+use crate::subscribe::FailedAttempt;
+use crate::subscribe::{Context, reason};
 use crate::trace::Mark;
 
 /// A dead letter and whether it was written.
@@ -34,6 +36,17 @@ pub(super) struct FailedCall {
     pub(super) mark: Mark,
     /// No further attempt can mend it.
     pub(super) rejected: bool,
+}
+
+/// The error of a dead letter: the handler's own with its causes, without our words around it.
+fn own_text(error: &Error) -> String {
+    let source = || {
+        error
+            .source()
+            .filter(|_| error.kind() == ErrorKind::Handler)
+    };
+    let own = guarded(source).flatten().unwrap_or(error);
+    with_causes(guarded(|| reason(own)).unwrap_or(own))
 }
 
 impl Driver {
@@ -122,7 +135,7 @@ impl Driver {
         let cause = Cause {
             error: self
                 .find_error(&failure)
-                .map_or_else(String::new, |error| with_causes(&error)),
+                .map_or_else(String::new, |error| own_text(&error)),
             group: Arc::clone(&self.env.wire_group),
             suffix: Arc::clone(&self.env.dead_letter_suffix),
             labels: Arc::clone(&self.env.labels),
@@ -139,7 +152,7 @@ impl Driver {
         let stored = result.is_ok();
         match result {
             Ok(delivery) => {
-                self.tally.dead_letters[reason(letters::word(failure.reason))] += 1;
+                self.tally.dead_letters[metrics::reason(letters::word(failure.reason))] += 1;
                 if failure.reason == Reason::Stopped {
                     self.count_unhandled(failure.route);
                 }
@@ -201,7 +214,7 @@ impl Driver {
                     &failure.body,
                     failure.attempts,
                     letters::word(failure.reason),
-                    error.map_or_else(String::new, |error| with_causes(&error)),
+                    error.map_or_else(String::new, |error| own_text(&error)),
                     delivery.clone(),
                 ));
             }
@@ -240,7 +253,7 @@ impl Driver {
     }
 
     pub(super) fn skipped(&mut self, failure: &Failure<Arc<Record>>) {
-        self.tally.skipped[reason(letters::word(failure.reason))] += 1;
+        self.tally.skipped[metrics::reason(letters::word(failure.reason))] += 1;
         if failure.reason == Reason::Unmatched {
             // Acknowledged by the policy, and counted when it came.
             return;
@@ -350,7 +363,7 @@ impl Driver {
 
     pub(super) fn find_error(&self, failure: &Failure<Arc<Record>>) -> Option<Error> {
         if failure.reason == Reason::Undecodable {
-            return handler::decode(&failure.body).err();
+            return record::decode(&failure.body).err();
         }
         self.errors
             .iter()

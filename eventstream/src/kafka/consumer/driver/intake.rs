@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering as Atomic;
 
 use super::{Attached, Driver, State};
 use crate::delivery::{Heir, Input, Plan, RouteId};
-use crate::handler::{self, Record};
 use crate::kafka::consumer::routes::{self, Known, RouteTable};
 use crate::kafka::consumer::words::{Read, ToPoller};
+use crate::record::{self, Record};
 
 impl Driver {
     /// While a topic has no handler here, its records are left where they are: they must not be
@@ -39,7 +39,7 @@ impl Driver {
     pub(super) fn record(&mut self, mut record: Record) {
         let partition = record.source.partition;
         let plan = if self.topic.needs_decoding() {
-            match handler::decode(&record) {
+            match record::decode(&record) {
                 Ok(event) => {
                     let plan = self.plan(event.name(), partition);
                     record.event = Some(event);

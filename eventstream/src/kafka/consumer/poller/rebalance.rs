@@ -14,13 +14,13 @@ use super::Poller;
 use super::assigned::{Assigned, Batch};
 use crate::delivery::{self, PartitionConfig, Sabotage};
 use crate::guard::tracing;
-use crate::handler::Source;
 use crate::kafka::consumer::assignment::{self, Start};
 use crate::kafka::consumer::driver::{Driver, DriverOptions};
 use crate::kafka::consumer::events::TopicPartition;
 use crate::kafka::consumer::words::{Shared, ToPartition};
 use crate::kafka::error::from_kafka;
 use crate::kafka::questions::TopicId;
+use crate::record::Source;
 
 /// Batches that wait in a partition's inbox; beside them its machine has its own marks.
 const INBOX: usize = 8;

@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::handler::Context;
+use crate::subscribe::Context;
 
 /// A handler's failure after which it is called again with the same record. Given to
 /// [`Subscribe::on_retry`](crate::Subscribe::on_retry).

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Fault};
 /// | `none` | accepts everything, checks and keeps nothing |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Stream {
+pub enum Backend {
     /// A Kafka cluster.
     Kafka,
     /// A broker inside the process.
@@ -24,7 +24,7 @@ pub enum Stream {
     None,
 }
 
-impl Stream {
+impl Backend {
     /// The name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl Stream {
     }
 }
 
-impl FromStr for Stream {
+impl FromStr for Backend {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
@@ -47,9 +47,9 @@ impl FromStr for Stream {
             "none" => Ok(Self::None),
             other => Err(Error::from_faults(
                 ErrorKind::Config,
-                "choose a stream",
+                "choose a backend",
                 vec![Fault::new(
-                    "stream",
+                    "backend",
                     other,
                     "must be one of kafka, embedded, stdout, none",
                 )],
@@ -58,7 +58,7 @@ impl FromStr for Stream {
     }
 }
 
-impl fmt::Display for Stream {
+impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -1,8 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::handler::{Context, RawRecord, Record};
+use super::context::Context;
 use crate::receipt::Delivery;
+use crate::record::{RawRecord, Record};
 
 /// A record that has been written to the dead letter topic: why, and where it stands there. Given
 /// to [`Subscribe::on_dead_letter`](crate::Subscribe::on_dead_letter).

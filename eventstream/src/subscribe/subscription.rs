@@ -66,11 +66,11 @@ impl Subscription {
     /// A topic that does not exist yet holds nothing up: it is read from its first record.
     ///
     /// ```
-    /// # use eventstream::{BrokerConfig, Client, Context, Event, Publish, Stream, Subscribe};
+    /// # use eventstream::{Client, Event, Publish, Subscribe};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), eventstream::Error> {
-    /// # let client = Client::new("dev", Stream::Embedded, [""; 0], BrokerConfig::new())?;
+    /// # let client = Client::embedded().prefix("dev").build()?;
     /// let (sender, mut handled) = tokio::sync::mpsc::unbounded_channel();
-    /// let subscribe = Subscribe::new("player").group_id("levels").on("levelUp", move |_: Context, event: Event| {
+    /// let subscribe = Subscribe::new("player").group_id("levels").on("levelUp", move |event: Event| {
     ///     let sent = sender.send(event.user_id().to_owned());
     ///     async move { sent }
     /// });

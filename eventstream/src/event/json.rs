@@ -36,12 +36,12 @@ const EMPTY: &str = "{}";
 /// # Ok::<(), eventstream::Error>(())
 /// ```
 #[derive(Clone, Copy)]
-pub struct Payload<'a> {
+pub struct Json<'a> {
     /// Checked JSON.
     text: &'a str,
 }
 
-impl<'a> Payload<'a> {
+impl<'a> Json<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self {
             text: if text.is_empty() { EMPTY } else { text },
@@ -68,7 +68,7 @@ impl<'a> Payload<'a> {
     /// keys the last wins.
     ///
     /// It scans the text at each call and builds nothing. For many members [`decode`](Self::decode) into a struct.
-    pub fn get(&self, key: &str) -> Option<Payload<'a>> {
+    pub fn get(&self, key: &str) -> Option<Json<'a>> {
         member(self.text, key).ok().flatten()
     }
 
@@ -98,7 +98,7 @@ impl<'a> Payload<'a> {
 }
 
 /// Passes the JSON on as it is. For JSON formats.
-impl Serialize for Payload<'_> {
+impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw: &RawValue = serde_json::from_str(self.text).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
@@ -106,16 +106,16 @@ impl Serialize for Payload<'_> {
 }
 
 /// The JSON text.
-impl fmt::Display for Payload<'_> {
+impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text)
     }
 }
 
 /// Prints the size only; the contents may be private.
-impl fmt::Debug for Payload<'_> {
+impl fmt::Debug for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({} bytes)", self.text.len())
+        write!(f, "Json({} bytes)", self.text.len())
     }
 }
 
@@ -127,7 +127,7 @@ pub(super) fn is_empty_container(json: &str) -> bool {
     }
 }
 
-fn member<'a>(text: &'a str, wanted: &str) -> Result<Option<Payload<'a>>, Flaw> {
+fn member<'a>(text: &'a str, wanted: &str) -> Result<Option<Json<'a>>, Flaw> {
     let mut scan = Scanner::new(text.as_bytes(), 0);
     let mut found = None;
     if scan.peek() != b'{' {
@@ -141,7 +141,7 @@ fn member<'a>(text: &'a str, wanted: &str) -> Result<Option<Payload<'a>>, Flaw> 
         let start = scan.pos();
         scan.skip_value(1)?;
         if meaning(text, key) == wanted {
-            found = Some(Payload {
+            found = Some(Json {
                 text: &text[start..scan.pos()],
             });
         }

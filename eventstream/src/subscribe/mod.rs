@@ -1,17 +1,34 @@
+//! Subscriptions: how one is built, its handlers and their arguments, and what is told of it.
+
+mod context;
+mod dead_letter;
+mod extract;
+mod failed_attempt;
+mod handler;
+mod origin;
+mod reject;
+mod subscription;
+
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::dead_letter::DeadLetter;
-use crate::delivery::{Exhausted, OnUndecodable, OnUnmatched, Ordering, Retry};
+pub use self::context::Context;
+pub use self::dead_letter::DeadLetter;
+pub use self::extract::{FromRecord, FromRef, Headers, Key, Payload, State, TypedArgs};
+pub use self::failed_attempt::FailedAttempt;
+pub(crate) use self::handler::{BoxError, BoxHandler, Handled, all_arities};
+pub use self::handler::{Handler, HandlerResult};
+pub use self::origin::DeadLetterOrigin;
+pub use self::reject::Reject;
+pub(crate) use self::reject::{is_final, reason};
+pub use self::subscription::{Health, Subscription};
+use crate::delivery::{Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::event::Event;
-use crate::handler::{BoxError, Context, Handler, RawRecord};
+use crate::event_type::EventType;
 use crate::name::{self, EventName, GroupId, Topic};
-use crate::retrying::FailedAttempt;
 
 /// Where a group starts in a partition for which it has no committed offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,32 +101,40 @@ pub(crate) type OnDeadLetter = Arc<dyn Fn(DeadLetter) + Send + Sync>;
 
 /// A subscription to be registered: the README's subscribe parameters of the Go SDK as a builder.
 ///
+/// Handlers are async functions and closures, whose arguments say what they need: see [`Handler`].
+/// The type parameter is the state that they may take.
+///
 /// ```
-/// use eventstream::{Context, Event, Subscribe};
+/// use eventstream::{Event, Subscribe};
 ///
 /// let subscribe = Subscribe::new("userAuthentication")
 ///     .group_id("inventory")
-///     .on("userLoggedIn", |_ctx: Context, event: Event| async move {
-///         println!("{} logged in", event.user_id());
-///         Ok::<_, std::io::Error>(())
-///     });
+///     .on("userLoggedIn", async |event: Event| println!("{} logged in", event.user_id()));
 /// ```
-#[derive(Clone)]
 #[must_use = "a subscription does nothing until it is given to `Client::register`"]
-pub struct Subscribe {
+pub struct Subscribe<S = ()> {
+    state: Arc<S>,
+    options: Options,
+}
+
+/// All of a subscription but its state, which its handlers have.
+#[derive(Clone)]
+pub(crate) struct Options {
     pub(crate) topic: String,
     pub(crate) group_id: String,
     /// The group is named as on the broker.
     pub(crate) exact_group: bool,
     pub(crate) group_instance_id: String,
-    pub(crate) event_name: String,
-    /// Handlers by event name; an empty name matches all.
-    pub(crate) handlers: Vec<(String, Handler)>,
+    /// Handlers by event name; `None` matches all.
+    pub(crate) handlers: Vec<(Option<String>, BoxHandler)>,
+    /// Topics of typed handlers that are not this one, with the event's name.
+    pub(crate) strangers: Vec<(&'static str, &'static str)>,
     pub(crate) offset: StartOffset,
-    pub(crate) context: Option<CancellationToken>,
-    pub(crate) ordering: Ordering,
+    pub(crate) cancel_on: Option<CancellationToken>,
+    pub(crate) concurrency: Concurrency,
+    pub(crate) handler_timeout: Option<Duration>,
     pub(crate) retry: Option<Retry>,
-    pub(crate) send_error_dlq: bool,
+    pub(crate) dead_letters: bool,
     pub(crate) on_undecodable: Option<OnUndecodable>,
     pub(crate) on_unmatched: OnUnmatched,
     pub(crate) async_commit: bool,
@@ -125,81 +150,102 @@ impl Subscribe {
     /// [`Topic`]. It needs at least one handler.
     pub fn new(topic: impl Into<String>) -> Self {
         Self {
-            topic: topic.into(),
-            group_id: String::new(),
-            exact_group: false,
-            group_instance_id: String::new(),
-            event_name: String::new(),
-            handlers: Vec::new(),
-            offset: StartOffset::default(),
-            context: None,
-            ordering: Ordering::default(),
-            retry: None,
-            send_error_dlq: false,
-            on_undecodable: None,
-            on_unmatched: OnUnmatched::default(),
-            async_commit: false,
-            drain_timeout: Duration::from_secs(20),
-            dead_letter_limit: None,
-            on_error: None,
-            on_retry: None,
-            on_dead_letter: None,
+            state: Arc::new(()),
+            options: Options {
+                topic: topic.into(),
+                group_id: String::new(),
+                exact_group: false,
+                group_instance_id: String::new(),
+                handlers: Vec::new(),
+                strangers: Vec::new(),
+                offset: StartOffset::default(),
+                cancel_on: None,
+                concurrency: Concurrency::default(),
+                handler_timeout: None,
+                retry: None,
+                dead_letters: false,
+                on_undecodable: None,
+                on_unmatched: OnUnmatched::default(),
+                async_commit: false,
+                drain_timeout: Duration::from_secs(20),
+                dead_letter_limit: None,
+                on_error: None,
+                on_retry: None,
+                on_dead_letter: None,
+            },
+        }
+    }
+
+    /// A subscription of the topic of an event type.
+    pub fn to<T: EventType>() -> Self {
+        Self::new(T::TOPIC)
+    }
+}
+
+impl<S: Send + Sync + 'static> Subscribe<S> {
+    /// What the handlers that follow may take as [`State`], whole or in parts: see [`FromRef`].
+    /// Handlers that were given before keep the state they had.
+    pub fn state<T>(self, state: T) -> Subscribe<T> {
+        Subscribe {
+            state: Arc::new(state),
+            options: self.options,
         }
     }
 
     /// A handler for the events of one name. Several names in one registration share everything
     /// else that is set here, the order too: an event whose handler fails holds back what comes
     /// after it in its partition or key, whatever its name.
-    pub fn on<F, Fut, E>(mut self, event_name: impl Into<String>, handler: F) -> Self
+    pub fn on<H, Args>(mut self, event_name: impl Into<String>, handler: H) -> Self
     where
-        F: Fn(Context, Event) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxError>,
+        H: Handler<Args, S>,
     {
-        self.handlers
-            .push((event_name.into(), Handler::event(handler)));
+        let handler = BoxHandler::new(handler, &self.state);
+        let event_name = Some(event_name.into());
+        self.options.handlers.push((event_name, handler));
         self
     }
 
-    /// As [`on`](Self::on), for the undecoded record.
-    pub fn on_raw<F, Fut, E>(mut self, event_name: impl Into<String>, handler: F) -> Self
+    /// A handler for the events of one type: those of its name. Its first argument is the
+    /// [`Payload`] of that type, whose topic has to be this subscription's.
+    ///
+    /// ```
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct LoggedIn { platform: String }
+    /// # impl eventstream::EventType for LoggedIn {
+    /// #     const TOPIC: &'static str = "userAuthentication";
+    /// #     const NAME: &'static str = "userLoggedIn";
+    /// # }
+    /// use eventstream::{Payload, Subscribe};
+    ///
+    /// async fn logged_in(Payload(login): Payload<LoggedIn>) {
+    ///     println!("{}", login.platform);
+    /// }
+    ///
+    /// let subscribe = Subscribe::to::<LoggedIn>().group_id("inventory").on_event(logged_in);
+    /// # drop(subscribe);
+    /// ```
+    pub fn on_event<H, Args>(mut self, handler: H) -> Self
     where
-        F: Fn(Context, RawRecord) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxError>,
+        H: Handler<Args, S>,
+        Args: TypedArgs,
     {
-        self.handlers
-            .push((event_name.into(), Handler::raw(handler)));
-        self
+        let (topic, name) = (Args::Type::TOPIC, Args::Type::NAME);
+        if topic != self.options.topic {
+            self.options.strangers.push((topic, name));
+        }
+        self.on(name, handler)
     }
 
-    /// The event name that [`callback`](Self::callback) and [`callback_raw`](Self::callback_raw)
-    /// are for. Default: all.
-    pub fn event_name(mut self, event_name: impl Into<String>) -> Self {
-        self.event_name = event_name.into();
-        self
-    }
-
-    /// A handler for the events of [`event_name`](Self::event_name), or for all.
-    pub fn callback<F, Fut, E>(mut self, handler: F) -> Self
+    /// A handler for every event of the topic, also for those that [`on`](Self::on) has a handler
+    /// for: then both are called, and each has attempts of its own. At most one in a registration.
+    ///
+    /// One that takes a [`RawRecord`](crate::RawRecord) and no event is also given the records that are
+    /// no event envelope.
+    pub fn on_any<H, Args>(mut self, handler: H) -> Self
     where
-        F: Fn(Context, Event) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxError>,
+        H: Handler<Args, S>,
     {
-        self.handlers.push((String::new(), Handler::event(handler)));
-        self
-    }
-
-    /// A handler for the undecoded records of [`event_name`](Self::event_name), or for all: then
-    /// also for those that are no event envelope.
-    pub fn callback_raw<F, Fut, E>(mut self, handler: F) -> Self
-    where
-        F: Fn(Context, RawRecord) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxError>,
-    {
-        self.handlers.push((String::new(), Handler::raw(handler)));
+        let handler = BoxHandler::new(handler, &self.state);
+        self.options.handlers.push((None, handler));
         self
     }
 
@@ -210,16 +256,16 @@ impl Subscribe {
     /// as well. It commits nothing, needs no right on a group and leaves none behind; a process that
     /// starts again begins anew at [`offset`](Self::offset).
     pub fn group_id(mut self, group: impl Into<String>) -> Self {
-        self.group_id = group.into();
-        self.exact_group = false;
+        self.options.group_id = group.into();
+        self.options.exact_group = false;
         self
     }
 
     /// As [`group_id`](Self::group_id), with the group's name as on the broker: a group of another
     /// prefix, or one that was made by another client.
     pub fn exact_group_id(mut self, group: impl Into<String>) -> Self {
-        self.group_id = group.into();
-        self.exact_group = true;
+        self.options.group_id = group.into();
+        self.options.exact_group = true;
         self
     }
 
@@ -229,75 +275,85 @@ impl Subscribe {
     /// that is fenced says so. Within one client a subscription of the same name that is registered
     /// while an earlier one stops waits until that has left.
     pub fn group_instance_id(mut self, instance: impl Into<String>) -> Self {
-        self.group_instance_id = instance.into();
+        self.options.group_instance_id = instance.into();
         self
     }
 
     /// Where the group starts in a partition without a committed offset. Default: the tail.
     pub fn offset(mut self, offset: impl Into<StartOffset>) -> Self {
-        self.offset = offset.into();
+        self.options.offset = offset.into();
         self
     }
 
     /// A token whose cancellation stops this subscription, as `stop` does.
-    pub fn context(mut self, context: CancellationToken) -> Self {
-        self.context = Some(context);
+    pub fn cancel_on(mut self, token: CancellationToken) -> Self {
+        self.options.cancel_on = Some(token);
         self
     }
 
     /// What may be handled at the same time. Default: partitions in parallel, in order inside.
-    pub fn ordering(mut self, ordering: Ordering) -> Self {
-        self.ordering = ordering;
+    pub fn concurrency(mut self, concurrency: Concurrency) -> Self {
+        self.options.concurrency = concurrency;
         self
     }
 
-    /// What happens when a handler fails. A payload that does not fit its type, that is, an error of
-    /// [`ErrorKind::Decode`] among the causes of the handler's error, is dead-lettered at once: no
-    /// attempt can mend it. Where the client commits before processing there is one attempt, and a
-    /// policy with more is refused. Default: it is called again until it succeeds; with
-    /// [`send_error_dlq`](Self::send_error_dlq) at most ten times (50 s of growing waits), then the
-    /// record is dead-lettered.
+    /// How long one call of a handler may take. One that takes longer is dropped where it waits, and
+    /// counts as failed: its event is tried again as [`retry`](Self::retry) says. A handler that never
+    /// awaits cannot be stopped. Default: no limit.
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.options.handler_timeout = Some(timeout);
+        self
+    }
+
+    /// What happens when a handler fails. What no retry can mend is not retried: a payload that does
+    /// not fit its type, and a [`Reject`] anywhere in the error's chain. It is dead-lettered at the
+    /// first attempt, whatever the policy. Where the client commits before processing there is one
+    /// attempt, and a policy with more is refused.
+    ///
+    /// Default: called again until it succeeds; with [`dead_letters`](Self::dead_letters) at most ten
+    /// times (50 s of growing waits), then dead-lettered.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = Some(retry);
+        self.options.retry = Some(retry);
         self
     }
 
-    /// Sends what cannot be decoded, and what failed its last attempt, to the dead letter topic:
-    /// the topic's name with the configured suffix.
-    pub fn send_error_dlq(mut self, send: bool) -> Self {
-        self.send_error_dlq = send;
+    /// Sends what cannot be decoded, and what failed its last attempt, to the dead-letter topic: the
+    /// topic's name with the configured suffix. A [`retry`](Self::retry) that ends with
+    /// [`Exhausted::DeadLetter`] does the same. The README's `SendErrorDLQ`. Default: no.
+    pub fn dead_letters(mut self, send: bool) -> Self {
+        self.options.dead_letters = send;
         self
     }
 
     /// What happens to a record that is no event envelope. Default: passed over, told to
-    /// `on_error`, logged and counted; with `send_error_dlq` dead-lettered.
+    /// `on_error`, logged and counted; with [`dead_letters`](Self::dead_letters) dead-lettered.
     pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
-        self.on_undecodable = Some(policy);
+        self.options.on_undecodable = Some(policy);
         self
     }
 
     /// What happens to a record that no handler of the group asked for.
     pub fn on_unmatched(mut self, policy: OnUnmatched) -> Self {
-        self.on_unmatched = policy;
+        self.options.on_unmatched = policy;
         self
     }
 
     /// Commits after each event without waiting for it, instead of each `auto_commit_interval`.
     pub fn async_commit_message(mut self, commit: bool) -> Self {
-        self.async_commit = commit;
+        self.options.async_commit = commit;
         self
     }
 
     /// How long handlers that run may take to finish when a rebalance takes their partition away.
     /// Default 20 s. All members of the group wait for it; below `max_poll_interval`.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = timeout;
+        self.options.drain_timeout = timeout;
         self
     }
 
     /// Pauses the subscription when dead letters come too fast. Default: no limit.
     pub fn dead_letter_limit(mut self, limit: DeadLetterLimit) -> Self {
-        self.dead_letter_limit = Some(limit);
+        self.options.dead_letter_limit = Some(limit);
         self
     }
 
@@ -306,7 +362,7 @@ impl Subscribe {
     /// runtime, which it must not block. One that is behind by more than 1,024 calls misses some,
     /// and is told how many.
     pub fn on_error(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
-        self.on_error = Some(Arc::new(callback));
+        self.options.on_error = Some(Arc::new(callback));
         self
     }
 
@@ -325,71 +381,76 @@ impl Subscribe {
     /// # drop(subscribe);
     /// ```
     pub fn on_retry(mut self, callback: impl Fn(FailedAttempt) + Send + Sync + 'static) -> Self {
-        self.on_retry = Some(Arc::new(callback));
+        self.options.on_retry = Some(Arc::new(callback));
         self
     }
 
     /// Called with each record of this subscription that was written to the dead letter topic,
     /// once the broker has acknowledged it. On a worker of the runtime: must not block.
     pub fn on_dead_letter(mut self, callback: impl Fn(DeadLetter) + Send + Sync + 'static) -> Self {
-        self.on_dead_letter = Some(Arc::new(callback));
+        self.options.on_dead_letter = Some(Arc::new(callback));
         self
     }
 
+    /// The options, checked.
+    pub(crate) fn check(self) -> Result<CheckedSubscribe> {
+        self.options.check()
+    }
+}
+
+impl Options {
     /// Checks every field, lists all that are not allowed, and gives what later code trusts.
     pub(crate) fn check(self) -> Result<CheckedSubscribe> {
         let mut faults = Vec::new();
         let mut keep = |fault: Option<Fault>| faults.extend(fault);
         keep(name::check_topic(&self.topic));
-        if !self.event_name.is_empty() {
-            keep(name::check_event_name(&self.event_name));
-        }
-        for (event_name, _) in self.handlers.iter().filter(|(name, _)| !name.is_empty()) {
-            keep(name::check_event_name(event_name));
+        for name in self.handlers.iter().filter_map(|(name, _)| name.as_ref()) {
+            keep(name::check_event_name(name));
         }
         keep(self.handlers.is_empty().then(|| {
             Fault::new(
-                "callback",
+                "on",
                 "",
-                "at least one handler is required: `on`, `callback`, `on_raw` or `callback_raw`",
+                "at least one handler is required: `on`, `on_event` or `on_any`",
             )
         }));
-        let unnamed = self.handlers.iter().filter(|(name, _)| name.is_empty());
+        let unnamed = self.handlers.iter().filter(|(name, _)| name.is_none());
         let unnamed = unnamed.count();
         keep((unnamed > 1).then(|| {
             Fault::new(
-                "callback",
+                "on_any",
                 format!("{unnamed} handlers"),
-                "at most one of `callback` and `callback_raw`: register twice for two workers",
+                "at most one: register twice for two workers",
             )
         }));
-        keep((unnamed == 0 && !self.event_name.is_empty()).then(|| {
-            Fault::new(
-                "event_name",
-                &self.event_name,
-                "is for `callback` and `callback_raw`, of which there is none: leave it out",
-            )
-        }));
-        for (at, (event_name, _)) in self.handlers.iter().enumerate() {
-            let others = self
-                .handlers
-                .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != at);
-            let twice = others
-                .map(|(other, (name, _))| (other, name))
-                .any(|(other, name)| {
-                    let is_callbacks = name.is_empty() && *event_name == self.event_name;
-                    (name == event_name && other < at) || is_callbacks
-                });
-            if twice && !event_name.is_empty() {
+        for (topic, event_name) in &self.strangers {
+            keep(Some(Fault::new(
+                "on_event",
+                *event_name,
+                format!(
+                    "is an event of topic {topic}, which another registration has to subscribe to"
+                ),
+            )));
+        }
+        for (at, (name, _)) in self.handlers.iter().enumerate() {
+            let earlier = &self.handlers[..at];
+            if let Some(name) = name
+                && earlier.iter().any(|(n, _)| n.as_ref() == Some(name))
+            {
                 keep(Some(Fault::new(
                     "on",
-                    event_name,
+                    name,
                     "has a handler in this registration already: register twice for two workers",
                 )));
             }
         }
+        keep((self.handler_timeout == Some(Duration::ZERO)).then(|| {
+            Fault::new(
+                "handler_timeout",
+                "0",
+                "must be longer, or left out for no limit",
+            )
+        }));
         if let StartOffset::At(n) = self.offset
             && n < 0
         {
@@ -442,30 +503,35 @@ impl Subscribe {
     }
 
     pub(crate) fn effective_retry(&self) -> Retry {
-        self.retry.unwrap_or(if self.send_error_dlq {
+        self.retry.unwrap_or(if self.dead_letters {
             Retry::attempts(10).then(Exhausted::DeadLetter)
         } else {
             Retry::forever()
         })
     }
 
-    /// Whether its policies can write a dead letter.
-    pub(crate) fn may_dead_letter(&self) -> bool {
-        let exhausted = matches!(
+    /// Whether what failed its last attempt is dead-lettered.
+    fn dead_letters_exhausted(&self) -> bool {
+        matches!(
             self.effective_retry(),
             Retry::InPlace {
                 max_attempts: Some(_),
                 then: Exhausted::DeadLetter,
                 ..
             }
-        );
-        exhausted
+        )
+    }
+
+    /// Whether its policies can write a dead letter.
+    pub(crate) fn may_dead_letter(&self) -> bool {
+        self.dead_letters_exhausted()
             || self.effective_on_undecodable() == OnUndecodable::DeadLetter
             || self.on_unmatched == OnUnmatched::DeadLetter
     }
 
     pub(crate) fn effective_on_undecodable(&self) -> OnUndecodable {
-        self.on_undecodable.unwrap_or(if self.send_error_dlq {
+        let dead_letters = self.dead_letters || self.dead_letters_exhausted();
+        self.on_undecodable.unwrap_or(if dead_letters {
             OnUndecodable::DeadLetter
         } else {
             OnUndecodable::Skip
@@ -477,7 +543,7 @@ impl Subscribe {
 pub(crate) struct CheckedSubscribe {
     pub(crate) topic: Topic,
     pub(crate) group: GroupId,
-    pub(crate) options: Subscribe,
+    pub(crate) options: Options,
 }
 
 impl CheckedSubscribe {
@@ -496,14 +562,11 @@ impl CheckedSubscribe {
     }
 
     /// Each handler with the name it is for; `None` matches all.
-    pub(crate) fn routes(&self) -> impl Iterator<Item = (Option<EventName>, Handler)> + '_ {
-        self.options.handlers.iter().map(|(name, handler)| {
-            let name = if name.is_empty() {
-                &self.options.event_name
-            } else {
-                name
-            };
-            (EventName::new(name).ok(), handler.clone())
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (Option<EventName>, BoxHandler)> + '_ {
+        let handlers = self.options.handlers.iter();
+        handlers.map(|(name, handler)| {
+            let name = name.as_ref().and_then(|name| EventName::new(name).ok());
+            (name, handler.clone())
         })
     }
 
@@ -517,14 +580,24 @@ impl CheckedSubscribe {
     }
 }
 
-impl fmt::Debug for Subscribe {
+impl<S> Clone for Subscribe<S> {
+    fn clone(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            options: self.options.clone(),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Subscribe<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = &self.options;
         f.debug_struct("Subscribe")
-            .field("topic", &self.topic)
-            .field("group_id", &self.group_id)
-            .field("handlers", &self.handlers.len())
-            .field("offset", &self.offset)
-            .field("ordering", &self.ordering)
+            .field("topic", &options.topic)
+            .field("group_id", &options.group_id)
+            .field("handlers", &options.handlers.len())
+            .field("offset", &options.offset)
+            .field("concurrency", &options.concurrency)
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,83 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::name::Topic;
+use crate::record::Record;
+
+/// What a handler may know besides its event: where the record stands, which attempt this is, and
+/// whether its result still counts.
+#[derive(Clone)]
+pub struct Context {
+    pub(crate) record: Arc<Record>,
+    pub(crate) attempt: u32,
+}
+
+impl Context {
+    pub(crate) fn of(record: &Arc<Record>, attempt: u32) -> Self {
+        Self {
+            record: Arc::clone(record),
+            attempt,
+        }
+    }
+
+    /// The attempt at this record, from 1. Counted in this process: a record that comes back after
+    /// a rebalance or a restart starts at 1 again.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The topic as it was given, without the client's prefix.
+    pub fn topic(&self) -> &Topic {
+        &self.record.source.topic
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> i32 {
+        self.record.source.partition
+    }
+
+    /// The offset in the partition.
+    pub fn offset(&self) -> i64 {
+        self.record.offset
+    }
+
+    /// The record's key.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.record.key()
+    }
+
+    /// The record's headers in order; names may repeat, values may be null.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.record
+            .headers()
+            .iter()
+            .map(|(name, value)| (&**name, value.as_deref()))
+    }
+
+    /// The record's timestamp, where the broker has one.
+    pub fn timestamp(&self) -> Option<SystemTime> {
+        let millis = u64::try_from(self.record.timestamp_ms?).ok()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+    }
+
+    /// Cancelled when the result of this handler no longer counts: its partition went to another
+    /// member of the group, or the deadline of a stop has passed. The record is then read again.
+    /// Each call gives a token of its own: to cancel it disturbs nobody else.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.record.source.lost.child_token()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
+            .field("offset", &self.offset())
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,305 @@
+//! Handlers called without a broker.
+//!
+//! ```
+//! use eventstream::testing::{Consumed, Outcome};
+//! use eventstream::{Payload, Publish, Reject, State};
+//! # use std::sync::{Arc, Mutex};
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct LevelUp { level: u32 }
+//!
+//! type Levels = Arc<Mutex<Vec<u32>>>;
+//!
+//! async fn level_up(Payload(up): Payload<LevelUp>, State(levels): State<Levels>) -> Result<(), Reject> {
+//!     if up.level > 100 {
+//!         return Err(Reject::new("no such level"));
+//!     }
+//!     levels.lock().unwrap().push(up.level);
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let levels = Levels::default();
+//! let publish = Publish::new("player", "levelUp").key("player-7");
+//!
+//! let event = Consumed::new(publish.clone().payload(LevelUp { level: 12 })).state(levels.clone());
+//! event.call(level_up).await.expect_handled();
+//! assert_eq!(*levels.lock().unwrap(), [12]);
+//!
+//! let event = Consumed::new(publish.payload(LevelUp { level: 101 })).state(levels);
+//! assert_eq!(event.call(level_up).await.expect_rejected().to_string(), "no such level");
+//! # }
+//! ```
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Event;
+use crate::name::Topic;
+use crate::publish::Publish;
+use crate::record::{self, Record, Source};
+use crate::subscribe::{self, BoxError, Context, Handler};
+
+/// A record as a handler gets it: what the event becomes on its way over a broker, without one.
+#[derive(Clone)]
+pub struct Consumed<S = ()> {
+    record: Parts,
+    attempt: u32,
+    state: Arc<S>,
+}
+
+#[derive(Clone)]
+struct Parts {
+    topic: Topic,
+    partition: i32,
+    offset: i64,
+    timestamp: SystemTime,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
+    lost: CancellationToken,
+}
+
+impl Consumed {
+    /// The record of an event: encoded as a client does and decoded as a consumer does. The first of
+    /// its partition, at its first attempt.
+    ///
+    /// # Panics
+    ///
+    /// Where publishing it would be refused, with every bad field.
+    pub fn new(event: impl Borrow<Publish>) -> Self {
+        let event = event.borrow();
+        if let Err(error) = event.validate(false) {
+            panic!("{error}");
+        }
+        let id = event.assign_id();
+        let mut value = Vec::new();
+        event.encode(id.as_str(), None, &mut value);
+        let mut consumed = Self::raw(event.topic_name(), value).key(event.key_or(&id));
+        consumed.record.headers = event.headers().to_vec();
+        consumed
+    }
+
+    /// A record of any value, which may be no event.
+    ///
+    /// # Panics
+    ///
+    /// Where Kafka does not allow the topic's name.
+    pub fn raw(topic: impl AsRef<str>, value: impl Into<Vec<u8>>) -> Self {
+        let topic = match Topic::new(topic.as_ref()) {
+            Ok(topic) => topic,
+            Err(error) => panic!("{error}"),
+        };
+        Self {
+            record: Parts {
+                topic,
+                partition: 0,
+                offset: 0,
+                timestamp: SystemTime::now(),
+                key: None,
+                value: Some(value.into()),
+                headers: Vec::new(),
+                lost: CancellationToken::new(),
+            },
+            attempt: 1,
+            state: Arc::new(()),
+        }
+    }
+}
+
+impl<S> Consumed<S> {
+    /// What the subscription would have as its state.
+    pub fn state<T>(self, state: T) -> Consumed<T> {
+        Consumed {
+            record: self.record,
+            attempt: self.attempt,
+            state: Arc::new(state),
+        }
+    }
+
+    /// Where the record stands. Default: partition 0, offset 0.
+    pub fn at(mut self, partition: i32, offset: i64) -> Self {
+        (self.record.partition, self.record.offset) = (partition, offset);
+        self
+    }
+
+    /// The attempt that a call is. Default: the first.
+    pub fn attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
+    /// The record's key.
+    pub fn key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.record.key = Some(key.into());
+        self
+    }
+
+    /// A further header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.record.headers.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// The record's timestamp. Default: now.
+    pub fn timestamp(mut self, timestamp: SystemTime) -> Self {
+        self.record.timestamp = timestamp;
+        self
+    }
+
+    /// Takes the partition away, as a rebalance does: [`Context::cancellation`] is cancelled.
+    pub fn revoke(&self) {
+        self.record.lost.cancel();
+    }
+
+    /// The record's event.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) where it is none.
+    pub fn event(&self) -> crate::Result<Event> {
+        record::decode(&self.record())
+    }
+
+    /// What a handler gets as its context.
+    pub fn context(&self) -> Context {
+        let mut record = self.record();
+        record.event = record::decode(&record).ok();
+        Context::of(&Arc::new(record), self.attempt)
+    }
+
+    /// Calls a handler: takes its arguments from the record and the state, runs it once, and tells what
+    /// a subscription would make of it.
+    pub async fn call<H, Args>(&self, handler: H) -> Outcome
+    where
+        H: Handler<Args, S>,
+    {
+        let context = self.context();
+        let begun = catch_unwind(AssertUnwindSafe(|| handler.call(context, &self.state)));
+        let returned = match begun {
+            Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
+            Err(panic) => Err(panic),
+        };
+        match returned {
+            Ok(Ok(())) => Outcome::Handled,
+            Ok(Err(error)) if subscribe::is_final(&*error) => Outcome::Rejected(own(error)),
+            Ok(Err(error)) => Outcome::Failed(error),
+            Err(panic) => Outcome::Failed(crate::guard::panic_text(&*panic).into()),
+        }
+    }
+
+    fn record(&self) -> Record {
+        let parts = &self.record;
+        let mut body = parts.key.clone().unwrap_or_default();
+        let key = parts.key.as_ref().map(|key| 0..key.len());
+        let start = body.len();
+        let value = parts.value.as_ref().map(|value| {
+            body.extend_from_slice(value);
+            start..body.len()
+        });
+        let since = parts.timestamp.duration_since(SystemTime::UNIX_EPOCH);
+        let millis = since.unwrap_or(Duration::ZERO).as_millis();
+        Record {
+            source: Arc::new(Source {
+                topic: parts.topic.clone(),
+                partition: parts.partition,
+                lost: parts.lost.clone(),
+            }),
+            offset: parts.offset,
+            timestamp_ms: i64::try_from(millis).ok(),
+            body: body.into(),
+            key,
+            value,
+            headers: Some(parts.headers.clone().into_boxed_slice()),
+            event: None,
+        }
+    }
+}
+
+/// The reason, where the error is the rejection itself.
+fn own(error: BoxError) -> BoxError {
+    match error.downcast::<subscribe::Reject>() {
+        Ok(reject) => reject.into_reason(),
+        Err(error) => error,
+    }
+}
+
+impl<S> fmt::Debug for Consumed<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumed")
+            .field("topic", &self.record.topic)
+            .field("partition", &self.record.partition)
+            .field("offset", &self.record.offset)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a subscription makes of a call of a handler.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The event is done.
+    Handled,
+    /// It is tried again, as the subscription's retry policy says. A panic counts as a failure.
+    Failed(Box<dyn std::error::Error + Send + Sync>),
+    /// No retry can mend it: it goes to the dead-letter topic, with this reason.
+    Rejected(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Outcome {
+    /// # Panics
+    ///
+    /// Where it was not handled, with the error.
+    #[track_caller]
+    pub fn expect_handled(self) {
+        match self {
+            Self::Handled => {}
+            other => panic!("expected the event to be handled, but it {}", other.told()),
+        }
+    }
+
+    /// The error.
+    ///
+    /// # Panics
+    ///
+    /// Where it did not fail, or was rejected.
+    #[track_caller]
+    pub fn expect_failed(self) -> Box<dyn std::error::Error + Send + Sync> {
+        match self {
+            Self::Failed(error) => error,
+            other => panic!(
+                "expected the handler to fail, but the event {}",
+                other.told()
+            ),
+        }
+    }
+
+    /// The reason.
+    ///
+    /// # Panics
+    ///
+    /// Where it was not rejected.
+    #[track_caller]
+    pub fn expect_rejected(self) -> Box<dyn std::error::Error + Send + Sync> {
+        match self {
+            Self::Rejected(reason) => reason,
+            other => panic!("expected the event to be rejected, but it {}", other.told()),
+        }
+    }
+
+    fn told(&self) -> String {
+        match self {
+            Self::Handled => "was handled".to_owned(),
+            Self::Failed(error) => format!("failed: {}", crate::guard::with_causes(&**error)),
+            Self::Rejected(reason) => {
+                format!("was rejected: {}", crate::guard::with_causes(&**reason))
+            }
+        }
+    }
+}

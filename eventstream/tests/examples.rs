@@ -1,0 +1,43 @@
+//! The examples run, and end well.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+/// Runs an example that cargo has built beside the tests, and gives what it printed.
+fn run(name: &str) -> String {
+    let test = std::env::current_exe().unwrap();
+    let built = test.parent().unwrap().with_file_name("examples").join(name);
+    assert!(
+        built.is_file(),
+        "build it first: cargo build --workspace --examples"
+    );
+    let output = Command::new(built).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}:\n{printed}{errors}");
+    printed
+}
+
+#[test]
+fn typed() {
+    assert!(run("typed").ends_with("player-7 logged in with steam\n"));
+}
+
+#[test]
+fn worker() {
+    let printed = run("worker");
+    for line in [
+        "attempt 3: not enough coins",
+        "exhausted: the purse holds only 70",
+        "rejected: no such player",
+        r#"{"player-7": 70}"#,
+    ] {
+        assert!(printed.lines().any(|l| l == line), "{line}:\n{printed}");
+    }
+}
+
+#[test]
+fn blocking() {
+    assert!(run("blocking").ends_with("player-7 has a new level\n"));
+}

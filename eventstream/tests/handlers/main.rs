@@ -1,0 +1,7 @@
+//! Handlers: their arguments, what they return, and what becomes of it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod arguments;
+mod messages;
+mod outcomes;
