@@ -33,6 +33,8 @@ pub(super) fn act(id: u64, attempt: u32, dead_letters: bool, moods: &Moods) -> A
         0..400 if moods.has(Mood::Failing) && attempt < 3 => Act::Fail,
         400..600 if moods.has(Mood::Panicking) && attempt == 1 => Act::Panic,
         600..900 if moods.has(Mood::Slow) => Act::SucceedAfter(SLOW),
+        // So that something is queued for a worker that goes.
+        1_000..1_300 if moods.has(Mood::Changing) => Act::SucceedAfter(SLOW),
         900..906 if moods.has(Mood::Slow) => Act::SucceedAfter(VERY_SLOW),
         _ => Act::Succeed,
     }
@@ -68,7 +70,7 @@ mod tests {
     #[test]
     fn every_event_succeeds_at_its_third_attempt_without_one() {
         let moods = Moods::default();
-        for mood in [Mood::Slow, Mood::Failing, Mood::Panicking] {
+        for mood in [Mood::Slow, Mood::Failing, Mood::Panicking, Mood::Changing] {
             moods.set(mood, true);
         }
         let third = |id| act(id, 3, false, &moods);
