@@ -170,12 +170,7 @@ impl Member {
             key,
             attempt: context.attempt(),
         }));
-        let act = act(
-            id,
-            context.attempt(),
-            self.plan.attempts.is_some(),
-            &self.moods,
-        );
+        let act = act(id, context.attempt(), self.plan, &self.moods);
         if let Act::SucceedAfter(time) = act {
             tokio::time::sleep(time).await;
         }

@@ -10,8 +10,8 @@ use checker::history::Phase;
 use super::{FEW, LOOK, Named, Ongoing, PARTITIONS, pause};
 use crate::layout::{offsets_partition, on_broker};
 
-/// What a request to the coordinator takes, and its answer.
-const SLOW: Duration = Duration::from_millis(300);
+/// What a request to the coordinator takes, and its answer: longer than a first record, and short enough to join.
+const SLOW: Duration = Duration::from_millis(120);
 const DEATH: Duration = Duration::from_secs(60);
 const OFFSETS: &str = "__consumer_offsets";
 const BEFORE_GROWTH: i32 = 2;
