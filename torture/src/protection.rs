@@ -71,3 +71,16 @@ impl Protection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_is_that_of_the_command_line() {
+        for off in Protection::value_variants() {
+            let value = off.to_possible_value().expect("none is hidden");
+            assert_eq!(value.get_name(), off.word());
+        }
+    }
+}

@@ -1,11 +1,10 @@
 //! The processes of the lives of topics: a publisher that says which incarnation of its topic it means, and members that
 //! write down what they handle, what they are told, and when they are ready.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -87,7 +86,7 @@ fn identified(config: BrokerConfig, user: Option<&str>) -> BrokerConfig {
     }
 }
 
-/// Tells the publisher of a topic which incarnation there is now.
+/// Tells who publishes to a topic, and whom its next incarnation concerns, which one there is now.
 pub(crate) fn tell_incarnation(history: &Path, topic: &str, incarnation: u64) -> Result<()> {
     let fresh = history.join(format!("{topic}.incarnation.new"));
     fs::write(&fresh, incarnation.to_string())?;
@@ -170,15 +169,15 @@ fn subscribe(args: &LifeMemberArgs, history: &Arc<Writer>) -> Subscribe {
         (args.common.name.as_str().into(), args.topic.as_str().into());
     let (told, teller) = (Arc::clone(history), Arc::clone(&name));
     let (history, dies_of) = (Arc::clone(history), args.dies_of);
-    // Which incarnation of the topic each partition's last event was of.
-    let incarnations = Arc::new(Mutex::new(HashMap::new()));
+    // An event of an earlier one may come as well: what was on its way is stored in the new topic.
+    let present = incarnation(&args.common.history, &args.topic);
     Subscribe::new(args.topic.as_str())
         .group_id(args.group.as_str())
         .offset(start)
         .on_error(move |error| tell(&told, &teller, &error))
         .on(EVENT, move |context: Context, event: Event| {
             let (name, topic) = (Arc::clone(&name), Arc::clone(&topic));
-            let (history, incarnations) = (Arc::clone(&history), Arc::clone(&incarnations));
+            let history = Arc::clone(&history);
             async move {
                 let id = event.id().parse().map_err(|_| "not of this run")?;
                 note(
@@ -194,13 +193,9 @@ fn subscribe(args: &LifeMemberArgs, history: &Arc<Writer>) -> Subscribe {
                     }),
                 );
                 let of: u64 = event.session_id().parse().unwrap_or_default();
-                let before = incarnations
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(context.partition(), of);
                 let dies = dies_of.is_some_and(|death| match death {
                     Death::First => true,
-                    Death::Anew => before.is_some_and(|before| before < of),
+                    Death::Anew => present < of,
                 });
                 if dies {
                     std::process::abort();

@@ -337,7 +337,7 @@ fn judge(args: &RunArgs, directory: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{Parser, ValueEnum};
 
     use super::*;
 
@@ -350,6 +350,32 @@ mod tests {
     fn read(words: &[&str]) -> (f64, u32) {
         let args = Line::parse_from([&["run"], words].concat()).args;
         (args.minutes, args.rate)
+    }
+
+    fn words(kinds: Result<Vec<Kind>>) -> Vec<&'static str> {
+        let kinds = kinds.expect("they are known");
+        kinds.into_iter().map(Kind::word).collect()
+    }
+
+    #[test]
+    fn all_kinds_are_drawn_where_none_is_named() {
+        assert_eq!(words(kinds(&[], false)), Kind::all().map(Kind::word));
+        assert!(words(kinds(&["none".to_owned()], false)).is_empty());
+        assert!(kinds(&["no-such-fault".to_owned()], false).is_err());
+    }
+
+    #[test]
+    fn one_by_one_only_what_the_probes_feel_is_drawn() {
+        let drawn = words(kinds(&[], true));
+        assert!(drawn.contains(&"broker-killed") && !drawn.contains(&"topic-remade"));
+    }
+
+    #[test]
+    fn what_finds_a_protection_off_is_a_kind_of_fault() {
+        for off in Protection::value_variants() {
+            let named: Vec<_> = off.faults().iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(words(kinds(&named, false)).len(), named.len());
+        }
     }
 
     #[test]

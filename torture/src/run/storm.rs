@@ -1,6 +1,7 @@
 //! Draws faults from the seed and lets them happen, one after another and sometimes over each other.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ const AT_ONCE: usize = 4;
 /// A fault that takes longer is no longer waited for.
 const ALONE: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_millis(50);
-/// Long enough for a fault of brokers to come in between, which no life of a topic may meet.
-const BETWEEN_LIVES: Duration = Duration::from_millis(500);
+/// Long enough for a fault of nodes to come in between, in milliseconds: some of the lives begin with all of them.
+const BETWEEN_LIVES: Range<u64> = 1_000..6_000;
 
 /// How many faults of each kind there were.
 #[derive(Debug, Default)]
@@ -102,7 +103,8 @@ pub(super) fn rage(world: &World, plan: &Plan, tally: &Tally) -> Result<()> {
                     Ok(Came::NotNow) => {}
                     Err(error) => fail(error.context(kind.word())),
                 }
-                thread::sleep(BETWEEN_LIVES);
+                let calm = lives.random.u64(BETWEEN_LIVES);
+                thread::sleep(Duration::from_millis(calm));
             }
         };
         scope.spawn(of_lives);

@@ -1,5 +1,6 @@
 //! Topics that are deleted and made anew.
 
+use std::sync::MutexGuard;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,11 @@ fn heir(lives: &Lives) -> Result<Named> {
 }
 
 impl Ongoing<'_> {
-    pub(super) fn remade(&self, random: &mut fastrand::Rng) -> Result<()> {
+    pub(super) fn remade(
+        &self,
+        nodes: MutexGuard<'_, ()>,
+        random: &mut fastrand::Rng,
+    ) -> Result<()> {
         let lives = self.lives;
         let mut reborn = lock(&lives.reborn);
         let reborn = reborn.as_mut().context("it was not started")?;
@@ -63,6 +68,7 @@ impl Ongoing<'_> {
         let between = if random.bool() { 0..1 } else { 0..3_000 };
         self.make_anew(REBORN, reborn.incarnation, || pause(random, between))?;
         reborn.incarnation += 1;
+        drop(nodes);
         // One that does not see the new topic does not die of it.
         let deadline = Instant::now() + HEIR;
         while Instant::now() < deadline && reborn.heir.1.exit_status()?.is_none() {
@@ -77,7 +83,11 @@ impl Ongoing<'_> {
 
     /// A member sleeps until the new topic has more records than the old one had: what it has read there is an offset
     /// here as well, and nothing but the id of the topic tells the one from the other.
-    pub(super) fn outgrown(&self, random: &mut fastrand::Rng) -> Result<()> {
+    pub(super) fn outgrown(
+        &self,
+        nodes: MutexGuard<'_, ()>,
+        random: &mut fastrand::Rng,
+    ) -> Result<()> {
         let lives = self.lives;
         let topic = lives.fresh(self.admin, "outgrown", PARTITIONS)?;
         self.note(&topic, Phase::Begin)?;
@@ -87,6 +97,7 @@ impl Ongoing<'_> {
         self.caught_up(&topic, &topic);
         member.1.signal(Signal::STOP)?;
         self.make_anew(&topic, 0, || {})?;
+        drop(nodes);
         lives.publish(&topic, random.u64(6 * FEW..10 * FEW))?;
         // Within the session, mostly.
         pause(random, 0..2_000);

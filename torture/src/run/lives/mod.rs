@@ -208,7 +208,7 @@ struct Ongoing<'a> {
     kind: Kind,
 }
 
-/// Lets one of these faults happen, while no node is away.
+/// Lets one of these faults happen. No node is away while it asks something of the brokers that needs all of them.
 pub(super) fn happen(world: &World, kind: Kind, random: &mut fastrand::Rng) -> Result<()> {
     let nodes = lock(&world.nodes);
     let fault = Ongoing {
@@ -218,11 +218,11 @@ pub(super) fn happen(world: &World, kind: Kind, random: &mut fastrand::Rng) -> R
         kind,
     };
     match kind {
-        Kind::TopicRemade => fault.remade(random),
-        Kind::TopicOutgrown => fault.outgrown(random),
-        Kind::TopicGrown => fault.grown(random),
+        Kind::TopicRemade => fault.remade(nodes, random),
+        Kind::TopicOutgrown => fault.outgrown(nodes, random),
+        Kind::TopicGrown => fault.grown(nodes, random),
         Kind::FreshTail => fault.fresh_tail(nodes),
-        Kind::StartDelayed => fault.start_delayed(random),
+        Kind::StartDelayed => fault.start_delayed(nodes, random),
         Kind::ShortLives => fault.short_lives(nodes, random),
         Kind::RightsWithdrawn => fault.rights_withdrawn(random),
         _ => fault.deleted(random),

@@ -66,12 +66,17 @@ impl Ongoing<'_> {
 
     /// A member dies in its first event, while what it asks of its coordinator takes long: a commit that is on its way
     /// then never arrives.
-    pub(super) fn start_delayed(&self, random: &mut fastrand::Rng) -> Result<()> {
+    pub(super) fn start_delayed(
+        &self,
+        nodes: MutexGuard<'_, ()>,
+        random: &mut fastrand::Rng,
+    ) -> Result<()> {
         let lives = self.lives;
         let topic = lives.fresh(self.admin, "delayed", PARTITIONS)?;
         self.note(&topic, Phase::Begin)?;
         let coordinator = self.admin.leader(OFFSETS, offsets_partition(&topic))?;
         let coordinator = coordinator.context("the group has no coordinator")?;
+        drop(nodes);
         let publisher = lives.publisher(&topic, 2, None)?;
         lives.proxy.delay(coordinator, SLOW)?;
         let dies = ["--tail", "--dies-of=first"];
@@ -93,7 +98,11 @@ impl Ongoing<'_> {
     }
 
     /// Partitions are added while the group is up, or while all of it is down.
-    pub(super) fn grown(&self, random: &mut fastrand::Rng) -> Result<()> {
+    pub(super) fn grown(
+        &self,
+        nodes: MutexGuard<'_, ()>,
+        random: &mut fastrand::Rng,
+    ) -> Result<()> {
         let lives = self.lives;
         let topic = lives.fresh(self.admin, "grown", BEFORE_GROWTH)?;
         self.note(&topic, Phase::Begin)?;
@@ -113,11 +122,13 @@ impl Ongoing<'_> {
             }
             self.admin
                 .add_partitions(&on_broker(&topic), AFTER_GROWTH)?;
+            drop(nodes);
             lives.publish(&topic, 4 * FEW)?;
             members = start()?;
         } else {
             self.admin
                 .add_partitions(&on_broker(&topic), AFTER_GROWTH)?;
+            drop(nodes);
         }
         lives.publish(&topic, 4 * FEW)?;
         self.caught_up(&topic, &topic);
