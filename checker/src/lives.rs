@@ -259,8 +259,9 @@ impl Seen {
             .map(|(name, group)| (name.as_str(), group))
     }
 
-    /// Whether a group has to handle what is in the log at the end. One that began at the tail owes what was published
-    /// once it was ready; in a topic that was made anew since, what stands after the first record that it began with.
+    /// Whether a group has to handle what is in the log at the end. One that began at the tail owes what stands after the
+    /// first record of a partition that it began to handle, for it commits where it starts before that; and what was
+    /// published once it was ready, in a topic that was not made anew since.
     fn is_for(&self, group: &Group, id: u64, published: &Published) -> bool {
         let Some(from) = group.tail_from else {
             return true;
@@ -268,11 +269,9 @@ impl Seen {
         let Some((partition, offset)) = self.log.get(&id) else {
             return false;
         };
-        if self.deletions.contains_key(partition) {
-            let began = group.places(self, partition).min();
-            return began.is_some_and(|began| *offset >= began);
-        }
-        published.at >= from
+        let began = group.places(self, partition).min();
+        began.is_some_and(|began| *offset >= began)
+            || published.at >= from && !self.deletions.contains_key(partition)
     }
 
     /// Whether the group has handled what stands after the record.

@@ -226,6 +226,23 @@ fn a_successor_that_begins_at_the_tail_again_loses() {
     life.finds(&[(Class::LostWrite, 3)]);
 }
 
+/// The first one died in its first event, before it was ready: it had committed where it begins.
+#[test]
+fn what_stands_after_the_first_that_was_begun_has_to_be_handled() {
+    for (handled, classes) in [(2..6, vec![]), (5..6, vec![(Class::LostWrite, 3)])] {
+        let mut life = Life::default();
+        life.joined("m");
+        life.stored(0..5);
+        life.begun("m", 2);
+        life.joined("n");
+        life.ready("n");
+        life.stored(5..6);
+        life.handled("n", handled);
+        life.in_log(0..6);
+        life.finds(&classes);
+    }
+}
+
 /// Where the topic was made anew, what counts is the first record that any member began.
 #[test]
 fn the_heir_of_a_new_topic_goes_on_where_its_forerunner_began() {

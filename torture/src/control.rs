@@ -17,6 +17,8 @@ pub(crate) enum Mood {
     Slow = 1,
     Failing = 2,
     Panicking = 4,
+    /// Registrations come and go.
+    Changing = 8,
 }
 
 /// The moods that hold now.

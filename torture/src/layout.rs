@@ -15,28 +15,48 @@ pub(crate) struct TopicPlan {
     pub(crate) partitions: i32,
     /// Its events are of these names, in turn.
     pub(crate) events: &'static [&'static str],
+    /// All events of a key have one name; else each name is in each key.
+    pub(crate) name_of_key: bool,
     /// Its part of the rate.
     pub(crate) share: u32,
 }
 
-pub(crate) const TOPICS: [TopicPlan; 3] = [
+pub(crate) const TOPICS: [TopicPlan; 5] = [
     TopicPlan {
         name: "orders",
         partitions: 6,
         events: &["placed", "shipped"],
+        name_of_key: false,
         share: 5,
     },
     TopicPlan {
         name: "payments",
         partitions: 6,
         events: &["paid"],
+        name_of_key: false,
         share: 5,
     },
     TopicPlan {
         name: "parcels",
         partitions: 4,
         events: &["sent"],
+        name_of_key: false,
         share: 2,
+    },
+    // Two registrations, one for each name, keep no order with each other.
+    TopicPlan {
+        name: "tasks",
+        partitions: 4,
+        events: &["begun", "ended"],
+        name_of_key: true,
+        share: 1,
+    },
+    TopicPlan {
+        name: "errands",
+        partitions: 3,
+        events: &["run"],
+        name_of_key: false,
+        share: 1,
     },
 ];
 
@@ -44,6 +64,8 @@ pub(crate) const TOPICS: [TopicPlan; 3] = [
 pub(crate) struct GroupPlan {
     pub(crate) name: &'static str,
     pub(crate) topic: &'static str,
+    /// Its members have registrations that come and go, and one more topic, for which there is at times none.
+    pub(crate) beside: Option<&'static str>,
     pub(crate) assignment: Assignment,
     pub(crate) concurrency: Concurrency,
     pub(crate) members: usize,
@@ -53,10 +75,11 @@ pub(crate) struct GroupPlan {
     pub(crate) attempts: Option<u32>,
 }
 
-pub(crate) const GROUPS: [GroupPlan; 5] = [
+pub(crate) const GROUPS: [GroupPlan; 6] = [
     GroupPlan {
         name: "eager",
         topic: "orders",
+        beside: None,
         assignment: Assignment::Eager,
         concurrency: Concurrency::PerKey(8),
         members: 2,
@@ -66,6 +89,7 @@ pub(crate) const GROUPS: [GroupPlan; 5] = [
     GroupPlan {
         name: "kip848",
         topic: "orders",
+        beside: None,
         assignment: Assignment::Consumer,
         concurrency: Concurrency::PerPartition,
         members: 2,
@@ -75,6 +99,7 @@ pub(crate) const GROUPS: [GroupPlan; 5] = [
     GroupPlan {
         name: "cooperative",
         topic: "payments",
+        beside: None,
         assignment: Assignment::CooperativeSticky,
         concurrency: Concurrency::PerPartition,
         members: 3,
@@ -84,6 +109,7 @@ pub(crate) const GROUPS: [GroupPlan; 5] = [
     GroupPlan {
         name: "static",
         topic: "payments",
+        beside: None,
         assignment: Assignment::Eager,
         concurrency: Concurrency::PerPartition,
         members: 2,
@@ -93,13 +119,30 @@ pub(crate) const GROUPS: [GroupPlan; 5] = [
     GroupPlan {
         name: "failing",
         topic: "parcels",
+        beside: None,
         assignment: Assignment::Eager,
         concurrency: Concurrency::PerKey(8),
         members: 2,
         is_static: false,
         attempts: Some(3),
     },
+    GroupPlan {
+        name: "workers",
+        topic: "tasks",
+        beside: Some("errands"),
+        assignment: Assignment::Eager,
+        concurrency: Concurrency::PerKey(8),
+        members: 2,
+        is_static: false,
+        attempts: None,
+    },
 ];
+
+impl GroupPlan {
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &'static str> {
+        [self.topic].into_iter().chain(self.beside)
+    }
+}
 
 /// The topic of this name.
 pub(crate) fn topic(name: &str) -> Option<&'static TopicPlan> {
@@ -116,7 +159,28 @@ pub(crate) fn on_broker(name: &str) -> String {
     format!("{PREFIX}.{name}")
 }
 
+/// The partition of `__consumer_offsets` whose leader coordinates a group, as the broker chooses it.
+pub(crate) fn offsets_partition(group: &str) -> i32 {
+    // As the harness has it.
+    let partitions = 5;
+    let step = |hash: i32, byte: u8| hash.wrapping_mul(31).wrapping_add(i32::from(byte));
+    let hash = on_broker(group).bytes().fold(0, step);
+    // The absolute value, but for the one number that has none.
+    (hash.checked_abs().unwrap_or(0)) % partitions
+}
+
 /// The dead letter topic of a topic.
 pub(crate) fn dead_letters_of(topic: &str) -> String {
     format!("{topic}{DEAD_LETTER_SUFFIX}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_s_coordinator_is_that_of_the_hash_of_java() {
+        // "torture.hello".hashCode() is -1588682897.
+        assert_eq!(offsets_partition("hello"), 2);
+    }
 }

@@ -14,6 +14,12 @@ pub(crate) enum Protection {
     DeadLetterAck,
     /// The records of a topic that was made anew are not taken for those of its forerunner
     TakeNewHistoryForSeen,
+    /// A topic that was made anew is known by its id
+    IgnoreTopicId,
+    /// Nothing is handled before the start of its partition is committed
+    StartBeforeCommit,
+    /// A key changes workers only when the earlier one owes nothing of it
+    ChangeWorkersAtOnce,
 }
 
 impl Protection {
@@ -25,6 +31,9 @@ impl Protection {
             Self::Drain => "drain",
             Self::DeadLetterAck => "dead-letter-ack",
             Self::TakeNewHistoryForSeen => "take-new-history-for-seen",
+            Self::IgnoreTopicId => "ignore-topic-id",
+            Self::StartBeforeCommit => "start-before-commit",
+            Self::ChangeWorkersAtOnce => "change-workers-at-once",
         }
     }
 
@@ -42,6 +51,9 @@ impl Protection {
             Self::Drain => &["member-stopped", "handlers-slow"],
             Self::DeadLetterAck => &["dead-letters-refused"],
             Self::TakeNewHistoryForSeen => &["topic-remade"],
+            Self::IgnoreTopicId => &["topic-outgrown"],
+            Self::StartBeforeCommit => &["start-delayed"],
+            Self::ChangeWorkersAtOnce => &["workers-changed"],
         }
     }
 
@@ -52,7 +64,23 @@ impl Protection {
             Self::CommitAfterHandler => Some("store-before-done"),
             Self::Drain => Some("revoke-without-drain"),
             Self::DeadLetterAck => Some("pass-over-failed-dead-letter"),
-            Self::TakeNewHistoryForSeen => Some(self.word()),
+            Self::TakeNewHistoryForSeen
+            | Self::IgnoreTopicId
+            | Self::StartBeforeCommit
+            | Self::ChangeWorkersAtOnce => Some(self.word()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_is_that_of_the_command_line() {
+        for off in Protection::value_variants() {
+            let value = off.to_possible_value().expect("none is hidden");
+            assert_eq!(value.get_name(), off.word());
         }
     }
 }

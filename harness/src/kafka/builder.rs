@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::node::{Node, log_path, next_instance};
-use super::properties::{Listeners, server_properties};
+use super::properties::{Listeners, PROXIED, server_properties};
 use super::secured::{Credentials, Secured};
 use super::{Kafka, START, storage, zookeeper};
 use crate::certificates::Certificates;
@@ -22,7 +22,7 @@ pub struct KafkaBuilder {
     auto_create_topics: bool,
     secured: bool,
     users: Vec<String>,
-    proxied: bool,
+    proxied: usize,
     expired: bool,
     for_throughput: bool,
     data: Option<PathBuf>,
@@ -37,7 +37,7 @@ impl Default for KafkaBuilder {
             auto_create_topics: true,
             secured: false,
             users: Vec::new(),
-            proxied: false,
+            proxied: 0,
             expired: false,
             for_throughput: false,
             data: None,
@@ -96,10 +96,11 @@ impl KafkaBuilder {
         self
     }
 
-    /// Adds a plain listener that sends its clients to a port for a [`FaultProxy`](crate::FaultProxy).
+    /// Adds a plain listener that sends its clients to a port for a [`FaultProxy`](crate::FaultProxy). A second call adds
+    /// one for another proxy, so that some clients have faults of their own.
     #[must_use]
     pub fn proxied(mut self) -> Self {
-        self.proxied = true;
+        self.proxied += 1;
         self
     }
 
@@ -139,6 +140,9 @@ impl KafkaBuilder {
     pub fn start(self) -> Result<Kafka> {
         if self.nodes == 0 {
             bail!("a cluster has at least one node");
+        }
+        if self.proxied > PROXIED.len() {
+            bail!("a cluster has at most {} proxies", PROXIED.len());
         }
         let jars = Jars::find(&self.version)?;
         let under = self.data.clone().unwrap_or_else(std::env::temp_dir);

@@ -82,13 +82,13 @@ impl Kafka {
             .context("this cluster was started without `secured()`")
     }
 
-    /// For each node that was started with [`KafkaBuilder::proxied`]: its id, the port its clients are sent to, and the
-    /// one it listens at.
-    pub(crate) fn proxied(&self) -> Vec<(i32, u16, u16)> {
+    /// What this call of [`KafkaBuilder::proxied`], counted from 0, has made of each node: its id, the port its clients
+    /// are sent to, and the one it listens at.
+    pub(crate) fn proxied(&self, call: usize) -> Vec<(i32, u16, u16)> {
         let nodes = self.nodes.iter();
         nodes
             .filter_map(|node| {
-                let proxied = node.listeners.proxied.as_ref()?;
+                let proxied = node.listeners.proxied.get(call)?;
                 Some((node.id, proxied.proxy.number, proxied.broker.number))
             })
             .collect()

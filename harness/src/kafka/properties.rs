@@ -13,8 +13,11 @@ pub(crate) struct Listeners {
     pub(crate) plaintext: Port,
     pub(crate) controller: Port,
     pub(crate) secured: Option<SecuredListeners>,
-    pub(crate) proxied: Option<ProxiedListener>,
+    pub(crate) proxied: Vec<ProxiedListener>,
 }
+
+/// What plain listeners with a proxy in front of them are called; there are no more than these.
+pub(crate) const PROXIED: [&str; 2] = ["PROXIED", "PROXIED_TOO"];
 
 /// A plain listener that sends its clients to another port: that of a proxy in front of it.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(crate) struct SecuredListeners {
 }
 
 impl Listeners {
-    pub(crate) fn reserve(secured: bool, proxied: bool) -> Result<Self> {
+    pub(crate) fn reserve(secured: bool, proxied: usize) -> Result<Self> {
         let secured = if secured {
             Some(SecuredListeners {
                 sasl_ssl: Port::reserve()?,
@@ -42,14 +45,13 @@ impl Listeners {
         } else {
             None
         };
-        let proxied = if proxied {
-            Some(ProxiedListener {
+        let proxied = (0..proxied).map(|_| {
+            Ok(ProxiedListener {
                 broker: Port::reserve()?,
                 proxy: Port::reserve()?,
             })
-        } else {
-            None
-        };
+        });
+        let proxied = proxied.collect::<Result<_>>()?;
         Ok(Self {
             plaintext: Port::reserve()?,
             controller: Port::reserve()?,
@@ -67,8 +69,8 @@ impl Listeners {
             all.push(("SASL_PLAINTEXT", sasl_plaintext, sasl_plaintext));
             all.push(("SSL", &secured.ssl, &secured.ssl));
         }
-        if let Some(proxied) = &self.proxied {
-            all.push(("PROXIED", &proxied.broker, &proxied.proxy));
+        for (name, proxied) in PROXIED.into_iter().zip(&self.proxied) {
+            all.push((name, &proxied.broker, &proxied.proxy));
         }
         let numbers = all.into_iter();
         numbers
@@ -115,7 +117,7 @@ pub(crate) fn server_properties(
     set("inter.broker.listener.name", "PLAINTEXT".to_owned());
     set(
         "listener.security.protocol.map",
-        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,PROXIED:PLAINTEXT".to_owned(),
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,PROXIED:PLAINTEXT,PROXIED_TOO:PLAINTEXT".to_owned(),
     );
     set("log.dirs", data.display().to_string());
 

@@ -28,10 +28,22 @@ impl FaultProxy {
     /// # Errors
     /// The cluster was started without `proxied`, or a port is taken.
     pub fn start(kafka: &Kafka) -> Result<Self> {
-        let nodes = kafka.proxied();
+        Self::start_at(kafka, 0)
+    }
+
+    /// As [`start`](Self::start), at the listeners of the second call of [`proxied`](crate::KafkaBuilder::proxied).
+    ///
+    /// # Errors
+    /// It was called less than twice, or a port is taken.
+    pub fn start_second(kafka: &Kafka) -> Result<Self> {
+        Self::start_at(kafka, 1)
+    }
+
+    fn start_at(kafka: &Kafka, call: usize) -> Result<Self> {
+        let nodes = kafka.proxied(call);
         ensure!(
             !nodes.is_empty(),
-            "this cluster was started without `proxied()`"
+            "this cluster was started without `proxied()`, or with too few"
         );
         let links = nodes
             .into_iter()

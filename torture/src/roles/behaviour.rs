@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::control::{Mood, Moods};
+use crate::layout::GroupPlan;
 
 /// What a handler is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +19,9 @@ const SLOW: Duration = Duration::from_millis(20);
 const VERY_SLOW: Duration = Duration::from_millis(500);
 
 /// The act for an attempt at an event. In a group that dead-letters some events fail all their attempts.
-pub(super) fn act(id: u64, attempt: u32, dead_letters: bool, moods: &Moods) -> Act {
+pub(super) fn act(id: u64, attempt: u32, plan: &GroupPlan, moods: &Moods) -> Act {
     let hash = mix(id);
-    if dead_letters {
+    if plan.attempts.is_some() {
         match hash % 400 {
             0 => return Act::Fail,
             1 => return Act::Panic,
@@ -33,6 +34,10 @@ pub(super) fn act(id: u64, attempt: u32, dead_letters: bool, moods: &Moods) -> A
         0..400 if moods.has(Mood::Failing) && attempt < 3 => Act::Fail,
         400..600 if moods.has(Mood::Panicking) && attempt == 1 => Act::Panic,
         600..900 if moods.has(Mood::Slow) => Act::SucceedAfter(SLOW),
+        // So that something is queued for a worker that goes.
+        1_000..2_500 if plan.beside.is_some() && moods.has(Mood::Changing) => {
+            Act::SucceedAfter(SLOW)
+        }
         900..906 if moods.has(Mood::Slow) => Act::SucceedAfter(VERY_SLOW),
         _ => Act::Succeed,
     }
@@ -49,29 +54,41 @@ fn mix(id: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::GROUPS;
+
+    /// The groups that dead-letter, or the others.
+    fn groups(dead_letter: bool) -> impl Iterator<Item = &'static GroupPlan> {
+        (GROUPS.iter()).filter(move |plan| plan.attempts.is_some() == dead_letter)
+    }
 
     #[test]
     fn calm_handlers_of_other_groups_always_succeed() {
         let moods = Moods::default();
-        assert!((0..10_000).all(|id| act(id, 1, false, &moods) == Act::Succeed));
+        for plan in groups(false) {
+            assert!((0..10_000).all(|id| act(id, 1, plan, &moods) == Act::Succeed));
+        }
     }
 
     #[test]
     fn some_events_fail_every_attempt_where_there_is_a_dead_letter_topic() {
         let moods = Moods::default();
-        let exhausted = (0..10_000).filter(|id| {
-            (1..=3).all(|attempt| matches!(act(*id, attempt, true, &moods), Act::Fail | Act::Panic))
-        });
-        assert!((20..100).contains(&exhausted.count()));
+        for plan in groups(true) {
+            let fails =
+                |id, attempt| matches!(act(id, attempt, plan, &moods), Act::Fail | Act::Panic);
+            let exhausted = (0..10_000).filter(|id| (1..=3).all(|attempt| fails(*id, attempt)));
+            assert!((20..100).contains(&exhausted.count()));
+        }
     }
 
     #[test]
     fn every_event_succeeds_at_its_third_attempt_without_one() {
         let moods = Moods::default();
-        for mood in [Mood::Slow, Mood::Failing, Mood::Panicking] {
+        for mood in [Mood::Slow, Mood::Failing, Mood::Panicking, Mood::Changing] {
             moods.set(mood, true);
         }
-        let third = |id| act(id, 3, false, &moods);
-        assert!((0..10_000).all(|id| matches!(third(id), Act::Succeed | Act::SucceedAfter(_))));
+        for plan in groups(false) {
+            let third = |id| act(id, 3, plan, &moods);
+            assert!((0..10_000).all(|id| matches!(third(id), Act::Succeed | Act::SucceedAfter(_))));
+        }
     }
 }

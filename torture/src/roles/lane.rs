@@ -20,7 +20,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, Threa
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Common, sample};
-use crate::layout::{PREFIX, on_broker};
+use crate::layout::{PREFIX, offsets_partition, on_broker};
 
 /// The topic of all probes.
 pub(crate) const TOPIC: &str = "lane";
@@ -49,24 +49,16 @@ impl Kind {
 
     /// Groups whose coordinator is the same node: the names have the same hash.
     pub(crate) fn group(self) -> String {
-        let offsets_partitions = 5;
-        let wanted = java_hash(&on_broker("lane-library")) % offsets_partitions;
+        let wanted = offsets_partition("lane-library");
         let stem = format!("lane-{}", self.word());
         (0..)
             .map(|number| match number {
                 0 => stem.clone(),
                 number => format!("{stem}-{number}"),
             })
-            .find(|name| java_hash(&on_broker(name)) % offsets_partitions == wanted)
+            .find(|name| offsets_partition(name) == wanted)
             .unwrap_or(stem)
     }
-}
-
-/// As the broker chooses the partition of a group's offsets.
-fn java_hash(text: &str) -> u32 {
-    let step = |hash: i32, byte: u8| hash.wrapping_mul(31).wrapping_add(i32::from(byte));
-    let hash = text.bytes().fold(0, step);
-    hash.unsigned_abs() & 0x7fff_ffff
 }
 
 #[derive(Args)]
@@ -247,14 +239,9 @@ mod tests {
 
     #[test]
     fn probes_have_the_same_coordinator() {
-        let hashes = Kind::ALL.map(|kind| java_hash(&on_broker(&kind.group())) % 5);
-        assert_eq!(hashes[0], hashes[1]);
+        let partitions = Kind::ALL.map(|kind| offsets_partition(&kind.group()));
+        assert_eq!(partitions[0], partitions[1]);
         assert_ne!(Kind::Library.group(), Kind::Bare.group());
-    }
-
-    #[test]
-    fn the_hash_is_java_s() {
-        assert_eq!(java_hash("hello"), 99_162_322);
     }
 
     #[test]

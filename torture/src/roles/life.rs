@@ -1,19 +1,18 @@
 //! The processes of the lives of topics: a publisher that says which incarnation of its topic it means, and members that
 //! write down what they handle, what they are told, and when they are ready.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
 use checker::history::{self, Outcome, Writer};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use eventstream::{
-    Backend, BrokerConfig, Client, Context, Error, ErrorKind, Event, Publish, StartOffset,
-    Subscribe,
+    Backend, BrokerConfig, Client, Context, Error, ErrorKind, Event, Publish, SaslMechanism,
+    Security, StartOffset, Subscribe,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -42,9 +41,18 @@ pub(crate) struct LifeMemberArgs {
     /// Between commits, in milliseconds
     #[arg(long, default_value_t = 1_000)]
     commit_ms: u64,
-    /// Die as by SIGKILL once the offsets of a partition begin anew
+    /// Die as by SIGKILL in the middle of an event: the first one, or the first of a topic that was made anew
     #[arg(long)]
-    dies_of_anew: bool,
+    dies_of: Option<Death>,
+    /// Who it is to a broker that asks
+    #[arg(long)]
+    user: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Death {
+    First,
+    Anew,
 }
 
 #[derive(Args)]
@@ -62,9 +70,23 @@ pub(crate) struct LifePublisherArgs {
     /// Between events, in milliseconds
     #[arg(long)]
     pace_ms: u64,
+    /// Who it is to a broker that asks
+    #[arg(long)]
+    user: Option<String>,
 }
 
-/// Tells the publisher of a topic which incarnation there is now.
+/// With the password that the harness gives a user.
+fn identified(config: BrokerConfig, user: Option<&str>) -> BrokerConfig {
+    match user {
+        Some(user) => {
+            let security = Security::sasl(SaslMechanism::Plain, user, format!("{user}-secret"));
+            config.security(security.sasl_without_tls(true))
+        }
+        None => config,
+    }
+}
+
+/// Tells who publishes to a topic, and whom its next incarnation concerns, which one there is now.
 pub(crate) fn tell_incarnation(history: &Path, topic: &str, incarnation: u64) -> Result<()> {
     let fresh = history.join(format!("{topic}.incarnation.new"));
     fs::write(&fresh, incarnation.to_string())?;
@@ -95,14 +117,13 @@ pub(crate) async fn member(args: LifeMemberArgs) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let history = Arc::new(Writer::create(&args.common.history, &args.common.name)?);
     let name = args.common.name.as_str();
+    let config = BrokerConfig::new()
+        .session_timeout(SESSION)
+        .auto_commit_interval(Duration::from_millis(args.commit_ms));
     let client = Client::builder(Backend::Kafka)
         .prefix(PREFIX)
         .brokers(args.common.brokers())
-        .config(
-            BrokerConfig::new()
-                .session_timeout(SESSION)
-                .auto_commit_interval(Duration::from_millis(args.commit_ms)),
-        )
+        .config(identified(config, args.user.as_deref()))
         .build()?;
     note(
         &history,
@@ -147,15 +168,16 @@ fn subscribe(args: &LifeMemberArgs, history: &Arc<Writer>) -> Subscribe {
     let (name, topic): (Arc<str>, Arc<str>) =
         (args.common.name.as_str().into(), args.topic.as_str().into());
     let (told, teller) = (Arc::clone(history), Arc::clone(&name));
-    let (history, dies_of_anew) = (Arc::clone(history), args.dies_of_anew);
-    let highest = Arc::new(Mutex::new(HashMap::new()));
+    let (history, dies_of) = (Arc::clone(history), args.dies_of);
+    // An event of an earlier one may come as well: what was on its way is stored in the new topic.
+    let present = incarnation(&args.common.history, &args.topic);
     Subscribe::new(args.topic.as_str())
         .group_id(args.group.as_str())
         .offset(start)
         .on_error(move |error| tell(&told, &teller, &error))
         .on(EVENT, move |context: Context, event: Event| {
             let (name, topic) = (Arc::clone(&name), Arc::clone(&topic));
-            let (history, highest) = (Arc::clone(&history), Arc::clone(&highest));
+            let history = Arc::clone(&history);
             async move {
                 let id = event.id().parse().map_err(|_| "not of this run")?;
                 note(
@@ -170,11 +192,12 @@ fn subscribe(args: &LifeMemberArgs, history: &Arc<Writer>) -> Subscribe {
                         attempt: context.attempt(),
                     }),
                 );
-                let before = highest
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(context.partition(), context.offset());
-                if dies_of_anew && before.is_some_and(|before| context.offset() < before) {
+                let of: u64 = event.session_id().parse().unwrap_or_default();
+                let dies = dies_of.is_some_and(|death| match death {
+                    Death::First => true,
+                    Death::Anew => present < of,
+                });
+                if dies {
                     std::process::abort();
                 }
                 note(
@@ -236,10 +259,11 @@ pub(crate) async fn publisher(args: LifePublisherArgs) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let common = &args.common;
     let history = Arc::new(Writer::create(&common.history, &common.name)?);
+    let config = BrokerConfig::new().publish_timeout(TIMEOUT);
     let client = Client::builder(Backend::Kafka)
         .prefix(PREFIX)
         .brokers(common.brokers())
-        .config(BrokerConfig::new().publish_timeout(TIMEOUT))
+        .config(identified(config, args.user.as_deref()))
         .build()?;
     let next = AtomicU64::new(0);
     let mut receipts = JoinSet::new();

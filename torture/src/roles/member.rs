@@ -17,6 +17,7 @@ use prometheus::proto::MetricFamily;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::behaviour::{Act, act};
+use super::workers::Workers;
 use super::{Common, sample};
 use crate::control::Moods;
 use crate::layout::{self, GroupPlan, PREFIX};
@@ -41,11 +42,11 @@ pub(crate) struct MemberArgs {
     slot: usize,
 }
 
-struct Member {
+pub(super) struct Member {
     name: String,
-    plan: &'static GroupPlan,
+    pub(super) plan: &'static GroupPlan,
     history: Writer,
-    moods: Moods,
+    pub(super) moods: Moods,
     handled: AtomicU64,
     metrics: Metrics,
 }
@@ -74,21 +75,22 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
     member.note(history::Event::Joined(history::Joined {
         member: &member.name,
         group: plan.name,
-        topics: vec![plan.topic],
+        topics: plan.topics().collect(),
         order: match plan.concurrency {
             Concurrency::PerKey(_) => history::Order::Key,
             _ => history::Order::Partition,
         },
     }));
-    let subscription = client.register(subscribe(&member, args.slot)?).await?;
+    let mut workers = Workers::start(&client, &member, args.slot).await?;
     let mut second = tokio::time::interval(SAMPLE);
     loop {
         tokio::select! {
             _ = terminated.recv() => break,
             _ = second.tick() => member.sample(&client),
+            changed = workers.change() => changed?,
         }
     }
-    let clean = subscription.stop(STOP).await;
+    let clean = workers.stop().await;
     let undelivered = client.shutdown(STOP).await;
     member.note(history::Event::Left(history::Left {
         member: &member.name,
@@ -114,9 +116,14 @@ fn config(plan: &GroupPlan) -> BrokerConfig {
     }
 }
 
-fn subscribe(member: &Arc<Member>, slot: usize) -> Result<Subscribe> {
+/// A registration for these names of a topic.
+pub(super) fn subscribe(
+    member: &Arc<Member>,
+    slot: usize,
+    topic: &'static str,
+    names: &[&'static str],
+) -> Subscribe {
     let plan = member.plan;
-    let topic = layout::topic(plan.topic).context("no such topic")?;
     let backoff = Backoff::default()
         .initial(Duration::from_millis(20))
         .max(Duration::from_millis(500));
@@ -124,7 +131,7 @@ fn subscribe(member: &Arc<Member>, slot: usize) -> Result<Subscribe> {
         Some(attempts) => Retry::attempts(attempts).then(Exhausted::DeadLetter),
         None => Retry::forever(),
     };
-    let mut subscribe = Subscribe::new(plan.topic)
+    let mut subscribe = Subscribe::new(topic)
         .group_id(plan.name)
         .offset(StartOffset::Head)
         .concurrency(plan.concurrency)
@@ -135,35 +142,35 @@ fn subscribe(member: &Arc<Member>, slot: usize) -> Result<Subscribe> {
     if plan.is_static {
         subscribe = subscribe.group_instance_id(format!("{}-{slot}", plan.name));
     }
-    for name in topic.events {
+    for name in names {
         let member = Arc::clone(member);
         subscribe = subscribe.on(*name, move |context, event| {
             let member = Arc::clone(&member);
-            async move { member.handle(context, event).await }
+            async move { member.handle(topic, context, event).await }
         });
     }
-    Ok(subscribe)
+    subscribe
 }
 
 impl Member {
-    async fn handle(&self, context: Context, event: Event) -> Result<(), String> {
+    async fn handle(
+        &self,
+        topic: &'static str,
+        context: Context,
+        event: Event,
+    ) -> Result<(), String> {
         let id: u64 = event.id().parse().map_err(|_| "not of this run")?;
         let key = event.key().and_then(|key| key.parse().ok());
         self.note(history::Event::Handle(history::Handle {
             member: &self.name,
-            topic: self.plan.topic,
+            topic,
             partition: context.partition(),
             offset: context.offset(),
             id,
             key,
             attempt: context.attempt(),
         }));
-        let act = act(
-            id,
-            context.attempt(),
-            self.plan.attempts.is_some(),
-            &self.moods,
-        );
+        let act = act(id, context.attempt(), self.plan, &self.moods);
         if let Act::SucceedAfter(time) = act {
             tokio::time::sleep(time).await;
         }
@@ -175,7 +182,7 @@ impl Member {
         self.handled.fetch_add(1, Atomic::Relaxed);
         self.note(history::Event::Handled(history::Handled {
             member: &self.name,
-            topic: self.plan.topic,
+            topic,
             partition: context.partition(),
             offset: context.offset(),
             outcome,

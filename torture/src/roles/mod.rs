@@ -6,6 +6,7 @@ pub(crate) mod life;
 pub(crate) mod member;
 pub(crate) mod publisher;
 mod sample;
+mod workers;
 
 use std::path::PathBuf;
 

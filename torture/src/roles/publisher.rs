@@ -136,7 +136,8 @@ impl Publisher {
             while due >= 1.0 && !self.ended.load(Ordering::Relaxed) {
                 due -= 1.0;
                 let key = random.usize(..KEYS as usize);
-                let name = topic.events[turn % topic.events.len()];
+                let name = if topic.name_of_key { key } else { turn };
+                let name = topic.events[name % topic.events.len()];
                 turn += 1;
                 let event = Draft {
                     topic: topic.name,

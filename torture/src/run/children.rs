@@ -65,7 +65,7 @@ impl Starter {
     }
 
     /// Waits until a process has begun its history, which it does once it can be stopped in order.
-    fn wait_until_up(&self, name: &str) -> Result<()> {
+    pub(super) fn wait_until_up(&self, name: &str) -> Result<()> {
         let path = self.history.join(format!("{name}.ndjson"));
         eventually(&format!("{name} to start"), UP, || {
             Ok(path.exists().then_some(()))

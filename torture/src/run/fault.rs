@@ -34,14 +34,21 @@ pub(super) enum Kind {
     HandlersFailing,
     HandlersPanicking,
     DeadLettersRefused,
+    WorkersChanged,
     TopicRemade,
+    TopicOutgrown,
+    TopicGrown,
     RecordsDeleted,
+    RecordsAged,
     FreshTail,
+    StartDelayed,
+    ShortLives,
+    RightsWithdrawn,
 }
 
 impl Kind {
     /// How often each is in a deck.
-    pub(super) const DECK: [(Self, usize); 20] = [
+    pub(super) const DECK: [(Self, usize); 27] = [
         (Self::BrokerKilled, 2),
         (Self::BrokerPaused, 2),
         (Self::LeaderMoved, 1),
@@ -59,12 +66,19 @@ impl Kind {
         (Self::HandlersFailing, 1),
         (Self::HandlersPanicking, 1),
         (Self::DeadLettersRefused, 1),
+        (Self::WorkersChanged, 2),
         (Self::TopicRemade, 1),
+        (Self::TopicOutgrown, 1),
+        (Self::TopicGrown, 1),
         (Self::RecordsDeleted, 1),
+        (Self::RecordsAged, 1),
         (Self::FreshTail, 1),
+        (Self::StartDelayed, 1),
+        (Self::ShortLives, 1),
+        (Self::RightsWithdrawn, 2),
     ];
 
-    pub(super) fn all() -> [Self; 20] {
+    pub(super) fn all() -> [Self; 27] {
         Self::DECK.map(|(kind, _)| kind)
     }
 
@@ -88,9 +102,16 @@ impl Kind {
             Self::HandlersFailing => "handlers-failing",
             Self::HandlersPanicking => "handlers-panicking",
             Self::DeadLettersRefused => "dead-letters-refused",
+            Self::WorkersChanged => "workers-changed",
             Self::TopicRemade => "topic-remade",
+            Self::TopicOutgrown => "topic-outgrown",
+            Self::TopicGrown => "topic-grown",
             Self::RecordsDeleted => "records-deleted",
+            Self::RecordsAged => "records-aged",
             Self::FreshTail => "fresh-tail",
+            Self::StartDelayed => "start-delayed",
+            Self::ShortLives => "short-lives",
+            Self::RightsWithdrawn => "rights-withdrawn",
         }
     }
 
@@ -98,7 +119,11 @@ impl Kind {
     fn clean(self) -> bool {
         matches!(
             self,
-            Self::LeaderMoved | Self::PartitionsAdded | Self::MemberStopped | Self::HandlersSlow
+            Self::LeaderMoved
+                | Self::PartitionsAdded
+                | Self::MemberStopped
+                | Self::HandlersSlow
+                | Self::WorkersChanged
         )
     }
 
@@ -121,7 +146,15 @@ impl Kind {
     pub(super) fn is_of_a_topic_s_life(self) -> bool {
         matches!(
             self,
-            Self::TopicRemade | Self::RecordsDeleted | Self::FreshTail
+            Self::TopicRemade
+                | Self::TopicOutgrown
+                | Self::TopicGrown
+                | Self::RecordsDeleted
+                | Self::RecordsAged
+                | Self::FreshTail
+                | Self::StartDelayed
+                | Self::ShortLives
+                | Self::RightsWithdrawn
         )
     }
 
@@ -130,6 +163,7 @@ impl Kind {
             Self::HandlersSlow => Some(Mood::Slow),
             Self::HandlersFailing => Some(Mood::Failing),
             Self::HandlersPanicking => Some(Mood::Panicking),
+            Self::WorkersChanged => Some(Mood::Changing),
             _ => None,
         }
     }
@@ -165,13 +199,20 @@ pub(super) fn happen(
         Kind::MemberKilled | Kind::MemberPaused | Kind::MemberReplaced | Kind::MemberStopped => {
             fault.member(random)
         }
-        Kind::HandlersSlow | Kind::HandlersFailing | Kind::HandlersPanicking => {
-            fault.handlers(random).map(|()| Came::Done)
-        }
+        Kind::HandlersSlow
+        | Kind::HandlersFailing
+        | Kind::HandlersPanicking
+        | Kind::WorkersChanged => fault.handlers(random).map(|()| Came::Done),
         Kind::DeadLettersRefused => fault.dead_letters(random),
-        Kind::TopicRemade | Kind::RecordsDeleted | Kind::FreshTail => {
-            lives::happen(world, kind, random)
-        }
+        Kind::TopicRemade
+        | Kind::TopicOutgrown
+        | Kind::TopicGrown
+        | Kind::RecordsDeleted
+        | Kind::RecordsAged
+        | Kind::FreshTail
+        | Kind::StartDelayed
+        | Kind::ShortLives
+        | Kind::RightsWithdrawn => lives::happen(world, kind, random).map(|()| Came::Done),
     }
 }
 
@@ -342,13 +383,17 @@ impl Ongoing<'_> {
 
     fn handlers(&self, random: &mut fastrand::Rng) -> Result<()> {
         let (world, mood) = (self.world, self.kind.mood().context("not of handlers")?);
-        self.note("handlers", Phase::Begin)?;
+        let target = match self.kind {
+            Kind::WorkersChanged => "workers",
+            _ => "handlers",
+        };
+        self.note(target, Phase::Begin)?;
         world.moods.set(mood, true);
         world.moods.publish(&world.directory)?;
         thread::sleep(between(random, 3_000, 7_000));
         world.moods.set(mood, false);
         world.moods.publish(&world.directory)?;
-        self.note("handlers", Phase::End)
+        self.note(target, Phase::End)
     }
 
     fn dead_letters(&self, random: &mut fastrand::Rng) -> Result<Came> {

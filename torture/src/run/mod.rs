@@ -130,9 +130,8 @@ fn kinds(words: &[String], for_probes: bool) -> Result<Vec<Kind>> {
         );
     }
     let wanted = |kind: &Kind| match words {
-        // The lives of topics are drawn only where they are asked for.
         [] if for_probes => kind.reaches_probes(),
-        [] => !kind.is_of_a_topic_s_life(),
+        [] => true,
         words => words.iter().any(|word| word == kind.word()),
     };
     Ok(all.into_iter().filter(wanted).collect())
@@ -142,12 +141,19 @@ fn kinds(words: &[String], for_probes: bool) -> Result<Vec<Kind>> {
 fn start(args: &RunArgs, kinds: &[Kind], directory: &Path) -> Result<World> {
     let kafka = Kafka::builder()
         .nodes(3)
+        // One for the load, one for the lives of topics.
         .proxied()
+        .proxied()
+        .authorizing()
+        .user(lives::GUEST)
         .auto_create_topics(false)
         .data_under(args.scratch())
         // Leaders come back to nodes that come back, as they do in the field; only sooner.
         .property("leader.imbalance.check.interval.seconds", "15")
         .property("leader.imbalance.per.broker.percentage", "0")
+        // A topic whose records may be old is looked at soon.
+        .property("log.retention.check.interval.ms", "1000")
+        .property("log.initial.task.delay.ms", "1000")
         .start()?;
     let admin = kafka.admin()?;
     for topic in &TOPICS {
@@ -173,9 +179,8 @@ fn start(args: &RunArgs, kinds: &[Kind], directory: &Path) -> Result<World> {
     }))?;
     let sabotage = args.without.and_then(Protection::sabotage);
     let starter = Starter::new(directory, proxy.bootstrap(), sabotage)?;
-    let lives = Starter::new(&directory.join(checker::LIVES), proxy.bootstrap(), sabotage)?;
     Ok(World {
-        lives: Lives::start(lives, admin, kinds)?,
+        lives: Lives::start(&kafka, &directory.join(checker::LIVES), sabotage, kinds)?,
         members: Members::start(starter)?,
         kafka,
         proxy,
@@ -332,7 +337,7 @@ fn judge(args: &RunArgs, directory: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{Parser, ValueEnum};
 
     use super::*;
 
@@ -345,6 +350,32 @@ mod tests {
     fn read(words: &[&str]) -> (f64, u32) {
         let args = Line::parse_from([&["run"], words].concat()).args;
         (args.minutes, args.rate)
+    }
+
+    fn words(kinds: Result<Vec<Kind>>) -> Vec<&'static str> {
+        let kinds = kinds.expect("they are known");
+        kinds.into_iter().map(Kind::word).collect()
+    }
+
+    #[test]
+    fn all_kinds_are_drawn_where_none_is_named() {
+        assert_eq!(words(kinds(&[], false)), Kind::all().map(Kind::word));
+        assert!(words(kinds(&["none".to_owned()], false)).is_empty());
+        assert!(kinds(&["no-such-fault".to_owned()], false).is_err());
+    }
+
+    #[test]
+    fn one_by_one_only_what_the_probes_feel_is_drawn() {
+        let drawn = words(kinds(&[], true));
+        assert!(drawn.contains(&"broker-killed") && !drawn.contains(&"topic-remade"));
+    }
+
+    #[test]
+    fn what_finds_a_protection_off_is_a_kind_of_fault() {
+        for off in Protection::value_variants() {
+            let named: Vec<_> = off.faults().iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(words(kinds(&named, false)).len(), named.len());
+        }
     }
 
     #[test]

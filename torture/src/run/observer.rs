@@ -24,8 +24,8 @@ type Offsets = BTreeMap<i32, i64>;
 struct Seen {
     /// One after the last record, by topic.
     ends: BTreeMap<&'static str, Offsets>,
-    /// By group.
-    committed: BTreeMap<&'static str, Offsets>,
+    /// By group and topic.
+    committed: BTreeMap<(&'static str, &'static str), Offsets>,
 }
 
 /// Threads that look, one for each group and one for the topics.
@@ -72,8 +72,10 @@ impl Observer {
                 let sum = |offsets: Option<&Offsets>| -> i64 {
                     offsets.map_or(0, |offsets| offsets.values().sum())
                 };
-                let end = sum(seen.ends.get(group.topic));
-                (group.name, end - sum(seen.committed.get(group.name)))
+                let lag = |topic| {
+                    sum(seen.ends.get(topic)) - sum(seen.committed.get(&(group.name, topic)))
+                };
+                (group.name, group.topics().map(lag).sum())
             })
             .collect()
     }
@@ -135,28 +137,33 @@ impl Look {
 
     fn at_group(&self, group: &GroupPlan, history: &Writer) {
         self.each_round(|| {
-            // Answers that do not come while a broker is away are asked for again.
-            let Some(committed) = self.committed(group.topic) else {
-                return;
-            };
-            let mut seen = lock(&self.seen);
-            let before = seen.committed.entry(group.name).or_default();
-            for (partition, offset) in committed {
-                if before.insert(partition, offset) == Some(offset) {
-                    continue;
-                }
-                let note = history.write(Event::Committed(Committed {
-                    group: group.name,
-                    topic: group.topic,
-                    partition,
-                    offset,
-                }));
-                if let Err(error) = note {
-                    eprintln!("writing the history: {error}");
-                    std::process::abort();
+            for topic in group.topics() {
+                // Answers that do not come while a broker is away are asked for again.
+                if let Some(committed) = self.committed(topic) {
+                    self.note(group.name, topic, committed, history);
                 }
             }
         });
+    }
+
+    fn note(&self, group: &'static str, topic: &'static str, committed: Offsets, history: &Writer) {
+        let mut seen = lock(&self.seen);
+        let before = seen.committed.entry((group, topic)).or_default();
+        for (partition, offset) in committed {
+            if before.insert(partition, offset) == Some(offset) {
+                continue;
+            }
+            let note = history.write(Event::Committed(Committed {
+                group,
+                topic,
+                partition,
+                offset,
+            }));
+            if let Err(error) = note {
+                eprintln!("writing the history: {error}");
+                std::process::abort();
+            }
+        }
     }
 
     fn at_topics(&self) {

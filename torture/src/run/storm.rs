@@ -1,6 +1,7 @@
 //! Draws faults from the seed and lets them happen, one after another and sometimes over each other.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ const AT_ONCE: usize = 4;
 /// A fault that takes longer is no longer waited for.
 const ALONE: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_millis(50);
+/// Long enough for a fault of nodes to come in between, in milliseconds: some of the lives begin with all of them.
+const BETWEEN_LIVES: Range<u64> = 1_000..6_000;
 
 /// How many faults of each kind there were.
 #[derive(Debug, Default)]
@@ -46,11 +49,12 @@ struct Deck {
 }
 
 impl Deck {
-    /// One by one all kinds are as frequent, so that their figures are of as many faults.
-    fn new(plan: &Plan) -> Self {
-        let wanted = Kind::DECK
-            .into_iter()
-            .filter(|(kind, _)| plan.kinds.contains(kind));
+    /// Of the lives of topics, or of all else. One by one all kinds are as frequent, so that their figures are of as
+    /// many faults.
+    fn new(plan: &Plan, of_lives: bool) -> Self {
+        let wanted = Kind::DECK.into_iter().filter(|(kind, _)| {
+            plan.kinds.contains(kind) && kind.is_of_a_topic_s_life() == of_lives
+        });
         let often = |(kind, times)| vec![kind; if plan.one_by_one { 1 } else { times }];
         Self {
             random: fastrand::Rng::with_seed(plan.seed),
@@ -81,16 +85,32 @@ pub(super) struct Plan {
 /// Lets faults happen until the time is over or something goes wrong that was not drawn, and mends all of them.
 pub(super) fn rage(world: &World, plan: &Plan, tally: &Tally) -> Result<()> {
     let until = plan.until;
-    let mut deck = Deck::new(plan);
+    let mut deck = Deck::new(plan, false);
+    let mut lives = Deck::new(plan, true);
     let failure = Mutex::new(None);
     let fail = |error| {
         let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(error);
     };
     thread::scope(|scope| {
+        // They have publishers and members of their own: one after another, beside all else.
+        let of_lives = || {
+            while Instant::now() < until && !failed(&failure) {
+                let Some(kind) = lives.next() else { return };
+                let mut random = lives.random.fork();
+                match fault::happen(world, kind, false, &mut random) {
+                    Ok(Came::Done) => tally.count(kind),
+                    Ok(Came::NotNow) => {}
+                    Err(error) => fail(error.context(kind.word())),
+                }
+                let calm = lives.random.u64(BETWEEN_LIVES);
+                thread::sleep(Duration::from_millis(calm));
+            }
+        };
+        scope.spawn(of_lives);
         let mut ongoing: Vec<thread::ScopedJoinHandle<'_, ()>> = Vec::new();
         while Instant::now() < until && !failed(&failure) {
-            let Some(kind) = deck.next() else { return };
+            let Some(kind) = deck.next() else { break };
             // Each fault has chances of its own, so that how long another takes changes nothing.
             let mut random = deck.random.fork();
             let (alone, calm) = (random.u8(0..100) < 50, random.u64(500..=2_000));
@@ -127,6 +147,7 @@ pub(super) fn rage(world: &World, plan: &Plan, tally: &Tally) -> Result<()> {
         }
     });
     world.proxy.calm();
+    world.lives.calm();
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(()),
@@ -144,13 +165,20 @@ fn failed(failure: &Mutex<Option<anyhow::Error>>) -> bool {
 mod tests {
     use super::*;
 
-    fn deck(seed: u64, one_by_one: bool) -> Deck {
-        Deck::new(&Plan {
-            seed,
+    fn deck(one_by_one: bool, of_lives: bool) -> Deck {
+        let plan = Plan {
+            seed: 7,
             kinds: Kind::all().to_vec(),
             until: Instant::now(),
             one_by_one,
-        })
+        };
+        Deck::new(&plan, of_lives)
+    }
+
+    fn wanted(of_lives: bool) -> Vec<(Kind, usize)> {
+        let deck = Kind::DECK.into_iter();
+        deck.filter(|(kind, _)| kind.is_of_a_topic_s_life() == of_lives)
+            .collect()
     }
 
     fn count(cards: &[Kind]) -> BTreeMap<Kind, usize> {
@@ -163,19 +191,24 @@ mod tests {
 
     #[test]
     fn one_by_one_no_kind_comes_again_before_all_have_come() {
-        let mut deck = deck(7, true);
-        let dealt: Vec<_> = std::iter::from_fn(|| deck.next()).take(20 * 3).collect();
-        for round in dealt.chunks(20) {
-            assert_eq!(count(round), Kind::DECK.map(|(kind, _)| (kind, 1)).into());
+        let mut deck = deck(true, false);
+        let kinds = wanted(false);
+        let size = kinds.len();
+        let dealt: Vec<_> = std::iter::from_fn(|| deck.next()).take(size * 3).collect();
+        for round in dealt.chunks(size) {
+            let once = kinds.iter().map(|(kind, _)| (*kind, 1));
+            assert_eq!(count(round), once.collect());
         }
-        assert_ne!(dealt[..20], dealt[20..40]);
+        assert_ne!(dealt[..size], dealt[size..size * 2]);
     }
 
     #[test]
-    fn a_storm_has_each_kind_as_often_as_the_deck() {
-        let mut deck = deck(7, false);
-        let size = Kind::DECK.iter().map(|(_, times)| times).sum();
-        let dealt: Vec<_> = std::iter::from_fn(|| deck.next()).take(size).collect();
-        assert_eq!(count(&dealt), Kind::DECK.into());
+    fn a_storm_has_each_kind_as_often_as_the_deck_of_its_sort() {
+        for of_lives in [false, true] {
+            let mut deck = deck(false, of_lives);
+            let size = wanted(of_lives).iter().map(|(_, times)| times).sum();
+            let dealt: Vec<_> = std::iter::from_fn(|| deck.next()).take(size).collect();
+            assert_eq!(count(&dealt), wanted(of_lives).into_iter().collect());
+        }
     }
 }

@@ -71,13 +71,17 @@ impl World {
 
     /// Makes the brokers refuse what is written to the dead letter topic of a topic, or take it again.
     pub(super) fn refuse_dead_letters(&self, topic: &str, refuse: bool) -> Result<()> {
-        let name = on_broker(&dead_letters_of(topic));
         let limit = if refuse { "1" } else { "1048588" };
+        self.set(&dead_letters_of(topic), "max.message.bytes", limit)
+    }
+
+    /// Gives a topic this property, and no other of its own.
+    pub(super) fn set(&self, topic: &str, property: &str, value: &str) -> Result<()> {
+        let name = on_broker(topic);
         let client: AdminClient<DefaultClientContext> = ClientConfig::new()
             .set("bootstrap.servers", self.kafka.bootstrap())
             .create()?;
-        let config =
-            AlterConfig::new(ResourceSpecifier::Topic(&name)).set("max.message.bytes", limit);
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(property, value);
         let options = AdminOptions::new().request_timeout(Some(CALL));
         let deadline = Instant::now() + MEND;
         loop {
