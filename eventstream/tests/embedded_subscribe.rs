@@ -21,7 +21,7 @@ async fn publish(client: &Client, topic: &str, name: &str, count: usize) {
             .publish(
                 Publish::new(topic, name)
                     .key(format!("k{}", i % 7))
-                    .payload(&serde_json::json!({"n": i})),
+                    .payload(serde_json::json!({"n": i})),
             )
             .await
             .unwrap();
@@ -135,7 +135,7 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
                 )
                 .dead_letters(true)
                 .on_dead_letter(move |letter| tell.lock().unwrap().push(letter))
-                .on_any(move |ctx: Context, event: Event| {
+                .on_any(move |event: Event| {
                     let counted = Arc::clone(&counted);
                     async move {
                         let n = event.payload().get("n").unwrap().decode::<u64>().unwrap();

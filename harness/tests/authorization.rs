@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    Assignment, Backend, BrokerConfig, Client, Error, ErrorKind, SaslMechanism, Security,
-    Subscription,
+    Assignment, BrokerConfig, Client, Error, ErrorKind, SaslMechanism, Security, Subscription,
 };
 use eventstream_harness::{Kafka, Operation, Resource, unique_topic};
 use secure::{END, event, ids, until};

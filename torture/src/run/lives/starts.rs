@@ -1,5 +1,6 @@
 //! Groups and partitions that begin, and members that die before they have committed anything.
 
+use std::ops::Range;
 use std::sync::MutexGuard;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,8 +11,8 @@ use checker::history::Phase;
 use super::{FEW, LOOK, Named, Ongoing, PARTITIONS, pause};
 use crate::layout::{offsets_partition, on_broker};
 
-/// What a request to the coordinator takes, and its answer: longer than a first record, and short enough to join.
-const SLOW: Duration = Duration::from_millis(120);
+/// What a request to the coordinator takes, and its answer, in milliseconds: longer than a first record.
+const SLOW: Range<u64> = 80..300;
 const DEATH: Duration = Duration::from_secs(60);
 const OFFSETS: &str = "__consumer_offsets";
 const BEFORE_GROWTH: i32 = 2;
@@ -78,7 +79,8 @@ impl Ongoing<'_> {
         let coordinator = coordinator.context("the group has no coordinator")?;
         drop(nodes);
         let publisher = lives.publisher(&topic, 2, None)?;
-        lives.proxy.delay(coordinator, SLOW)?;
+        let slow = Duration::from_millis(random.u64(SLOW));
+        lives.proxy.delay(coordinator, slow)?;
         let dies = ["--tail", "--dies-of=first"];
         let mut first = lives.member(&topic, &topic, &dies)?;
         let deadline = Instant::now() + DEATH;

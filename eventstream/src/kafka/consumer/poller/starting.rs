@@ -24,7 +24,7 @@ use crate::kafka::questions::{
 /// wait for: a leader that is gone has another after a while.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_FOR_OFFSETS: Duration = Duration::from_secs(2);
-/// How long the polling thread waits for commits before it looks after everything else again.
+/// How long the polling thread waits for commits at first, before it looks after everything else again.
 const PATIENCE_FOR_COMMITS: Duration = Duration::from_millis(500);
 /// How often it is looked whether a broker can be asked, and for how long.
 const CONNECTS: Duration = Duration::from_millis(20);
@@ -409,7 +409,8 @@ impl Poller {
         if asked.is_empty() {
             return Ok(());
         }
-        let found = questions::committed_now(self.consumer.client(), &asked, PATIENCE_FOR_COMMITS);
+        let patience = patience_for_commits(self.starting.backoff);
+        let found = questions::committed_now(self.consumer.client(), &asked, patience);
         round.take_commits(found.map_err(|code| Refused {
             code,
             reason: "what the group has committed".to_owned(),
@@ -631,6 +632,12 @@ impl Poller {
     }
 }
 
+/// A coordinator that has not answered in time gets more of it, for one that is far away never would; not so
+/// much that what else the thread has to do stands still.
+fn patience_for_commits(backoff: Duration) -> Duration {
+    PATIENCE_FOR_COMMITS.max(backoff * 2)
+}
+
 fn delivers_what_was_remade() -> bool {
     crate::delivery::chosen_sabotage() == Some(crate::delivery::Sabotage::IgnoreTopicId)
 }
@@ -751,5 +758,16 @@ impl Round {
                 looked: self.began,
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_gets_more_time_after_each_round_in_vain() {
+        assert_eq!(patience_for_commits(AGAIN_MIN), PATIENCE_FOR_COMMITS);
+        assert_eq!(patience_for_commits(AGAIN_MAX), Duration::from_secs(2));
     }
 }
