@@ -15,6 +15,7 @@ pub(super) enum Act {
 }
 
 const SLOW: Duration = Duration::from_millis(20);
+const BUSY: Duration = Duration::from_millis(60);
 /// Long enough that a rebalance comes in between.
 const VERY_SLOW: Duration = Duration::from_millis(500);
 
@@ -34,9 +35,9 @@ pub(super) fn act(id: u64, attempt: u32, plan: &GroupPlan, moods: &Moods) -> Act
         0..400 if moods.has(Mood::Failing) && attempt < 3 => Act::Fail,
         400..600 if moods.has(Mood::Panicking) && attempt == 1 => Act::Panic,
         600..900 if moods.has(Mood::Slow) => Act::SucceedAfter(SLOW),
-        // So that something is queued for a worker that goes.
-        1_000..2_500 if plan.beside.is_some() && moods.has(Mood::Changing) => {
-            Act::SucceedAfter(SLOW)
+        // So that something is at work, and something is queued, where a worker goes.
+        1_000..6_000 if plan.beside.is_some() && moods.has(Mood::Changing) => {
+            Act::SucceedAfter(BUSY)
         }
         900..906 if moods.has(Mood::Slow) => Act::SucceedAfter(VERY_SLOW),
         _ => Act::Succeed,
