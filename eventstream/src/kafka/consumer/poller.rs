@@ -67,6 +67,8 @@ impl ClientContext for PollerContext {
 
 impl ConsumerContext for PollerContext {}
 
+/// How long librdkafka may say nothing of a partition whose topic was made anew, not even that it is at its end.
+const UNREAD: Duration = Duration::from_secs(10);
 const REBUILD_MIN: Duration = Duration::from_secs(1);
 const REBUILD_MAX: Duration = Duration::from_secs(30);
 /// After a refusal that ends a consumer.
@@ -246,6 +248,10 @@ impl Poller {
                 return self.fatal.take();
             }
             let now = Instant::now();
+            if let Some(error) = self.unheard(now) {
+                self.drain_all(self.group.env.drain_timeout());
+                return Some(error);
+            }
             if now >= self.next_commit {
                 // What was refused is told, and tried again at the next interval.
                 let _ = self.commit_watermarks(KafkaCommit::Async);
@@ -267,6 +273,22 @@ impl Poller {
                 None => self.read(),
             }
         }
+    }
+
+    /// A partition of a topic made anew that librdkafka does not read: it takes the new leaders for
+    /// outdated while their epochs are below those that it remembers of the old topic. A new
+    /// consumer remembers none.
+    fn unheard(&self, now: Instant) -> Option<Error> {
+        let is_silent = |assigned: &&Assigned| {
+            let since = assigned.unheard.filter(|_| !assigned.is_full());
+            since.is_some_and(|since| now.saturating_duration_since(since) >= UNREAD)
+        };
+        let (topic, partition) = &self.assigned.iter().find(is_silent)?.name;
+        let text = format!(
+            "consume {topic}/{partition}: its topic was made anew, and nothing is read of it, for the \
+             leader epochs of the old one are remembered; a new consumer forgets them"
+        );
+        Some(Error::new(ErrorKind::Broker, text).with_retriable(true))
     }
 
     fn event(&mut self, event: Event<'_>) {

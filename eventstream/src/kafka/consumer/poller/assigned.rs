@@ -44,6 +44,8 @@ pub(super) struct Assigned {
     pub(super) in_doubt: bool,
     /// The group has committed where its reading starts.
     pub(super) is_started: bool,
+    /// Since when librdkafka is to read it of a topic that was made anew, and has said nothing of it.
+    pub(super) unheard: Option<Instant>,
 }
 
 impl Assigned {
@@ -100,6 +102,7 @@ impl Assigned {
 
     /// Everything below this offset was read.
     pub(super) fn read_to(&mut self, offset: i64) {
+        self.unheard = None;
         if !self.in_doubt && offset > self.next {
             self.next = offset;
             self.push(Read::ReadTo { offset });
@@ -129,6 +132,7 @@ impl Assigned {
             if let Read::Records(records) = &read {
                 let bytes = records.iter().map(Record::size).sum();
                 self.meter.read(records.len(), bytes);
+                self.unheard = None;
                 handed.0 += records.len();
                 handed.1 += bytes;
             }

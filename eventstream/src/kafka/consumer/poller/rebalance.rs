@@ -154,6 +154,7 @@ impl Poller {
             history: 0,
             in_doubt: false,
             is_started: !start.to_commit,
+            unheard: None,
             machine_full: false,
             inbox_full: false,
             full_since: None,

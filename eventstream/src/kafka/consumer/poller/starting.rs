@@ -66,6 +66,8 @@ pub(super) struct Starting {
     backoff: Duration,
     next_look: Option<Instant>,
     births: Vec<Birth>,
+    /// Topics that this consumer has met before they were made anew.
+    remade: HashSet<String>,
     /// Topics that do not exist, as was last seen.
     absent: HashSet<String>,
     /// Since when a broker to ask is waited for; `None` once there is one.
@@ -202,6 +204,7 @@ impl Poller {
         let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) else {
             return;
         };
+        assigned.unheard = None;
         if std::mem::replace(&mut assigned.in_doubt, true) {
             return;
         }
@@ -362,6 +365,7 @@ impl Poller {
             has_come |= self.starting.absent.remove(&facts.name);
             if met.id.is_some() && facts.id.is_some() && met.id != facts.id {
                 met.partitions = 0;
+                self.starting.remade.insert(facts.name.clone());
             }
             met.id = facts.id.or(met.id);
             for assigned in self.assigned.iter_mut().filter(|a| a.name.0 == facts.name) {
@@ -575,6 +579,11 @@ impl Poller {
                     }
                 }
             }
+        }
+        let now = Instant::now();
+        let remade = &self.starting.remade;
+        for assigned in self.assigned.iter_mut().filter(|a| names.contains(&a.name)) {
+            assigned.unheard = remade.contains(&assigned.name.0).then_some(now);
         }
         self.flush();
         self.group.set_assigned(self.shared());

@@ -1,0 +1,63 @@
+//! A topic made anew after its leaders were elected anew: its leader epochs begin again below those of the old one.
+
+mod consume;
+
+use std::time::Duration;
+
+use consume::{PREFIX, Seen, counting, publish, until, wire};
+use eventstream::{Assignment, BrokerConfig, Client, StartOffset};
+use eventstream_harness::{Kafka, unique_topic};
+
+const LONG: Duration = Duration::from_secs(60);
+
+async fn is_read_after(assignment: Assignment) {
+    let topic = unique_topic("epochs");
+    let kafka = Kafka::builder().auto_create_topics(false).start();
+    let kafka = kafka.expect("a Kafka");
+    let create = || {
+        let admin = kafka.admin().expect("an admin");
+        admin
+            .create_topic(&wire(&topic), 1, 1, &[])
+            .expect("created");
+    };
+    create();
+    let client = || {
+        let config = BrokerConfig::new()
+            .assignment(assignment)
+            .base_config("topic.metadata.refresh.interval.ms", 500);
+        let client = Client::kafka([kafka.bootstrap()])
+            .prefix(PREFIX)
+            .config(config);
+        client.build().expect("a client")
+    };
+    let (reader, writer) = (client(), client());
+    let seen = Seen::default();
+    let subscribe = counting(&topic, &topic, StartOffset::Head, &seen, Duration::ZERO);
+    let subscription = reader.register(subscribe).await.expect("registered");
+    for round in 0..3 {
+        publish(&writer, &topic, "e", round * 10..(round + 1) * 10).await;
+        until("before", LONG, || seen.distinct() == (round + 1) * 10).await;
+        kafka.kill(1).expect("killed");
+        kafka.restart(1).expect("restarted");
+    }
+    let admin = kafka.admin().expect("an admin");
+    admin.delete_topic(&wire(&topic)).expect("deleted");
+    // Long enough for everybody to see that it is away.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    create();
+    publish(&writer, &topic, "e", 100..120).await;
+    until("after", LONG, || seen.distinct() == 50).await;
+    assert!(subscription.stop(LONG).await);
+    reader.shutdown(LONG).await;
+    writer.shutdown(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_below_its_leader_epochs_is_read_by_an_eager_member() {
+    is_read_after(Assignment::Eager).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_below_its_leader_epochs_is_read_by_a_cooperative_member() {
+    is_read_after(Assignment::CooperativeSticky).await;
+}
