@@ -79,3 +79,17 @@ fn the_compiler_says_what_is_wrong_with_a_handler() {
         assert!(!said.contains("Blocking"), "of no help here: {said}");
     }
 }
+
+#[test]
+fn the_derive_says_what_is_missing_or_unknown() {
+    for (name, words) in [
+        ("event_without_topic", "`topic = \"..\"` is missing"),
+        (
+            "event_option",
+            "expected `topic`, `name`, `version` or `key`",
+        ),
+    ] {
+        let said = compile(name);
+        assert!(said.contains(words), "{name}:\n{said}");
+    }
+}

@@ -1,0 +1,5 @@
+#[derive(eventstream::EventType)]
+#[event(name = "levelUp")]
+struct LevelUp;
+
+fn main() {}
