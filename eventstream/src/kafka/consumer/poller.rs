@@ -156,8 +156,9 @@ impl Poller {
                 continue;
             }
             tracing::error!(group = &*group.env.wire_group, %error, ?backoff, "consumer lost, rebuilding it");
+            // Whoever is told finds it in `health`.
+            group.set_problem(Some(error.clone()));
             group.tell_all(&error);
-            group.set_problem(Some(error));
             if stop_wanted(group, &commands, backoff) {
                 return;
             }
@@ -356,7 +357,6 @@ impl Poller {
 
     fn tell_error(&mut self, error: Error) {
         tracing::debug!(group = &*self.group.env.wire_group, %error, "consumer error");
-        self.group.tell_all(&error);
         if matches!(
             error.kind(),
             ErrorKind::UnknownTopic
@@ -366,8 +366,9 @@ impl Poller {
         ) {
             // A topic that is missing stays so, though others flow: its assignment clears it.
             self.refused = error.kind() != ErrorKind::UnknownTopic;
-            self.group.set_problem(Some(error));
+            self.group.set_problem(Some(error.clone()));
         }
+        self.group.tell_all(&error);
     }
 
     fn command(&mut self, command: ToPoller) {
