@@ -108,7 +108,7 @@ async fn a_dead_letter_that_is_too_large_is_held_until_its_topic_takes_it() {
     assert_eq!(committed(&topic, &topic), 2, "the offset has moved");
     assert_eq!(client.reader_stats().handled, 2, "something passed it");
     raise(&wire(&format!("{topic}-dlq"))).await;
-    until("goes on", Duration::from_secs(60), || {
+    until("goes on", Duration::from_secs(180), || {
         client.reader_stats().dead_lettered == 1 && client.reader_stats().handled == 4
     })
     .await;
