@@ -155,7 +155,8 @@ async fn records_deleted_unread_are_told_and_counted() {
     let second = client.register(told.hears(subscribe())).await;
     let second = second.expect("registered");
     second.ready().await.expect("ready");
-    assert_eq!(committed(&topic, &topic), 120);
+    // And more, where the rest is handled already.
+    assert!(committed(&topic, &topic) >= 120);
     until("the rest", END, || seen.distinct() == 80).await;
     let words = told.of_offsets();
     assert!(

@@ -2,6 +2,7 @@
 
 mod consume;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use consume::{PREFIX, Seen, counting, publish, until, wire};
@@ -33,6 +34,9 @@ async fn is_read_after(assignment: Assignment) {
     let (reader, writer) = (client(), client());
     let seen = Seen::default();
     let subscribe = counting(&topic, &topic, StartOffset::Head, &seen, Duration::ZERO);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let subscribe = subscribe.on_error(move |error| tell.lock().expect("a lock").push(error));
     let subscription = reader.register(subscribe).await.expect("registered");
     for round in 0..3 {
         publish(&writer, &topic, "e", round * 10..(round + 1) * 10).await;
@@ -40,6 +44,8 @@ async fn is_read_after(assignment: Assignment) {
         kafka.kill(1).expect("killed");
         kafka.restart(1).expect("restarted");
     }
+    until("healthy", LONG, || subscription.health().is_healthy()).await;
+    told.lock().expect("a lock").clear();
     let admin = kafka.admin().expect("an admin");
     admin.delete_topic(&wire(&topic)).expect("deleted");
     // Long enough for everybody to see that it is away.
@@ -47,6 +53,14 @@ async fn is_read_after(assignment: Assignment) {
     create();
     publish(&writer, &topic, "e", 100..120).await;
     until("after", LONG, || seen.distinct() == 50).await;
+    let told: Vec<_> = told
+        .lock()
+        .expect("a lock")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let of_commits = |text: &&String| text.contains("commit offsets");
+    assert_eq!(told.iter().filter(of_commits).count(), 0, "{told:?}");
     assert!(subscription.stop(LONG).await);
     reader.shutdown(LONG).await;
     writer.shutdown(LONG).await;

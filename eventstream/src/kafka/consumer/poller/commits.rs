@@ -292,7 +292,8 @@ impl Poller {
         }
     }
 
-    /// A commit that a rebalance has overtaken is nobody's loss: the next owner reads again.
+    /// A commit that a rebalance has overtaken is nobody's loss: the next owner reads again. Nor is one
+    /// of a topic that is gone, which is told of the topic itself.
     fn commit_failed(&mut self, code: Code) {
         let passing = matches!(
             code,
@@ -300,6 +301,7 @@ impl Poller {
                 | Code::UnknownMemberId
                 | Code::RebalanceInProgress
                 | Code::NoOffset
+                | Code::UnknownTopicOrPartition
                 | Code::AssignmentLost
                 | Code::State
         );
