@@ -1,14 +1,13 @@
 //! Topics that are deleted and made anew.
 
 use std::sync::MutexGuard;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use checker::history::Phase;
 use harness::{Admin, Signal};
 
-use super::{FEW, LOOK, Lives, Named, Ongoing, PARTITIONS, caught_up, lock, pause};
+use super::{FEW, Lives, Named, Ongoing, PARTITIONS, caught_up, lock, pause, wait_for_death};
 use crate::layout::{REPLICAS, on_broker};
 use crate::roles::life::tell_incarnation;
 
@@ -70,10 +69,7 @@ impl Ongoing<'_> {
         reborn.incarnation += 1;
         drop(nodes);
         // One that does not see the new topic does not die of it.
-        let deadline = Instant::now() + HEIR;
-        while Instant::now() < deadline && reborn.heir.1.exit_status()?.is_none() {
-            thread::sleep(LOOK);
-        }
+        wait_for_death(&mut reborn.heir, HEIR)?;
         reborn.heir.1.kill();
         reborn.heir = heir(lives)?;
         lives.wait_ready(&reborn.heir)?;

@@ -42,7 +42,7 @@ const READY: Duration = Duration::from_secs(120);
 const CATCH_UP: Duration = Duration::from_secs(45);
 /// Events that are published before or after something.
 const FEW: u64 = 50;
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What lives, and where it is written down.
 pub(super) struct Lives {
@@ -283,6 +283,15 @@ pub(super) fn end_all(lives: &Lives, admin: &Admin) -> Result<()> {
         }
     }
     lives.history.ended()?;
+    Ok(())
+}
+
+/// Waits until a member has died by itself, or its time is over.
+fn wait_for_death(member: &mut Named, within: Duration) -> Result<()> {
+    let deadline = Instant::now() + within;
+    while Instant::now() < deadline && member.1.exit_status()?.is_none() {
+        thread::sleep(LOOK);
+    }
     Ok(())
 }
 

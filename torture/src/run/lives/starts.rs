@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 use std::sync::MutexGuard;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use checker::history::Phase;
 
-use super::{FEW, LOOK, Named, Ongoing, PARTITIONS, pause};
+use super::{FEW, Named, Ongoing, PARTITIONS, pause, wait_for_death};
 use crate::layout::{offsets_partition, on_broker};
 
 /// What a request to the coordinator takes, and its answer, in milliseconds: longer than a first record.
@@ -83,10 +82,7 @@ impl Ongoing<'_> {
         lives.proxy.delay(coordinator, slow)?;
         let dies = ["--tail", "--dies-of=first"];
         let mut first = lives.member(&topic, &topic, &dies)?;
-        let deadline = Instant::now() + DEATH;
-        while Instant::now() < deadline && first.1.exit_status()?.is_none() {
-            thread::sleep(LOOK / 5);
-        }
+        wait_for_death(&mut first, DEATH)?;
         lives.proxy.cut(coordinator)?;
         lives.proxy.delay(coordinator, Duration::ZERO)?;
         first.1.kill();
