@@ -44,7 +44,8 @@ use crate::publish::Publish;
 use crate::receipt::{Delivery, Receipt, block_on};
 use crate::stats::{ReaderStats, WriterStats};
 use crate::subscribe::{
-    BoxError, Context, FromRecord, Handled, Handler, HandlerResult, Health, Subscribe, all_arities,
+    Arguments, BoxError, Context, FromRecord, Handled, Handler, HandlerResult, Health, Subscribe,
+    all_arities,
 };
 use crate::undelivered::Undelivered;
 
@@ -320,7 +321,7 @@ impl<F> fmt::Debug for Blocking<F> {
 
 macro_rules! blocking_handler {
     ($($arg:ident)*) => {
-        #[allow(non_snake_case, unused_variables, reason = "arguments are named as their types, of which one arity has none")]
+        #[allow(non_snake_case, reason = "arguments are named as their types")]
         #[diagnostic::do_not_recommend]
         impl<F, Out, S, $($arg,)*> Handler<($($arg,)*), S> for Blocking<F>
         where
@@ -328,16 +329,13 @@ macro_rules! blocking_handler {
             Out: HandlerResult,
             $($arg: FromRecord<S> + Send + 'static,)*
         {
-            const IS_RAW: bool =
-                (false $(|| $arg::IS_RAW)*) && !(false $(|| $arg::NEEDS_EVENT)*);
+            const IS_RAW: bool = <($($arg,)*) as Arguments<S>>::IS_RAW;
 
             fn call(&self, context: Context, state: &S) -> Handled {
-                $(
-                    let $arg = match $arg::from_record(&context, state) {
-                        Ok(argument) => argument,
-                        Err(error) => return Box::pin(ready(Err(error.into()))),
-                    };
-                )*
+                let ($($arg,)*) = match Arguments::take(&context, state) {
+                    Ok(arguments) => arguments,
+                    Err(error) => return Box::pin(ready(Err(error))),
+                };
                 let f = Arc::clone(&self.0);
                 Box::pin(on_blocking_thread(move || f($($arg),*).into_result()))
             }

@@ -16,8 +16,7 @@ use crate::name::Topic;
 use crate::publish::Publish;
 use crate::receipt::{Delivery, Receipt};
 use crate::stats::{ReaderStats, WriterStats};
-use crate::subscribe::Subscribe;
-use crate::subscribe::{Health, Subscription};
+use crate::subscribe::{Health, Subscribe, Subscription};
 use crate::undelivered::Undelivered;
 
 const AUDIT_TOPIC_VAR: &str = "APP_EVENT_STREAM_AUDIT_LOG_TOPIC";

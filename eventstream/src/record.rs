@@ -48,6 +48,12 @@ impl Record {
         self.headers.as_deref().unwrap_or_default()
     }
 
+    /// Each header, in order.
+    pub(crate) fn header_values(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        let headers = self.headers().iter();
+        headers.map(|(name, value)| (&**name, value.as_deref()))
+    }
+
     /// Bytes of key, value and headers.
     pub(crate) fn size(&self) -> usize {
         let len = |range: &Option<Range<usize>>| range.as_ref().map_or(0, ExactSizeIterator::len);

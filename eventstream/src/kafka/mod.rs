@@ -35,8 +35,7 @@ use crate::name::{Topic, check_whole_topic};
 use crate::publish::{KEPT, Publish};
 use crate::receipt::{EventId, Receipt};
 use crate::stats::{ReaderStats, WriterStats};
-use crate::subscribe::CheckedSubscribe;
-use crate::subscribe::{Health, Subscription};
+use crate::subscribe::{CheckedSubscribe, Health, Subscription};
 use crate::trace::{self, Labels, Publishing, ToPublish};
 use crate::undelivered::Undelivered;
 

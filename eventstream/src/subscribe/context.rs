@@ -51,10 +51,7 @@ impl Context {
 
     /// The record's headers in order; names may repeat, values may be null.
     pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        self.record
-            .headers()
-            .iter()
-            .map(|(name, value)| (&**name, value.as_deref()))
+        self.record.header_values()
     }
 
     /// The record's timestamp, where the broker has one.

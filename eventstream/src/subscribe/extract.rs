@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::context::Context;
-use super::handler::all_arities;
+use super::handler::{BoxError, all_arities};
 use super::reject::Reject;
 use crate::error::Error;
 use crate::event::Event;
@@ -191,8 +191,7 @@ impl<S> FromRecord<S> for Headers {
 impl Headers {
     /// Each header, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        let headers = self.0.headers().iter();
-        headers.map(|(name, value)| (&**name, value.as_deref()))
+        self.0.header_values()
     }
 
     /// The value of the last header of this name: `None` where there is none, or its value is null.
@@ -210,6 +209,30 @@ impl fmt::Debug for Headers {
             .finish()
     }
 }
+
+/// All arguments of a handler.
+pub(crate) trait Arguments<S>: Sized {
+    /// Whether they can be made of a record that is no event, and want it.
+    const IS_RAW: bool;
+
+    fn take(context: &Context, state: &S) -> Result<Self, BoxError>;
+}
+
+macro_rules! arguments {
+    ($($arg:ident)*) => {
+        #[allow(unused_variables, reason = "one of the arities takes nothing")]
+        impl<S, $($arg: FromRecord<S>),*> Arguments<S> for ($($arg,)*) {
+            const IS_RAW: bool =
+                (false $(|| $arg::IS_RAW)*) && !(false $(|| $arg::NEEDS_EVENT)*);
+
+            fn take(context: &Context, state: &S) -> Result<Self, BoxError> {
+                Ok(($($arg::from_record(context, state).map_err(Into::into)?,)*))
+            }
+        }
+    };
+}
+
+all_arities!(arguments);
 
 /// The arguments of a handler whose first one says which events it is for: `Payload<T>` of an
 /// [`EventType`].

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::context::Context;
-use super::extract::FromRecord;
+use super::extract::{Arguments, FromRecord};
 
 /// An error of a handler, of any type.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -107,11 +107,7 @@ pub(crate) use all_arities;
 
 macro_rules! handler {
     ($($arg:ident)*) => {
-        #[allow(
-            non_snake_case,
-            unused_variables,
-            reason = "arguments are named as their types, and one arity has none"
-        )]
+        #[allow(non_snake_case, reason = "arguments are named as their types")]
         impl<F, Fut, Out, S, $($arg,)*> Handler<($($arg,)*), S> for F
         where
             F: Fn($($arg),*) -> Fut + Send + Sync + 'static,
@@ -119,16 +115,13 @@ macro_rules! handler {
             Out: HandlerResult,
             $($arg: FromRecord<S>,)*
         {
-            const IS_RAW: bool =
-                (false $(|| $arg::IS_RAW)*) && !(false $(|| $arg::NEEDS_EVENT)*);
+            const IS_RAW: bool = <($($arg,)*) as Arguments<S>>::IS_RAW;
 
             fn call(&self, context: Context, state: &S) -> Handled {
-                $(
-                    let $arg = match $arg::from_record(&context, state) {
-                        Ok(argument) => argument,
-                        Err(error) => return Box::pin(ready(Err(error.into()))),
-                    };
-                )*
+                let ($($arg,)*) = match Arguments::take(&context, state) {
+                    Ok(arguments) => arguments,
+                    Err(error) => return Box::pin(ready(Err(error))),
+                };
                 let handled = self($($arg),*);
                 Box::pin(async move { handled.await.into_result() })
             }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::context::Context;
 pub use self::dead_letter::DeadLetter;
+pub(crate) use self::extract::Arguments;
 pub use self::extract::{FromRecord, FromRef, Headers, Key, Payload, State, TypedArgs};
 pub use self::failed_attempt::FailedAttempt;
 pub(crate) use self::handler::{BoxError, BoxHandler, Handled, all_arities};

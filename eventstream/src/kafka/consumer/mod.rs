@@ -65,8 +65,7 @@ use crate::guard::tracing;
 use crate::metrics::ClientMeter;
 use crate::name::Topic;
 use crate::stats::ReaderStats;
-use crate::subscribe::{CheckedSubscribe, DeadLetterLimit};
-use crate::subscribe::{Health, Subscription};
+use crate::subscribe::{CheckedSubscribe, DeadLetterLimit, Health, Subscription};
 use crate::trace::Labels;
 
 /// A group as on the broker, and the static member.

@@ -280,6 +280,9 @@ impl Poller {
     /// outdated while their epochs are below those that it remembers of the old topic. A new
     /// consumer remembers none.
     fn unheard(&self, now: Instant) -> Option<Error> {
+        if self.starting.remade.is_empty() {
+            return None;
+        }
         let is_silent = |assigned: &&Assigned| {
             let since = assigned.unheard.filter(|_| !assigned.is_full());
             since.is_some_and(|since| now.saturating_duration_since(since) >= UNREAD)

@@ -14,9 +14,7 @@ use crate::delivery::{
 use crate::error::Error;
 use crate::guard;
 use crate::name::{EventName, Topic};
-use crate::subscribe::BoxHandler;
-use crate::subscribe::DeadLetter;
-use crate::subscribe::OnDeadLetter;
+use crate::subscribe::{BoxHandler, DeadLetter, OnDeadLetter};
 use crate::trace::Labels;
 
 /// The handlers of a registration that share its order: those for its names, or one for all names.

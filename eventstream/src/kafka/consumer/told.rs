@@ -8,8 +8,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::error::{Error, ErrorKind};
 use crate::guard::{self, tracing};
-use crate::subscribe::FailedAttempt;
-use crate::subscribe::{OnRetry, OnSubscriptionError};
+use crate::subscribe::{FailedAttempt, OnRetry, OnSubscriptionError};
 
 /// Words that wait for a callback, in each registration. A callback that is slower than what it is
 /// told misses some, and is told how many: nobody waits for it.

@@ -15,9 +15,7 @@ use crate::kafka::consumer::words::ToPoller;
 use crate::metrics;
 use crate::receipt::Delivery;
 use crate::record::{self, Record};
-use crate::subscribe::DeadLetter;
-use crate::subscribe::FailedAttempt;
-use crate::subscribe::{Context, reason};
+use crate::subscribe::{Context, DeadLetter, FailedAttempt, reason};
 use crate::trace::Mark;
 
 /// A dead letter and whether it was written.

@@ -9,7 +9,7 @@ use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::Offset;
 
-use super::Poller;
+use super::{Assigned, Poller};
 use crate::error::{Error, ErrorKind};
 use crate::guard::tracing;
 use crate::kafka::consumer::assignment::{
@@ -67,7 +67,7 @@ pub(super) struct Starting {
     next_look: Option<Instant>,
     births: Vec<Birth>,
     /// Topics that this consumer has met before they were made anew.
-    remade: HashSet<String>,
+    pub(super) remade: HashSet<String>,
     /// Topics that do not exist, as was last seen.
     absent: HashSet<String>,
     /// Since when a broker to ask is waited for; `None` once there is one.
@@ -582,8 +582,9 @@ impl Poller {
         }
         let now = Instant::now();
         let remade = &self.starting.remade;
-        for assigned in self.assigned.iter_mut().filter(|a| names.contains(&a.name)) {
-            assigned.unheard = remade.contains(&assigned.name.0).then_some(now);
+        let of_remade = |a: &&mut Assigned| remade.contains(&a.name.0) && names.contains(&a.name);
+        for assigned in self.assigned.iter_mut().filter(of_remade) {
+            assigned.unheard = Some(now);
         }
         self.flush();
         self.group.set_assigned(self.shared());
@@ -613,7 +614,7 @@ impl Poller {
         names: &[TopicPartition],
         again: &[TopicPartition],
     ) -> rdkafka::error::KafkaResult<()> {
-        let place = |a: &mut super::Assigned| {
+        let place = |a: &mut Assigned| {
             a.is_resumed();
             (a.name.clone(), Offset::Offset(a.next))
         };
