@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Compiles a file against this build of the library, and gives what the compiler says.
 fn compile(name: &str) -> String {
-    let binary = std::env::current_exe().unwrap();
-    let libraries = binary.parent().unwrap();
+    let (compiles, said) = compile_with(library(), name);
+    assert_eq!(compiles, name == "sound", "{said}");
+    said
+}
+
+fn compile_with(library: &Path, name: &str) -> (bool, String) {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let output = Command::new(option_env!("RUSTC").unwrap_or("rustc"))
         .args([
@@ -19,29 +24,45 @@ fn compile(name: &str) -> String {
         ])
         .arg(format!("{}/tests/ui/{name}.rs", env!("CARGO_MANIFEST_DIR")))
         .arg("-L")
-        .arg(format!("dependency={}", libraries.display()))
+        .arg(format!(
+            "dependency={}",
+            library.parent().unwrap().display()
+        ))
         .arg("--extern")
-        .arg(format!("eventstream={}", library(libraries).display()))
+        .arg(format!("eventstream={}", library.display()))
         .arg("-o")
         .arg(scratch.join(format!("{name}.rmeta")))
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.success(), name == "sound", "{said}");
-    said
+    (output.status.success(), said)
 }
 
-/// The library as this test was built with: the newest.
-fn library(folder: &Path) -> PathBuf {
-    let files = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path());
-    let ours = files.filter(|path| {
-        let name = path.file_name().unwrap().to_string_lossy();
-        name.starts_with("libeventstream-") && name.ends_with(".rlib")
-    });
-    let changed = |path: &PathBuf| path.metadata().unwrap().modified().unwrap();
-    ours.max_by_key(changed).unwrap()
+/// The newest build of the library that has the features of this test. The folder may hold others,
+/// some without them or by another compiler.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let binary = std::env::current_exe().unwrap();
+        let files = std::fs::read_dir(binary.parent().unwrap()).unwrap();
+        let mut builds: Vec<PathBuf> = files
+            .map(|file| file.unwrap().path())
+            .filter(|path| {
+                let name = path.file_name().unwrap().to_string_lossy();
+                name.starts_with("libeventstream-") && name.ends_with(".rlib")
+            })
+            .collect();
+        builds.sort_by_key(|path| path.metadata().unwrap().modified().unwrap());
+        let mut newest_said = None;
+        for build in builds.into_iter().rev() {
+            let (compiles, said) = compile_with(&build, "sound");
+            if compiles {
+                return build;
+            }
+            newest_said.get_or_insert(said);
+        }
+        panic!("no build of the library compiles `sound.rs`: {newest_said:?}")
+    })
 }
 
 #[test]
