@@ -98,7 +98,7 @@ pub use config::{
     Acks, Assignment, BrokerConfig, Compression, LogMode, Partitioner, SaslMechanism, Secret,
     Security,
 };
-pub use delivery::{Backoff, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
+pub use delivery::{Backoff, Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 pub use error::{Error, ErrorKind, Fault, Result};
 pub use event::{Event, Json, SpanContext};
 pub use event_type::EventType;
@@ -116,8 +116,8 @@ pub use receipt::{Delivery, Receipt};
 pub use record::RawRecord;
 pub use stats::{ReaderStats, WriterStats};
 pub use subscribe::{
-    Context, DeadLetter, DeadLetterLimit, DeadLetterOrigin, FailedAttempt, FromRecord, FromRef,
-    Handler, HandlerResult, Headers, Health, Key, Payload, Reject, StartOffset, State, Subscribe,
-    Subscription, TypedArgs,
+    BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit,
+    DeadLetterOrigin, FailedAttempt, FromRecord, FromRef, Handler, HandlerResult, Headers, Health,
+    Key, Payload, Reject, StartOffset, State, Subscribe, Subscription, TypedArgs,
 };
 pub use undelivered::Undelivered;

@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
 
 use crate::wait::eventually;
 
@@ -129,12 +130,28 @@ impl Admin {
     pub fn delete_records(&self, topic: &str, partition: i32, before: i64) -> Result<()> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(before))?;
-        let deleted = pollster::block_on(self.client.delete_records(&list, &options()))?;
-        for one in deleted.elements() {
-            one.error()
-                .with_context(|| format!("deleting records of {topic}"))?;
-        }
-        Ok(())
+        // Leaders may move meanwhile.
+        eventually(
+            &format!("records of {topic} to be deleted"),
+            PATIENCE,
+            || {
+                let deleted = pollster::block_on(self.client.delete_records(&list, &options()));
+                let refused = |error: &KafkaError| {
+                    error.rdkafka_error_code() == Some(RDKafkaErrorCode::NotLeaderForPartition)
+                };
+                let deleted = match deleted {
+                    Err(error) if refused(&error) => return Ok(None),
+                    deleted => deleted?,
+                };
+                for one in deleted.elements() {
+                    match one.error() {
+                        Err(error) if refused(&error) => return Ok(None),
+                        result => result.with_context(|| format!("deleting records of {topic}"))?,
+                    }
+                }
+                Ok(Some(()))
+            },
+        )
     }
 
     /// How many partitions the topic has.

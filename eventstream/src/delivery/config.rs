@@ -1,5 +1,5 @@
 use super::backoff::Backoff;
-use super::policy::{Concurrency, OnUndecodable, OnUnmatched, Retry};
+use super::policy::{Batch, Concurrency, OnUndecodable, OnUnmatched, Retry};
 
 /// When offsets are committed, and whether work waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -98,4 +98,6 @@ impl Marks {
 pub(crate) struct RouteOptions {
     pub(crate) concurrency: Concurrency,
     pub(crate) retry: Retry,
+    /// Records are handled several at once.
+    pub(crate) batch: Option<Batch>,
 }

@@ -54,7 +54,7 @@ impl<R: Clone> Partition<R> {
                 && let Some(route) = id.route.and_then(|route| self.route(route))
             {
                 let lane = route.lanes.key_of(id.ticket, key);
-                route.lanes.finish(lane);
+                let _ = route.lanes.finish(lane);
             }
             self.list_all();
         }
@@ -147,6 +147,8 @@ impl<R: Clone> Partition<R> {
             || config.span.is_high(span)
         {
             self.paused = true;
+            // A batch that waits for others waits in vain.
+            self.list_all();
             return Some(Action::Pause);
         }
         None
@@ -177,6 +179,13 @@ impl<R: Clone> Partition<R> {
                     continue;
                 }
             }
+            if route.batch.is_some() {
+                match self.start_batch(at, fence) {
+                    Some(action) => return Some(action),
+                    None => continue,
+                }
+            }
+            let route = &mut self.routes[at];
             let Some((ticket, attempt)) = route.lanes.start() else {
                 continue;
             };

@@ -108,6 +108,18 @@ pub(crate) enum Input<R> {
         route: RouteId,
         result: Outcome,
     },
+    /// A handler of several records ended: once for each [`Action::RunBatch`], with an outcome for
+    /// each of its records.
+    BatchEnded {
+        route: RouteId,
+        outcomes: Vec<(Ticket, Outcome)>,
+        now: Time,
+    },
+    /// A batch was not started after all, instead of its outcomes. As [`Input::Withdrawn`].
+    BatchWithdrawn {
+        route: RouteId,
+        tickets: Vec<Ticket>,
+    },
     /// A handler was not started after all, instead of its outcome. The attempt does not count; the
     /// record may start again.
     Withdrawn { ticket: Ticket, route: RouteId },
@@ -136,7 +148,8 @@ pub(crate) enum Input<R> {
     /// Everything below `offset` was read: between the last record and it there is none, as where a
     /// transaction ends. Once what came so far is done, the watermark is `offset`.
     ReadTo { offset: i64 },
-    /// The time asked for by [`poll_timeout`](super::Partition::poll_timeout) has come.
+    /// The time asked for by [`poll_timeout`](super::Partition::poll_timeout) has come. Where a route
+    /// takes batches, also ahead of records: a batch waits from the time that was last heard.
     Tick(Time),
     /// The partition is being taken away: handlers that run may finish, [`Action::Drained`] follows
     /// the last of them. A record starts only if a later one is done, which could not be committed
@@ -182,6 +195,11 @@ pub(crate) enum Action<R> {
         offset: i64,
         body: R,
     },
+    /// Start the handler with these, in order. A record that has failed comes alone.
+    RunBatch {
+        route: RouteId,
+        records: Vec<Started<R>>,
+    },
     /// Write a dead letter and answer with [`Input::DeadLettered`]. Comes again if that failed.
     DeadLetter(Failure<R>),
     /// Commit, and answer with [`Input::Committed`]. A commit of an earlier history need not be
@@ -216,6 +234,16 @@ pub(crate) enum Action<R> {
     },
     /// Nothing is in flight after a revoke or drain; the watermark is final.
     Drained,
+}
+
+/// One record of a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Started<R> {
+    pub(crate) ticket: Ticket,
+    pub(crate) attempt: u32,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the simulation reads it"))]
+    pub(crate) offset: i64,
+    pub(crate) body: R,
 }
 
 /// A record that was not handled, and why.

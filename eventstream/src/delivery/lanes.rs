@@ -1,10 +1,13 @@
+mod batch;
 mod changeover;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::events::Ticket;
+use super::events::{Outcome, Ticket};
 use super::policy::Concurrency;
+
+pub(super) use self::batch::Answered;
 
 /// What must keep its order inside one route: the partition or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,14 +18,19 @@ pub(super) enum LaneKey {
     Alone(Ticket),
 }
 
-/// The queues of one route. Only the head of a lane is ever at work, so attempts and state belong
-/// to the lane and not to each record.
+/// The queues of one route. Only the head of a lane is ever at work, or with batches the head and
+/// what follows it at once, so attempts and state belong to the lane and not to each record.
 pub(super) struct Lanes {
     limit: usize,
     running: usize,
     store: Store,
     /// Lanes whose head may start, longest ready first.
     ready: VecDeque<LaneKey>,
+    /// Batches: lanes whose head may start once more, and alone.
+    again: VecDeque<LaneKey>,
+    /// Batches: what was not done in one, behind a record of its lane that was not either.
+    answered: BTreeMap<Ticket, (u32, Outcome)>,
+    batches: bool,
     /// Records that wait for another worker. Only while workers change.
     shut: BTreeSet<Ticket>,
 }
@@ -37,6 +45,8 @@ struct Lane {
     state: State,
     head: Ticket,
     rest: VecDeque<Ticket>,
+    /// How many of the rest are at work together with the head.
+    taken: usize,
     attempts: u32,
 }
 
@@ -54,7 +64,7 @@ enum State {
 }
 
 impl Lanes {
-    pub(super) fn new(concurrency: Concurrency) -> Self {
+    pub(super) fn new(concurrency: Concurrency, batches: bool) -> Self {
         let (limit, store) = match concurrency {
             Concurrency::PerPartition | Concurrency::Serial => (1, Store::Whole(Lane::empty())),
             Concurrency::PerKey(limit) => (limit.max(1), Store::Keyed(HashMap::default())),
@@ -64,6 +74,9 @@ impl Lanes {
             running: 0,
             store,
             ready: VecDeque::new(),
+            again: VecDeque::new(),
+            answered: BTreeMap::new(),
+            batches,
             shut: BTreeSet::new(),
         }
     }
@@ -103,7 +116,7 @@ impl Lanes {
         if self.running >= self.limit {
             return None;
         }
-        let key = *self.ready.front()?;
+        let key = *self.again.front().or_else(|| self.ready.front())?;
         self.lane(key).map(|lane| lane.head)
     }
 
@@ -147,34 +160,50 @@ impl Lanes {
             && lane.state == State::Waiting
         {
             lane.state = State::Ready;
-            self.ready.push_back(key);
+            if self.batches {
+                self.again.push_back(key);
+            } else {
+                self.ready.push_back(key);
+            }
         }
     }
 
-    /// The head of a lane is done; the next one moves up.
-    pub(super) fn finish(&mut self, key: LaneKey) {
+    /// The head of a lane is done; the next one moves up. Where that has its answer already, the
+    /// lane is held for it.
+    pub(super) fn finish(&mut self, key: LaneKey) -> Option<Answered> {
         let lane = match &mut self.store {
             Store::Whole(lane) => lane,
-            Store::Keyed(lanes) => match lanes.get_mut(&key) {
-                Some(lane) => lane,
-                None => return,
-            },
+            Store::Keyed(lanes) => lanes.get_mut(&key)?,
         };
         lane.attempts = 0;
+        lane.taken = 0;
         if let Some(head) = lane.rest.pop_front() {
             lane.head = head;
+            if !self.answered.is_empty()
+                && let Some((attempts, outcome)) = self.answered.remove(&head)
+            {
+                lane.attempts = attempts;
+                lane.state = State::Held;
+                return Some(Answered {
+                    lane: key,
+                    ticket: head,
+                    attempts,
+                    outcome,
+                });
+            }
             if self.shut.is_empty() || !self.shut.contains(&head) {
                 lane.state = State::Ready;
                 self.ready.push_back(key);
             } else {
                 lane.state = State::Shut;
             }
-            return;
+            return None;
         }
         lane.state = State::Empty;
         if let Store::Keyed(lanes) = &mut self.store {
             lanes.remove(&key);
         }
+        None
     }
 
     /// Whether a record of this lane would start at once.
@@ -186,8 +215,11 @@ impl Lanes {
     /// Forgets the lanes that wait for their turn with a record from `fence` on.
     pub(super) fn keep_ready_below(&mut self, fence: Ticket) {
         let mut ready = std::mem::take(&mut self.ready);
-        ready.retain(|key| self.lane(*key).is_some_and(|lane| lane.head < fence));
-        self.ready = ready;
+        let mut again = std::mem::take(&mut self.again);
+        for keys in [&mut ready, &mut again] {
+            keys.retain(|key| self.lane(*key).is_some_and(|lane| lane.head < fence));
+        }
+        (self.ready, self.again) = (ready, again);
     }
 
     /// The first record that a drain will not get done: it waits for another attempt or is held,
@@ -210,9 +242,9 @@ impl Lanes {
             if !moves_on {
                 Some(lane.head)
             } else if starts {
-                None
+                self.first_answered(lane)
             } else {
-                lane.rest.front().copied()
+                lane.rest.get(lane.taken).copied()
             }
         };
         match &self.store {
@@ -222,11 +254,15 @@ impl Lanes {
     }
 
     pub(super) fn running(&self) -> Vec<Ticket> {
-        let heads = |lane: &Lane| (lane.state == State::Running).then_some(lane.head);
+        let at_work = |lane: &Lane| {
+            let taken = lane.rest.iter().take(lane.taken).copied();
+            let tickets: Vec<_> = [lane.head].into_iter().chain(taken).collect();
+            (lane.state == State::Running).then_some(tickets)
+        };
         match &self.store {
-            Store::Whole(lane) => heads(lane).into_iter().collect(),
+            Store::Whole(lane) => at_work(lane).unwrap_or_default(),
             Store::Keyed(lanes) => {
-                let mut running: Vec<_> = lanes.values().filter_map(heads).collect();
+                let mut running: Vec<_> = lanes.values().filter_map(at_work).flatten().collect();
                 // The map's order differs from run to run; a simulation must repeat itself.
                 running.sort_unstable();
                 running
@@ -255,6 +291,7 @@ impl Lane {
             state: State::Empty,
             head: Ticket::first(0),
             rest: VecDeque::new(),
+            taken: 0,
             attempts: 0,
         }
     }

@@ -11,6 +11,7 @@
 //! | `settle`, `revoke`, `history` | the machine: outcomes and acknowledgements, rebalances, offsets that begin anew |
 //! | `workers` | the machine: routes that close, and workers that take over from each other |
 //! | `dispatch` | the machine: state to actions |
+//! | `batch` | the machine: several records for one call, when it starts and what comes of it |
 //! | `events` | the inputs and the actions |
 //! | `window` | the records not yet done, and the watermark |
 //! | `route`, `lanes` | what one route runs next: order, concurrency, attempts |
@@ -21,6 +22,7 @@
 //! | `sabotage`, `simulation` | the proof: random schedules, invariants, faults that must be found |
 
 mod backoff;
+mod batch;
 mod commits;
 mod config;
 mod dispatch;
@@ -45,14 +47,14 @@ mod simulation;
 mod tests;
 
 pub use backoff::Backoff;
-pub use policy::{Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
+pub use policy::{Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 
 #[cfg(test)]
 pub(crate) use config::Marks;
 pub(crate) use config::Start;
 pub(crate) use config::{CommitMode, PartitionConfig, RouteOptions};
 pub(crate) use events::{
-    Action, Failure, Heir, Input, Outcome, Plan, Reason, RouteId, Ticket, Worker,
+    Action, Failure, Heir, Input, Outcome, Plan, Reason, RouteId, Started, Ticket, Worker,
 };
 pub(crate) use flood::{FloodGuard, FloodOptions};
 pub(crate) use partition::Partition;

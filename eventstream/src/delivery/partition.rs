@@ -6,9 +6,9 @@ use super::backoff::Jitter;
 use super::commits::Commits;
 use super::config::{PartitionConfig, RouteOptions, Start};
 use super::events::{Action, Input, Plan, Reason, RouteId, Ticket, Worker};
-use super::lanes::LaneKey;
+use super::lanes::{Answered, LaneKey};
 use super::letters::{LetterId, Letters};
-use super::policy::Concurrency;
+use super::policy::{Batch, Concurrency};
 use super::route::Route;
 use super::sabotage::{self, Sabotage};
 use super::time::Time;
@@ -46,6 +46,10 @@ pub(crate) struct Partition<R> {
     /// Handlers that run, dead letters being written, a release being committed.
     pub(super) in_flight: usize,
     pub(super) timers: BinaryHeap<Reverse<(Time, Timer)>>,
+    /// The time last heard of.
+    pub(super) now: Time,
+    /// Batches: records whose answer came before their turn, and whose turn has come.
+    pub(super) moved_up: VecDeque<(RouteId, Answered)>,
     pub(super) jitter: Jitter,
     pub(super) sabotage: Option<Sabotage>,
 }
@@ -62,6 +66,7 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     Retry(RouteId, LaneKey),
+    Batch(RouteId),
     Letter(LetterId),
     Commit,
 }
@@ -96,6 +101,8 @@ impl<R: Clone> Partition<R> {
             fence: None,
             in_flight: 0,
             timers: BinaryHeap::new(),
+            now: Time::default(),
+            moved_up: VecDeque::new(),
             jitter: Jitter::new(config.seed),
             sabotage,
         }
@@ -108,6 +115,8 @@ impl<R: Clone> Partition<R> {
         }
         if self.at_most_once() {
             options.retry = options.retry.at_most_once();
+            // Each record has a commit of its own before it runs.
+            options.batch = options.batch.map(|batch| Batch { up_to: 1, ..batch });
         }
         if let Concurrency::PerKey(keys) = &mut options.concurrency
             && self.sabotaged(Sabotage::OneKeyTooMany)
@@ -148,6 +157,12 @@ impl<R: Clone> Partition<R> {
                 route,
                 result,
             } => self.outcome(ticket, route, result),
+            Input::BatchEnded {
+                route,
+                outcomes,
+                now,
+            } => self.batch_ended(route, &outcomes, now),
+            Input::BatchWithdrawn { route, tickets } => self.batch_withdrawn(route, &tickets),
             Input::Withdrawn { ticket, route } => self.withdrawn(ticket, route),
             Input::DeadLettered {
                 ticket,
@@ -170,6 +185,7 @@ impl<R: Clone> Partition<R> {
             Input::StopCatchingUp => self.stop_catching_up(),
             Input::Lost => self.lose(),
         }
+        self.answer_moved_up();
     }
 
     /// When [`Input::Tick`] is wanted.

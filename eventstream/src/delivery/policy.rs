@@ -22,6 +22,39 @@ pub enum Concurrency {
     Serial,
 }
 
+/// How many events a handler gets at once, and how long it may wait for them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use eventstream::Batch;
+///
+/// let batch = Batch::up_to(500).within(Duration::from_secs(1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Batch {
+    pub(crate) up_to: usize,
+    pub(crate) within: Duration,
+}
+
+impl Batch {
+    /// At most this many events: 1 to 100,000.
+    pub fn up_to(events: usize) -> Self {
+        Self {
+            up_to: events,
+            within: Duration::from_secs(1),
+        }
+    }
+
+    /// How long the first event of a batch waits for others at most. Default: 1 s. A batch starts
+    /// earlier where it is full, where the partition's buffer is, and where the subscription stops.
+    #[must_use]
+    pub fn within(mut self, wait: Duration) -> Self {
+        self.within = wait;
+        self
+    }
+}
+
 /// What to do when a handler fails: returns an error or panics.
 ///
 /// ```

@@ -3,13 +3,18 @@ use std::collections::VecDeque;
 use super::config::RouteOptions;
 use super::events::RouteId;
 use super::lanes::Lanes;
-use super::policy::{Exhausted, Retry};
+use super::policy::{Batch, Exhausted, Retry};
+use super::time::Time;
 
 /// One route in one partition.
 pub(super) struct Route {
     pub(super) id: RouteId,
     pub(super) retry: Retry,
     pub(super) lanes: Lanes,
+    pub(super) batch: Option<Batch>,
+    /// When the next batch starts, full or not; and whether a timer says so.
+    pub(super) batch_due: Option<Time>,
+    pub(super) batch_timer: bool,
     /// Records of the window that this route has not done.
     pub(super) owed: usize,
     pub(super) paused: bool,
@@ -38,7 +43,10 @@ impl Route {
         Self {
             id,
             retry: options.retry,
-            lanes: Lanes::new(options.concurrency),
+            lanes: Lanes::new(options.concurrency, options.batch.is_some()),
+            batch: options.batch,
+            batch_due: None,
+            batch_timer: false,
             owed: 0,
             paused: false,
             closing: false,

@@ -56,6 +56,18 @@ pub(crate) enum Sabotage {
     SiblingsGoOn,
     /// A handler that was not started counts as an attempt.
     CountWithdrawn,
+    /// A batch has one record more than asked for.
+    BatchTooLarge,
+    /// A batch does not wait for others.
+    BatchAtOnce,
+    /// A batch that is not full is never started.
+    BatchNeverDue,
+    /// What has failed in a batch is tried again together with others.
+    RetryInBatch,
+    /// What has succeeded in a batch is handled again where something else of it has failed.
+    RunAllAgain,
+    /// What has failed in a batch lets what follows in its lane go first.
+    BatchForgetsOrder,
     /// At most once: a record runs before its commit is confirmed.
     RunBeforeCommit,
     /// A record that was passed over is not told.

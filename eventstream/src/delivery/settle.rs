@@ -61,7 +61,14 @@ impl<R: Clone> Partition<R> {
         self.lower_fence();
     }
 
-    fn failed(&mut self, ticket: Ticket, at: usize, lane: LaneKey, attempts: u32, result: Outcome) {
+    pub(super) fn failed(
+        &mut self,
+        ticket: Ticket,
+        at: usize,
+        lane: LaneKey,
+        attempts: u32,
+        result: Outcome,
+    ) {
         let route = &self.routes[at];
         let (id, retry) = (route.id, route.retry);
         let extra = u32::from(self.sabotaged(Sabotage::OneAttemptTooMany));
@@ -102,6 +109,11 @@ impl<R: Clone> Partition<R> {
         let abandoned = route.abandoned;
         route.list(&mut self.listed);
         self.in_flight -= 1;
+        self.back_undone(id, abandoned);
+    }
+
+    /// Something has come back to its lane undone.
+    pub(super) fn back_undone(&mut self, id: RouteId, abandoned: bool) {
         self.lower_fence();
         if abandoned && self.phase == Phase::Active {
             self.told.push_back(Action::Orphaned { route: id });
@@ -118,18 +130,22 @@ impl<R: Clone> Partition<R> {
             self.sabotaged(Sabotage::RetryAtOnce),
             self.sabotaged(Sabotage::ForgetRetry),
         );
+        let now = self.now;
         let Some(route) = id.route.and_then(|route| self.route(route)) else {
             return;
         };
         let route_id = route.id;
+        // Of a batch it may have failed long ago.
+        let at_once = at_once || at <= now && !never;
         if forget_order {
-            route.lanes.finish(lane);
+            let _ = route.lanes.finish(lane);
             route.lanes.push(lane, id.ticket);
             return;
         }
         route.lanes.wait(lane);
         if at_once {
             route.lanes.wake(lane);
+            self.list(route_id);
         } else if !never {
             self.timers
                 .push(Reverse((at, Timer::Retry(route_id, lane))));
@@ -232,6 +248,7 @@ impl<R: Clone> Partition<R> {
     }
 
     pub(super) fn tick(&mut self, now: Time) {
+        self.now = self.now.max(now);
         while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
             if at > now {
                 break;
@@ -241,6 +258,12 @@ impl<R: Clone> Partition<R> {
                 Timer::Retry(id, lane) => {
                     if let Some(route) = self.route(id).filter(|route| !route.abandoned) {
                         route.lanes.wake(lane);
+                        self.list(id);
+                    }
+                }
+                Timer::Batch(id) => {
+                    if let Some(route) = self.route(id) {
+                        route.batch_timer = false;
                         self.list(id);
                     }
                 }
@@ -291,10 +314,12 @@ impl<R: Clone> Partition<R> {
     /// Every record comes this way, so each thing is looked up once.
     fn finish_in(&mut self, at: usize, lane: LaneKey, ticket: Ticket) {
         let route = &mut self.routes[at];
-        route.lanes.finish(lane);
+        let moved_up = route.lanes.finish(lane);
         route.owed -= 1;
         route.list(&mut self.listed);
         let id = route.id;
+        self.moved_up
+            .extend(moved_up.map(|answered| (id, answered)));
         if route.closing {
             self.remove_if_drained(id);
         }
@@ -304,7 +329,7 @@ impl<R: Clone> Partition<R> {
         self.finish_one(ticket);
     }
 
-    fn finish_one(&mut self, ticket: Ticket) {
+    pub(super) fn finish_one(&mut self, ticket: Ticket) {
         if self.sabotaged(Sabotage::CommitNotContiguous)
             && let Some(slot) = self.window.get(ticket)
         {

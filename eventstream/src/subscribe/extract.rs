@@ -210,6 +210,25 @@ impl fmt::Debug for Headers {
     }
 }
 
+macro_rules! tuple {
+    ($($part:ident)*) => {
+        /// Several at once, for the items of a batch.
+        impl<S, $($part: FromRecord<S>),*> FromRecord<S> for ($($part,)*) {
+            type Error = BoxError;
+            const IS_RAW: bool = (false $(|| $part::IS_RAW)*) && !(false $(|| $part::NEEDS_EVENT)*);
+            const NEEDS_EVENT: bool = false $(|| $part::NEEDS_EVENT)*;
+
+            fn from_record(context: &Context, state: &S) -> Result<Self, BoxError> {
+                Ok(($($part::from_record(context, state).map_err(Into::into)?,)*))
+            }
+        }
+    };
+}
+
+tuple!(A1 A2);
+tuple!(A1 A2 A3);
+tuple!(A1 A2 A3 A4);
+
 /// All arguments of a handler.
 pub(crate) trait Arguments<S>: Sized {
     /// Whether they can be made of a record that is no event, and want it.

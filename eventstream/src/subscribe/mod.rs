@@ -1,5 +1,6 @@
 //! Subscriptions: how one is built, its handlers and their arguments, and what is told of it.
 
+mod batch;
 mod context;
 mod dead_letter;
 mod extract;
@@ -15,6 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::batch::{BatchAnswer, BoxBatchHandler};
+pub use self::batch::{BatchHandler, BatchHandlerResult, BatchResult};
 pub use self::context::Context;
 pub use self::dead_letter::DeadLetter;
 pub(crate) use self::extract::Arguments;
@@ -26,7 +29,7 @@ pub use self::origin::DeadLetterOrigin;
 pub use self::reject::Reject;
 pub(crate) use self::reject::{is_final, reason};
 pub use self::subscription::{Health, Subscription};
-use crate::delivery::{Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
+use crate::delivery::{Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event_type::EventType;
 use crate::name::{self, EventName, GroupId, Topic};
@@ -128,6 +131,7 @@ pub(crate) struct Options {
     pub(crate) group_instance_id: String,
     /// Handlers by event name; `None` matches all.
     pub(crate) handlers: Vec<(Option<String>, BoxHandler)>,
+    pub(crate) batches: Vec<BatchOptions>,
     /// Topics of typed handlers that are not this one, with the event's name.
     pub(crate) strangers: Vec<(&'static str, &'static str)>,
     pub(crate) offset: StartOffset,
@@ -146,6 +150,19 @@ pub(crate) struct Options {
     pub(crate) on_dead_letter: Option<OnDeadLetter>,
 }
 
+/// A handler of batches; for all names where there is none.
+#[derive(Clone)]
+pub(crate) struct BatchOptions {
+    pub(crate) name: Option<String>,
+    pub(crate) batch: Batch,
+    pub(crate) handler: BoxBatchHandler,
+}
+
+/// The largest batch.
+const LARGEST_BATCH: usize = 100_000;
+/// The longest that an event waits for others.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
 impl Subscribe {
     /// A subscription of a topic, given without the client's prefix: any that Kafka allows, see
     /// [`Topic`]. It needs at least one handler.
@@ -158,6 +175,7 @@ impl Subscribe {
                 exact_group: false,
                 group_instance_id: String::new(),
                 handlers: Vec::new(),
+                batches: Vec::new(),
                 strangers: Vec::new(),
                 offset: StartOffset::default(),
                 cancel_on: None,
@@ -247,6 +265,48 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
     {
         let handler = BoxHandler::new(handler, &self.state);
         self.options.handlers.push((None, handler));
+        self
+    }
+
+    /// A handler for the events of one name, several at once: see [`BatchHandler`].
+    ///
+    /// A call takes the events of one partition, in order. What it does not handle is tried again
+    /// as [`retry`](Self::retry) says, each event alone; what it does handle is not handled again.
+    /// Until then what comes after it waits: in its partition, or in its key with
+    /// [`Concurrency::PerKey`], where so many calls may run at once, each with keys of its own.
+    ///
+    /// A batch is at most what a partition buffers: 10,000 events or 32 MiB. Order is kept among the
+    /// events of this name; those of other handlers of this registration do not wait for them.
+    ///
+    /// Not for a client that commits before processing: each event has a commit of its own there.
+    pub fn on_batch<H, Args>(
+        mut self,
+        event_name: impl Into<String>,
+        batch: Batch,
+        handler: H,
+    ) -> Self
+    where
+        H: BatchHandler<Args, S>,
+    {
+        self.options.batches.push(BatchOptions {
+            name: Some(event_name.into()),
+            batch,
+            handler: BoxBatchHandler::new(handler, &self.state),
+        });
+        self
+    }
+
+    /// As [`on_batch`](Self::on_batch), for every event of the topic. Beside handlers for names, as
+    /// [`on_any`](Self::on_any).
+    pub fn on_any_batch<H, Args>(mut self, batch: Batch, handler: H) -> Self
+    where
+        H: BatchHandler<Args, S>,
+    {
+        self.options.batches.push(BatchOptions {
+            name: None,
+            batch,
+            handler: BoxBatchHandler::new(handler, &self.state),
+        });
         self
     }
 
@@ -405,18 +465,35 @@ impl Options {
         let mut faults = Vec::new();
         let mut keep = |fault: Option<Fault>| faults.extend(fault);
         keep(name::check_topic(&self.topic));
-        for name in self.handlers.iter().filter_map(|(name, _)| name.as_ref()) {
+        let names = || {
+            let one = self
+                .handlers
+                .iter()
+                .map(|(name, _)| ("on", name.as_deref()));
+            let several = self.batches.iter();
+            one.chain(several.map(|batch| ("on_batch", batch.name.as_deref())))
+        };
+        for name in names().filter_map(|(_, name)| name) {
             keep(name::check_event_name(name));
         }
-        keep(self.handlers.is_empty().then(|| {
+        keep((names().count() == 0).then(|| {
             Fault::new(
                 "on",
                 "",
-                "at least one handler is required: `on`, `on_event` or `on_any`",
+                "at least one handler is required: `on`, `on_event`, `on_batch` or `on_any`",
             )
         }));
-        let unnamed = self.handlers.iter().filter(|(name, _)| name.is_none());
-        let unnamed = unnamed.count();
+        for BatchOptions { batch, .. } in &self.batches {
+            let fits = (1..=LARGEST_BATCH).contains(&batch.up_to) && batch.within <= LONGEST_WAIT;
+            keep((!fits).then(|| {
+                Fault::new(
+                    "batch",
+                    format!("{batch:?}"),
+                    "must be up to 1 to 100000 events, within at most 600 s",
+                )
+            }));
+        }
+        let unnamed = names().filter(|(_, name)| name.is_none()).count();
         keep((unnamed > 1).then(|| {
             Fault::new(
                 "on_any",
@@ -433,13 +510,12 @@ impl Options {
                 ),
             )));
         }
-        for (at, (name, _)) in self.handlers.iter().enumerate() {
-            let earlier = &self.handlers[..at];
+        for (at, (field, name)) in names().enumerate() {
             if let Some(name) = name
-                && earlier.iter().any(|(n, _)| n.as_ref() == Some(name))
+                && names().take(at).any(|(_, earlier)| earlier == Some(name))
             {
                 keep(Some(Fault::new(
-                    "on",
+                    field,
                     name,
                     "has a handler in this registration already: register twice for two workers",
                 )));
@@ -571,11 +647,21 @@ impl CheckedSubscribe {
         })
     }
 
+    /// The handlers of batches, each with the name it is for; `None` matches all.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = (Option<EventName>, &BatchOptions)> {
+        let batches = self.options.batches.iter();
+        batches.map(|batch| {
+            let name = batch.name.as_ref();
+            (name.and_then(|name| EventName::new(name).ok()), batch)
+        })
+    }
+
     /// The README's slug: topic, event name and group, joined by `$`.
     pub(crate) fn slug(&self) -> String {
-        let names: Vec<_> = self
-            .routes()
-            .map(|(name, _)| name.map_or(String::new(), |n| n.as_str().to_owned()))
+        let one = self.routes().map(|(name, _)| name);
+        let names: Vec<_> = one
+            .chain(self.batches().map(|(name, _)| name))
+            .map(|name| name.map_or(String::new(), |n| n.as_str().to_owned()))
             .collect();
         format!("{}${}${}", self.topic, names.join(","), self.group)
     }
@@ -596,7 +682,10 @@ impl<S> fmt::Debug for Subscribe<S> {
         f.debug_struct("Subscribe")
             .field("topic", &options.topic)
             .field("group_id", &options.group_id)
-            .field("handlers", &options.handlers.len())
+            .field(
+                "handlers",
+                &(options.handlers.len() + options.batches.len()),
+            )
             .field("offset", &options.offset)
             .field("concurrency", &options.concurrency)
             .finish_non_exhaustive()

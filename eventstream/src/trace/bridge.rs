@@ -56,8 +56,19 @@ pub(super) fn adopt_text(span: &Span, text: &str) {
 /// Makes a span the child of the one that published a record: as the header `traceparent` says, or
 /// else the envelope.
 pub(super) fn adopt(span: &Span, record: &Record) {
+    set_parent(span, publisher(record));
+}
+
+/// Links a span to the one that published a record.
+pub(super) fn link_publisher(span: &Span, record: &Record) {
+    if let Some(publisher) = publisher(record) {
+        span.add_link(publisher);
+    }
+}
+
+fn publisher(record: &Record) -> Option<OtelContext> {
     let envelope = || jaeger(record.event.as_ref()?.span_context());
-    set_parent(span, w3c(record).or_else(envelope));
+    w3c(record).or_else(envelope)
 }
 
 fn set_parent(span: &Span, parent: Option<OtelContext>) {

@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | `publish` | producer | the call | the event is accepted | the caller's span, else the event's own `spanContext` |
 //! | `deliver` | client | accepted | the outcome | `publish` |
-//! | `handle` | consumer | a handler starts | it ends | the publisher; linked to the attempt before |
+//! | `handle` | consumer | a handler starts | it ends | the publisher; linked to the attempt before. Of a batch: none; linked to each publisher |
 //! | `dead_letter` | producer | the decision | the broker's acknowledgement | the publisher; linked to the last attempt |
 //!
 //! They are at level `DEBUG` with the target [`TARGET`], so that a log at `INFO` neither shows nor
@@ -257,6 +257,57 @@ fn begin_handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -
             name_event(&span, record);
             span.record("eventstream.attempt", attempt);
         }
+    }
+    span
+}
+
+/// One call of a handler with several records, linked to where each of them was published. None where
+/// the subscriber panics.
+pub(crate) fn handle_batch<'a>(
+    labels: &Labels,
+    records: impl Iterator<Item = &'a Record> + Clone,
+) -> Span {
+    guarded(|| begin_handle_batch(labels, records)).unwrap_or_else(Span::none)
+}
+
+fn begin_handle_batch<'a>(
+    labels: &Labels,
+    records: impl Iterator<Item = &'a Record> + Clone,
+) -> Span {
+    let topic = records
+        .clone()
+        .next()
+        .map_or("", |first| first.source.topic.as_str());
+    let span = tracing::debug_span!(
+        target: TARGET,
+        parent: None,
+        "handle",
+        otel.name = %format_args!("handle {}", Wire(&labels.prefix, topic)),
+        otel.kind = "consumer",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.r#type = Empty,
+        messaging.system = "kafka",
+        messaging.operation.name = "handle",
+        messaging.operation.r#type = "process",
+        messaging.consumer.group.name = &*labels.group,
+        messaging.destination.name = %Wire(&labels.prefix, topic),
+        messaging.client.id = Empty,
+        messaging.destination.partition.id = Empty,
+        messaging.batch.message_count = Empty,
+    );
+    if !span.is_disabled() && with::is_recorded(&with::mark(&span)) {
+        span.record("messaging.client.id", &*labels.client);
+        let mut count = 0_u64;
+        for record in records {
+            if count == 0 {
+                let partition = display(record.source.partition);
+                span.record("messaging.destination.partition.id", partition);
+            }
+            with::link_publisher(&span, record);
+            count += 1;
+        }
+        span.record("messaging.batch.message_count", count);
     }
     span
 }

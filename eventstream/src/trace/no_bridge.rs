@@ -28,6 +28,8 @@ pub(super) fn adopt_text(_: &Span, _: &str) {}
 
 pub(super) fn adopt(_: &Span, _: &Record) {}
 
+pub(super) fn link_publisher(_: &Span, _: &Record) {}
+
 pub(super) fn link(_: &Span, _: &Mark) {}
 
 pub(super) fn carried(_: &Mark, _: &Mark, _: &str) -> Option<Carried> {

@@ -23,6 +23,7 @@ impl Lanes {
     /// Puts a record from another worker in its place. What is at work stays before it.
     pub(in crate::delivery) fn insert(&mut self, key: LaneKey, ticket: Ticket) {
         let shut = self.shut.contains(&ticket);
+        let earliest = self.lane(key).map_or(0, |lane| self.earliest(lane));
         let lane = match &mut self.store {
             Store::Whole(lane) => lane,
             Store::Keyed(lanes) => lanes.entry(key).or_insert_with(Lane::empty),
@@ -42,7 +43,8 @@ impl Lanes {
                 self.ready.push_back(key);
             }
         } else {
-            let at = lane.rest.partition_point(|earlier| *earlier < ticket);
+            let after = lane.rest.iter().skip(earliest);
+            let at = earliest + after.take_while(|earlier| **earlier < ticket).count();
             lane.rest.insert(at, ticket);
         }
     }
@@ -50,8 +52,14 @@ impl Lanes {
     /// Whether something of another worker's lane, before `ticket`, is not done here.
     pub(in crate::delivery) fn owes_before(&self, lane: LaneKey, ticket: Ticket) -> bool {
         let owes = |lane: &Lane| {
-            let next = lane.rest.front().copied().unwrap_or(lane.head);
-            lane.state != State::Empty && lane.head.min(next) < ticket
+            let mut rest = lane.rest.iter();
+            let next = if self.batches {
+                rest.min()
+            } else {
+                rest.next()
+            };
+            let first = next.map_or(lane.head, |next| lane.head.min(*next));
+            lane.state != State::Empty && first < ticket
         };
         match (&self.store, lane) {
             (Store::Whole(whole), _) => owes(whole),
@@ -63,7 +71,15 @@ impl Lanes {
 
     /// The last record here of a lane, which may be another worker's.
     pub(in crate::delivery) fn last_of(&self, lane: LaneKey) -> Option<Ticket> {
-        let last = |lane: &Lane| lane.rest.back().copied().unwrap_or(lane.head);
+        let last = |lane: &Lane| {
+            let mut rest = lane.rest.iter();
+            let last = if self.batches {
+                rest.max()
+            } else {
+                rest.next_back()
+            };
+            last.copied().unwrap_or(lane.head)
+        };
         match (&self.store, lane) {
             (Store::Whole(whole), _) => (whole.state != State::Empty).then(|| last(whole)),
             (Store::Keyed(lanes), LaneKey::Whole) => lanes.values().map(last).max(),
@@ -88,7 +104,7 @@ impl Lanes {
         if lane.attempts == 0 && lane.rest.front().is_some_and(|next| *next < ticket) {
             // One from another worker came meanwhile, and goes first now.
             self.running -= 1;
-            self.finish(key);
+            let _ = self.finish(key);
             self.insert(key, ticket);
         } else {
             lane.state = State::Ready;
@@ -113,6 +129,7 @@ impl Lanes {
     /// for its dead letter or for good stays.
     pub(in crate::delivery) fn take_queued(&mut self) -> Vec<(Ticket, u32)> {
         self.ready.clear();
+        self.again.clear();
         self.shut.clear();
         let mut queued = Vec::new();
         match &mut self.store {
@@ -121,6 +138,11 @@ impl Lanes {
                 lane.take_queued(&mut queued);
                 lane.state != State::Empty
             }),
+        }
+        for (ticket, attempts) in &mut queued {
+            if let Some((before, _)) = self.answered.remove(ticket) {
+                *attempts = before;
+            }
         }
         // The map's order differs from run to run; a simulation must repeat itself.
         queued.sort_unstable();
@@ -135,6 +157,7 @@ impl Lane {
             self.state = State::Empty;
             self.attempts = 0;
         }
-        queued.extend(self.rest.drain(..).map(|ticket| (ticket, 0)));
+        let waiting = self.rest.drain(self.taken..);
+        queued.extend(waiting.map(|ticket| (ticket, 0)));
     }
 }

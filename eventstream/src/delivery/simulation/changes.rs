@@ -22,6 +22,7 @@ impl Model<'_> {
             offset,
             states,
             attempts: [0; ROUTES + 1],
+            call: [0; ROUTES],
             letter_failures: [0; ROUTES + 1],
             read: self.clock,
             came: [self.clock; ROUTES],
@@ -121,6 +122,7 @@ impl Model<'_> {
         };
         self.entries[entry].states[route] = state;
         self.advance();
+        self.move_up();
     }
 
     /// `then`: `None` is to rejoin.
@@ -200,6 +202,7 @@ impl Model<'_> {
         };
         self.entries[entry].states[slot] = state;
         self.advance();
+        self.move_up();
     }
 
     pub(super) fn commit_answered(&mut self, history: u32, up_to: i64, ok: bool) {
@@ -259,7 +262,7 @@ impl Model<'_> {
         for at in 0..self.entries.len() {
             if !matches!(
                 self.entries[at].states[n],
-                State::Owed | State::Retry { .. } | State::Orphan
+                State::Owed | State::Retry { .. } | State::Answered(_) | State::Orphan
             ) {
                 continue;
             }
@@ -319,7 +322,9 @@ impl Model<'_> {
             let old = self.is_old(at);
             for state in &mut self.entries[at].states {
                 *state = match *state {
-                    State::Owed | State::Retry { .. } | State::Orphan if now && old => {
+                    State::Owed | State::Retry { .. } | State::Answered(_) | State::Orphan
+                        if now && old =>
+                    {
                         State::TellSkip(Reason::Revoked)
                     }
                     State::Letter(reason) | State::LetterAgain { reason, .. } if now && old => {
@@ -329,12 +334,19 @@ impl Model<'_> {
                         State::TellLast(reason)
                     }
                     State::Given | State::Undone if now && old => State::TellSkip(Reason::Revoked),
-                    State::Given | State::Undone | State::Retry { .. } | State::Orphan if old => {
+                    State::Given
+                    | State::Undone
+                    | State::Retry { .. }
+                    | State::Answered(_)
+                    | State::Orphan
+                        if old =>
+                    {
                         State::TellLast(Reason::Revoked)
                     }
                     State::TellLast(reason) if now => State::TellSkip(reason),
                     State::Held
                     | State::Retry { .. }
+                    | State::Answered(_)
                     | State::Orphan
                     | State::Letter(_)
                     | State::LetterAgain { .. } => State::Undone,

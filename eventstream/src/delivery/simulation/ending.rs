@@ -39,6 +39,7 @@ impl World<'_> {
                 if self.running.is_empty()
                     && self.writing.is_empty()
                     && self.oracle.model.commits.is_empty()
+                    && self.machine.poll_timeout().is_none()
                 {
                     return self.oracle.completed();
                 }

@@ -115,13 +115,29 @@ impl World<'_> {
         let state = state.map(|entry| entry.states[slot]);
         let now = self.now();
         match self.chance.below(5) {
-            4 if state != Some(State::Running) => self.input(Input::Withdrawn { ticket, route }),
+            4 if state != Some(State::Running) => {
+                let tickets = vec![ticket];
+                let input = if self.chance.once_in(2) {
+                    Input::BatchWithdrawn { route, tickets }
+                } else {
+                    Input::Withdrawn { ticket, route }
+                };
+                self.input(input)
+            }
             0 | 1 if state != Some(State::Running) => {
                 let result = if self.chance.once_in(2) {
                     Outcome::Handled
                 } else {
                     Outcome::Failed { now }
                 };
+                if self.chance.once_in(2) {
+                    let outcomes = vec![(ticket, result)];
+                    return self.input(Input::BatchEnded {
+                        route,
+                        outcomes,
+                        now,
+                    });
+                }
                 self.input(Input::Outcome {
                     ticket,
                     route,

@@ -15,9 +15,9 @@ pub(super) enum Invariant {
     /// records that nobody could read again.
     NothingStartsAfterRevoke,
     /// Inside a lane (partition or key) of a route, a record starts only when every earlier one is
-    /// done, over all retries and dead letters.
+    /// done, over all retries and dead letters, or starts in the same batch.
     LaneOrder,
-    /// One record at a time in a lane, and no more lanes at once than the route allows.
+    /// One call at a time in a lane, and no more calls at once than the route allows.
     Concurrency,
     /// Every record ends as handled, told, dead-lettered with an acknowledgement, or is undone and
     /// above the watermark. None is passed over in silence, and nothing is told that is not so.
@@ -49,6 +49,13 @@ pub(super) enum Invariant {
     /// A route that is closed, paused or not, runs what it has; one that is abandoned gives away all
     /// that does not run, at once.
     NoSiblingStalls,
+    /// A batch has one record at least and no more than asked for, in the order of the partition.
+    BatchBounds,
+    /// A batch takes all that may be in it, and starts once it is full or its first record has
+    /// waited long enough; earlier only where nothing more can come for it. Never later.
+    BatchInTime,
+    /// What has failed in a batch is tried again alone.
+    TriedAgainAlone,
     /// When a policy stops the group, nothing after that starts in the partition.
     StopsTheGroup,
 }

@@ -35,6 +35,8 @@ impl Ledger {
         let name = match action {
             Action::Run { attempt: 1, .. } => "first run",
             Action::Run { .. } => "later run",
+            Action::RunBatch { records, .. } if records.len() == 1 => "batch of one",
+            Action::RunBatch { .. } => "batch",
             Action::DeadLetter(failure) => match failure.reason {
                 Reason::Undecodable => "dead letter: undecodable",
                 Reason::Unmatched => "dead letter: unmatched",

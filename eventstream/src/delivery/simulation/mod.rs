@@ -9,6 +9,7 @@
 //! `EVENTSTREAM_SIM_SEED` runs one, the seed that a failure prints, and shows every input and action
 //! (with `--nocapture`).
 
+mod batches;
 mod changes;
 mod ending;
 mod events;
@@ -87,7 +88,7 @@ fn holds_its_invariants_in_every_schedule() {
     );
     // A simulation that no longer reaches something proves nothing about it.
     assert!(
-        schedules < 10_000 || ledger.seen.len() == 24,
+        schedules < 10_000 || ledger.seen.len() == 26,
         "not every action was reached: {:?}",
         ledger.seen
     );
@@ -134,6 +135,12 @@ fn finds_every_fault_that_is_built_in() {
         (Sabotage::KeepAbandoned, I::NoSiblingStalls),
         (Sabotage::SiblingsGoOn, I::StopsTheGroup),
         (Sabotage::CountWithdrawn, I::AttemptsAndBackoff),
+        (Sabotage::BatchTooLarge, I::BatchBounds),
+        (Sabotage::BatchAtOnce, I::BatchInTime),
+        (Sabotage::BatchNeverDue, I::BatchInTime),
+        (Sabotage::RetryInBatch, I::TriedAgainAlone),
+        (Sabotage::RunAllAgain, I::NothingIsLost),
+        (Sabotage::BatchForgetsOrder, I::LaneOrder),
     ];
     for (fault, named) in faults {
         let start = Instant::now();

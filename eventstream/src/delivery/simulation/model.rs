@@ -1,8 +1,8 @@
 //! The oracle's own account of one assignment: what it was told, and what must follow from it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::super::{CommitMode, Concurrency, Reason, Ticket};
+use super::super::{Batch, CommitMode, Concurrency, Outcome, Reason, Ticket};
 use super::scenario::{ROUTES, Scenario};
 
 /// Where one record stands with one route.
@@ -19,6 +19,8 @@ pub(super) enum State {
         from: u64,
         to: u64,
     },
+    /// Not done in a batch, behind a record of its lane that was not either.
+    Answered(Outcome),
     /// Failed in a route that was abandoned.
     Orphan,
     /// A dead letter must be written now.
@@ -78,6 +80,9 @@ pub(super) struct RouteModel {
     pub(super) gone: bool,
     pub(super) paused: bool,
     pub(super) halted: bool,
+    /// Since when a batch could start, and since when it certainly could.
+    pub(super) could: Option<u64>,
+    pub(super) can: Option<u64>,
 }
 
 impl RouteModel {
@@ -96,6 +101,8 @@ pub(super) struct Entry {
     /// By route; the last is for a record that goes to none.
     pub(super) states: [State; ROUTES + 1],
     pub(super) attempts: [u32; ROUTES + 1],
+    /// The call that it runs in, or ran in.
+    pub(super) call: [u32; ROUTES],
     pub(super) letter_failures: [u32; ROUTES + 1],
     /// When it was read.
     pub(super) read: u64,
@@ -129,6 +136,8 @@ pub(super) struct Model<'a> {
     pub(super) now: u64,
     /// Counts what happens.
     pub(super) clock: u64,
+    /// Counts calls of handlers.
+    pub(super) calls: u32,
     /// How many new histories there were, and the first entry of the present one.
     pub(super) history: u32,
     pub(super) began: usize,
@@ -160,6 +169,7 @@ impl<'a> Model<'a> {
             paused: false,
             now: 0,
             clock: 1,
+            calls: 0,
             history: 0,
             began: 0,
             start,
@@ -253,14 +263,43 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// The route's batches, if it takes several records at once.
+    pub(super) fn batch(&self, n: usize) -> Option<Batch> {
+        let batch = self.scenario.routes[n].batch?;
+        Some(if self.at_most_once() {
+            Batch { up_to: 1, ..batch }
+        } else {
+            batch
+        })
+    }
+
+    /// How many calls of its handler run.
+    pub(super) fn running(&self, n: usize) -> usize {
+        let running = self
+            .entries
+            .iter()
+            .filter(|entry| entry.states[n] == State::Running);
+        let calls: BTreeSet<_> = running.map(|entry| entry.call[n]).collect();
+        calls.len()
+    }
+
     /// What must be done before the record starts in a route: earlier ones of its lane, but not
-    /// such as came from another worker while this one was at work.
-    pub(super) fn lane_blocked_by(&self, entry: usize, n: usize) -> Option<usize> {
+    /// such as came from another worker while this one was at work, nor those it starts `beside`.
+    pub(super) fn lane_blocked_by(
+        &self,
+        entry: usize,
+        n: usize,
+        beside: &[usize],
+    ) -> Option<usize> {
         let lane = self.lane(entry, n);
         let (own, at_work) = (&self.entries[entry], self.entries[entry].began[n]);
         let blocks = |at: &usize| {
             let other = &self.entries[*at];
-            if *at == entry || self.lane(*at, n) != lane || !other.states[n].is_open() {
+            if *at == entry
+                || beside.contains(at)
+                || self.lane(*at, n) != lane
+                || !other.states[n].is_open()
+            {
                 return false;
             }
             if *at < entry {

@@ -38,8 +38,16 @@ impl<'a> Oracle<'a> {
                 body,
             } => {
                 let entry = self.entry(*ticket, *offset, *body)?;
-                self.run(entry, slot(Some(*route)), *attempt)
+                let n = slot(Some(*route));
+                ensure!(
+                    self.model.batch(n).is_none(),
+                    BatchBounds,
+                    "one alone where batches are asked for"
+                );
+                self.model.calls += 1;
+                self.run(entry, n, *attempt, &[])
             }
+            Action::RunBatch { route, records } => self.run_batch(slot(Some(*route)), records),
             Action::DeadLetter(failure) => self.dead_letter(failure),
             Action::Commit { history, up_to } => self.commit(*history, *up_to),
             Action::Pause | Action::Resume => self.pause(matches!(action, Action::Pause)),
@@ -135,7 +143,13 @@ impl<'a> Oracle<'a> {
         Ok(at)
     }
 
-    fn run(&mut self, entry: usize, n: usize, attempt: u32) -> Checked {
+    pub(super) fn run(
+        &mut self,
+        entry: usize,
+        n: usize,
+        attempt: u32,
+        beside: &[usize],
+    ) -> Checked {
         let model = &mut self.model;
         let (lane, offset) = (model.lane(entry, n), model.offset(entry));
         ensure!(
@@ -160,7 +174,7 @@ impl<'a> Oracle<'a> {
             Progress,
             "offset {offset} ran in a still route"
         );
-        let earlier = model.lane_blocked_by(entry, n);
+        let earlier = model.lane_blocked_by(entry, n, beside);
         ensure!(
             earlier.is_none(),
             LaneOrder,
@@ -173,12 +187,13 @@ impl<'a> Oracle<'a> {
             "offset {offset} ran in {n}, before entry and worker {earlier:?}"
         );
         let running = |at: &usize| model.entries[*at].states[n] == State::Running;
-        let busy: Vec<_> = (0..model.entries.len()).filter(running).collect();
+        let others = |at: &usize| running(at) && !beside.contains(at);
+        let busy: Vec<_> = (0..model.entries.len()).filter(others).collect();
+        let calls = model.running(n) - usize::from(!beside.is_empty());
         ensure!(
-            busy.len() < model.limit(n),
+            calls < model.limit(n),
             Concurrency,
-            "{} already run in route {n}",
-            busy.len()
+            "{calls} already run in route {n}"
         );
         ensure!(
             busy.iter().all(|at| model.lane(*at, n) != lane),
@@ -235,6 +250,7 @@ impl<'a> Oracle<'a> {
         model.clock += 1;
         let found = &mut model.entries[entry];
         found.states[n] = State::Running;
+        found.call[n] = model.calls;
         found.attempts[n] = attempts;
         if found.began[n] == 0 {
             found.began[n] = model.clock;

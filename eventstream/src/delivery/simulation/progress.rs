@@ -8,7 +8,8 @@ use super::scenario::{NO_ROUTE, ROUTES};
 
 impl Oracle<'_> {
     /// The machine has nothing to do now: is that so?
-    pub(super) fn idle(&self, timeout: Option<u64>) -> Checked {
+    pub(super) fn idle(&mut self, timeout: Option<u64>) -> Checked {
+        self.batches_idle(timeout)?;
         let model = &self.model;
         // Between its bounds a wait may be over or not: only chance knows.
         let mut deadline = model
@@ -52,6 +53,15 @@ impl Oracle<'_> {
                     State::Retry { to, .. } | State::LetterAgain { to, .. } if to > model.now => {}
                     State::LetterAgain { .. } => {
                         ensure!(false, Progress, "dead letter of {offset} not tried again");
+                    }
+                    // Judged all together.
+                    State::Owed if n < ROUTES && model.batch(n).is_some() => {}
+                    State::Answered(_) if model.phase == Phase::Active => {
+                        ensure!(
+                            model.lane_blocked_by(at, n, &[]).is_some(),
+                            Progress,
+                            "offset {offset} has its answer and its turn"
+                        );
                     }
                     State::Owed | State::Retry { .. } => {
                         let stalls = self.may_start(at, n);
@@ -131,7 +141,14 @@ impl Oracle<'_> {
     pub(super) fn caught_up(&self) -> Checked {
         for (at, entry) in self.model.entries.iter().enumerate() {
             for n in 0..ROUTES {
-                let owed = entry.states[n] == State::Owed && self.may_start(at, n);
+                let is_batch =
+                    n < self.model.scenario.routes.len() && self.model.batch(n).is_some();
+                let owed = entry.states[n] == State::Owed
+                    && if is_batch {
+                        self.batch_is_owed(n)
+                    } else {
+                        self.may_start(at, n)
+                    };
                 ensure!(
                     !owed,
                     Progress,
@@ -182,17 +199,12 @@ impl Oracle<'_> {
     /// Whether nothing but the machine's own sloth keeps a record from starting.
     pub(super) fn may_start(&self, at: usize, n: usize) -> bool {
         let model = &self.model;
-        let running = model
-            .entries
-            .iter()
-            .filter(|entry| entry.states[n] == State::Running)
-            .count();
         if !(model.phase == Phase::Active || model.may_catch_up(at))
             || model.halted
             || model.routes[n].is_still()
-            || running >= model.limit(n)
+            || model.running(n) >= model.limit(n)
             || model.is_held(at)
-            || model.lane_blocked_by(at, n).is_some()
+            || model.lane_blocked_by(at, n, &[]).is_some()
             || model
                 .worker_blocked_by(at, n, &model.workers_and_heirs(at, n), true)
                 .is_some()
@@ -215,9 +227,10 @@ impl Oracle<'_> {
         ensure!(
             stopped || model.front == model.entries.len(),
             Progress,
-            "stuck at {:?} of {}",
+            "stuck at {:?} of {}: {:?}",
             model.contiguous(),
-            model.entries.len()
+            model.entries.len(),
+            model.entries.get(model.front).map(|entry| entry.states)
         );
         let closing = |route: &RouteModel| route.closing && !route.gone;
         ensure!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::backoff::Jitter;
 use super::super::{
-    Backoff, CommitMode, Concurrency, Exhausted, Marks, OnUndecodable, OnUnmatched,
+    Backoff, Batch, CommitMode, Concurrency, Exhausted, Marks, OnUndecodable, OnUnmatched,
     PartitionConfig, Retry, RouteOptions, Start,
 };
 
@@ -85,6 +85,7 @@ pub(super) struct Policy {
     pub(super) then: Exhausted,
     pub(super) rejoin: bool,
     pub(super) backoff: Backoff,
+    pub(super) batch: Option<Batch>,
 }
 
 impl Policy {
@@ -110,6 +111,7 @@ impl Policy {
             ]),
             rejoin: chance.once_in(25),
             backoff: random_backoff(chance),
+            batch: random_batch(chance),
         }
     }
 
@@ -126,8 +128,15 @@ impl Policy {
         RouteOptions {
             concurrency: self.concurrency,
             retry,
+            batch: self.batch,
         }
     }
+}
+
+fn random_batch(chance: &mut Chance) -> Option<Batch> {
+    let batch = Batch::up_to(chance.pick(&[1, 2, 3, 8]));
+    let within = Duration::from_millis(chance.pick(&[0, 5, 50]));
+    chance.once_in(3).then(|| batch.within(within))
 }
 
 fn random_backoff(chance: &mut Chance) -> Backoff {

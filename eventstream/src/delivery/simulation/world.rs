@@ -14,6 +14,13 @@ use super::scenario::{Chance, Mood, NO_ROUTE, Scenario};
 /// A delivery that waits for the world: by entry and route (or none).
 type Work = (usize, usize);
 
+/// A handler that runs, with its records.
+pub(super) struct Call {
+    pub(super) route: usize,
+    pub(super) entries: Vec<usize>,
+    is_batch: bool,
+}
+
 /// Where an owner begins to read.
 #[derive(Clone, Copy)]
 pub(super) struct From {
@@ -27,7 +34,7 @@ pub(super) struct World<'a> {
     pub(super) chance: &'a mut Chance,
     pub(super) machine: Partition<u64>,
     pub(super) oracle: Oracle<'a>,
-    pub(super) running: Vec<Work>,
+    pub(super) running: Vec<Call>,
     pub(super) writing: Vec<Work>,
     /// Prints every input and action.
     pub(super) traced: bool,
@@ -133,12 +140,16 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let at = self.chance.below(self.running.len());
-        let (entry, n) = self.running.swap_remove(at);
-        self.oracle.withdrawn(entry, n);
-        let ticket = self.ticket(entry)?;
-        self.input(Input::Withdrawn {
-            ticket,
-            route: RouteId(n as u32),
+        let call = self.running.swap_remove(at);
+        let mut tickets = Vec::new();
+        for entry in call.entries {
+            self.oracle.withdrawn(entry, call.route);
+            tickets.push(self.ticket(entry)?);
+        }
+        let route = RouteId(call.route as u32);
+        self.input(match tickets[..] {
+            [ticket] if !call.is_batch => Input::Withdrawn { ticket, route },
+            _ => Input::BatchWithdrawn { route, tickets },
         })
     }
 
@@ -147,26 +158,44 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let at = self.chance.below(self.running.len());
-        let (entry, n) = self.running.swap_remove(at);
-        let model = &mut self.oracle.model;
+        let call = self.running.swap_remove(at);
+        let (n, now) = (call.route, self.now());
+        let route = RouteId(n as u32);
+        if let ([entry], false) = (&call.entries[..], call.is_batch) {
+            let (ticket, result) = (self.ticket(*entry)?, self.outcome(*entry, n));
+            self.oracle.model.answered(*entry, n, result);
+            return self.input(Input::Outcome {
+                ticket,
+                route,
+                result,
+            });
+        }
+        let (mut outcomes, mut answers) = (Vec::new(), Vec::new());
+        for entry in call.entries {
+            let outcome = self.outcome(entry, n);
+            answers.push((entry, outcome));
+            outcomes.push((self.ticket(entry)?, outcome));
+        }
+        self.oracle.model.batch_answered(n, answers);
+        self.input(Input::BatchEnded {
+            route,
+            outcomes,
+            now,
+        })
+    }
+
+    /// How a record's handler ends.
+    fn outcome(&self, entry: usize, n: usize) -> Outcome {
+        let model = &self.oracle.model;
         let attempts = model.entries[entry].attempts[n];
-        let failed = Outcome::Failed {
-            now: Time::from_nanos(model.now),
-        };
-        let result = match self.scenario.records[model.first + entry].moods[n] {
+        let failed = Outcome::Failed { now: self.now() };
+        match self.scenario.records[model.first + entry].moods[n] {
             _ if !self.bad => Outcome::Handled,
             Mood::Poison => failed,
             Mood::Fails(times) if attempts <= times => failed,
             Mood::Fails(_) => Outcome::Handled,
             Mood::Rejects => Outcome::Rejected,
-        };
-        model.answered(entry, n, result);
-        let ticket = self.ticket(entry)?;
-        self.input(Input::Outcome {
-            ticket,
-            route: RouteId(n as u32),
-            result,
-        })
+        }
     }
 
     pub(super) fn answer_letter(&mut self) -> Checked {
@@ -274,9 +303,16 @@ impl<'a> World<'a> {
             self.oracle.action(&action)?;
             let entry = |body: u64| body as usize - self.oracle.model.first;
             match action {
-                Action::Run { route, body, .. } => {
-                    self.running.push((entry(body), route.0 as usize));
-                }
+                Action::Run { route, body, .. } => self.running.push(Call {
+                    route: route.0 as usize,
+                    entries: vec![entry(body)],
+                    is_batch: false,
+                }),
+                Action::RunBatch { route, records } => self.running.push(Call {
+                    route: route.0 as usize,
+                    entries: records.iter().map(|record| entry(record.body)).collect(),
+                    is_batch: true,
+                }),
                 Action::DeadLetter(letter) => {
                     let slot = letter.route.map_or(NO_ROUTE, |id| id.0 as usize);
                     self.writing.push((entry(letter.body), slot));

@@ -30,7 +30,14 @@ pub(super) fn machine(commit: CommitMode, concurrency: Concurrency, retry: Retry
         commit,
         ..PartitionConfig::default()
     });
-    machine.add_route(A, RouteOptions { concurrency, retry });
+    machine.add_route(
+        A,
+        RouteOptions {
+            concurrency,
+            retry,
+            batch: None,
+        },
+    );
     machine
 }
 
@@ -65,6 +72,11 @@ pub(super) fn actions(machine: &mut Machine) -> Vec<String> {
             offset,
             ..
         } => format!("run {offset} route {} attempt {attempt}", route.0),
+        Action::RunBatch { route, records } => {
+            let records = records.iter();
+            let records: Vec<_> = records.map(|r| (r.offset, r.attempt)).collect();
+            format!("batch {records:?} route {}", route.0)
+        }
         Action::DeadLetter(failure) => {
             format!("dead letter {} {:?}", failure.offset, failure.reason)
         }

@@ -162,6 +162,7 @@ fn one_key_that_fails_for_ever_pauses_the_partition_in_the_end() {
         RouteOptions {
             concurrency: Concurrency::PerKey(2),
             retry: Retry::forever().backoff(steady()),
+            ..RouteOptions::default()
         },
     );
     feed(&mut m, 0, Some(0), Plan::One(A));

@@ -14,6 +14,7 @@ fn measure<R: Clone>(body: &R, name: &str, concurrency: Concurrency, buffered: i
         RouteOptions {
             concurrency,
             retry: Retry::forever(),
+            ..RouteOptions::default()
         },
     );
     let record = |m: &mut Partition<R>, offset: i64| {

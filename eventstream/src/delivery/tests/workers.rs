@@ -4,7 +4,14 @@ use super::*;
 fn workers(concurrency: Concurrency) -> Machine {
     let mut m = machine(CommitMode::Auto, concurrency, Retry::forever());
     let retry = Retry::forever();
-    m.add_route(B, RouteOptions { concurrency, retry });
+    m.add_route(
+        B,
+        RouteOptions {
+            concurrency,
+            retry,
+            batch: None,
+        },
+    );
     m
 }
 

@@ -95,6 +95,8 @@ pub(super) struct Driver {
     last_plan: Option<(Box<str>, Plan)>,
     /// Whether keys matter to any route.
     by_key: bool,
+    /// Whether any route takes several records at once, for which it matters when they came.
+    has_batches: bool,
     tally: Tally,
     meter: TopicMeter,
     origin: Instant,
@@ -178,6 +180,7 @@ impl Driver {
             failures_told: Cadence::new(Duration::from_secs(1), Duration::from_secs(60)),
             last_plan: None,
             by_key: false,
+            has_batches: false,
             tally: Tally::default(),
             meter,
             origin: Instant::now(),
@@ -308,6 +311,7 @@ impl Driver {
                 body,
                 ..
             } => self.start(ticket, route, attempt, body).await,
+            Action::RunBatch { route, records } => self.start_batch(route, records),
             Action::DeadLetter(failure) => self.dead_letter(failure),
             Action::Commit { history, up_to } => self.poller.send(ToPoller::Commit {
                 number: self.number,

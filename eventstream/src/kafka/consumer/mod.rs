@@ -59,7 +59,7 @@ use super::producer::Producer;
 use super::{EmbeddedBroker, prefixed};
 use crate::config::{BrokerConfig, LogMode};
 use crate::deadline;
-use crate::delivery::{CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
+use crate::delivery::{Batch, CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::guard::tracing;
 use crate::metrics::ClientMeter;
@@ -232,6 +232,14 @@ impl Consumers {
                 "must be false where `commit_before_processing` is set",
             ));
         }
+        if !options.batches.is_empty() {
+            faults.push(Fault::new(
+                "on_batch",
+                format!("{} handlers", options.batches.len()),
+                "must be `on` where `commit_before_processing` is set: each event has a commit of \
+                 its own there",
+            ));
+        }
         if let Some(retry) = options.retry.filter(|retry| !retry.is_once()) {
             faults.push(Fault::new(
                 "retry",
@@ -355,13 +363,14 @@ impl Consumers {
             }
         }
         refuse(faults)?;
-        let route = |handlers| {
+        let route = |(handlers, batch)| {
             Arc::new(Route {
                 id: RouteId(self.numbers.fetch_add(1, Atomic::Relaxed)),
                 handlers,
                 options: RouteOptions {
                     concurrency: options.concurrency,
                     retry: options.effective_retry(),
+                    batch,
                 },
                 registration: Arc::clone(registration),
             })
@@ -449,19 +458,24 @@ impl Drop for Consumers {
     }
 }
 
-/// The handlers of a registration by the routes they make: all named ones are one.
-fn handlers_of(subscribe: &CheckedSubscribe) -> Vec<Handlers> {
+/// The handlers of a registration by the routes they make: all named ones are one, and each of
+/// batches is its own.
+fn handlers_of(subscribe: &CheckedSubscribe) -> Vec<(Handlers, Option<Batch>)> {
     let mut named = Vec::new();
     let mut routes = Vec::new();
     for (name, handler) in subscribe.routes() {
         match name {
             Some(name) => named.push((name, handler)),
-            None => routes.push(Handlers::Any(handler)),
+            None => routes.push((Handlers::Any(handler), None)),
         }
     }
     if !named.is_empty() {
-        routes.push(Handlers::Named(named));
+        routes.push((Handlers::Named(named), None));
     }
+    routes.extend(subscribe.batches().map(|(name, options)| {
+        let handlers = Handlers::Batch(name, options.handler.clone());
+        (handlers, Some(options.batch))
+    }));
     routes
 }
 

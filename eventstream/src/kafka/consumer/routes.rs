@@ -14,7 +14,7 @@ use crate::delivery::{
 use crate::error::Error;
 use crate::guard;
 use crate::name::{EventName, Topic};
-use crate::subscribe::{BoxHandler, DeadLetter, OnDeadLetter};
+use crate::subscribe::{BoxBatchHandler, BoxHandler, DeadLetter, OnDeadLetter};
 use crate::trace::Labels;
 
 /// The handlers of a registration that share its order: those for its names, or one for all names.
@@ -30,6 +30,8 @@ pub(super) enum Handlers {
     /// By name, each name once. They are one route, because the order of a key holds over names.
     Named(Vec<(EventName, BoxHandler)>),
     Any(BoxHandler),
+    /// For one name or for all, several events at once.
+    Batch(Option<EventName>, BoxBatchHandler),
 }
 
 impl Handlers {
@@ -40,7 +42,7 @@ impl Handlers {
                 .iter()
                 .find(|(for_name, _)| for_name.as_str() == name)
                 .map(|(_, handler)| handler),
-            Self::Any(_) => None,
+            Self::Any(_) | Self::Batch(..) => None,
         }
     }
 
@@ -49,15 +51,36 @@ impl Handlers {
         match self {
             Self::Named(_) => self.named(name?),
             Self::Any(handler) => Some(handler),
+            Self::Batch(..) => None,
+        }
+    }
+
+    /// The handler for several events at once.
+    pub(super) fn batch(&self) -> Option<&BoxBatchHandler> {
+        match self {
+            Self::Batch(_, handler) => Some(handler),
+            Self::Named(_) | Self::Any(_) => None,
+        }
+    }
+
+    /// Whether it was made for this name, not for all.
+    fn is_for(&self, name: &str) -> bool {
+        match self {
+            Self::Batch(only, _) => only.as_ref().is_some_and(|only| only.as_str() == name),
+            Self::Named(_) | Self::Any(_) => self.named(name).is_some(),
         }
     }
 
     fn is_any(&self) -> bool {
-        matches!(self, Self::Any(_))
+        matches!(self, Self::Any(_) | Self::Batch(None, _))
     }
 
     fn is_any_raw(&self) -> bool {
-        matches!(self, Self::Any(handler) if handler.is_raw())
+        match self {
+            Self::Any(handler) => handler.is_raw(),
+            Self::Batch(None, handler) => handler.is_raw(),
+            Self::Batch(Some(_), _) | Self::Named(_) => false,
+        }
     }
 }
 
@@ -144,6 +167,13 @@ impl TopicRoutes {
         self.routes.iter().any(|route| !route.handlers.is_any_raw())
     }
 
+    /// Whether any route takes several records at once.
+    pub(super) fn has_batches(&self) -> bool {
+        self.routes
+            .iter()
+            .any(|route| route.options.batch.is_some())
+    }
+
     /// Whether any route orders its records by key.
     pub(super) fn needs_keys(&self) -> bool {
         let by_key =
@@ -164,7 +194,7 @@ pub(super) struct Known<'a> {
 /// that is, of the routes for the same name, or for all names. One that is paused is left out while
 /// there is another; that a key keeps its order when it changes workers is the machine's to see to.
 pub(super) fn plan(known: &[Known<'_>], name: &str, partition: i32) -> Plan {
-    let named = worker(known, partition, |handlers| handlers.named(name).is_some());
+    let named = worker(known, partition, |handlers| handlers.is_for(name));
     let any = worker(known, partition, Handlers::is_any);
     plan_of(named.into_iter().chain(any).collect())
 }
@@ -197,10 +227,12 @@ pub(super) fn heir(
     name: Option<&str>,
     partition: i32,
 ) -> Option<Worker> {
-    worker(known, partition, |handlers| match (&from.handlers, name) {
-        (Handlers::Any(_), Some(_)) => handlers.is_any(),
-        (Handlers::Any(_), None) => handlers.is_any_raw(),
-        (Handlers::Named(_), name) => name.is_some_and(|name| handlers.named(name).is_some()),
+    worker(known, partition, |handlers| {
+        match (from.handlers.is_any(), name) {
+            (true, Some(_)) => handlers.is_any(),
+            (true, None) => handlers.is_any_raw(),
+            (false, name) => name.is_some_and(|name| handlers.is_for(name)),
+        }
     })
 }
 

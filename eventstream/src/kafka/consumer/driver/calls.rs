@@ -1,30 +1,38 @@
 //! The calls of handlers: how one starts, and what comes of it.
 
+mod batches;
+mod watched;
+
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ::tracing::Span;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
-use tokio::time::Sleep;
 
+use self::batches::{BatchCall, EndedBatch};
+use self::watched::{Interrupted, Watched};
 use super::Driver;
 use super::failures::FailedCall;
 use crate::delivery::{Concurrency, Input, Outcome, RouteId, Ticket};
 use crate::error::{Error, ErrorKind};
-use crate::guard::{guarded, panic_text};
+use crate::guard::guarded;
 use crate::kafka::consumer::routes::Route;
 use crate::record::Record;
-use crate::subscribe::{self, BoxError, Context, Handled};
+use crate::subscribe::{self, BoxError, Context};
 use crate::trace::{self, Mark};
 
 pub(super) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 /// How a handler's call ended.
-pub(super) struct Ended {
+pub(super) enum Ended {
+    One(EndedOne),
+    Batch(EndedBatch),
+}
+
+/// How a call with one record ended.
+pub(super) struct EndedOne {
     ticket: Ticket,
     route: RouteId,
     attempt: u32,
@@ -35,6 +43,7 @@ pub(super) struct Ended {
     mark: Mark,
 }
 
+#[derive(Clone)]
 enum Unhandled {
     Failed(Error),
     Panicked(Error),
@@ -73,12 +82,9 @@ impl Driver {
             timed: self.meter.is_on(),
         };
         if let Some(serial) = &route.registration.serial {
-            self.waiting.push(Waiting {
-                call,
-                route: Arc::clone(route),
-                permit: None,
-                turn: Box::pin(Arc::clone(serial).acquire_owned()),
-            });
+            let turn = Box::pin(Arc::clone(serial).acquire_owned());
+            self.waiting
+                .push(Waiting::new(AnyCall::One(call), Arc::clone(route), turn));
             return;
         }
         self.tally.retries += u64::from(attempt > 1);
@@ -90,7 +96,7 @@ impl Driver {
         }
         // Most handlers are done at once; then nothing has to be queued and woken.
         let mut begun = call.begin(route);
-        match poll_fn(|cx| Poll::Ready(begun.poll(cx))).await {
+        match poll_fn(|cx| Poll::Ready(begun.watched.poll(cx))).await {
             Poll::Ready(result) => self.ended(begun.end(result)),
             Poll::Pending => self.running.push(Box::pin(begun.run())),
         }
@@ -98,11 +104,14 @@ impl Driver {
 
     /// A call that waited has its permit: it begins, unless something was said meanwhile.
     pub(super) fn permitted(&mut self, at: usize) {
-        let (ticket, id) = (self.waiting[at].call.ticket, self.waiting[at].call.route);
+        let (ticket, id) = (
+            self.waiting[at].call.ticket(),
+            self.waiting[at].call.route(),
+        );
         while let Ok(word) = self.words.try_recv() {
             self.heard(word);
         }
-        let is = |waiting: &Waiting| waiting.call.ticket == ticket && waiting.call.route == id;
+        let is = |waiting: &Waiting| waiting.call.ticket() == ticket && waiting.call.route() == id;
         let Some(at) = self.waiting.iter().position(is) else {
             return;
         };
@@ -118,10 +127,13 @@ impl Driver {
             permit,
             ..
         } = self.waiting.swap_remove(at);
-        self.tally.retries += u64::from(call.attempt > 1);
+        self.tally.retries += u64::from(call.is_again());
         self.running.push(Box::pin(async move {
             let _permit = permit;
-            call.begin(&route).run().await
+            match call {
+                AnyCall::One(call) => call.begin(&route).run().await,
+                AnyCall::Batch(call) => call.begin(&route).run().await,
+            }
         }));
     }
 
@@ -129,32 +141,53 @@ impl Driver {
     pub(super) fn withdraw(&mut self, of: impl Fn(RouteId) -> bool) {
         let mut at = 0;
         while at < self.waiting.len() {
-            if !of(self.waiting[at].call.route) {
+            if !of(self.waiting[at].call.route()) {
                 at += 1;
                 continue;
             }
             let Waiting { call, .. } = self.waiting.swap_remove(at);
-            self.machine.handle(Input::Withdrawn {
-                ticket: call.ticket,
-                route: call.route,
+            self.machine.handle(match call {
+                AnyCall::One(call) => Input::Withdrawn {
+                    ticket: call.ticket,
+                    route: call.route,
+                },
+                AnyCall::Batch(call) => call.withdrawn(),
             });
         }
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {
-        let Ended {
+        match ended {
+            Ended::One(ended) => self.ended_one(ended),
+            Ended::Batch(ended) => self.ended_batch(ended),
+        }
+    }
+
+    fn ended_one(&mut self, ended: EndedOne) {
+        if let Some(took) = ended.took {
+            self.meter.took(took);
+        }
+        let (ticket, route) = (ended.ticket, ended.route);
+        let result = self.outcome(ended);
+        self.machine.handle(Input::Outcome {
+            ticket,
+            route,
+            result,
+        });
+    }
+
+    /// Counts what came of a record, and notes and tells of a failure.
+    fn outcome(&mut self, ended: EndedOne) -> Outcome {
+        let EndedOne {
             ticket,
             route,
             attempt,
             record,
             result,
-            took,
             mark,
+            ..
         } = ended;
-        if let Some(took) = took {
-            self.meter.took(took);
-        }
-        let result = match result {
+        match result {
             Ok(()) => {
                 self.tally.handled += 1;
                 self.forget_error(ticket, Some(route));
@@ -185,12 +218,7 @@ impl Driver {
                     Outcome::Failed { now: self.now() }
                 }
             }
-        };
-        self.machine.handle(Input::Outcome {
-            ticket,
-            route,
-            result,
-        });
+        }
     }
 }
 
@@ -205,12 +233,53 @@ struct Call {
     timed: bool,
 }
 
+/// A call that has not begun.
+enum AnyCall {
+    One(Call),
+    Batch(BatchCall),
+}
+
+impl AnyCall {
+    fn route(&self) -> RouteId {
+        match self {
+            Self::One(call) => call.route,
+            Self::Batch(call) => call.route(),
+        }
+    }
+
+    /// Of its first record.
+    fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::One(call) => Some(call.ticket),
+            Self::Batch(call) => call.ticket(),
+        }
+    }
+
+    fn is_again(&self) -> bool {
+        match self {
+            Self::One(call) => call.attempt > 1,
+            Self::Batch(call) => call.is_again(),
+        }
+    }
+}
+
 /// A call that waits for its turn among the partitions of its registration.
 pub(super) struct Waiting {
-    call: Call,
+    call: AnyCall,
     route: Arc<Route>,
     permit: Option<OwnedSemaphorePermit>,
     turn: Turn,
+}
+
+impl Waiting {
+    fn new(call: AnyCall, route: Arc<Route>, turn: Turn) -> Self {
+        Self {
+            call,
+            route,
+            permit: None,
+            turn,
+        }
+    }
 }
 
 type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
@@ -235,17 +304,8 @@ struct Begun {
     route: RouteId,
     attempt: u32,
     record: Arc<Record>,
-    span: Span,
-    started: Option<Instant>,
-    /// The future, or the panic of the call that should have given one.
-    future: Result<Handled, String>,
-    timeout: Option<Duration>,
-    /// Runs from the first time that the handler waits.
-    timer: Option<Pin<Box<Sleep>>>,
+    watched: Watched<Result<(), BoxError>>,
 }
-
-/// What a handler returned, or the text of its panic.
-type Returned = Result<Result<(), BoxError>, String>;
 
 impl Call {
     /// Calls the handler, which may panic already here.
@@ -257,74 +317,38 @@ impl Call {
             self.attempt,
             &self.before,
         );
-        let started = self.timed.then(Instant::now);
         let context = Context {
             record: Arc::clone(&record),
             attempt: self.attempt,
         };
         let name = record.event.as_ref().map(crate::event::Event::name);
-        let future = match route.handlers.pick(name) {
-            Some(handler) => {
-                let call = || handler.call(context);
-                catch_unwind(AssertUnwindSafe(|| span.in_scope(call)))
-                    .map_err(|panic| panic_text(&*panic))
-            }
-            None => Err("the route has no handler for the event".to_owned()),
-        };
+        let handler = route.handlers.pick(name);
+        let call = handler.map(|handler| || handler.call(context));
         Begun {
             ticket: self.ticket,
             route: self.route,
             attempt: self.attempt,
+            watched: Watched::begin(call, span, self.timed, route),
             record,
-            span,
-            started,
-            future,
-            timeout: route.registration.handler_timeout,
-            timer: None,
         }
     }
 }
 
 impl Begun {
-    /// Polls the future once, in its span; a panic is its end, and so is its timeout.
-    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Returned> {
-        let future = match &mut self.future {
-            Ok(future) => future,
-            Err(panic) => return Poll::Ready(Err(std::mem::take(panic))),
-        };
-        let poll = || future.as_mut().poll(cx);
-        match catch_unwind(AssertUnwindSafe(|| self.span.in_scope(poll))) {
-            Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
-            Ok(Poll::Pending) => {}
-            Err(panic) => return Poll::Ready(Err(panic_text(&*panic))),
-        }
-        let Some(timeout) = self.timeout else {
-            return Poll::Pending;
-        };
-        let sleep = || Box::pin(tokio::time::sleep(timeout));
-        let timer = self.timer.get_or_insert_with(sleep);
-        timer.as_mut().poll(cx).map(|()| {
-            let text = format!("no result within the handler timeout of {timeout:?}");
-            Ok(Err(Error::new(ErrorKind::Timeout, text).into()))
-        })
-    }
-
     async fn run(mut self) -> Ended {
-        let result = poll_fn(|cx| self.poll(cx)).await;
+        let result = poll_fn(|cx| self.watched.poll(cx)).await;
         self.end(result)
     }
 
-    fn end(self, result: Returned) -> Ended {
-        let result = settle(result);
-        let took = self.started.map(|started| started.elapsed());
-        let mark = match &result {
-            Ok(()) => None,
-            Err(unhandled) => {
-                trace::fail(&self.span, unhandled.error());
-                trace::mark(&self.span)
-            }
+    fn end(self, result: Result<Result<(), BoxError>, Interrupted>) -> Ended {
+        let result = match result {
+            Ok(returned) => returned.map_err(Unhandled::returned),
+            Err(interrupted) => Err(interrupted.into()),
         };
-        Ended {
+        let (took, mark) = self
+            .watched
+            .end(result.as_ref().err().map(Unhandled::error));
+        Ended::One(EndedOne {
             ticket: self.ticket,
             route: self.route,
             attempt: self.attempt,
@@ -332,25 +356,34 @@ impl Begun {
             result,
             took,
             mark,
+        })
+    }
+}
+
+impl Unhandled {
+    /// The handler returned an error.
+    fn returned(error: BoxError) -> Self {
+        let is_final = guarded(|| subscribe::is_final(&*error)).unwrap_or(false);
+        let error =
+            Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error);
+        match is_final {
+            true => Self::Rejected(error),
+            false => Self::Failed(error),
         }
     }
 }
 
-fn settle(returned: Returned) -> Result<(), Unhandled> {
-    match returned {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            let is_final = guarded(|| subscribe::is_final(&*error)).unwrap_or(false);
-            let error =
-                Error::new(ErrorKind::Handler, "the handler returned an error").with_source(error);
-            Err(match is_final {
-                true => Unhandled::Rejected(error),
-                false => Unhandled::Failed(error),
-            })
+impl From<Interrupted> for Unhandled {
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Panicked(panic) => Self::Panicked(Error::new(
+                ErrorKind::Handler,
+                format!("the handler panicked: {panic}"),
+            )),
+            Interrupted::TimedOut(timeout) => {
+                let text = format!("no result within the handler timeout of {timeout:?}");
+                Self::returned(Error::new(ErrorKind::Timeout, text).into())
+            }
         }
-        Err(panic) => Err(Unhandled::Panicked(Error::new(
-            ErrorKind::Handler,
-            format!("the handler panicked: {panic}"),
-        ))),
     }
 }

@@ -20,6 +20,9 @@ impl Driver {
     pub(super) fn take(&mut self, read: Read) {
         match read {
             Read::Records(records) => {
+                if self.has_batches {
+                    self.machine.handle(Input::Tick(self.now()));
+                }
                 for record in records {
                     self.record(record);
                 }
@@ -130,6 +133,7 @@ impl Driver {
             .cloned()
             .unwrap_or_default();
         self.by_key = self.topic.needs_keys();
+        self.has_batches = self.topic.has_batches();
         self.last_plan = None;
         let wanted: HashSet<_> = self.topic.routes.iter().map(|route| route.id).collect();
         for attached in &mut self.routes {

@@ -1,0 +1,203 @@
+use std::cmp::Reverse;
+
+use super::config::CommitMode;
+use super::events::{Action, Outcome, RouteId, Started, Ticket};
+use super::lanes::{Answered, LaneKey};
+use super::partition::{Partition, Phase, Timer};
+use super::policy::Batch;
+use super::sabotage::Sabotage;
+use super::time::Time;
+
+/// Several records for one call of a handler: when it starts, and what comes of it.
+impl<R: Clone> Partition<R> {
+    /// Starts the next call of a route that takes batches: a record that has failed alone, else as
+    /// many as there are, once they are enough or have waited long enough.
+    pub(super) fn start_batch(&mut self, at: usize, fence: Option<Ticket>) -> Option<Action<R>> {
+        let batch = self.routes[at].batch?;
+        let id = self.routes[at].id;
+        let until = [fence, self.end_of_settled(at)].into_iter().flatten().min();
+        let most = batch.up_to + usize::from(self.sabotaged(Sabotage::BatchTooLarge));
+        let again = self.routes[at].lanes.start_again();
+        let mut started: Vec<_> = again.into_iter().collect();
+        if started.is_empty() && self.is_due(at, batch, until)
+            || !started.is_empty() && self.sabotaged(Sabotage::RetryInBatch)
+        {
+            let route = &mut self.routes[at];
+            route.batch_due = None;
+            let wanted = most.saturating_sub(started.len());
+            let first = route.lanes.start_batch(wanted, until);
+            if !started.is_empty() && !first.is_empty() {
+                route.lanes.give_place_back();
+            }
+            started.extend(first);
+        }
+        if started.is_empty() {
+            return None;
+        }
+        let route = &mut self.routes[at];
+        if route.lanes.next().is_some() {
+            route.list(&mut self.listed);
+        }
+        self.in_flight += started.len();
+        let records = started.into_iter().filter_map(|(ticket, attempt)| {
+            let slot = self.window.get(ticket)?;
+            Some(Started {
+                ticket,
+                attempt,
+                offset: slot.offset,
+                body: slot.body(),
+            })
+        });
+        Some(Action::RunBatch {
+            route: id,
+            records: records.collect(),
+        })
+    }
+
+    /// With a commit after each call, what is of an earlier history does not wait for one; what
+    /// follows it does.
+    fn end_of_settled(&self, at: usize) -> Option<Ticket> {
+        let awaits = self.commits.mode() == CommitMode::AfterEach
+            && self.routes[at].lanes.is_whole()
+            && !self.commits.is_settled(self.window.watermark());
+        awaits.then(|| self.window.end_of_old()).flatten()
+    }
+
+    /// Whether a batch may start: it is full, or has waited, or nothing more can come for it.
+    fn is_due(&mut self, at: usize, batch: Batch, until: Option<Ticket>) -> bool {
+        let at_once = self.sabotaged(Sabotage::BatchAtOnce);
+        let forgets = self.sabotaged(Sabotage::BatchNeverDue);
+        let nothing_comes = self.phase != Phase::Active || self.paused;
+        let route = &mut self.routes[at];
+        let startable = route.lanes.startable(batch.up_to, until);
+        if startable == 0 {
+            return false;
+        }
+        let due = *route.batch_due.get_or_insert(self.now.after(batch.within));
+        if startable >= batch.up_to || nothing_comes || route.closing || at_once || due <= self.now
+        {
+            return true;
+        }
+        if !route.batch_timer && !forgets {
+            route.batch_timer = true;
+            self.timers.push(Reverse((due, Timer::Batch(route.id))));
+        }
+        false
+    }
+
+    /// A call of a handler with several records has ended.
+    pub(super) fn batch_ended(&mut self, id: RouteId, outcomes: &[(Ticket, Outcome)], now: Time) {
+        self.now = self.now.max(now);
+        let all_failed = self.sabotaged(Sabotage::RunAllAgain)
+            && outcomes
+                .iter()
+                .any(|(_, outcome)| *outcome != Outcome::Handled);
+        let loses_order = self.sabotaged(Sabotage::BatchForgetsOrder);
+        let answers = outcomes.iter().map(|(ticket, outcome)| {
+            let failed = Outcome::Failed { now };
+            (*ticket, Some(if all_failed { failed } else { *outcome }))
+        });
+        let answers = self.by_lane(id, answers);
+        let Some(at) = self.routes.iter().position(|route| route.id == id) else {
+            return;
+        };
+        let (mut handled, mut undone) = (Vec::new(), Vec::new());
+        let mut ended = 0;
+        for part in answers.chunk_by(|one, other| one.0 == other.0) {
+            let lanes = &mut self.routes[at].lanes;
+            let Some(of_lane) = lanes.end(part[0].0, part, loses_order) else {
+                continue;
+            };
+            ended += part.len();
+            handled.extend(of_lane.handled);
+            undone.extend(of_lane.first_undone);
+            self.moved_up
+                .extend(of_lane.moved_up.map(|answered| (id, answered)));
+        }
+        if ended == 0 {
+            return;
+        }
+        self.in_flight = self.in_flight.saturating_sub(ended);
+        let route = &mut self.routes[at];
+        route.lanes.give_place_back();
+        route.owed -= handled.len();
+        route.list(&mut self.listed);
+        for ticket in handled {
+            self.finish_one(ticket);
+        }
+        for answered in undone {
+            self.answer(id, answered);
+        }
+        self.remove_if_drained(id);
+        self.open_gates(Some(id));
+        self.lower_fence();
+    }
+
+    /// Nothing has happened to the records.
+    pub(super) fn batch_withdrawn(&mut self, id: RouteId, tickets: &[Ticket]) {
+        let answers = self.by_lane(id, tickets.iter().map(|ticket| (*ticket, None)));
+        let counts = self.sabotaged(Sabotage::CountWithdrawn);
+        let Some(route) = self.routes.iter_mut().find(|route| route.id == id) else {
+            return;
+        };
+        let mut back = 0;
+        let parts: Vec<_> = answers.chunk_by(|one, other| one.0 == other.0).collect();
+        // The first lane goes back last, to be the first again.
+        for part in parts.into_iter().rev() {
+            if route.lanes.put_back(part[0].0, part, counts) {
+                back += part.len();
+            }
+        }
+        if back == 0 {
+            return;
+        }
+        route.lanes.give_place_back();
+        let abandoned = route.abandoned;
+        route.list(&mut self.listed);
+        self.in_flight = self.in_flight.saturating_sub(back);
+        self.back_undone(id, abandoned);
+    }
+
+    /// Records of a batch by lane and in order, with their outcomes; none for what was lost, and so
+    /// counts no more.
+    fn by_lane(
+        &self,
+        id: RouteId,
+        answers: impl Iterator<Item = (Ticket, Option<Outcome>)>,
+    ) -> Vec<(LaneKey, Ticket, Option<Outcome>)> {
+        let Some(route) = self.routes.iter().find(|route| route.id == id) else {
+            return Vec::new();
+        };
+        let of_lane = |(ticket, outcome): (Ticket, Option<Outcome>)| {
+            let slot = self.window.get(ticket)?;
+            let known = self.phase != Phase::Lost || self.is_last_chance(ticket);
+            let lane = route.lanes.key_of(ticket, slot.key);
+            Some((lane, ticket, outcome.filter(|_| known)))
+        };
+        let mut answers: Vec<_> = answers.filter_map(of_lane).collect();
+        answers.sort_unstable_by_key(|(lane, ticket, _)| (*lane, *ticket));
+        answers
+    }
+
+    /// Records whose turn in their lane has come have their answers already. While the partition
+    /// drains they are left: nothing of them starts any more.
+    pub(super) fn answer_moved_up(&mut self) {
+        while let Some((id, answered)) = self.moved_up.pop_front() {
+            if matches!(self.phase, Phase::Active | Phase::Lost) {
+                self.answer(id, answered);
+            }
+        }
+    }
+
+    fn answer(&mut self, id: RouteId, answered: Answered) {
+        if let Some(at) = self.routes.iter().position(|route| route.id == id) {
+            let Answered {
+                lane,
+                ticket,
+                attempts,
+                outcome,
+            } = answered;
+            self.failed(ticket, at, lane, attempts, outcome);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Calls with several records.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{AnyCall, Driver, Ended, EndedOne, Interrupted, Unhandled, Waiting, Watched};
+use crate::delivery::{Concurrency, Input, RouteId, Started, Ticket};
+use crate::kafka::consumer::routes::Route;
+use crate::record::Record;
+use crate::subscribe::{BatchAnswer, Context};
+use crate::trace::{self, Mark};
+
+/// What a handler of batches is called with.
+pub(super) struct BatchCall {
+    route: RouteId,
+    records: Vec<Started<Arc<Record>>>,
+    timed: bool,
+}
+
+/// How a call with several records ended.
+pub(in super::super) struct EndedBatch {
+    route: RouteId,
+    records: Vec<Started<Arc<Record>>>,
+    /// By the position of the record.
+    results: Vec<Result<(), Unhandled>>,
+    took: Option<Duration>,
+    mark: Mark,
+}
+
+impl Driver {
+    pub(in super::super) fn start_batch(
+        &mut self,
+        id: RouteId,
+        records: Vec<Started<Arc<Record>>>,
+    ) {
+        let Some(attached) = self.routes.iter().find(|r| r.route.id == id) else {
+            return;
+        };
+        let route = Arc::clone(&attached.route);
+        let call = BatchCall {
+            route: id,
+            records,
+            timed: self.meter.is_on(),
+        };
+        if let Some(serial) = &route.registration.serial {
+            let turn = Box::pin(Arc::clone(serial).acquire_owned());
+            self.waiting
+                .push(Waiting::new(AnyCall::Batch(call), route, turn));
+            return;
+        }
+        self.tally.retries += u64::from(call.is_again());
+        if let Concurrency::PerKey(_) = route.options.concurrency {
+            self.spawned
+                .spawn(async move { call.begin(&route).run().await });
+        } else {
+            self.running
+                .push(Box::pin(async move { call.begin(&route).run().await }));
+        }
+    }
+
+    pub(super) fn ended_batch(&mut self, ended: EndedBatch) {
+        let EndedBatch {
+            route,
+            records,
+            results,
+            took,
+            mark,
+        } = ended;
+        if let Some(took) = took {
+            self.meter.took(took);
+        }
+        let mut outcomes = Vec::with_capacity(records.len());
+        for (started, result) in records.into_iter().zip(results) {
+            let ticket = started.ticket;
+            let outcome = self.outcome(EndedOne {
+                ticket,
+                route,
+                attempt: started.attempt,
+                record: started.body,
+                result,
+                took: None,
+                mark: mark.clone(),
+            });
+            outcomes.push((ticket, outcome));
+        }
+        let now = self.now();
+        self.machine.handle(Input::BatchEnded {
+            route,
+            outcomes,
+            now,
+        });
+    }
+}
+
+impl BatchCall {
+    pub(super) fn route(&self) -> RouteId {
+        self.route
+    }
+
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        self.records.first().map(|first| first.ticket)
+    }
+
+    /// Whether it is another attempt at a record, which then is alone.
+    pub(super) fn is_again(&self) -> bool {
+        self.records.iter().any(|started| started.attempt > 1)
+    }
+
+    /// It was not begun after all.
+    pub(super) fn withdrawn(self) -> Input<Arc<Record>> {
+        let tickets = self.records.iter().map(|started| started.ticket);
+        Input::BatchWithdrawn {
+            route: self.route,
+            tickets: tickets.collect(),
+        }
+    }
+
+    /// Calls the handler, which may panic already here.
+    pub(super) fn begin(self, route: &Route) -> BegunBatch {
+        let records = || self.records.iter().map(|started| &*started.body);
+        let span = trace::handle_batch(&route.registration.labels, records());
+        let context = |started: &Started<Arc<Record>>| Context::of(&started.body, started.attempt);
+        let contexts: Vec<_> = self.records.iter().map(context).collect();
+        let call = route.handlers.batch();
+        let call = call.map(|handler| move || handler.call(&contexts));
+        BegunBatch {
+            route: self.route,
+            watched: Watched::begin(call, span, self.timed, route),
+            records: self.records,
+        }
+    }
+}
+
+/// A handler of batches that was called and whose future is not done.
+pub(super) struct BegunBatch {
+    route: RouteId,
+    records: Vec<Started<Arc<Record>>>,
+    watched: Watched<BatchAnswer>,
+}
+
+impl BegunBatch {
+    pub(super) async fn run(mut self) -> Ended {
+        let answer = poll_fn(|cx| self.watched.poll(cx)).await;
+        let results = results(answer, self.records.len());
+        let failure = results.iter().find_map(|result| result.as_ref().err());
+        let (took, mark) = self.watched.end(failure.map(Unhandled::error));
+        Ended::Batch(EndedBatch {
+            route: self.route,
+            records: self.records,
+            results,
+            took,
+            mark,
+        })
+    }
+}
+
+/// What came of each record.
+fn results(answer: Result<BatchAnswer, Interrupted>, records: usize) -> Vec<Result<(), Unhandled>> {
+    let (rest, mut failed) = match answer {
+        Ok(answer) => (answer.rest.map_err(Unhandled::returned), answer.failed),
+        Err(interrupted) => (Err(interrupted.into()), std::collections::BTreeMap::new()),
+    };
+    let mut result = |position| match failed.remove(&position) {
+        Some(error) => Err(Unhandled::returned(error)),
+        None => rest.clone(),
+    };
+    (0..records).map(&mut result).collect()
+}
