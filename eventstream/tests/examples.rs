@@ -38,6 +38,20 @@ fn worker() {
 }
 
 #[test]
+fn batch() {
+    let printed = run("batch");
+    for keys in ["1 keys: 5000 rows in ", "5000 keys: 5000 rows in "] {
+        let inserts = printed.lines().find_map(|line| line.strip_prefix(keys));
+        let inserts: usize = inserts
+            .unwrap()
+            .trim_end_matches(" inserts")
+            .parse()
+            .unwrap();
+        assert!(inserts <= 25, "{printed}");
+    }
+}
+
+#[test]
 fn blocking() {
     assert!(run("blocking").ends_with("player-7 has a new level\n"));
 }

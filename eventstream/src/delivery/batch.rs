@@ -94,8 +94,12 @@ impl<R: Clone> Partition<R> {
                 .any(|(_, outcome)| *outcome != Outcome::Handled);
         let loses_order = self.sabotaged(Sabotage::BatchForgetsOrder);
         let answers = outcomes.iter().map(|(ticket, outcome)| {
+            let done = *outcome == Outcome::Handled;
             let failed = Outcome::Failed { now };
-            (*ticket, Some(if all_failed { failed } else { *outcome }))
+            (
+                *ticket,
+                Some(if all_failed && done { failed } else { *outcome }),
+            )
         });
         let answers = self.by_lane(id, answers);
         let Some(at) = self.routes.iter().position(|route| route.id == id) else {

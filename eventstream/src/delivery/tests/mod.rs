@@ -1,5 +1,6 @@
 //! Each rule by itself, readable; the simulation has them all at once.
 
+mod batch;
 mod commit;
 mod failure;
 mod flood;
