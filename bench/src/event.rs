@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eventstream::Publish;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How many keys the events are spread over.
 const KEYS: u64 = 5000;
@@ -34,6 +34,44 @@ struct Account {
     display_name: &'static str,
     auth_type: &'static str,
     namespace: &'static str,
+}
+
+/// The payload as a service reads it.
+#[derive(Deserialize)]
+pub(crate) struct Read {
+    pub(crate) n: u64,
+    #[serde(rename = "platformId")]
+    pub(crate) platform: String,
+    #[serde(rename = "userAccount")]
+    pub(crate) account: ReadAccount,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReadAccount {
+    pub(crate) user_id: String,
+    pub(crate) email_address: String,
+    pub(crate) country: String,
+    pub(crate) display_name: String,
+    pub(crate) auth_type: String,
+    pub(crate) namespace: String,
+}
+
+impl Read {
+    /// How much was read: nothing of it may be optimised away.
+    pub(crate) fn weight(&self) -> u64 {
+        let account = &self.account;
+        let texts = [
+            &self.platform,
+            &account.user_id,
+            &account.email_address,
+            &account.country,
+            &account.display_name,
+            &account.auth_type,
+            &account.namespace,
+        ];
+        self.n + texts.iter().map(|text| text.len() as u64).sum::<u64>()
+    }
 }
 
 fn payload(n: u64) -> LoggedIn {

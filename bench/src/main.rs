@@ -78,7 +78,10 @@ fn main() -> Result<()> {
             use Scenario::{All, Fresh, Hundred, One};
             compare(&[All, One, Hundred, Fresh], &options)
         }
-        Command::Consume(options) => compare(&[Scenario::Consume, Scenario::Keys], &options),
+        Command::Consume(options) => {
+            use Scenario::{Batches, Consume, Keys, Payload};
+            compare(&[Consume, Batches, Payload, Keys], &options)
+        }
         Command::Child {
             scenario,
             side,

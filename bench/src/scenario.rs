@@ -23,6 +23,10 @@ pub(crate) enum Scenario {
     Fresh,
     /// Consume everything from the head, a handler counts.
     Consume,
+    /// Consume everything in batches of 500; the floor is the library, one event at a time.
+    Batches,
+    /// Take the payload as an argument; the floor is the library, with a handler that decodes it.
+    Payload,
     /// Handlers of 5 ms, 64 at once by key, on one partition.
     Keys,
 }
@@ -48,6 +52,8 @@ impl Scenario {
             Self::Hundred => "100 in flight",
             Self::Fresh => "500 fresh partitions",
             Self::Consume => "consume, a handler counts",
+            Self::Batches => "batches, to one by one",
+            Self::Payload => "Payload<T>, to decode",
             Self::Keys => "64 handlers of 5 ms by key",
         }
     }
@@ -58,7 +64,7 @@ impl Scenario {
             Self::All => events,
             Self::One => (events / 100).max(1),
             Self::Hundred | Self::Fresh => (events / 2).max(1),
-            Self::Consume => events * 2,
+            Self::Consume | Self::Batches | Self::Payload => events * 2,
             Self::Keys => (events / 8).max(1),
         }
     }
@@ -73,7 +79,10 @@ impl Scenario {
 
     /// Whether its runs only read, so that all of them can read the same topic.
     pub(crate) fn reads(self) -> bool {
-        matches!(self, Self::Consume | Self::Keys)
+        matches!(
+            self,
+            Self::Consume | Self::Batches | Self::Payload | Self::Keys
+        )
     }
 
     /// Runs in this process.
@@ -89,6 +98,10 @@ impl Scenario {
             (Self::Fresh, Side::Ours) => publishing::ours::fresh(run),
             (Self::Consume, Side::Floor) => consuming::floor::all(run),
             (Self::Consume, Side::Ours) => consuming::ours::all(run),
+            (Self::Batches, Side::Floor) => consuming::ours::one_by_one(run),
+            (Self::Batches, Side::Ours) => consuming::ours::batches(run),
+            (Self::Payload, Side::Floor) => consuming::ours::decode(run),
+            (Self::Payload, Side::Ours) => consuming::ours::payload(run),
             (Self::Keys, Side::Floor) => consuming::floor::keys(run),
             (Self::Keys, Side::Ours) => consuming::ours::keys(run),
         }

@@ -55,6 +55,14 @@ fn readings(scenario: Scenario) -> Vec<Reading> {
             ("events/s", RATE, Budget::AtLeast(1.0)),
             ("CPU us/event", CPU, Budget::AtMost(1.15)),
         ],
+        Scenario::Batches => vec![
+            ("events/s", RATE, Budget::AtLeast(0.9)),
+            ("CPU us/event", CPU, Budget::AtMost(1.0)),
+        ],
+        Scenario::Payload => vec![
+            ("events/s", RATE, Budget::AtLeast(0.9)),
+            ("CPU us/event", CPU, Budget::AtMost(1.1)),
+        ],
         // Here the floor is what the handlers alone take.
         Scenario::Keys => vec![("events/s", RATE, Budget::AtLeast(0.9))],
     }

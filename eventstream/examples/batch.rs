@@ -81,9 +81,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .dead_letters(true)
             .state(warehouse)
             .on_batch("matchEnded", batch, write_all);
-        client.register(subscribe).await?;
+        let subscription = client.register(subscribe).await?;
         let (rows, inserts) = *written.wait_for(|(rows, _)| *rows == 5_000).await?;
         println!("{keys} keys: {rows} rows in {inserts} inserts");
+        subscription.stop(Duration::from_secs(10)).await;
         client.shutdown(Duration::from_secs(10)).await;
     }
     Ok(())

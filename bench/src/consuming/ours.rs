@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use eventstream::{Client, Concurrency, Context, Event, StartOffset, Subscribe};
+use eventstream::{
+    Batch, Client, Concurrency, Context, Event, Payload, StartOffset, State, Subscribe,
+};
 
 use crate::consuming::{Count, HANDLERS, WORK};
+use crate::event::{NAME, Read};
 use crate::measure::Figures;
 use crate::scenario::Run;
 
@@ -17,6 +20,55 @@ pub(crate) fn all(run: &Run) -> Result<Figures> {
             count.add();
             std::future::ready(anyhow::Ok(()))
         })
+    })
+}
+
+/// One event at a time, for what is compared with it.
+pub(crate) fn one_by_one(run: &Run) -> Result<Figures> {
+    async fn handle(event: Event, State(count): State<Arc<Count>>) {
+        std::hint::black_box(&event);
+        count.add();
+    }
+    consume(run, |subscribe, count| {
+        subscribe.state(count).on(NAME, handle)
+    })
+}
+
+/// Up to 500 events at a time.
+pub(crate) fn batches(run: &Run) -> Result<Figures> {
+    async fn handle(events: Vec<Event>, State(count): State<Arc<Count>>) {
+        for event in events {
+            std::hint::black_box(&event);
+            count.add();
+        }
+    }
+    let batch = Batch::up_to(500).within(Duration::from_millis(100));
+    consume(run, |subscribe, count| {
+        subscribe.state(count).on_batch(NAME, batch, handle)
+    })
+}
+
+/// The payload is an argument.
+pub(crate) fn payload(run: &Run) -> Result<Figures> {
+    async fn handle(Payload(read): Payload<Read>, State(count): State<Arc<Count>>) {
+        std::hint::black_box(read.weight());
+        count.add();
+    }
+    consume(run, |subscribe, count| {
+        subscribe.state(count).on(NAME, handle)
+    })
+}
+
+/// The handler decodes the payload.
+pub(crate) fn decode(run: &Run) -> Result<Figures> {
+    async fn handle(event: Event, State(count): State<Arc<Count>>) -> eventstream::Result<()> {
+        let read: Read = event.payload().decode()?;
+        std::hint::black_box(read.weight());
+        count.add();
+        Ok(())
+    }
+    consume(run, |subscribe, count| {
+        subscribe.state(count).on(NAME, handle)
     })
 }
 
@@ -36,7 +88,10 @@ pub(crate) fn keys(run: &Run) -> Result<Figures> {
     })
 }
 
-fn consume(run: &Run, handler: impl FnOnce(Subscribe, Arc<Count>) -> Subscribe) -> Result<Figures> {
+fn consume<S: Send + Sync + 'static>(
+    run: &Run,
+    handler: impl FnOnce(Subscribe, Arc<Count>) -> Subscribe<S>,
+) -> Result<Figures> {
     let runtime = tokio::runtime::Runtime::new()?;
     let client = Client::kafka(run.brokers.split(',')).build()?;
     let count = Arc::new(Count::new(run.events));
