@@ -48,6 +48,7 @@
 //! | to | see |
 //! |---|---|
 //! | publish | [`Publish`], [`Client::publish`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
+//! | handle several at once | [`Subscribe::on_batch`], [`Batch`], [`BatchHandler`], [`BatchResult`] |
 //! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
 //! | give events types of their own | [`EventType`] |
 //! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterOrigin`] |
