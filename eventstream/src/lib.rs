@@ -52,7 +52,7 @@
 //! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
 //! | give events types of their own | [`EventType`] |
 //! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterOrigin`] |
-//! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`] |
+//! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
 //! | watch | [`Health`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | test | `testing::Consumed`, [`EmbeddedBroker`], [`Backend`] |
 //! | do without async | [`blocking`] |
@@ -96,8 +96,8 @@ pub use audit::{Actor, AuditLog};
 pub use backend::Backend;
 pub use client::{Client, ClientBuilder};
 pub use config::{
-    Acks, Assignment, BrokerConfig, Compression, LogMode, Partitioner, SaslMechanism, Secret,
-    Security,
+    Acks, Assignment, BrokerConfig, CommitPolicy, Compression, LogMode, Partitioner, SaslMechanism,
+    Secret, Security,
 };
 pub use delivery::{Backoff, Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 pub use error::{Error, ErrorKind, Fault, Result};

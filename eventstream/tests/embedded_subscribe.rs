@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::time::Duration;
 
 use eventstream::{
-    BrokerConfig, Client, Concurrency, Context, Event, Publish, RawRecord, Reject, StartOffset,
-    Subscribe,
+    BrokerConfig, Client, CommitPolicy, Concurrency, Context, Event, Publish, RawRecord, Reject,
+    StartOffset, Subscribe,
 };
 
 fn client() -> Client {
@@ -203,7 +203,7 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_in_the_background_is_confirmed_and_not_repeated() {
-    let config = BrokerConfig::new().auto_commit_interval(Duration::from_millis(20));
+    let config = BrokerConfig::new().commit(CommitPolicy::Interval(Duration::from_millis(20)));
     let client = Client::embedded()
         .prefix("p")
         .config(config)

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    Assignment, BrokerConfig, Client, Error, ErrorKind, SaslMechanism, Security, Subscription,
+    Assignment, BrokerConfig, Client, CommitPolicy, Error, ErrorKind, SaslMechanism, Security,
+    Subscription,
 };
 use eventstream_harness::{Kafka, Operation, Resource, unique_topic};
 use secure::{END, event, ids, until};
@@ -61,7 +62,7 @@ fn client(prefix: &str, user: &str, assignment: Assignment) -> Client {
         Security::sasl(SaslMechanism::Plain, &user.name, &*user.password).sasl_without_tls(true);
     let config = BrokerConfig::new()
         .assignment(assignment)
-        .auto_commit_interval(Duration::from_millis(200))
+        .commit(CommitPolicy::Interval(Duration::from_millis(200)))
         .security(security);
     let brokers = to.sasl_plaintext.split(',');
     Client::kafka(brokers)

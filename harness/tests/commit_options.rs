@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consume::{END, Seen, client, committed, counting, create, number, publish, register, until};
-use eventstream::{BrokerConfig, Context, Event, StartOffset, Subscribe};
+use eventstream::{BrokerConfig, CommitPolicy, Context, Event, StartOffset, Subscribe};
 use eventstream_harness::unique_topic;
 use tokio::sync::Semaphore;
 
@@ -20,12 +20,9 @@ async fn each_interval_or_each_event() {
     create(&topic, 1);
     let new = BrokerConfig::new;
     let configs = [
-        ("never", new().auto_commit_interval(NEVER)),
-        ("often", new().auto_commit_interval(OFTEN)),
-        (
-            "each",
-            new().auto_commit_interval(NEVER).disable_auto_commit(true),
-        ),
+        ("never", new().commit(CommitPolicy::Interval(NEVER))),
+        ("often", new().commit(CommitPolicy::Interval(OFTEN))),
+        ("each", new().commit(CommitPolicy::EachEvent)),
     ];
     let group = |name: &str| format!("{topic}-{name}");
     let mut all = Vec::new();
@@ -61,12 +58,12 @@ async fn each_interval_or_each_event() {
 async fn before_or_after_the_handler() {
     let topic = unique_topic("commit_before");
     create(&topic, 1);
-    let often = || BrokerConfig::new().auto_commit_interval(OFTEN);
+    let often = || BrokerConfig::new().commit(CommitPolicy::Interval(OFTEN));
     let (before, after) = (format!("{topic}-before"), format!("{topic}-after"));
     let gate = Arc::new(Semaphore::new(0));
     let mut all = Vec::new();
     for (group, config) in [
-        (&before, often().commit_before_processing(true)),
+        (&before, often().commit(CommitPolicy::BeforeProcessing)),
         (&after, often()),
     ] {
         let (client, seen, gate) = (client(config), Seen::default(), Arc::clone(&gate));

@@ -11,7 +11,8 @@ use consume::{
     END, PREFIX, Seen, client, committed, counting, create, publish, register, until, wire,
 };
 use eventstream::{
-    Assignment, BrokerConfig, Client, Context, Error, ErrorKind, Event, StartOffset, Subscribe,
+    Assignment, BrokerConfig, Client, CommitPolicy, Context, Error, ErrorKind, Event, StartOffset,
+    Subscribe,
 };
 use eventstream_harness::{shared, unique_topic};
 use rdkafka::ClientConfig;
@@ -276,7 +277,7 @@ async fn every_start_is_committed_when_the_subscription_is_ready() {
         create(&topic, 3);
         let config = BrokerConfig::new()
             .assignment(assignment)
-            .auto_commit_interval(Duration::from_secs(60));
+            .commit(CommitPolicy::Interval(Duration::from_secs(60)));
         let client = client(config);
         publish(&client, &topic, "e", 0..90).await;
         let subscribe = counting(

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use consume::{END, PREFIX, create, until, wire};
 use eventstream::{
-    BrokerConfig, Client, Concurrency, Context, Event, Metrics, Publish, StartOffset, Subscribe,
-    Subscription,
+    BrokerConfig, Client, CommitPolicy, Concurrency, Context, Event, Metrics, Publish, StartOffset,
+    Subscribe, Subscription,
 };
 use eventstream_harness::{shared, unique_topic};
 use prometheus::Registry;
@@ -24,7 +24,7 @@ const SCRAPES: usize = 1000;
 fn client(name: &str, metrics: &Metrics) -> Client {
     let config = BrokerConfig::new()
         .statistics_interval(Duration::from_millis(100))
-        .auto_commit_interval(Duration::from_millis(200));
+        .commit(CommitPolicy::Interval(Duration::from_millis(200)));
     Client::kafka(shared().bootstrap().split(','))
         .prefix(PREFIX)
         .name(name)

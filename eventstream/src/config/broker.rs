@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::addresses::Addresses;
 use super::base::BaseConfig;
 use super::choice::{Acks, Assignment, Compression, LogMode, Partitioner};
+use super::commit::CommitPolicy;
 use super::options::options;
 use super::security::Security;
 
@@ -153,17 +154,14 @@ options! {
         /// long a stuck member can hold up its group.
         max_poll_interval(Duration): Duration = Duration::from_secs(60);
 
-        /// Commits after each event and waits for it, instead of each `auto_commit_interval`. Fewer
-        /// events are read again after a crash, one round trip is paid for each. Default: false.
-        disable_auto_commit(bool): bool = false;
-
-        /// How often the offsets of handled events are committed: so much is handled twice after a
-        /// crash. Default: 1 s, one small request a second.
-        auto_commit_interval(Duration): Duration = Duration::from_secs(1);
-
-        /// Commits an event before it is handled: at most once. An event whose handler failed or
-        /// whose process died is not seen again. Default: false, at least once.
-        commit_before_processing(bool): bool = false;
+        /// When the offsets of handled events are committed, where a subscription does not
+        /// [say otherwise](crate::Subscribe::commit). Default: each second.
+        ///
+        /// The Go SDK's keys choose it too, in TOML and in the environment: `auto_commit_interval` is
+        /// [`CommitPolicy::Interval`], `disable_auto_commit` [`CommitPolicy::EachEvent`],
+        /// `commit_before_processing` [`CommitPolicy::BeforeProcessing`]. Keys of one source that
+        /// contradict each other are refused.
+        commit(CommitPolicy): CommitPolicy = CommitPolicy::default();
 
         /// How long a group waits after its last registration before its consumer starts, so that
         /// no event is acknowledged as unmatched because its handler came a moment later, and so

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::broker::BrokerConfig;
+use super::commit::GoKeys;
 use super::file::BROKERS;
 use super::near::distance;
 use super::properties;
@@ -77,6 +78,7 @@ impl BrokerConfig {
     /// Those of [`from_env`](BrokerConfig::from_env).
     pub fn apply_vars(mut self, vars: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let mut faults = Vec::new();
+        let mut go = GoKeys::default();
         // In the order of their names, so that it does not matter in which they come.
         for (variable, value) in vars.into_iter().collect::<BTreeMap<_, _>>() {
             let Some(name) = variable.strip_prefix(PREFIX) else {
@@ -85,11 +87,19 @@ impl BrokerConfig {
             if value.is_empty() || OTHERS.contains(&name) {
                 continue;
             }
-            faults.extend(self.apply_var(name, value).map(|fault| Fault {
+            let fault = match go.take(&name.to_ascii_lowercase(), &Value::Text(value.clone())) {
+                Some(taken) => taken.err(),
+                None => self.apply_var(name, value),
+            };
+            faults.extend(fault.map(|fault| Fault {
                 field: variable.clone(),
                 ..fault
             }));
         }
+        faults.extend(go.apply(&mut self).into_iter().map(|fault| Fault {
+            field: format!("{PREFIX}{}", fault.field.to_ascii_uppercase()),
+            ..fault
+        }));
         if faults.is_empty() {
             Ok(self)
         } else {
@@ -136,6 +146,7 @@ fn misspelt(name: &str) -> Option<String> {
     let options = BrokerConfig::NAMES
         .iter()
         .chain(Security::NAMES)
+        .chain(GoKeys::NAMES)
         .chain([&BROKERS]);
     options
         .copied()

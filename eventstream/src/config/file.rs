@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::addresses::Addresses;
 use super::broker::BrokerConfig;
+use super::commit::GoKeys;
 use super::near::did_you_mean;
 use super::security::Security;
 use super::value::{FromValue, Value};
@@ -93,7 +94,12 @@ impl BrokerConfig {
 
     fn apply_table(&mut self, table: Table) -> Vec<Fault> {
         let mut faults = Vec::new();
+        let mut go = GoKeys::default();
         for (key, value) in table {
+            if let Some(taken) = go.take(&key, &value) {
+                faults.extend(taken.err());
+                continue;
+            }
             match (key.as_str(), value) {
                 ("security", Value::Table(table)) => {
                     for (key, value) in table {
@@ -111,6 +117,7 @@ impl BrokerConfig {
                 (key, value) => faults.extend(self.apply(key, &value)),
             }
         }
+        faults.extend(go.apply(self));
         faults
     }
 
@@ -165,6 +172,7 @@ fn unknown_option(key: &str) -> String {
     }
     let names = BrokerConfig::NAMES.iter().copied();
     let names = names.chain([BROKERS, "base_config"]);
+    let names = names.chain(GoKeys::NAMES.iter().copied());
     format!("unknown option{}", did_you_mean(key, names))
 }
 

@@ -1,6 +1,7 @@
 //! The configuration's tests: each option reaches librdkafka or is known to be the crate's own,
 //! every fault has its words, the three sources agree, and no secret is printed.
 
+mod commit;
 mod faults;
 mod librdkafka;
 mod options;

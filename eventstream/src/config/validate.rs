@@ -54,6 +54,7 @@ impl BrokerConfig {
         self.check_texts(&mut faults);
         self.check_producer(&mut faults);
         self.check_consumer(&mut faults);
+        faults.extend(self.commit.fault());
         security::check(self, &mut faults);
         base::check(self, &mut faults);
         faults
@@ -74,12 +75,6 @@ impl BrokerConfig {
         check("publish_timeout", self.publish_timeout, ms(1), day);
         check("linger", self.linger, Duration::ZERO, ms(900_000));
         check("max_poll_interval", self.max_poll_interval, ms(1), day);
-        check(
-            "auto_commit_interval",
-            self.auto_commit_interval,
-            ms(10),
-            day,
-        );
         check(
             "registration_settle",
             self.registration_settle,

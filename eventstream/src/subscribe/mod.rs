@@ -29,6 +29,7 @@ pub use self::origin::DeadLetterOrigin;
 pub use self::reject::Reject;
 pub(crate) use self::reject::{is_final, reason};
 pub use self::subscription::{Health, Subscription};
+use crate::config::CommitPolicy;
 use crate::delivery::{Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event_type::EventType;
@@ -142,7 +143,7 @@ pub(crate) struct Options {
     pub(crate) dead_letters: bool,
     pub(crate) on_undecodable: Option<OnUndecodable>,
     pub(crate) on_unmatched: OnUnmatched,
-    pub(crate) async_commit: bool,
+    pub(crate) commit: Option<CommitPolicy>,
     pub(crate) drain_timeout: Duration,
     pub(crate) dead_letter_limit: Option<DeadLetterLimit>,
     pub(crate) on_error: Option<OnSubscriptionError>,
@@ -185,7 +186,7 @@ impl Subscribe {
                 dead_letters: false,
                 on_undecodable: None,
                 on_unmatched: OnUnmatched::default(),
-                async_commit: false,
+                commit: None,
                 drain_timeout: Duration::from_secs(20),
                 dead_letter_limit: None,
                 on_error: None,
@@ -368,7 +369,7 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
 
     /// What happens when a handler fails. What no retry can mend is not retried: a payload that does
     /// not fit its type, and a [`Reject`] anywhere in the error's chain. It is dead-lettered at the
-    /// first attempt, whatever the policy. Where the client commits before processing there is one
+    /// first attempt, whatever the policy. With [`CommitPolicy::BeforeProcessing`] there is one
     /// attempt, and a policy with more is refused.
     ///
     /// Default: called again until it succeeds; with [`dead_letters`](Self::dead_letters) at most ten
@@ -399,9 +400,11 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// Commits after each event without waiting for it, instead of each `auto_commit_interval`.
-    pub fn async_commit_message(mut self, commit: bool) -> Self {
-        self.options.async_commit = commit;
+    /// When the offsets of handled events are committed; all subscriptions of the group in this
+    /// client must agree. Default: as the client's [`commit`](crate::BrokerConfig::commit) says,
+    /// over which this wins.
+    pub fn commit(mut self, policy: CommitPolicy) -> Self {
+        self.options.commit = Some(policy);
         self
     }
 
@@ -528,6 +531,7 @@ impl Options {
                 "must be longer, or left out for no limit",
             )
         }));
+        keep(self.commit.and_then(CommitPolicy::fault));
         if let StartOffset::At(n) = self.offset
             && n < 0
         {

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use eventstream::{
-    BrokerConfig, Context, DeadLetterLimit, EmbeddedBroker, Event, Publish, RawRecord, Subscribe,
+    BrokerConfig, CommitPolicy, Context, DeadLetterLimit, EmbeddedBroker, Event, Publish,
+    RawRecord, Subscribe,
 };
 
 use crate::support::{SOON, channel, client, client_of, next, numbers, publish};
@@ -88,7 +89,7 @@ async fn refused(subscribe: Subscribe, config: BrokerConfig) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn contradictions_of_a_registration_are_refused() {
     let subscribe = || Subscribe::new("t").group_id("g");
-    let once = || BrokerConfig::new().commit_before_processing(true);
+    let once = || BrokerConfig::new().commit(CommitPolicy::BeforeProcessing);
     let each = BrokerConfig::new;
     for (subscribe, config, field) in [
         (subscribe().on("a", event).on("a", event), each(), "on"),
@@ -101,9 +102,19 @@ async fn contradictions_of_a_registration_are_refused() {
             "handler_timeout",
         ),
         (
-            subscribe().on_any(event).async_commit_message(true),
-            once(),
-            "async_commit_message",
+            subscribe()
+                .on_any(event)
+                .commit(CommitPolicy::Interval(Duration::ZERO)),
+            each(),
+            "commit",
+        ),
+        (
+            subscribe()
+                .on_any(event)
+                .commit(CommitPolicy::BeforeProcessing)
+                .retry(eventstream::Retry::forever()),
+            each(),
+            "retry",
         ),
         (
             subscribe()
@@ -129,6 +140,11 @@ async fn contradictions_of_a_registration_are_refused() {
         subscribe()
             .on_any(event)
             .retry(eventstream::Retry::attempts(1)),
+        // The subscription's own policy wins over the client's.
+        subscribe()
+            .on_any(event)
+            .commit(CommitPolicy::EachEvent)
+            .retry(eventstream::Retry::forever()),
     ] {
         let asked = format!("{subscribe:?}");
         assert!(refused(subscribe, once()).await.is_empty(), "{asked}");

@@ -15,7 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use eventstream::{
-    Assignment, BrokerConfig, Client, Concurrency, Context, Event, LogMode, StartOffset, Subscribe,
+    Assignment, BrokerConfig, Client, CommitPolicy, Concurrency, Context, Event, LogMode,
+    StartOffset, Subscribe,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -78,9 +79,10 @@ fn config(arguments: &Arguments) -> Result<BrokerConfig> {
         config = config.log_mode(LogMode::Debug).base_config("debug", debug);
     }
     let config = match arguments.or("commit", "interval") {
-        "each" => config.disable_auto_commit(true),
-        "before" => config.commit_before_processing(true),
-        "interval" | "async" => config,
+        "each" => config.commit(CommitPolicy::EachEvent),
+        "async" => config.commit(CommitPolicy::EachEventAsync),
+        "before" => config.commit(CommitPolicy::BeforeProcessing),
+        "interval" => config,
         other => bail!("commit={other}: unknown"),
     };
     if assignment == Assignment::Consumer {
@@ -95,7 +97,6 @@ fn subscription(arguments: &Arguments, log: &Log) -> Result<Subscribe> {
     Ok(Subscribe::new(arguments.required("topic")?)
         .group_id(arguments.required("group")?)
         .group_instance_id(arguments.or("instance", ""))
-        .async_commit_message(arguments.or("commit", "interval") == "async")
         .offset(StartOffset::Head)
         .concurrency(match arguments.or("ordering", "key") {
             "key" => Concurrency::PerKey(8),

@@ -244,13 +244,13 @@ pub async fn disagreeing_options_are_refused(setup: &Setup) -> Result<()> {
     let _subscription = client.register(subscribe()).await?;
     let other = subscribe()
         .offset(StartOffset::Tail)
-        .async_commit_message(true);
+        .commit(CommitPolicy::EachEventAsync);
     let Err(error) = client.register(other).await else {
         anyhow::bail!("registered")
     };
     assert_eq!(error.kind(), ErrorKind::Validation);
     let fields: Vec<_> = error.faults().iter().map(|fault| &*fault.field).collect();
-    assert_eq!(fields, ["offset", "async_commit_message"]);
+    assert_eq!(fields, ["offset", "commit"]);
     let _agreeing = client.register(subscribe()).await?;
     end(&client).await
 }

@@ -11,8 +11,8 @@ use anyhow::Result;
 use checker::history::{self, Outcome, Writer};
 use clap::{Args, ValueEnum};
 use eventstream::{
-    Backend, BrokerConfig, Client, Context, Error, ErrorKind, Event, Publish, SaslMechanism,
-    Security, StartOffset, Subscribe,
+    Backend, BrokerConfig, Client, CommitPolicy, Context, Error, ErrorKind, Event, Publish,
+    SaslMechanism, Security, StartOffset, Subscribe,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -119,7 +119,9 @@ pub(crate) async fn member(args: LifeMemberArgs) -> Result<()> {
     let name = args.common.name.as_str();
     let config = BrokerConfig::new()
         .session_timeout(SESSION)
-        .auto_commit_interval(Duration::from_millis(args.commit_ms));
+        .commit(CommitPolicy::Interval(Duration::from_millis(
+            args.commit_ms,
+        )));
     let client = Client::builder(Backend::Kafka)
         .prefix(PREFIX)
         .brokers(args.common.brokers())

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::{CERTIFICATE, KEY, faults};
-use crate::config::{Acks, Assignment, BrokerConfig, SaslMechanism, Security, broker_faults};
+use crate::config::{
+    Acks, Assignment, BrokerConfig, CommitPolicy, SaslMechanism, Security, broker_faults,
+};
 use crate::error::ErrorKind;
 
 fn new() -> BrokerConfig {
@@ -53,7 +55,7 @@ fn options_out_of_range() {
         (new().read_timeout(ms(9)), "read_timeout \"9ms\": from 10ms to 300s"),
         (new().write_timeout(ms(300_001)), "write_timeout \"300.001s\": from 100ms to 300s"),
         (new().max_poll_interval(ms(86_400_001)), "max_poll_interval \"86400.001s\": from 1ms to 86400s"),
-        (new().auto_commit_interval(ms(0)), "auto_commit_interval \"0ns\": from 10ms to 86400s"),
+        (new().commit(CommitPolicy::Interval(ms(0))), "commit \"0ns\": an interval from 10ms to 86400s"),
         (new().registration_settle(ms(60_001)), "registration_settle \"60.001s\": from 0ns to 60s"),
         (new().fetch_queue_backoff(ms(300_001)), "fetch_queue_backoff \"300.001s\": from 0ns to 300s"),
         (new().fetch_wait(ms(300_001)), "fetch_wait \"300.001s\": from 0ns to 300s"),
@@ -187,7 +189,7 @@ fn properties_refused() {
         (base("client.rack", "a\0b"), "base_config.client.rack: text without a zero byte"),
         (base("acks", "2").acks(Acks::Leader), "base_config.acks \"2\": one of all, -1, 1, 0"),
         (base("retries", "2").base_config("message.send.max.retries", 3), "base_config.message.send.max.retries: not together with retries, which means the same"),
-        (base("enable.auto.commit", "true"), "base_config.enable.auto.commit: not to be set here: use disable_auto_commit; offsets are committed when events are handled"),
+        (base("enable.auto.commit", "true"), "base_config.enable.auto.commit: not to be set here: use commit; offsets are committed when events are handled"),
         (base("metadata.broker.list", "a:1"), "base_config.metadata.broker.list: not to be set here: set `brokers`"),
         (base("group.id", "a"), "base_config.group.id: not to be set here: use the subscription's group_id"),
         (base("sasl.kerberos.keytab", "a"), "base_config.sasl.kerberos.keytab: not to be set here: GSSAPI is not in this build; use scram-sha-512, scram-sha-256 or plain"),
@@ -258,9 +260,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("session_timeout", "'x'", TIME),
     ("heartbeat_interval", "'x'", TIME),
     ("max_poll_interval", "'x'", TIME),
-    ("disable_auto_commit", "0", "true or false"),
-    ("auto_commit_interval", "'x'", TIME),
-    ("commit_before_processing", "'no'", "true or false"),
+    ("commit", "'often'", "one of interval, each-event, each-event-async, before-processing, or an interval such as \"5s\""),
     ("registration_settle", "'x'", TIME),
     ("assignment", "'sticky'", "one of eager, cooperative-sticky, consumer"),
     ("dead_letter_suffix", "{ a = 1 }", "a text"),

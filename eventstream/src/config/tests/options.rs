@@ -76,9 +76,7 @@ fn rows() -> Vec<Row> {
 const OWN: &[&str] = &[
     "prefix",
     "strict_validation",
-    "disable_auto_commit",
-    "auto_commit_interval",
-    "commit_before_processing",
+    "commit",
     "registration_settle",
     "dead_letter_suffix",
 ];

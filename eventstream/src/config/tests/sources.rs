@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use super::{CERTIFICATE, KEY};
 use crate::config::{
-    Acks, Assignment, BrokerConfig, Compression, LogMode, Partitioner, SaslMechanism, Security,
+    Acks, Assignment, BrokerConfig, CommitPolicy, Compression, LogMode, Partitioner, SaslMechanism,
+    Security,
 };
 
 fn new() -> BrokerConfig {
@@ -39,9 +40,7 @@ fn options() -> Vec<(&'static str, &'static str, BrokerConfig)> {
         ("session_timeout", r#""45s""#, new().session_timeout(ms(45_000))),
         ("heartbeat_interval", r#""500ms""#, new().heartbeat_interval(ms(500))),
         ("max_poll_interval", "300", new().max_poll_interval(ms(300_000))),
-        ("disable_auto_commit", "true", new().disable_auto_commit(true)),
-        ("auto_commit_interval", r#""5 s""#, new().auto_commit_interval(ms(5_000))),
-        ("commit_before_processing", "true", new().commit_before_processing(true)),
+        ("commit", r#""each_event_async""#, new().commit(CommitPolicy::EachEventAsync)),
         ("registration_settle", "0", new().registration_settle(ms(0))),
         ("assignment", r#""cooperative-sticky""#, new().assignment(Assignment::CooperativeSticky)),
         ("prefix", r#""prod""#, new().prefix("prod")),

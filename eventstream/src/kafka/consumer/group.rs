@@ -18,7 +18,7 @@ use super::refusals::{Cause, Refusals};
 use super::roster::{Entry, Policies, Roster};
 use super::routes::{Registration, RouteTable};
 use super::words::{PollerHandle, Shared, ToPoller};
-use crate::delivery::CommitMode;
+use crate::config::CommitPolicy;
 use crate::error::{Error, ErrorKind};
 use crate::guard::{guarded, tracing, with_causes};
 use crate::kafka::config::ClientConfigs;
@@ -40,8 +40,7 @@ pub(super) struct GroupEnv {
     /// `prefix.instance`, empty without static membership.
     pub(super) wire_instance: String,
     pub(super) start: StartOffset,
-    pub(super) commit: CommitMode,
-    pub(super) auto_commit_interval: Duration,
+    pub(super) commit: CommitPolicy,
     pub(super) registration_settle: Duration,
     pub(super) dead_letter_suffix: Arc<str>,
     pub(super) log_errors: bool,

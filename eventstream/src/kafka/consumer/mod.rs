@@ -57,15 +57,15 @@ use super::config::ClientConfigs;
 use super::context::Reporter;
 use super::producer::Producer;
 use super::{EmbeddedBroker, prefixed};
-use crate::config::{BrokerConfig, LogMode};
+use crate::config::{BrokerConfig, CommitPolicy, LogMode};
 use crate::deadline;
-use crate::delivery::{Batch, CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
+use crate::delivery::{Batch, FloodGuard, FloodOptions, RouteId, RouteOptions};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::guard::tracing;
 use crate::metrics::ClientMeter;
 use crate::name::Topic;
 use crate::stats::ReaderStats;
-use crate::subscribe::{CheckedSubscribe, DeadLetterLimit, Health, Subscription};
+use crate::subscribe::{CheckedSubscribe, DeadLetterLimit, Health, Options, Subscription};
 use crate::trace::Labels;
 
 /// A group as on the broker, and the static member.
@@ -222,30 +222,22 @@ impl Consumers {
     fn contradictions(&self, subscribe: &CheckedSubscribe) -> Vec<Fault> {
         let options = &subscribe.options;
         let mut faults = Vec::new();
-        if !self.config.commit_before_processing {
+        if self.commit_policy(options) != CommitPolicy::BeforeProcessing {
             return faults;
-        }
-        if options.async_commit {
-            faults.push(Fault::new(
-                "async_commit_message",
-                "true",
-                "must be false where `commit_before_processing` is set",
-            ));
         }
         if !options.batches.is_empty() {
             faults.push(Fault::new(
                 "on_batch",
                 format!("{} handlers", options.batches.len()),
-                "must be `on` where `commit_before_processing` is set: each event has a commit of \
-                 its own there",
+                "must be `on` with `commit` before-processing: each event has a commit of its own there",
             ));
         }
         if let Some(retry) = options.retry.filter(|retry| !retry.is_once()) {
             faults.push(Fault::new(
                 "retry",
                 format!("{retry:?}"),
-                "must be one attempt where `commit_before_processing` is set: what is committed \
-                 is not tried again",
+                "must be one attempt with `commit` before-processing: what is committed is not \
+                 tried again",
             ));
         }
         faults
@@ -259,7 +251,7 @@ impl Consumers {
         runtime: Handle,
     ) -> Result<Arc<Group>> {
         let options = &subscribe.options;
-        let commit = self.commit_mode(options.async_commit);
+        let commit = self.commit_policy(options);
         // The group waits for the drain, and the broker for the next poll: less than all of it.
         let drain = options
             .drain_timeout
@@ -281,11 +273,7 @@ impl Consumers {
                 faults.push(disagrees("offset", &options.offset, &group.env.start));
             }
             if group.env.commit != commit {
-                faults.push(disagrees(
-                    "async_commit_message",
-                    &commit,
-                    &group.env.commit,
-                ));
+                faults.push(disagrees("commit", &commit, &group.env.commit));
             }
             refuse(faults)?;
             group.env.drain_millis.fetch_max(drain, Atomic::Relaxed);
@@ -308,7 +296,6 @@ impl Consumers {
             },
             start: options.offset,
             commit,
-            auto_commit_interval: self.config.auto_commit_interval,
             registration_settle: self.config.registration_settle,
             dead_letter_suffix: self.config.dead_letter_suffix.as_str().into(),
             log_errors: self.config.log_mode != LogMode::Off,
@@ -328,16 +315,9 @@ impl Consumers {
         Ok(group)
     }
 
-    fn commit_mode(&self, async_commit: bool) -> CommitMode {
-        if self.config.commit_before_processing {
-            CommitMode::BeforeProcessing
-        } else if async_commit {
-            CommitMode::AsyncEach
-        } else if self.config.disable_auto_commit {
-            CommitMode::AfterEach
-        } else {
-            CommitMode::Auto
-        }
+    /// The subscription's own policy, else the client's.
+    fn commit_policy(&self, options: &Options) -> CommitPolicy {
+        options.commit.unwrap_or(self.config.commit)
     }
 
     fn add_routes(

@@ -208,7 +208,7 @@ impl Poller {
             subscribed: Vec::new(),
             subscribed_at: Instant::now(),
             is_given: false,
-            next_commit: Instant::now() + group.env.auto_commit_interval,
+            next_commit: Instant::now() + group.env.commit.interval(),
             commit_sent: None,
             commit_again: false,
             incarnation: 0,
@@ -256,7 +256,7 @@ impl Poller {
             if now >= self.next_commit {
                 // What was refused is told, and tried again at the next interval.
                 let _ = self.commit_watermarks(KafkaCommit::Async);
-                self.next_commit = now + self.group.env.auto_commit_interval;
+                self.next_commit = now + self.group.env.commit.interval();
             }
             if self.rejoin_at.is_some_and(|at| now >= at) {
                 self.rejoin_at = None;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::{Driver, LastError};
-use crate::delivery::{CommitMode, Failure, FloodGuard, Input, Reason, RouteId, Ticket};
+use crate::config::CommitPolicy;
+use crate::delivery::{Failure, FloodGuard, Input, Reason, RouteId, Ticket};
 use crate::error::{Error, ErrorKind};
 use crate::guard::{guarded, tracing, with_causes};
 use crate::kafka::consumer::letters::{self, Cause};
@@ -83,7 +84,7 @@ impl Driver {
 
     /// Within which time the handler is called again; `None`: it is not.
     fn next_within(&self, call: &FailedCall) -> Option<Duration> {
-        if call.rejected || self.env.commit == CommitMode::BeforeProcessing {
+        if call.rejected || self.env.commit == CommitPolicy::BeforeProcessing {
             return None;
         }
         let attached = self.routes.iter().find(|r| r.route.id == call.route)?;

@@ -126,7 +126,7 @@ impl Poller {
             inbox,
             number,
             config: PartitionConfig {
-                commit: env.commit,
+                commit: env.commit.mode(),
                 start: if start.to_commit {
                     delivery::Start::ToCommit(start.offset)
                 } else {
