@@ -25,7 +25,7 @@ fn main() -> eventstream::Result<()> {
         handled.recv().expect("the client lives")
     );
 
-    subscription.stop(Duration::from_secs(10));
+    subscription.stop(Duration::from_secs(10))?;
     client.shutdown(Duration::from_secs(10));
     Ok(())
 }

@@ -39,7 +39,7 @@ async fn main() -> eventstream::Result<()> {
     let subscription = client.register(subscribe).await?;
     handled.recv().await;
 
-    subscription.stop(Duration::from_secs(10)).await;
+    subscription.stop(Duration::from_secs(10)).await?;
     client.shutdown(Duration::from_secs(10)).await;
     Ok(())
 }

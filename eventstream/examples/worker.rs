@@ -125,7 +125,7 @@ async fn main() -> eventstream::Result<()> {
         }
     }
 
-    subscription.stop(Duration::from_secs(10)).await;
+    subscription.stop(Duration::from_secs(10)).await?;
     client.shutdown(Duration::from_secs(10)).await;
     println!("{:?}", app.purses.lock().await);
     Ok(())

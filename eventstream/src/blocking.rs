@@ -238,14 +238,18 @@ impl Client {
         self.client.embedded_broker()
     }
 
-    /// Blocks until every event accepted before has its outcome; `false` at the deadline.
-    pub fn flush(&self, deadline: Duration) -> bool {
-        block_on(self.client.flush(deadline))
+    /// Blocks until every event accepted before this call has its outcome.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::flush`](crate::Client::flush).
+    pub fn flush(&self, timeout: Duration) -> Result<()> {
+        block_on(self.client.flush(timeout))
     }
 
     /// Ends the client in order, as [`Client::shutdown`](crate::Client::shutdown).
-    pub fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
-        self.runtime.block_on(self.client.shutdown(deadline))
+    pub fn shutdown(&self, timeout: Duration) -> Vec<Undelivered> {
+        self.runtime.block_on(self.client.shutdown(timeout))
     }
 }
 
@@ -286,9 +290,13 @@ impl Subscription {
         self.subscription.health()
     }
 
-    /// Stops in order, as [`Subscription::stop`](crate::Subscription::stop).
-    pub fn stop(self, deadline: Duration) -> bool {
-        self.runtime.block_on(self.subscription.stop(deadline))
+    /// Stops in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subscription::stop`](crate::Subscription::stop).
+    pub fn stop(self, timeout: Duration) -> Result<()> {
+        self.runtime.block_on(self.subscription.stop(timeout))
     }
 
     /// Lets the subscription live as long as its client, without a handle.
@@ -392,7 +400,7 @@ mod tests {
         for thread in threads {
             thread.join().expect("no panic");
         }
-        assert!(client.flush(SOON));
+        client.flush(SOON).expect("flushed");
         assert_eq!(client.writer_stats().stored, 800);
         assert!(client.shutdown(SOON).is_empty());
         let refused = client.publish(Publish::new("t", "tested"));

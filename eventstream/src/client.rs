@@ -325,23 +325,27 @@ impl Client {
         }
     }
 
-    /// Waits until every event accepted before this call has its outcome. `false` when the deadline
-    /// came first; nothing is lost by that.
-    pub async fn flush(&self, deadline: Duration) -> bool {
+    /// Waits until every event accepted before this call has its outcome, stored or failed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] when events are still pending after the timeout, with their number. Nothing
+    /// is lost by that: they are delivered, or fail, in the background.
+    pub async fn flush(&self, timeout: Duration) -> Result<()> {
         match &self.inner.engine {
-            Engine::Kafka(kafka) => kafka.flush(deadline).await,
-            Engine::Stdout(_) | Engine::None(_) => true,
+            Engine::Kafka(kafka) => kafka.flush(timeout).await,
+            Engine::Stdout(_) | Engine::None(_) => Ok(()),
         }
     }
 
     /// Ends the client in order: subscriptions stop, their running handlers finish and offsets are
-    /// committed; publishing is refused, and what was accepted is delivered. What is not delivered
-    /// at the deadline fails; that, and what failed since the call, is returned: receipts and
-    /// `on_error` are told as well. Affects all
-    /// clones; a second call returns at once with nothing.
-    pub async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
+    /// committed; publishing is refused, and accepted events are delivered. Events that are still
+    /// pending after the timeout fail. They, and those that failed during the call, are returned;
+    /// their receipts and `on_error` report them too. Affects all clones; a second call returns
+    /// nothing, at once.
+    pub async fn shutdown(&self, timeout: Duration) -> Vec<Undelivered> {
         match &self.inner.engine {
-            Engine::Kafka(kafka) => kafka.shutdown(deadline).await,
+            Engine::Kafka(kafka) => kafka.shutdown(timeout).await,
             Engine::Stdout(_) | Engine::None(_) => Vec::new(),
         }
     }

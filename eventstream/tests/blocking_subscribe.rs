@@ -73,7 +73,7 @@ fn sync_handlers_get_events_fail_and_are_called_again() {
     subscription.resume();
     assert_eq!(calls.recv_timeout(END).unwrap(), (20, 1));
     assert!(subscription.health().is_healthy());
-    assert!(subscription.stop(END));
+    subscription.stop(END).unwrap();
     let stats = client.reader_stats();
     assert_eq!((stats.handled, stats.failed_attempts), (22, 2));
     assert!(client.shutdown(END).is_empty());

@@ -26,7 +26,7 @@ async fn publish(client: &Client, topic: &str, name: &str, count: usize) {
             .await
             .unwrap();
     }
-    assert!(client.flush(Duration::from_secs(10)).await);
+    client.flush(Duration::from_secs(10)).await.unwrap();
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -219,7 +219,7 @@ async fn a_commit_in_the_background_is_confirmed_and_not_repeated() {
     until("committed", || client.reader_stats().commits > 0).await;
     // Thirty more intervals, in most of which there is nothing to commit.
     tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(subscription.stop(Duration::from_secs(5)).await);
+    subscription.stop(Duration::from_secs(5)).await.unwrap();
     // Each commit moves at least one of ten offsets.
     assert!(client.reader_stats().commits <= 10);
     client.shutdown(Duration::from_secs(5)).await;

@@ -45,7 +45,7 @@ async fn the_producer_is_made_at_the_first_publish() {
         .config(config)
         .build()
         .unwrap();
-    assert!(unused.flush(Duration::ZERO).await, "nothing is in flight");
+    unused.flush(Duration::ZERO).await.unwrap();
     assert!(unused.health().problems.is_empty());
     assert!(unused.shutdown(SOON).await.is_empty());
     let closed = unused.publish(Publish::new("t", "tested")).await;
@@ -57,7 +57,7 @@ async fn the_producer_is_made_at_the_first_publish() {
         .await
         .unwrap();
     assert_eq!(delivery_threads(), 1);
-    assert!(subscription.stop(SOON).await);
+    subscription.stop(SOON).await.unwrap();
     assert!(client.shutdown(SOON).await.is_empty());
     // A thread that was joined may still be listed for a moment.
     let deadline = Instant::now() + SOON;

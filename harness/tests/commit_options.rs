@@ -48,7 +48,7 @@ async fn each_interval_or_each_event() {
     }
     assert_eq!(committed(&group("never"), &topic), 0);
     for (client, _, subscription) in all {
-        assert!(subscription.stop(END).await);
+        subscription.stop(END).await.expect("stopped");
         assert!(client.shutdown(END).await.is_empty());
     }
     assert_eq!(committed(&group("never"), &topic), 20, "the last commit");
@@ -93,7 +93,7 @@ async fn before_or_after_the_handler() {
     gate.add_permits(2);
     until("committed after", END, || committed(&after, &topic) == 1).await;
     for (client, _, subscription) in all {
-        assert!(subscription.stop(END).await);
+        subscription.stop(END).await.expect("stopped");
         assert!(client.shutdown(END).await.is_empty());
     }
 }

@@ -202,7 +202,7 @@ async fn stop_leaves_the_record_to_the_next_subscription() {
     let next = consume::counting(&topic, &topic, StartOffset::Head, &seen, Duration::ZERO);
     let next = register(&client, next).await;
     until("the rest", END, || seen.distinct() == 20).await;
-    assert!(next.stop(END).await);
+    next.stop(END).await.expect("stopped");
     client.shutdown(END).await;
     assert_eq!(seen.total(), 20);
 }
@@ -239,12 +239,12 @@ async fn a_fenced_member_says_so_and_comes_back_with_a_new_consumer() {
     })
     .await;
     until("the next", END, || seen.distinct() == 200).await;
-    assert!(same.stop(END).await);
+    same.stop(END).await.expect("stopped");
     second.shutdown(END).await;
     publish(&publisher, &topic, "e", 200..300).await;
     until("back", Duration::from_secs(60), || seen.distinct() == 300).await;
     until("healthy", END, || fenced.health().is_healthy()).await;
-    assert!(fenced.stop(END).await);
+    fenced.stop(END).await.expect("stopped");
     first.shutdown(END).await;
     publisher.shutdown(END).await;
     println!(
@@ -284,10 +284,10 @@ async fn a_static_member_registered_again_while_it_stops_fences_nobody() {
         let stopping = tokio::spawn(subscription.stop(END));
         tokio::task::yield_now().await;
         subscription = client.register(subscribe()).await.expect("registered");
-        assert!(stopping.await.expect("joined"));
+        stopping.await.expect("joined").expect("stopped");
     }
     until("all", END, || seen.distinct() == 10).await;
-    assert!(subscription.stop(END).await);
+    subscription.stop(END).await.expect("stopped");
     client.shutdown(END).await;
     assert_eq!(seen.total(), 10, "handled twice");
     assert_eq!(told.load(Atomic::SeqCst), 0);

@@ -238,7 +238,7 @@ async fn a_flood_of_dead_letters_pauses_the_subscription() {
     })
     .await;
     assert!(subscription.health().is_healthy());
-    assert!(subscription.stop(END).await);
+    subscription.stop(END).await.expect("stopped");
     client.shutdown(END).await;
     assert_eq!(
         committed(&topic, &topic),

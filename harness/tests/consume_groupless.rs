@@ -41,7 +41,7 @@ async fn sees_all_and_leaves_no_group_behind() {
     }
     let mut after = groups();
     for (subscription, seen) in all {
-        assert!(subscription.stop(END).await);
+        subscription.stop(END).await.expect("stopped");
         assert_eq!(seen.total(), 100);
     }
     after.extend(groups());
@@ -80,7 +80,7 @@ async fn takes_a_topic_that_comes_later_and_partitions_that_are_added() {
         "{:?}",
         subscription.health()
     );
-    assert!(subscription.stop(END).await);
+    subscription.stop(END).await.expect("stopped");
     publisher.shutdown(END).await;
     client.shutdown(END).await;
 }

@@ -50,7 +50,7 @@ async fn load(client: &Client, topic: &str, done: &AtomicBool) -> usize {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(client.flush(END).await);
+    client.flush(END).await.expect("flushed");
     n
 }
 

@@ -118,7 +118,7 @@ async fn made_anew(assignment: Assignment, rounds: usize) {
         })
         .await;
     }
-    assert!(subscription.stop(END).await);
+    subscription.stop(END).await.expect("stopped");
     client.shutdown(END).await;
     assert_eq!(seen.numbers(), (0..next).collect::<Vec<_>>());
     assert_eq!(told.others(), Vec::<String>::new());
@@ -145,7 +145,7 @@ async fn records_deleted_unread_are_told_and_counted() {
     let subscribe = || counting(&topic, &topic, StartOffset::Head, &seen, Duration::ZERO);
     let first = register(&client, subscribe()).await;
     until("the first", END, || seen.distinct() == 50).await;
-    assert!(first.stop(END).await);
+    first.stop(END).await.expect("stopped");
     assert_eq!(committed(&topic, &topic), 50);
     publish(&client, &topic, "e", 50..150).await;
     let admin = shared().admin();
@@ -173,7 +173,7 @@ async fn records_deleted_unread_are_told_and_counted() {
         health.is_healthy() && health.notices.len() == 1,
         "{health:?}"
     );
-    assert!(second.stop(END).await);
+    second.stop(END).await.expect("stopped");
     client.shutdown(END).await;
     assert_eq!(told.others(), Vec::<String>::new());
 }
@@ -198,7 +198,7 @@ async fn records_deleted_before_a_running_member_are_told() {
     producer.end(true);
     until("the rest", END, || seen.distinct() == 15).await;
     until("the end", END, || committed(&topic, &topic) == 21).await;
-    assert!(subscription.stop(END).await);
+    subscription.stop(END).await.expect("stopped");
     client.shutdown(END).await;
     let words = told.of_offsets();
     assert!(
@@ -219,7 +219,7 @@ async fn partitions_added_while_the_group_is_away_are_read_from_their_head() {
     first.ready().await.expect("ready");
     publish(&client, &topic, "e", 0..20).await;
     until("the first", END, || seen.distinct() == 20).await;
-    assert!(first.stop(END).await);
+    first.stop(END).await.expect("stopped");
     shared()
         .admin()
         .add_partitions(&wire(&topic), 4)
@@ -229,7 +229,7 @@ async fn partitions_added_while_the_group_is_away_are_read_from_their_head() {
     let second = client.register(subscribe()).await.expect("registered");
     second.ready().await.expect("ready");
     until("all", END, || seen.distinct() == 70).await;
-    assert!(second.stop(END).await);
+    second.stop(END).await.expect("stopped");
     client.shutdown(END).await;
     publisher.shutdown(END).await;
     assert_eq!(seen.total(), 70);
@@ -255,12 +255,12 @@ async fn a_partition_that_appears_is_committed_before_it_is_handled() {
     let publisher = consume::client(BrokerConfig::new());
     publish(&publisher, &topic, "e", 0..60).await;
     until("a failure", LONG, || failed.load(Ordering::SeqCst) > 0).await;
-    assert!(first.stop(END).await);
+    first.stop(END).await.expect("stopped");
     let seen = Seen::default();
     let second = counting(&topic, &topic, StartOffset::Tail, &seen, Duration::ZERO);
     let second = client.register(second).await.expect("registered");
     until("all", LONG, || seen.distinct() == 60).await;
-    assert!(second.stop(END).await);
+    second.stop(END).await.expect("stopped");
     client.shutdown(END).await;
     publisher.shutdown(END).await;
 }
@@ -290,7 +290,7 @@ async fn every_start_is_committed_when_the_subscription_is_ready() {
         let subscription = client.register(subscribe).await.expect("registered");
         subscription.ready().await.expect("ready");
         assert_eq!(committed(&topic, &topic), 90, "{assignment:?}");
-        assert!(subscription.stop(END).await);
+        subscription.stop(END).await.expect("stopped");
         client.shutdown(END).await;
     }
 }
@@ -353,7 +353,7 @@ async fn the_commit_reaches_the_end_behind_transactions() {
     let marked = || shared().admin().end_offsets(&wire(&topic)).expect("ends")[0].1 == end;
     until("the marks", END, marked).await;
     until("the end", END, || committed(&topic, &topic) == end).await;
-    assert!(subscription.stop(END).await);
+    subscription.stop(END).await.expect("stopped");
     client.shutdown(END).await;
 }
 

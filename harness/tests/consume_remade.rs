@@ -61,7 +61,7 @@ async fn is_read_after(assignment: Assignment) {
         .collect();
     let of_commits = |text: &&String| text.contains("commit offsets");
     assert_eq!(told.iter().filter(of_commits).count(), 0, "{told:?}");
-    assert!(subscription.stop(LONG).await);
+    subscription.stop(LONG).await.expect("stopped");
     reader.shutdown(LONG).await;
     writer.shutdown(LONG).await;
 }

@@ -38,7 +38,7 @@ async fn each_start_is_where_it_says() {
     publish(&client, &topic, "e", 20..25).await;
     for (seen, group, start, first, subscription) in all {
         until(&format!("{start:?}"), END, || seen.distinct() == 25 - first).await;
-        assert!(subscription.stop(END).await);
+        subscription.stop(END).await.expect("stopped");
         assert_eq!(seen.numbers(), (first..25).collect::<Vec<_>>(), "{start:?}");
         assert_eq!(committed(&group, &topic), 25);
     }
@@ -46,7 +46,11 @@ async fn each_start_is_where_it_says() {
     let idle = Seen::default();
     let group = format!("{topic}-idle");
     let tail = || counting(&topic, &group, StartOffset::Tail, &idle, Duration::ZERO);
-    assert!(register(&client, tail()).await.stop(END).await);
+    register(&client, tail())
+        .await
+        .stop(END)
+        .await
+        .expect("stopped");
     assert_eq!(committed(&group, &topic), 25);
     publish(&client, &topic, "e", 25..30).await;
     let again = register(&client, tail()).await;
@@ -58,7 +62,8 @@ async fn each_start_is_where_it_says() {
         idle.distinct() == 5 && seen.distinct() == 5
     })
     .await;
-    assert!(again.stop(END).await && other.stop(END).await);
+    again.stop(END).await.expect("stopped");
+    other.stop(END).await.expect("stopped");
     assert_eq!((idle.total(), seen.total()), (5, 5));
     client.shutdown(END).await;
 }
@@ -114,7 +119,7 @@ async fn every_end_drains_commits_and_leaves_nothing_behind() {
         until("some", END, || seen.distinct() > 20).await;
         let ended = subscription.ended();
         match end {
-            "stop" => assert!(subscription.stop(END).await),
+            "stop" => subscription.stop(END).await.expect("stopped"),
             "drop" => drop(subscription),
             "cancel" => token.cancel(),
             "shutdown" => assert!(client.shutdown(END).await.is_empty()),
@@ -162,7 +167,10 @@ async fn a_stop_with_too_little_time_says_so_and_reads_again() {
     .await;
     until("running", END, || client.reader_stats().buffered == 1).await;
     let started = std::time::Instant::now();
-    assert!(!subscription.stop(Duration::from_secs(1)).await);
+    subscription
+        .stop(Duration::from_secs(1))
+        .await
+        .expect_err("not stopped");
     assert!(
         started.elapsed() < Duration::from_secs(7),
         "{:?}",
@@ -175,7 +183,7 @@ async fn a_stop_with_too_little_time_says_so_and_reads_again() {
     )
     .await;
     until("again", END, || seen.total() == 1).await;
-    assert!(again.stop(END).await);
+    again.stop(END).await.expect("stopped");
     client.shutdown(END).await;
 }
 
@@ -198,7 +206,7 @@ async fn a_topic_without_a_handler_is_not_acknowledged() {
     publish(&client, &one, "e", 0..100).await;
     publish(&client, &two, "e", 0..100).await;
     until("both", END, || seen.iter().all(|s| s.distinct() == 100)).await;
-    assert!(first.stop(END).await);
+    first.stop(END).await.expect("stopped");
     publish(&client, &one, "e", 100..200).await;
     publish(&client, &two, "e", 100..200).await;
     until("the other goes on", END, || seen[1].distinct() == 200).await;
@@ -231,7 +239,10 @@ async fn stopping_one_of_several_waits_for_its_handlers_until_the_deadline() {
     publish(&client, &one, "e", 0..1).await;
     until("running", END, || client.reader_stats().buffered == 1).await;
     let started = std::time::Instant::now();
-    assert!(!stops.stop(Duration::from_millis(100)).await);
+    stops
+        .stop(Duration::from_millis(100))
+        .await
+        .expect_err("not stopped");
     assert!(
         started.elapsed() < Duration::from_millis(1400),
         "{:?}",
@@ -246,7 +257,7 @@ async fn stopping_one_of_several_waits_for_its_handlers_until_the_deadline() {
         .expect("registered");
     publish(&client, &one, "e", 1..3).await;
     until("running", END, || client.reader_stats().buffered > 0).await;
-    assert!(stops.stop(END).await);
+    stops.stop(END).await.expect("stopped");
     let handled = seen[0].total();
     publish(&client, &two, "e", 0..10).await;
     until("the other goes on", END, || seen[1].distinct() == 10).await;

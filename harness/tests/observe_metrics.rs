@@ -110,7 +110,7 @@ async fn counters_survive_rebalances_rebuilds_and_stops() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         guest.shutdown(END).await;
     }
-    assert!(stopped.stop(END).await);
+    stopped.stop(END).await.expect("stopped");
     // A second member with the same instance id fences the first, whose consumer is lost and made anew.
     let fences = client("fences", &metrics);
     let other = subscribe(&fences, &topic, "fenced", &aside).await;
@@ -212,6 +212,6 @@ async fn load(client: &Client, topic: &str, on: &AtomicBool) -> u64 {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(client.flush(END).await);
+    client.flush(END).await.expect("flushed");
     n
 }

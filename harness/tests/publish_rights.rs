@@ -177,7 +177,7 @@ async fn rights_to_write() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(reader.health().problems.is_empty(), "{:?}", reader.health());
-    assert!(subscription.stop(SOON).await);
+    subscription.stop(SOON).await.expect("stopped");
     assert!(reader.shutdown(SOON).await.is_empty());
     assert!(writer.shutdown(SOON).await.is_empty());
     Ok(())

@@ -103,7 +103,7 @@ fn consume<S: Send + Sync + 'static>(
             .await?;
         let waiting = tokio::task::spawn_blocking(move || count.wait());
         let figures = waiting.await??;
-        subscription.stop(Duration::from_secs(10)).await;
+        subscription.stop(Duration::from_secs(10)).await?;
         let left = client.shutdown(Duration::from_secs(10)).await;
         ensure!(left.is_empty());
         Ok(figures)

@@ -77,7 +77,7 @@ async fn tell(client: &Client) -> anyhow::Result<bool> {
         heard?;
     }
     for subscription in subscriptions {
-        subscription.stop(Duration::from_secs(1)).await;
+        subscription.stop(Duration::from_secs(1)).await?;
     }
     // Nobody asked for them, so no handler tells of them.
     ledger.unmatched(client.reader_stats().unmatched);

@@ -353,14 +353,14 @@ impl Kafka {
         health
     }
 
-    pub(crate) async fn flush(&self, deadline: Duration) -> bool {
-        self.producer.flush(deadline).await
+    pub(crate) async fn flush(&self, timeout: Duration) -> Result<()> {
+        self.producer.flush(timeout).await
     }
 
-    pub(crate) async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
-        let until = deadline::after(deadline);
+    pub(crate) async fn shutdown(&self, timeout: Duration) -> Vec<Undelivered> {
+        let until = deadline::after(timeout);
         // Consumers first: their handlers may publish, and their dead letters go through the producer.
-        self.consumers.shutdown(deadline).await;
+        self.consumers.shutdown(timeout).await;
         self.producer.shutdown(deadline::left(until)).await
     }
 

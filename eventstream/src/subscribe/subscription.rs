@@ -39,21 +39,27 @@ impl Subscription {
         &self.slug
     }
 
-    /// Stops taking records, waits for the handlers that run, commits, and leaves the group when
-    /// this was its last subscription here. `false` when handlers still ran at the deadline: they
-    /// are cancelled (see [`Context::cancellation`](crate::Context::cancellation)), and their
-    /// records are read again.
+    /// Takes no more records, waits for the running handlers, commits, and leaves the group if this
+    /// was its last subscription in this client. Handlers that still run after the timeout are then
+    /// cancelled (see [`Context::cancellation`](crate::Context::cancellation)), and their records
+    /// are read again.
     ///
-    /// Where other subscriptions of the group go on, what is already queued for this one is handled
-    /// first, also if it was paused; records of its names that come later go to another subscription
-    /// for the name, or count as unmatched. At the deadline so does what is queued still, so that
-    /// the others are not held up: how many of each partition is told to `on_error`. A handler that
-    /// runs then is not cancelled, for its partition stays here.
-    pub async fn stop(mut self, deadline: Duration) -> bool {
+    /// If other subscriptions of the group go on, queued records of this one are handled first, even
+    /// if it is paused; later records of its names go to another subscription for the name, or count
+    /// as unmatched. After the timeout queued records do too, so that the others are not held up;
+    /// `on_error` reports how many in each partition. A handler that still runs is not cancelled,
+    /// since its partition stays with this client.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] when handlers still ran after the timeout, with the number of
+    /// partitions, or when the group could not be left in 10 s more. The subscription has ended
+    /// either way.
+    pub async fn stop(mut self, timeout: Duration) -> Result<()> {
         self.stop_on_drop = false;
         match self.routes.take() {
-            Some(routes) => routes.stop(deadline).await,
-            None => true,
+            Some(routes) => routes.stop(timeout).await,
+            None => Ok(()),
         }
     }
 

@@ -178,6 +178,6 @@ async fn a_subscription_retries_what_a_retry_can_mend() {
         ("exhausted", 2, "always".to_owned()),
     ];
     assert_eq!(told, expected);
-    assert!(subscription.stop(SOON).await);
+    subscription.stop(SOON).await.unwrap();
     client.shutdown(SOON).await;
 }

@@ -26,7 +26,7 @@ async fn a_handler_that_holds_its_client_is_freed_with_its_subscription() {
         let subscribe = holding((client.clone(), held));
         let subscription = client.register(subscribe).await.unwrap();
         if stop {
-            assert!(subscription.stop(SOON).await);
+            subscription.stop(SOON).await.unwrap();
         } else {
             drop(subscription);
         }
@@ -106,7 +106,7 @@ fn a_registration_is_never_taken_by_a_group_that_stops() {
     // Behind everything that had to end: a group that is stopped now.
     let (sender, _) = channel();
     let last = runtime.block_on(client.register(numbers(sender))).unwrap();
-    assert!(runtime.block_on(last.stop(SOON)));
+    runtime.block_on(last.stop(SOON)).unwrap();
     let ended = seconds.iter().filter(|one| one.ended().is_cancelled());
     assert_eq!(ended.count(), 0);
     runtime.block_on(client.shutdown(SOON));

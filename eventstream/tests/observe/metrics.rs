@@ -52,7 +52,7 @@ async fn publish(client: &Client, topic: &str, name: &str, count: usize) {
             .payload(serde_json::json!({ "n": n }));
         drop(client.publish(event).await.unwrap());
     }
-    assert!(client.flush(SOON).await);
+    client.flush(SOON).await.unwrap();
 }
 
 /// Handles an event by its name.

@@ -366,7 +366,7 @@ async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded() {
         "{header}"
     );
     assert!(header.ends_with("-00"), "{header}");
-    assert!(subscribed.stop(SOON).await);
+    subscribed.stop(SOON).await.unwrap();
     client.shutdown(SOON).await;
     let trace = Trace::of(TraceId::from(0xcafe_cafe_cafe_cafe_u128));
     assert!(trace.0.is_empty(), "{:#?}", trace.0);

@@ -40,7 +40,7 @@ async fn a_broker_that_is_down_fills_the_buffer_and_every_failure_is_told_once()
         Ok(receipt) => drop(receipt.await),
         Err(e) => assert_eq!(e.kind(), ErrorKind::Timeout),
     }
-    assert!(s.client.flush(SOON).await);
+    s.client.flush(SOON).await.unwrap();
     let stats = s.client.writer_stats();
     assert_eq!(
         (stats.in_flight, stats.in_flight_bytes, stats.waiting),
@@ -83,7 +83,7 @@ async fn a_publish_that_is_dropped_while_it_waits_publishes_nothing_and_holds_no
     }
     assert_eq!(s.client.writer_stats().waiting, 0);
     s.broker.broker_up(1).unwrap();
-    assert!(s.client.flush(SOON).await);
+    s.client.flush(SOON).await.unwrap();
     for i in 0..100 {
         drop(s.client.publish(event(i)).await.unwrap());
     }

@@ -43,7 +43,7 @@ async fn an_event_s_own_timeout_is_told_once_while_others_go_on() {
     assert!(!patient.is_done());
     s.broker.broker_up(1).unwrap();
     patient.await.unwrap();
-    assert!(s.client.flush(SOON).await);
+    s.client.flush(SOON).await.unwrap();
     assert_eq!(s.failed.once_each(ErrorKind::Timeout), 1);
     assert!(s.client.shutdown(SOON).await.is_empty());
 }
@@ -55,7 +55,7 @@ async fn failures_of_dropped_receipts_reach_the_callback() {
     for i in 0..50 {
         drop(s.client.publish(event(i)).await.unwrap());
     }
-    assert!(s.client.flush(SOON).await);
+    s.client.flush(SOON).await.unwrap();
     assert_eq!(s.failed.once_each(ErrorKind::Timeout), 50);
     assert_eq!(s.client.writer_stats().failed, 50);
     s.client.shutdown(SOON).await;
@@ -90,7 +90,7 @@ async fn a_callback_that_panics_or_publishes_harms_nothing() {
         assert_eq!(receipt.await.unwrap_err().kind(), ErrorKind::Timeout);
     }
     broker.broker_up(1).unwrap();
-    assert!(made.flush(SOON).await);
+    made.flush(SOON).await.unwrap();
     assert!(calls.load(Ordering::SeqCst) >= 10);
     made.shutdown(SOON).await;
 }
@@ -127,8 +127,13 @@ async fn a_flush_waits_for_what_was_accepted_before_it() {
     for i in 0..20 {
         receipts.push(s.client.publish(event(i)).await.unwrap());
     }
-    assert!(!s.client.flush(Duration::ZERO).await);
-    assert!(s.client.flush(SOON).await);
+    let left = s.client.flush(Duration::ZERO).await.unwrap_err();
+    assert_eq!(left.kind(), ErrorKind::Timeout);
+    assert_eq!(
+        left.to_string(),
+        "flush: 20 events are still pending after 0ns"
+    );
+    s.client.flush(SOON).await.unwrap();
     assert!(receipts.iter().all(eventstream::Receipt::is_done));
     s.client.shutdown(SOON).await;
 }

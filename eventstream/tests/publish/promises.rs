@@ -54,7 +54,7 @@ async fn flush_and_shutdown_wait_for_outcomes_not_for_librdkafka() {
     let text = error.to_string();
     assert!(text.contains("Connection refused"), "the cause: {text}");
     let start = Instant::now();
-    assert!(s.client.flush(SOON).await, "it has its outcome");
+    s.client.flush(SOON).await.unwrap();
     assert_eq!(s.client.writer_stats().in_flight, 0);
     assert!(s.client.shutdown(SOON).await.is_empty());
     assert!(start.elapsed() < Duration::from_secs(5));
@@ -126,7 +126,7 @@ fn publishing_needs_no_runtime_also_where_the_buffer_is_full() {
     assert!(start.elapsed() < Duration::from_secs(5));
     s.broker.broker_up(1).unwrap();
     drop(block_on(s.client.publish(event("later"))).unwrap());
-    assert!(block_on(s.client.flush(SOON)));
+    block_on(s.client.flush(SOON)).unwrap();
 }
 
 #[test]
@@ -141,6 +141,9 @@ fn a_runtime_without_timers_will_do() {
         let waits = event("waits").timeout(Duration::from_millis(300));
         let error = s.client.publish(waits).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert!(!s.client.flush(Duration::from_millis(100)).await);
+        s.client
+            .flush(Duration::from_millis(100))
+            .await
+            .unwrap_err();
     });
 }

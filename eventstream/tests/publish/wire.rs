@@ -155,7 +155,7 @@ async fn a_key_lands_where_consistent_random_puts_it() {
             .map_err(|(e, _)| e)
             .unwrap();
     }
-    assert!(client.flush(SOON).await);
+    client.flush(SOON).await.unwrap();
     bare.flush(SOON).unwrap();
     let places = |topic| {
         let mut places: Vec<_> = read(&broker, topic, 7, KEYS)

@@ -147,7 +147,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let subscription = client.register(subscription(arguments, &log)?).await?;
     log.note("registered", "");
     terminated.recv().await;
-    let clean = subscription.stop(LEAVE).await;
+    let clean = subscription.stop(LEAVE).await.is_ok();
     client.shutdown(LEAVE).await;
     log.note("left", if clean { "clean" } else { "cut" });
     Ok(())

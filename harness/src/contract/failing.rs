@@ -190,7 +190,7 @@ pub async fn an_exhausted_event_is_dead_lettered_with_its_story(setup: &Setup) -
     }
     let error = call.header(&format!("{PREFIX}error")).unwrap_or_default();
     ensure!(error.contains("no room"), "{error}");
-    ensure!(subscription.stop(Duration::from_secs(10)).await, "stopped");
+    subscription.stop(Duration::from_secs(10)).await?;
     let metadata = client
         .group_metadata(Some(&topic), Some("exhausted"), Duration::from_secs(10))
         .await?;

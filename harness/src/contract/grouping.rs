@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
-use eventstream::{ErrorKind, StartOffset, Subscribe};
+use eventstream::{CommitPolicy, ErrorKind, StartOffset, Subscribe};
 use tokio::time::sleep;
 
 use super::seen::{Events, numbers, until};

@@ -132,7 +132,7 @@ pub async fn unmatched_records_are_acknowledged(setup: &Setup) -> Result<()> {
         client.reader_stats().unmatched == 30
     })
     .await?;
-    ensure!(subscription.stop(Duration::from_secs(10)).await, "stopped");
+    subscription.stop(Duration::from_secs(10)).await?;
     let metadata = client
         .group_metadata(Some(&topic), Some("unmatched"), Duration::from_secs(10))
         .await?;

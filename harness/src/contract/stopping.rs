@@ -4,10 +4,10 @@ use std::future::ready;
 use std::io;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use eventstream::{
-    Backoff, Client, Concurrency, Context, Event, Exhausted, Retry, StartOffset, Subscribe,
-    Subscription,
+    Backoff, Client, Concurrency, Context, ErrorKind, Event, Exhausted, Retry, StartOffset,
+    Subscribe, Subscription,
 };
 use tokio::time::{sleep, timeout};
 
@@ -58,7 +58,7 @@ pub async fn a_paused_subscription_that_stops_holds_up_no_other(setup: &Setup) -
     publish_numbers(&client, &topic, "b", &KEYS, 20..40).await?;
     b.wait_exactly(26).await?;
     ensure!(a.all().is_empty(), "handled while paused");
-    ensure!(paused.stop(SOON).await, "not stopped in time");
+    paused.stop(SOON).await?;
     assert_eq!(numbers(&a.all()), (6..20).collect::<Vec<_>>());
     publish_numbers(&client, &topic, "b", &KEYS, 40..60).await?;
     b.wait_exactly(46).await?;
@@ -95,8 +95,10 @@ pub async fn a_failing_subscription_that_stops_holds_up_no_other(setup: &Setup) 
     publish_numbers(&client, &topic, "b", &KEYS, 7..20).await?;
     b.wait_exactly(13).await?;
     calls.wait(2).await?;
-    let stopped = failing.stop(Duration::from_millis(300)).await;
-    ensure!(!stopped, "stopped with events that fail");
+    let left = failing.stop(Duration::from_millis(300)).await;
+    let left = left.err().context("stopped with events that fail")?;
+    ensure!(left.kind() == ErrorKind::Timeout, "{left}");
+    ensure!(left.to_string().contains("of 1 partition"), "{left}");
     until("the count of what is given up", || {
         errors.all().iter().any(|error| error.contains("7 records"))
     })
@@ -173,10 +175,9 @@ pub async fn serial_begins_nothing_after_a_stop(setup: &Setup) -> Result<()> {
     begun.wait(1).await?;
     // The others have their records and wait for their turn.
     sleep(Duration::from_millis(500)).await;
-    ensure!(
-        !subscription.stop(Duration::from_millis(500)).await,
-        "stopped though a handler ran"
-    );
+    let left = subscription.stop(Duration::from_millis(500)).await;
+    let left = left.err().context("stopped though a handler ran")?;
+    ensure!(left.to_string().contains("are cancelled"), "{left}");
     sleep(Duration::from_millis(200)).await;
     assert_eq!(begun.all().len(), 1, "begun in {:?}", begun.all());
     end(&client).await
@@ -222,7 +223,7 @@ pub async fn workers_that_come_and_go_keep_the_order(setup: &Setup) -> Result<()
     })
     .await?;
     publish_numbers(&client, &topic, "e", &KEYS, 120..180).await?;
-    ensure!(first.stop(SOON).await, "not stopped in time");
+    first.stop(SOON).await?;
     publish_numbers(&client, &topic, "e", &KEYS, 180..200).await?;
     let all = seen.wait_exactly(400).await?;
     for partition in 0..2 {

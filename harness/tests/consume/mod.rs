@@ -53,7 +53,10 @@ pub(crate) async fn publish(
             .payload(serde_json::json!({ "n": n }));
         drop(client.publish(event).await.expect("accepted"));
     }
-    assert!(client.flush(Duration::from_secs(30)).await);
+    client
+        .flush(Duration::from_secs(30))
+        .await
+        .expect("flushed");
 }
 
 pub(crate) fn number(event: &Event) -> usize {

@@ -169,7 +169,7 @@ impl Lane {
         });
         self.until_terminated().await?;
         publisher.await?;
-        subscription.stop(STOP).await;
+        subscription.stop(STOP).await?;
         client.shutdown(STOP).await;
         Ok(())
     }

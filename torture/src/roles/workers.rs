@@ -36,7 +36,7 @@ pub(super) struct Workers {
     slot: usize,
     jobs: Vec<Job>,
     running: Vec<Worker>,
-    stopping: JoinSet<bool>,
+    stopping: JoinSet<eventstream::Result<()>>,
     random: fastrand::Rng,
     is_changed: bool,
 }
@@ -166,7 +166,7 @@ impl Workers {
         }
         let mut clean = true;
         while let Some(stopped) = self.stopping.join_next().await {
-            clean &= stopped.unwrap_or(false);
+            clean &= matches!(stopped, Ok(Ok(())));
         }
         clean
     }

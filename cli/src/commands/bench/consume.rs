@@ -96,7 +96,7 @@ pub(super) async fn run(
         }
     };
     progress.end();
-    subscription.stop(Duration::from_secs(10)).await;
+    subscription.stop(Duration::from_secs(10)).await?;
     if interrupt.is_asked() && !whole {
         return Ok(None);
     }

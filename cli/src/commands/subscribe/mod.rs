@@ -148,7 +148,7 @@ pub(crate) async fn run(
         tokio::time::sleep(GRACE).await;
         given_up.cancel();
     });
-    subscription.stop(STOP).await;
+    let stopped = subscription.stop(STOP).await;
     client.shutdown(STOP).await;
     patience.abort();
     // What a reader that does not read leaves unwritten is not acknowledged either.
@@ -157,6 +157,9 @@ pub(crate) async fn run(
     problems.say_repeated();
     let end = end?;
     written?;
+    if let Err(error) = stopped {
+        crate::output::say(&error.to_string());
+    }
     Ok(end_of(&args, end, activity.lines()))
 }
 

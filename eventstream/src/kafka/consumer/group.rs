@@ -1,6 +1,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Atomic};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering as Atomic};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -104,7 +104,8 @@ pub(super) struct Group {
     pub(super) ended: CancellationToken,
     /// The topics of which this member reads all that it was given, from starts that are committed.
     ready: watch::Sender<Vec<String>>,
-    cut_short: AtomicBool,
+    /// In how many partitions.
+    cut_short: AtomicUsize,
     pub(super) refusals: Refusals,
 }
 
@@ -154,7 +155,7 @@ impl Group {
             ready: watch::Sender::new(Vec::new()),
             registered: Notify::new(),
             ended: CancellationToken::new(),
-            cut_short: AtomicBool::new(false),
+            cut_short: AtomicUsize::new(0),
             refusals: Refusals::default(),
         });
         let watched = Arc::downgrade(&group);
@@ -295,23 +296,24 @@ impl Group {
     }
 
     /// Closes a registration: its routes go, and with the last registration the group stops.
-    pub(super) fn close(&self, registration: &Registration, deadline: Duration) {
+    pub(super) fn close(&self, registration: &Registration, timeout: Duration) {
         registration.state.lock().closing = true;
         let (is_last, leftovers) = self.state.lock().roster.close(registration.id);
         drop(leftovers);
         if is_last {
-            self.stop(deadline);
+            self.stop(timeout);
         } else {
             self.poller.send(ToPoller::RoutesChanged);
         }
     }
 
-    /// Handlers were cancelled because the time to finish was over.
-    pub(super) fn cut_short(&self) {
-        self.cut_short.store(true, Atomic::SeqCst);
+    /// Handlers of so many partitions were cancelled because the time to finish was over.
+    pub(super) fn cut_short(&self, partitions: usize) {
+        self.cut_short.store(partitions, Atomic::SeqCst);
     }
 
-    pub(super) fn was_cut_short(&self) -> bool {
+    /// In how many partitions handlers were cancelled by the last drain that was too short.
+    pub(super) fn cut_short_in(&self) -> usize {
         self.cut_short.load(Atomic::SeqCst)
     }
 
@@ -320,11 +322,11 @@ impl Group {
         self.state.lock().roster.is_over()
     }
 
-    /// Asks for the end: running handlers may finish until the deadline.
-    pub(super) fn stop(&self, deadline: Duration) {
+    /// Asks for the end: running handlers may finish within the timeout.
+    pub(super) fn stop(&self, timeout: Duration) {
         self.state.lock().roster.stop();
         self.registered.notify_one();
-        self.poller.send(ToPoller::Stop(deadline));
+        self.poller.send(ToPoller::Stop(timeout));
     }
 
     /// Completes when thread and tasks are gone.

@@ -393,17 +393,17 @@ impl Consumers {
         health
     }
 
-    /// Stops every group, all at once. Handlers have until the deadline, leaving a little longer.
-    pub(crate) async fn shutdown(&self, deadline: Duration) {
+    /// Stops every group, all at once. Handlers have the timeout, leaving a little longer.
+    pub(crate) async fn shutdown(&self, timeout: Duration) {
         let groups: Vec<_> = {
             let mut groups = self.groups.lock();
             groups.closed = true;
             groups.all().map(Arc::clone).collect()
         };
         for group in &groups {
-            group.stop(deadline);
+            group.stop(timeout);
         }
-        let until = deadline::after(deadline.saturating_add(LEAVE)).into();
+        let until = deadline::after(timeout.saturating_add(LEAVE)).into();
         for group in &groups {
             if tokio::time::timeout_at(until, group.gone()).await.is_ok() {
                 continue;
@@ -488,10 +488,10 @@ pub(crate) struct RegisteredRoutes {
 }
 
 impl RegisteredRoutes {
-    pub(crate) async fn stop(self, deadline: Duration) -> bool {
-        self.begin_stop(deadline);
-        // The last one leaves the group: the polling thread keeps the deadline itself, and what is
-        // beyond it is leaving. Where others go on, there is nothing but the deadline.
+    pub(crate) async fn stop(self, timeout: Duration) -> Result<()> {
+        self.begin_stop(timeout);
+        // The last one leaves the group: the polling thread keeps the timeout itself, and what is
+        // beyond it is leaving. Where others go on, there is nothing but the timeout.
         let is_over = self.group.is_over();
         let done = async {
             if is_over {
@@ -501,13 +501,34 @@ impl RegisteredRoutes {
             }
         };
         let leave = if is_over { LEAVE } else { Duration::ZERO };
-        let within = deadline::after(deadline.saturating_add(leave));
+        let within = deadline::after(timeout.saturating_add(leave));
         let done = tokio::time::timeout_at(within.into(), done).await.is_ok();
         if !done && !self.group.is_over() {
             self.group.abandon(&self.registration);
         }
         self.registration.ended.cancel();
-        done && !(self.group.is_over() && self.group.was_cut_short())
+        let (late, left) = match self.group.is_over() {
+            true => (
+                self.group.cut_short_in(),
+                "are cancelled, and their events are read again",
+            ),
+            false if done => (0, ""),
+            false => (
+                self.registration.working.len(),
+                "may finish; what they had not begun is given to another subscription or skipped",
+            ),
+        };
+        if done && late == 0 {
+            return Ok(());
+        }
+        let group = &self.group.env.wire_group;
+        let text = match late {
+            0 => format!("stop: group {group} has not been left after {timeout:?}"),
+            n => {
+                format!("stop: handlers of {n} partitions still ran after {timeout:?}: they {left}")
+            }
+        };
+        Err(Error::new(ErrorKind::Timeout, text))
     }
 
     pub(crate) fn stop_in_background(&self) {
@@ -526,9 +547,9 @@ impl RegisteredRoutes {
         });
     }
 
-    fn begin_stop(&self, deadline: Duration) {
+    fn begin_stop(&self, timeout: Duration) {
         self.registration.working.close();
-        self.group.close(&self.registration, deadline);
+        self.group.close(&self.registration, timeout);
     }
 
     pub(crate) fn pause(&self) {
@@ -565,5 +586,5 @@ impl RegisteredRoutes {
     }
 }
 
-/// What leaving a group and destroying its consumer may take beyond the handlers' deadline.
+/// What leaving a group and destroying its consumer may take beyond the handlers' timeout.
 const LEAVE: Duration = Duration::from_secs(10);

@@ -273,21 +273,29 @@ impl Producer {
         }
     }
 
-    /// Waits until everything accepted before this call has its outcome; `false` when the
-    /// deadline came first.
-    pub(crate) async fn flush(&self, deadline: Duration) -> bool {
-        let deadline = Instant::now().checked_add(deadline);
+    /// Waits until everything accepted before this call has its outcome.
+    pub(crate) async fn flush(&self, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now().checked_add(timeout);
         let flushed = self.inner.admission.flushed();
-        self.inner.until(deadline, flushed).await.is_some()
+        if self.inner.until(deadline, flushed).await.is_some() {
+            return Ok(());
+        }
+        let pending = self.inner.admission.pending();
+        let text = format!("flush: {pending} events are still pending after {timeout:?}");
+        let error = Error::new(ErrorKind::Timeout, text);
+        Err(match self.inner.options.reporter.problem() {
+            Some(problem) => error.with_source(problem),
+            None => error,
+        })
     }
 
-    /// Takes no more events, waits for the outcomes, fails what has none at the deadline and
+    /// Takes no more events, waits for the outcomes, fails what has none after the timeout and
     /// returns it. Ends the delivery thread.
-    pub(crate) async fn shutdown(&self, deadline: Duration) -> Vec<Undelivered> {
+    pub(crate) async fn shutdown(&self, timeout: Duration) -> Vec<Undelivered> {
         let inner = &*self.inner;
         inner.collecting.store(true, Ordering::SeqCst);
         inner.close();
-        let deadline = Instant::now().checked_add(deadline);
+        let deadline = Instant::now().checked_add(timeout);
         if inner.until(deadline, self.emptied()).await.is_none() {
             inner.abandoned.store(true, Ordering::SeqCst);
             inner.replaced.send_replace(());

@@ -116,7 +116,7 @@ async fn a_fatal_error_is_told_for_each_event_and_publishing_goes_on() {
     assert_eq!(told.len(), 300);
     assert!(told.values().all(|times| *times == 1), "told once");
     // A receipt is told first, its room is released with its batch.
-    assert!(producer.flush(SOON).await, "room is released");
+    producer.flush(SOON).await.expect("room is released");
     let stats = producer.stats();
     assert_eq!(
         (stats.accepted, stats.stored, stats.failed),
@@ -245,7 +245,7 @@ async fn a_waker_that_panics_takes_no_other_outcome_with_it() {
     assert!(matches!(poll, Poll::Pending));
     good.await.expect("stored");
     bad.await.expect("stored");
-    assert!(producer.flush(SOON).await);
+    producer.flush(SOON).await.expect("flushed");
     assert!(producer.shutdown(SOON).await.is_empty());
 }
 

@@ -225,7 +225,7 @@ impl Poller {
             .map(|a| a.name.clone())
             .collect();
         if !late.is_empty() {
-            self.group.cut_short();
+            self.group.cut_short(late.len());
             tracing::warn!(
                 group = &*self.group.env.wire_group,
                 partitions = late.len(),
