@@ -51,7 +51,7 @@
 //! | handle several at once | [`Subscribe::on_batch`], [`Batch`], [`BatchHandler`], [`BatchResult`] |
 //! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
 //! | give events types of their own | [`EventType`] |
-//! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterOrigin`] |
+//! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterReason`], [`DeadLetterOrigin`] |
 //! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
 //! | watch | [`Health`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | test | `testing::Consumed`, [`EmbeddedBroker`], [`Backend`] |
@@ -117,8 +117,6 @@ pub use receipt::{Delivery, Receipt};
 pub use record::RawRecord;
 pub use stats::{ReaderStats, WriterStats};
 pub use subscribe::{
-    BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit,
-    DeadLetterOrigin, FailedAttempt, FromRecord, FromRef, Handler, HandlerResult, Headers, Health,
-    Key, Payload, Reject, StartOffset, State, Subscribe, Subscription, TypedArgs,
+    BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit, DeadLetterOrigin, DeadLetterReason, FailedAttempt, FromRecord, FromRef, Handler, HandlerResult, Headers, Health, Key, Payload, Reject, StartOffset, State, Subscribe, Subscription, TypedArgs,
 };
 pub use undelivered::Undelivered;

@@ -163,7 +163,7 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
         .map(|letter| {
             assert_eq!(letter.delivery().topic().as_str(), "t-dlq");
             assert!(letter.record().decode().is_ok());
-            (letter.reason(), letter.context().attempt())
+            (letter.reason().as_str(), letter.context().attempt())
         })
         .collect();
     reasons.sort_unstable();

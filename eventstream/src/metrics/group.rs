@@ -9,7 +9,8 @@ use prometheus::local::LocalHistogram;
 use super::client::{Metered, add};
 use super::families::Families;
 use super::statistics::{Before, Partition, Statistics};
-use super::{OnStatistics, PartitionGauges, REASONS, Tally};
+use super::{OnStatistics, PartitionGauges, Tally};
+use crate::subscribe::DeadLetterReason;
 
 /// The metrics of one group.
 #[derive(Clone, Default)]
@@ -214,8 +215,8 @@ struct MeteredTopic {
     retries: IntCounter,
     pauses: IntCounter,
     letter_failures: IntCounter,
-    dead_letters: [IntCounter; REASONS.len()],
-    skipped: [IntCounter; REASONS.len()],
+    dead_letters: [IntCounter; DeadLetterReason::ALL.len()],
+    skipped: [IntCounter; DeadLetterReason::ALL.len()],
     /// Added up without sharing cache lines.
     seconds: LocalHistogram,
 }
@@ -235,8 +236,13 @@ impl MeteredTopic {
             retries: families.retries.with_label_values(&labels),
             pauses: families.pauses.with_label_values(&labels),
             letter_failures: families.letter_failures.with_label_values(&labels),
-            dead_letters: REASONS.map(|word| families.dead_letters.with_label_values(&with(word))),
-            skipped: REASONS.map(|word| families.skipped.with_label_values(&with(word))),
+            dead_letters: DeadLetterReason::ALL.map(|reason| {
+                families
+                    .dead_letters
+                    .with_label_values(&with(reason.as_str()))
+            }),
+            skipped: DeadLetterReason::ALL
+                .map(|reason| families.skipped.with_label_values(&with(reason.as_str()))),
             seconds: families.handler_seconds.with_label_values(&labels).local(),
         }
     }

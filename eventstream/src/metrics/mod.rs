@@ -43,6 +43,8 @@ pub(crate) use self::off::{
     ClientMeter, GroupMeter, Metrics, PartitionMeter, StoredMeter, TopicMeter,
 };
 
+use crate::subscribe::DeadLetterReason;
+
 /// How often librdkafka tells its figures where the configuration does not say: as in the Go SDK.
 pub(crate) const STATISTICS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -91,16 +93,8 @@ pub(crate) struct Tally {
     pub(crate) letter_failures: u64,
     pub(crate) unmatched: u64,
     pub(crate) undecodable: u64,
-    /// By [`reason`].
-    pub(crate) dead_letters: [u64; REASONS.len()],
-    /// By [`reason`].
-    pub(crate) skipped: [u64; REASONS.len()],
-}
-
-/// Why records are dead-lettered or passed over, as label values.
-pub(crate) const REASONS: [&str; 4] = ["undecodable", "exhausted", "unmatched", "rejected"];
-
-/// The place of a reason in the arrays of [`Tally`].
-pub(crate) fn reason(word: &str) -> usize {
-    REASONS.iter().position(|r| *r == word).unwrap_or(0)
+    /// By reason.
+    pub(crate) dead_letters: [u64; DeadLetterReason::ALL.len()],
+    /// By reason.
+    pub(crate) skipped: [u64; DeadLetterReason::ALL.len()],
 }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::context::Context;
+use super::dead_letter_reason::DeadLetterReason;
 use crate::receipt::Delivery;
 use crate::record::{RawRecord, Record};
 
@@ -11,7 +12,7 @@ use crate::record::{RawRecord, Record};
 pub struct DeadLetter {
     context: Context,
     record: RawRecord,
-    reason: &'static str,
+    reason: DeadLetterReason,
     error: String,
     delivery: Delivery,
 }
@@ -20,7 +21,7 @@ impl DeadLetter {
     pub(crate) fn new(
         record: &Arc<Record>,
         attempts: u32,
-        reason: &'static str,
+        reason: DeadLetterReason,
         error: String,
         delivery: Delivery,
     ) -> Self {
@@ -43,9 +44,8 @@ impl DeadLetter {
         &self.record
     }
 
-    /// Why, in the word of the dead letter's header: `undecodable`, `exhausted`, `unmatched` or
-    /// `rejected`.
-    pub fn reason(&self) -> &'static str {
+    /// Why it was dead-lettered.
+    pub fn reason(&self) -> DeadLetterReason {
         self.reason
     }
 

@@ -3,6 +3,7 @@
 mod batch;
 mod context;
 mod dead_letter;
+mod dead_letter_reason;
 mod extract;
 mod failed_attempt;
 mod handler;
@@ -20,6 +21,7 @@ pub(crate) use self::batch::{BatchAnswer, BoxBatchHandler};
 pub use self::batch::{BatchHandler, BatchHandlerResult, BatchResult};
 pub use self::context::Context;
 pub use self::dead_letter::DeadLetter;
+pub use self::dead_letter_reason::DeadLetterReason;
 pub(crate) use self::extract::Arguments;
 pub use self::extract::{FromRecord, FromRef, Headers, Key, Payload, State, TypedArgs};
 pub use self::failed_attempt::FailedAttempt;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::dead_letter_reason::DeadLetterReason;
 use crate::error::{Error, ErrorKind, Fault, Result};
 
 const PREFIX: &str = "eventstream-dead-letter-";
@@ -19,7 +20,7 @@ const PREFIX: &str = "eventstream-dead-letter-";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterOrigin {
-    pub(crate) reason: String,
+    pub(crate) reason: DeadLetterReason,
     pub(crate) error: String,
     pub(crate) attempts: u32,
     pub(crate) topic: String,
@@ -51,7 +52,7 @@ impl DeadLetterOrigin {
             return Ok(None);
         }
         let origin = Self {
-            reason: found.text("reason"),
+            reason: found.reason(),
             error: found.text("error"),
             attempts: found.number("attempts"),
             topic: found.text("topic"),
@@ -71,7 +72,7 @@ impl DeadLetterOrigin {
     /// What [`read`](Self::read) reads.
     pub(crate) fn headers(self) -> impl Iterator<Item = (String, Option<Vec<u8>>)> {
         let values = [
-            ("reason", Some(self.reason)),
+            ("reason", Some(self.reason.to_string())),
             ("error", Some(self.error)),
             ("attempts", Some(self.attempts.to_string())),
             ("topic", Some(self.topic)),
@@ -91,9 +92,10 @@ impl DeadLetterOrigin {
         name.starts_with(PREFIX)
     }
 
-    /// `undecodable`, `exhausted`, `unmatched` or `rejected`; later versions may know more.
-    pub fn reason(&self) -> &str {
-        &self.reason
+    /// Why it was dead-lettered. A reason that this version does not know is an error of
+    /// [`read`](Self::read).
+    pub fn reason(&self) -> DeadLetterReason {
+        self.reason
     }
 
     /// The last error with its causes, cut at 8 KiB; empty where there was none.
@@ -164,6 +166,17 @@ impl<'a> Found<'a> {
         String::new()
     }
 
+    fn reason(&mut self) -> DeadLetterReason {
+        let text = self
+            .value("reason")
+            .and_then(|value| std::str::from_utf8(value).ok());
+        if let Some(reason) = text.and_then(|text| text.parse().ok()) {
+            return reason;
+        }
+        self.fault("reason", &DeadLetterReason::allowed());
+        DeadLetterReason::Undecodable
+    }
+
     fn number<T: std::str::FromStr + Default>(&mut self, name: &str) -> T {
         let text = self
             .value(name)
@@ -189,7 +202,7 @@ mod tests {
 
     fn origin() -> DeadLetterOrigin {
         DeadLetterOrigin {
-            reason: "exhausted".to_owned(),
+            reason: DeadLetterReason::Exhausted,
             error: "no such user: grün".to_owned(),
             attempts: 7,
             topic: "userAuthentication".to_owned(),
@@ -235,7 +248,7 @@ mod tests {
         set(&mut headers, "partition", Some(b"three"));
         set(&mut headers, "offset", Some(b"9223372036854775808"));
         set(&mut headers, "group", Some(b"\xff"));
-        set(&mut headers, "reason", None);
+        set(&mut headers, "reason", Some(b"tired"));
         let error = read(&headers).expect_err("four are wrong");
         assert_eq!(error.kind(), ErrorKind::Decode);
         let named: Vec<_> = error.faults().iter().map(|f| f.field.clone()).collect();

@@ -133,7 +133,7 @@ async fn a_subscription_retries_what_a_retry_can_mend() {
         )
         .on_dead_letter(move |letter: DeadLetter| {
             let told = (
-                letter.reason(),
+                letter.reason().as_str(),
                 letter.context().attempt(),
                 letter.error().to_owned(),
             );

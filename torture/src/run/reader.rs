@@ -72,7 +72,7 @@ fn write(message: &BorrowedMessage<'_>, history: &Writer, read: &mut Read) -> Re
         read.dead_letters += 1;
         history.write(Event::DeadLetter(DeadLetter {
             group: without_prefix(origin.group()),
-            reason: origin.reason(),
+            reason: origin.reason().as_str(),
             topic: origin.topic(),
             partition: origin.partition(),
             offset: origin.offset(),

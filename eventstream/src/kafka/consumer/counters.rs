@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::metrics::{Tally, reason};
+use crate::metrics::Tally;
 use crate::stats::ReaderStats;
+use crate::subscribe::DeadLetterReason;
 
 /// What all subscriptions of a client have done.
 #[derive(Default)]
@@ -34,7 +35,8 @@ impl Counters {
             // The unmatched ones have a count of their own.
             (
                 &self.skipped,
-                tally.skipped.iter().sum::<u64>() - tally.skipped[reason("unmatched")],
+                tally.skipped.iter().sum::<u64>()
+                    - tally.skipped[DeadLetterReason::Unmatched as usize],
             ),
             (&self.pauses, tally.pauses),
         ];

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::receipt::{Delivery, EventId};
 use crate::record::Record;
-use crate::subscribe::DeadLetterOrigin;
+use crate::subscribe::{DeadLetterOrigin, DeadLetterReason};
 use crate::trace::{self, Labels, Mark};
 
 /// What is known of a failure beside the record.
@@ -24,13 +24,14 @@ pub(super) struct Cause {
     pub(super) last: Mark,
 }
 
-/// The word of a reason in the header.
-pub(super) fn word(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Undecodable => "undecodable",
-        Reason::Unmatched | Reason::Stopped => "unmatched",
-        Reason::Exhausted | Reason::Revoked => "exhausted",
-        Reason::Rejected => "rejected",
+impl From<Reason> for DeadLetterReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Undecodable => Self::Undecodable,
+            Reason::Unmatched | Reason::Stopped => Self::Unmatched,
+            Reason::Exhausted | Reason::Revoked => Self::Exhausted,
+            Reason::Rejected => Self::Rejected,
+        }
     }
 }
 
@@ -49,7 +50,7 @@ pub(super) async fn write(
 ) -> Result<Delivery, Error> {
     let record = &failure.body;
     let topic = format!("{}{}", record.source.topic, cause.suffix);
-    let reason = word(failure.reason);
+    let reason = DeadLetterReason::from(failure.reason).as_str();
     let span = trace::dead_letter(&cause.labels, record, &topic, reason, &cause.last);
     let write = async |error_bytes| {
         let headers = headers(failure, cause, error_bytes);
@@ -94,7 +95,7 @@ fn headers(
 ) -> Vec<(String, Option<Vec<u8>>)> {
     let record = &failure.body;
     let origin = DeadLetterOrigin {
-        reason: word(failure.reason).to_owned(),
+        reason: failure.reason.into(),
         error: cut(&cause.error, error_bytes).to_owned(),
         attempts: failure.attempts,
         topic: record.source.topic.as_str().to_owned(),

@@ -13,10 +13,9 @@ use crate::error::{Error, ErrorKind};
 use crate::guard::{guarded, tracing, with_causes};
 use crate::kafka::consumer::letters::{self, Cause};
 use crate::kafka::consumer::words::ToPoller;
-use crate::metrics;
 use crate::receipt::Delivery;
 use crate::record::{self, Record};
-use crate::subscribe::{Context, DeadLetter, FailedAttempt, reason};
+use crate::subscribe::{Context, DeadLetter, DeadLetterReason, FailedAttempt, reason};
 use crate::trace::Mark;
 
 /// A dead letter and whether it was written.
@@ -151,7 +150,7 @@ impl Driver {
         let stored = result.is_ok();
         match result {
             Ok(delivery) => {
-                self.tally.dead_letters[metrics::reason(letters::word(failure.reason))] += 1;
+                self.tally.dead_letters[DeadLetterReason::from(failure.reason) as usize] += 1;
                 if failure.reason == Reason::Stopped {
                     self.count_unhandled(failure.route);
                 }
@@ -212,7 +211,7 @@ impl Driver {
                 registration.tell_dead_letter(&DeadLetter::new(
                     &failure.body,
                     failure.attempts,
-                    letters::word(failure.reason),
+                    failure.reason.into(),
                     error.map_or_else(String::new, |error| own_text(&error)),
                     delivery.clone(),
                 ));
@@ -252,7 +251,7 @@ impl Driver {
     }
 
     pub(super) fn skipped(&mut self, failure: &Failure<Arc<Record>>) {
-        self.tally.skipped[metrics::reason(letters::word(failure.reason))] += 1;
+        self.tally.skipped[DeadLetterReason::from(failure.reason) as usize] += 1;
         if failure.reason == Reason::Unmatched {
             // Acknowledged by the policy, and counted when it came.
             return;
@@ -308,7 +307,7 @@ impl Driver {
                 self.shared.source.topic,
                 self.shared.source.partition,
                 failure.offset,
-                letters::word(failure.reason),
+                DeadLetterReason::from(failure.reason).as_str(),
                 failure.attempts,
             ),
         );
