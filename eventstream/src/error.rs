@@ -20,6 +20,7 @@ struct Inner {
     message: String,
     faults: Vec<Fault>,
     retriable: bool,
+    remedy: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -90,6 +91,39 @@ impl ErrorKind {
     }
 }
 
+impl ErrorKind {
+    /// What to do about an error of which no more is known.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Config | Self::Validation => "correct the fields that the error names",
+            Self::Encode => "make the payload's type serialise to a JSON object",
+            Self::Decode => {
+                "correct the publisher, or dead-letter such records with `on_undecodable`"
+            }
+            Self::TooLarge => {
+                "raise `message_max_bytes` and the topic's `max.message.bytes`, or make the event smaller"
+            }
+            Self::BufferFull => "publish more slowly, or raise `buffer_events` and `buffer_bytes`",
+            Self::Timeout => "check the load of the brokers and the network, or allow more time",
+            Self::Closed => "make a new client, or register again",
+            Self::UnknownTopic => "create the topic, or correct its name",
+            Self::Unauthorized => "give this principal the right that is missing",
+            Self::Authentication => "check the credentials and certificates of this client",
+            Self::Unreachable => {
+                "check that the brokers run, and that this host reaches every address they advertise"
+            }
+            Self::Broker => "look at the broker's log",
+            Self::Fatal => "nothing: the client replaces what failed; report it if it comes again",
+            Self::Handler => {
+                "correct the handler or what it depends on; `Retry::attempts` dead-letters an event \
+                 that keeps failing"
+            }
+            Self::OffsetReset => "check the topic's retention, and who deleted it or its records",
+            Self::Unsupported => "change the option that the error names, or upgrade the brokers",
+        }
+    }
+}
+
 /// One field or setting that is not allowed: which, what it held, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -137,6 +171,7 @@ impl Error {
                     kind,
                     ErrorKind::BufferFull | ErrorKind::Timeout | ErrorKind::Unreachable
                 ),
+                remedy: None,
                 source: None,
             }),
         }
@@ -166,6 +201,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.edit().remedy = Some(remedy.into());
+        self
+    }
+
     /// The class of this error.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
@@ -189,6 +229,20 @@ impl Error {
                 | ErrorKind::Authentication
                 | ErrorKind::Unsupported
         )
+    }
+
+    /// What to do about it, in one sentence without a full stop: of this very error where that is
+    /// known, as for a right that is missing or a port of another protocol, else of its kind.
+    pub fn remedy(&self) -> &str {
+        self.own_remedy().unwrap_or_else(|| self.kind().remedy())
+    }
+
+    fn own_remedy(&self) -> Option<&str> {
+        let of_cause = || {
+            let cause = self.inner.source.as_deref()?;
+            cause.downcast_ref::<Self>()?.own_remedy()
+        };
+        self.inner.remedy.as_deref().or_else(of_cause)
     }
 
     /// Whether the same call may succeed later without a change of input or configuration.

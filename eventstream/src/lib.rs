@@ -53,7 +53,7 @@
 //! | give events types of their own | [`EventType`] |
 //! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterReason`], [`DeadLetterOrigin`] |
 //! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
-//! | watch | [`Health`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
+//! | watch | [`Health`], [`Problem`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | test | `testing::Consumed`, [`EmbeddedBroker`], [`Backend`] |
 //! | do without async | [`blocking`] |
 //!
@@ -117,6 +117,6 @@ pub use receipt::{Delivery, Receipt};
 pub use record::RawRecord;
 pub use stats::{ReaderStats, WriterStats};
 pub use subscribe::{
-    BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit, DeadLetterOrigin, DeadLetterReason, FailedAttempt, FromRecord, FromRef, Handler, HandlerResult, Headers, Health, Key, Payload, Reject, StartOffset, State, Subscribe, Subscription, TypedArgs,
+    BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit, DeadLetterOrigin, DeadLetterReason, FailedAttempt, FromRecord, FromRef, Handler, HandlerResult, Headers, Health, Key, Payload, Problem, Reject, StartOffset, State, Subscribe, Subscription, TypedArgs,
 };
 pub use undelivered::Undelivered;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    Assignment, BrokerConfig, Client, CommitPolicy, Error, ErrorKind, SaslMechanism, Security,
-    Subscription,
+    Assignment, BrokerConfig, Client, CommitPolicy, Error, ErrorKind, Problem, SaslMechanism,
+    Security, Subscription,
 };
 use eventstream_harness::{Kafka, Operation, Resource, unique_topic};
 use secure::{END, event, ids, until};
@@ -118,7 +118,9 @@ impl Member {
 
     fn is_unauthorized(&self) -> bool {
         let problems = self.subscription.health().problems;
-        problems.iter().any(|p| p.kind() == ErrorKind::Unauthorized)
+        problems
+            .iter()
+            .any(|p| p.error().kind() == ErrorKind::Unauthorized)
     }
 
     async fn sees(&self, what: &str, root: &Client, topic: &str, within: Duration) {
@@ -137,7 +139,7 @@ impl Member {
         until(&format!("{what}: told"), TOLD, is_told).await;
         let problems = self.subscription.health().problems;
         let mut all = self.told();
-        all.extend(problems);
+        all.extend(problems.into_iter().map(Problem::into_error));
         all.retain(|error| error.kind() == ErrorKind::Unauthorized);
         for error in &all {
             let text = error.to_string();
@@ -151,7 +153,7 @@ impl Member {
         let of_client = self.client.health().problems;
         let in_client = of_client
             .iter()
-            .any(|p| p.kind() == ErrorKind::Unauthorized);
+            .any(|p| p.error().kind() == ErrorKind::Unauthorized);
         assert!(in_client, "{what}: {of_client:?}");
     }
 

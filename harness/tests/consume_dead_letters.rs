@@ -23,12 +23,7 @@ fn head(topic: &str) -> Subscribe {
 
 fn says(client: &Client, words: &[&str]) -> bool {
     client.health().problems.iter().any(|problem| {
-        let mut text = problem.to_string();
-        let mut source = std::error::Error::source(problem);
-        while let Some(cause) = source {
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
+        let text = problem.to_string();
         words.iter().all(|word| text.contains(word))
     })
 }

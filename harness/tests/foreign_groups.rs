@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    Assignment, BrokerConfig, Client, Context, Error, ErrorKind, Event, StartOffset, Subscribe,
+    Assignment, BrokerConfig, Client, Context, Error, ErrorKind, Event, Problem, StartOffset,
+    Subscribe,
 };
 use eventstream_harness::{Kafka, unique_topic};
 use rdkafka::ClientConfig;
@@ -50,9 +51,9 @@ async fn told(kafka: &Kafka, topic: &str, group: &str, assignment: Assignment) -
             Ok::<_, std::io::Error>(())
         });
     let subscription = client.register(subscribe).await.expect("registered");
-    let unsupported = |errors: &[Error]| {
-        let mut errors = errors.iter();
-        errors.any(|error| error.kind() == ErrorKind::Unsupported)
+    let unsupported = |problems: &[Problem]| {
+        let mut problems = problems.iter();
+        problems.any(|problem| problem.error().kind() == ErrorKind::Unsupported)
     };
     let deadline = Instant::now() + TOLD;
     while !unsupported(&subscription.health().problems) {

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, Client, Error, ErrorKind, Receipt, SaslMechanism, Security};
+use eventstream::{
+    BrokerConfig, Client, Error, ErrorKind, Health, Problem, Receipt, SaslMechanism, Security,
+};
 use eventstream_harness::unique_topic;
 use secure::{END, builder, event, expired, ids, kafka, mutual, pem, plain, scram, secured, until};
 use tokio::sync::Semaphore;
@@ -225,7 +227,11 @@ async fn hear((name, brokers, security, cause, remedy): TurnedAway) {
             .find(|error| error.kind() == ErrorKind::Authentication);
         found.cloned()
     };
-    let unhealthy = || of_kind(&subscription.health().problems).is_some();
+    let problems = |health: Health| -> Vec<Error> {
+        let problems = health.problems.into_iter();
+        problems.map(Problem::into_error).collect()
+    };
+    let unhealthy = || of_kind(&problems(subscription.health())).is_some();
     until(name, TOLD.saturating_sub(begin.elapsed()), unhealthy).await;
     println!("{name}: {:?}\n    {published}", begin.elapsed());
     let told = told.lock().expect("a lock").clone();
@@ -233,9 +239,9 @@ async fn hear((name, brokers, security, cause, remedy): TurnedAway) {
     check("on_error", name, &told_error, cause, remedy);
     assert!(told.len() < 10, "{name}: told {} times", told.len());
     for (place, problems) in [
-        ("subscription", subscription.health().problems),
-        ("consumer", consumer.health().problems),
-        ("publisher", publisher.health().problems),
+        ("subscription", problems(subscription.health())),
+        ("consumer", problems(consumer.health())),
+        ("publisher", problems(publisher.health())),
     ] {
         let problem = of_kind(&problems).expect("a problem");
         check(place, name, &problem, cause, remedy);

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -17,6 +17,7 @@ use crate::cadence::Cadence;
 use crate::config::{BrokerConfig, LogMode, Principal};
 use crate::error::{Error, ErrorKind};
 use crate::guard::tracing;
+use crate::subscribe::Problem;
 
 /// A broker that hangs up as one of another protocol does is taken for one after so long: that
 /// outlasts a broker that comes up, and is well below the publish timeout.
@@ -54,6 +55,8 @@ pub(crate) struct Reporter {
 #[derive(Debug, Default)]
 struct Connection {
     last_error: Option<Error>,
+    /// When the first error came after the last answer.
+    troubled_since: Option<SystemTime>,
     /// What the brokers said that were tried; emptied by an answer.
     tried: HashMap<String, Tried>,
     /// All of them were tried.
@@ -219,6 +222,7 @@ impl Reporter {
             let at = address.map_or(String::new(), |address| format!("{address}: "));
             Error::new(ErrorKind::Authentication, format!("kafka: {at}{remedy}"))
                 .with_retriable(false)
+                .with_remedy(remedy)
                 .with_source(Said(text.to_owned()))
         } else if code == Code::AllBrokersDown {
             // librdkafka counts connections: a broker by its address of the configuration, again by
@@ -277,6 +281,7 @@ impl Reporter {
         self.accepted.store(true, Atomic::Relaxed);
         let mut state = self.state.lock();
         state.last_error = None;
+        state.troubled_since = None;
         state.tried.clear();
         state.all_down = false;
         let was_told = std::mem::take(&mut state.outage).told;
@@ -306,19 +311,21 @@ impl Reporter {
     }
 
     /// For `health`: why no broker can be worked with. One of several that is away is none of it.
-    pub(crate) fn problem(&self) -> Option<Error> {
+    pub(crate) fn problem(&self) -> Option<Problem> {
         let accepted = self.was_accepted();
         let state = self.state.lock();
         if let Some(error) = &state.last_error {
             let passing = error.kind() == ErrorKind::Unreachable && accepted && !state.all_down;
-            return (!passing).then(|| error.clone());
+            let since = state.troubled_since.unwrap_or_else(SystemTime::now);
+            return (!passing).then(|| Problem::at(error.clone(), since));
         }
         drop(state);
-        let waiting = self.asked.get()?.elapsed();
+        let asked = *self.asked.get()?;
+        let waiting = asked.elapsed();
         (!accepted && waiting >= SURE).then(|| {
             let (seconds, brokers) = (waiting.as_secs(), &self.brokers);
             let text = format!("kafka: no broker has answered for {seconds} s ({brokers})");
-            Error::new(ErrorKind::Unreachable, text)
+            Problem::since_instant(Error::new(ErrorKind::Unreachable, text), asked)
         })
     }
 
@@ -355,6 +362,7 @@ impl Reporter {
 impl Connection {
     fn remember(&mut self, code: Code, error: &Error) {
         self.all_down |= code == Code::AllBrokersDown;
+        self.troubled_since.get_or_insert_with(SystemTime::now);
         // It names no cause, and comes after the errors that do.
         if code != Code::AllBrokersDown || self.last_error.is_none() {
             self.last_error = Some(error.clone());
@@ -539,7 +547,10 @@ mod tests {
         assert!(reporter.problem().is_none(), "it has just been asked");
         let mut late = Reporter::new("test".into(), &BrokerConfig::new());
         late.asked = OnceLock::from(Instant::now() - SURE);
-        let silent = late.problem().expect("a problem").to_string();
+        let silent = late.problem().expect("a problem");
+        let since = silent.since().elapsed().expect("in the past");
+        assert!(since >= SURE && since < SURE * 2, "{since:?}");
+        let silent = silent.to_string();
         assert!(silent.contains("has answered for 10 s"), "{silent}");
         reporter.heard();
         assert!(reporter.is_connected() && reporter.problem().is_none());

@@ -54,13 +54,14 @@ pub(crate) fn denied(
         }
         Resource::Cluster => ("the cluster".to_owned(), "--cluster".to_owned()),
     };
-    let text = format!(
-        "{doing}: {principal} has no right to {operation:?} on {what}; to give it: kafka-acls --add \
-         --allow-principal {} --operation {operation:?} {flag}",
+    let remedy = format!(
+        "to give it: kafka-acls --add --allow-principal {} --operation {operation:?} {flag}",
         word(principal.name())
     );
+    let text = format!("{doing}: {principal} has no right to {operation:?} on {what}; {remedy}");
     Error::new(ErrorKind::Unauthorized, text)
         .with_retriable(false)
+        .with_remedy(remedy)
         .with_source(KafkaError::Global(code))
 }
 
@@ -97,6 +98,10 @@ mod tests {
              --group .billing"
         );
         assert_eq!(error.kind(), ErrorKind::Unauthorized);
+        assert_eq!(
+            error.remedy(),
+            "to give it: kafka-acls --add --allow-principal User:reader --operation Read --group .billing"
+        );
         assert!(!error.is_retriable() && error.is_final());
         let source = error.source().expect("the broker's words").to_string();
         assert!(source.contains("Group authorization failed"), "{source}");

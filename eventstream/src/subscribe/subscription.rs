@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::RegisteredRoutes;
-use crate::subscribe::CheckedSubscribe;
+use crate::subscribe::{CheckedSubscribe, Health};
 
 /// A registered subscription. Dropping it stops it in the background, without waiting; keep it, or
 /// call [`detach`](Self::detach) to let it live as long as its client.
@@ -157,59 +157,5 @@ impl fmt::Debug for Subscription {
         f.debug_struct("Subscription")
             .field("slug", &self.slug)
             .finish_non_exhaustive()
-    }
-}
-
-/// Whether something can do its work, with the reasons where it cannot.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Health {
-    /// What stands in the way; empty when nothing does.
-    pub problems: Vec<Error>,
-    /// What happened to the offsets of partitions within the last hour: records that were deleted
-    /// before they were read, topics that were made anew. Nothing stands in the way because of it,
-    /// but somebody should know.
-    pub notices: Vec<Error>,
-    /// Whether the group has given this member at least one partition since it joined; true where
-    /// there is no group.
-    pub assigned: bool,
-    /// Whether a broker has answered, and not all of them have been out of reach since; true where
-    /// there is no broker.
-    pub connected: bool,
-}
-
-impl Health {
-    /// Nothing that could fail.
-    pub(crate) fn of_nothing() -> Self {
-        Self {
-            problems: Vec::new(),
-            notices: Vec::new(),
-            assigned: true,
-            connected: true,
-        }
-    }
-
-    /// Whether nothing is known to stand in the way: for a liveness probe, or an alert. A client that
-    /// has not been in contact yet is healthy for its first 10 s, though not ready.
-    pub fn is_healthy(&self) -> bool {
-        self.problems.is_empty()
-    }
-
-    /// Whether work can be done now: nothing stands in the way, a broker has answered, and each
-    /// group has given this member partitions. For a readiness probe. Of a group with more members
-    /// than partitions some are never ready.
-    ///
-    /// A client that neither subscribes nor has published anything has had no contact: ask for
-    /// [`metadata`](crate::Client::metadata) once to make it.
-    pub fn is_ready(&self) -> bool {
-        self.is_healthy() && self.connected && self.assigned
-    }
-
-    /// Adds a problem, once: several parts of a client may see the same.
-    pub(crate) fn add(&mut self, problem: Error) {
-        let text = problem.to_string();
-        if self.problems.iter().all(|known| known.to_string() != text) {
-            self.problems.push(problem);
-        }
     }
 }

@@ -100,6 +100,9 @@ async fn a_record_that_cannot_be_handled_is_told_by_log_callback_and_health() {
         text.contains(" offset 0: its handler has failed "),
         "{text}"
     );
+    assert!(text.contains("the disk is full"), "{text}");
+    let age = problem.since().elapsed().unwrap();
+    assert!(age < SOON && problem.remedy().contains("handler"), "{text}");
     let line = lines
         .0
         .lock()

@@ -2,7 +2,7 @@
 
 use std::future::ready;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use eventstream::{
@@ -119,6 +119,7 @@ pub async fn a_policy_that_stops_ends_the_whole_group(setup: &Setup) -> Result<(
     publish_numbers(&client, &topic, "b", &KEYS, 0..3).await?;
     publish_numbers(&client, &topic, "a", &KEYS, 3..4).await?;
     publish_numbers(&client, &topic, "b", &KEYS, 4..9).await?;
+    let begun = SystemTime::now();
     let (errors, b) = (Seen::default(), Events::default());
     let told = |name: &'static str| {
         let errors = errors.clone();
@@ -139,7 +140,11 @@ pub async fn a_policy_that_stops_ends_the_whole_group(setup: &Setup) -> Result<(
         .await?;
     for subscription in [&stopping, &other] {
         timeout(SOON, subscription.ended().cancelled()).await?;
-        ensure!(!subscription.health().is_healthy(), "no problem in health");
+        let health = subscription.health();
+        let problem = health.problems.first().context("no problem in health")?;
+        ensure!(problem.since() >= begun, "{problem}");
+        ensure!(problem.error().kind() == ErrorKind::Handler, "{problem}");
+        ensure!(problem.remedy().contains("handler"), "{problem}");
     }
     let mut told = errors.all();
     told.sort_unstable();

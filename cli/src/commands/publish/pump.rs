@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::WINDOW;
 use super::input::{Input, Line};
 use super::outcomes::{Outcome, Outcomes, Summary};
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::output::Lines;
 use crate::progress::Progress;
 use crate::signals::Interrupt;
@@ -142,7 +142,7 @@ impl Pump<'_> {
             _ => ("events", "are"),
         };
         let why = self.client.health().problems.into_iter().next();
-        let why = why.map_or_else(String::new, |error| format!(" ({})", exit::chain(&error)));
+        let why = why.map_or_else(String::new, |problem| format!(" ({problem})"));
         self.progress.say(&format!(
             "interrupted: {left} {events} {are} accepted and not yet stored{why}; waiting for \
              at most {} s, or until a second interrupt",

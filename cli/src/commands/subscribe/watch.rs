@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use eventstream::{Client, ErrorKind, MetadataQuery, Subscription, Topic};
+use eventstream::{Client, ErrorKind, MetadataQuery, Problem, Subscription, Topic};
 use tokio_util::sync::CancellationToken;
 
 use super::problems::Problems;
@@ -128,7 +128,8 @@ impl Watch<'_> {
             }
             let health = self.subscription.health();
             let mut problems = health.problems.into_iter();
-            let fatal = problems.find(|error| error.is_final() || ended.is_cancelled());
+            let fatal = problems.find(|problem| problem.error().is_final() || ended.is_cancelled());
+            let fatal = fatal.map(Problem::into_error);
             if let Some(error) = self.problems.fatal().or(fatal) {
                 return Err(error.into());
             }

@@ -27,7 +27,7 @@ use crate::kafka::producer::Producer;
 use crate::kafka::{EmbeddedBroker, prefixed};
 use crate::metrics::{GroupMeter, PartitionGauges};
 use crate::name::Topic;
-use crate::subscribe::StartOffset;
+use crate::subscribe::{Problem, StartOffset};
 use crate::trace::Labels;
 
 /// What everything that works for one group needs, and never changes.
@@ -116,13 +116,13 @@ pub(super) struct State {
     polled: bool,
     pub(super) assigned: Vec<Arc<Shared>>,
     pub(super) was_assigned: bool,
-    pub(super) problem: Option<Error>,
+    pub(super) problem: Option<Problem>,
     /// Why partitions are not read yet.
-    pub(super) waiting: Vec<Error>,
+    pub(super) waiting: Vec<Problem>,
     /// What happened to offsets lately, and when.
     pub(super) notices: VecDeque<(Instant, Error)>,
     /// Why the group has ended by itself.
-    pub(super) end: Option<Error>,
+    pub(super) end: Option<Problem>,
 }
 
 /// How many notices about offsets are kept, and how long health shows them.
@@ -226,7 +226,7 @@ impl Group {
     fn fail(&self, error: Error) {
         tracing::error!(group = &*self.env.wire_group, "{}", with_causes(&error));
         self.tell_all(&error);
-        self.state.lock().end = Some(error);
+        self.state.lock().end = Some(Problem::now(error));
     }
 
     /// The end. What handlers hold, perhaps this client, is let go.
@@ -249,12 +249,13 @@ impl Group {
             ErrorKind::Closed,
             "the runtime of the group's first registration has ended, and the group with it: \
              register again on a living one",
-        );
+        )
+        .with_remedy("register again on a living one");
         tracing::error!(group = &*self.env.wire_group, "{error}");
         let polled = {
             let mut state = self.state.lock();
             state.roster.stop();
-            state.end = Some(error);
+            state.end = Some(Problem::now(error));
             state.polled
         };
         if polled {
@@ -341,14 +342,14 @@ impl Group {
     pub(super) fn stop_by_policy(&self, told: &[u32], error: &Error) {
         let registrations = {
             let mut state = self.state.lock();
-            state.end = Some(error.clone());
+            state.end = Some(Problem::now(error.clone()));
             state.roster.stop()
         };
         for found in registrations {
             {
                 let mut state = found.state.lock();
                 state.closing = true;
-                state.problem = Some(error.clone());
+                state.problem = Some(Problem::now(error.clone()));
             }
             if !told.contains(&found.id) {
                 found.tell(error);
@@ -390,11 +391,12 @@ impl Group {
     }
 
     pub(super) fn set_problem(&self, problem: Option<Error>) {
-        self.state.lock().problem = problem;
+        let mut state = self.state.lock();
+        state.problem = problem.map(|error| Problem::after(state.problem.as_ref(), error));
     }
 
     /// Why partitions are not read yet; empty: none waits for long.
-    pub(super) fn set_waiting(&self, problems: Vec<Error>) {
+    pub(super) fn set_waiting(&self, problems: Vec<Problem>) {
         self.state.lock().waiting = problems;
     }
 

@@ -4,7 +4,7 @@ use super::group::{Group, LATELY};
 use super::routes::Registration;
 use super::words::Shared;
 use crate::error::{Error, ErrorKind};
-use crate::subscribe::Health;
+use crate::subscribe::{Health, Problem};
 
 /// After so long without progress, with records waiting, a partition counts as stuck.
 const STUCK: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ impl Group {
             assigned: state.was_assigned,
             connected: reporter.is_connected(),
         };
-        let mut problems: Vec<Error> = state.problem.clone().into_iter().collect();
+        let mut problems: Vec<Problem> = state.problem.clone().into_iter().collect();
         match registration {
             Some(registration) => problems.extend(registration.state.lock().problem.clone()),
             None => {
@@ -47,9 +47,10 @@ impl Group {
     }
 }
 
-fn of_partition(shared: &Shared) -> Vec<Error> {
+fn of_partition(shared: &Shared) -> Vec<Problem> {
     let progress = shared.progress.lock();
-    let mut problems: Vec<Error> = progress.blocked.iter().map(|(_, e)| e.clone()).collect();
+    let blocked = progress.blocked.iter();
+    let mut problems: Vec<Problem> = blocked.map(|(_, problem)| problem.clone()).collect();
     let place = format!("{}/{}", shared.source.topic, shared.source.partition);
     if let Some(failing) = &progress.failing
         && (failing.attempts >= FAILED_TIMES || failing.since.elapsed() >= FAILED_FOR)
@@ -61,7 +62,8 @@ fn of_partition(shared: &Shared) -> Vec<Error> {
             failing.since.elapsed().as_secs()
         );
         let error = Error::new(ErrorKind::Handler, text);
-        problems.push(error.with_source(failing.error.clone()));
+        let error = error.with_source(failing.error.clone());
+        problems.push(Problem::since_instant(error, failing.since));
     }
     let stuck = progress.since.elapsed();
     if progress.buffered > 0 && stuck > STUCK && problems.is_empty() {
@@ -70,7 +72,11 @@ fn of_partition(shared: &Shared) -> Vec<Error> {
             progress.buffered,
             stuck.as_secs()
         );
-        problems.push(Error::new(ErrorKind::Handler, text));
+        let error = Error::new(ErrorKind::Handler, text).with_remedy(
+            "find what the handler waits for, or bound it with `handler_timeout`; more partitions, \
+             or `Concurrency::PerKey`, if it is only slow",
+        );
+        problems.push(Problem::since_instant(error, progress.since));
     }
     problems
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::error::Error;
+use crate::subscribe::Problem;
 
 /// What was refused. Topics are named as on the broker.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,9 +96,11 @@ impl Refusals {
     }
 
     /// For `health`.
-    pub(super) fn problems(&self) -> Vec<Error> {
+    pub(super) fn problems(&self) -> Vec<Problem> {
         let all = self.0.lock();
-        all.values().map(|refusal| refusal.error.clone()).collect()
+        let problem =
+            |refusal: &Refusal| Problem::since_instant(refusal.error.clone(), refusal.since);
+        all.values().map(problem).collect()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::delivery::{
 use crate::error::Error;
 use crate::guard;
 use crate::name::{EventName, Topic};
-use crate::subscribe::{BoxBatchHandler, BoxHandler, DeadLetter, OnDeadLetter};
+use crate::subscribe::{BoxBatchHandler, BoxHandler, DeadLetter, OnDeadLetter, Problem};
 use crate::trace::Labels;
 
 /// The handlers of a registration that share its order: those for its names, or one for all names.
@@ -110,7 +110,7 @@ pub(super) struct RegistrationState {
     /// Its time to close is over: what its partitions still have of it is given away.
     pub(super) abandoned: bool,
     /// Why it does not do its work: it was paused by its dead letter limit, or its policy stopped it.
-    pub(super) problem: Option<Error>,
+    pub(super) problem: Option<Problem>,
 }
 
 impl Registration {

@@ -11,6 +11,7 @@ use super::events::ConsumerQueue;
 use super::routes::RouteTable;
 use crate::error::Error;
 use crate::record::{Record, Source};
+use crate::subscribe::Problem;
 
 /// What the polling thread is asked for. Partitions are named by the number of their assignment: a
 /// task that ends late must not speak for a partition that has come back since.
@@ -120,7 +121,7 @@ pub(super) struct Progress {
     /// The record that has been failing for longest.
     pub(super) failing: Option<Failing>,
     /// The offset of a dead letter that cannot be written, and why.
-    pub(super) blocked: Option<(i64, Error)>,
+    pub(super) blocked: Option<(i64, Problem)>,
 }
 
 /// A record whose handler fails and is called again.

@@ -276,7 +276,8 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
         inner.look_around(Instant::now());
     }
     // After that the error names a topic.
-    if let (Some(known), Some(error)) = (known, inner.standing.error()) {
+    if let (Some(known), Some(problem)) = (known, inner.standing.problem()) {
+        let error = problem.error();
         let refused = "the brokers let this client publish nothing; it tries again when something is to be published";
         inner.guarded(LOGGING, || {
             if known {

@@ -50,6 +50,7 @@ use crate::metrics::{ClientMeter, WriterGauges};
 use crate::name::Topic;
 use crate::receipt::{EventId, Receipt, SlotRef};
 use crate::stats::WriterStats;
+use crate::subscribe::Problem;
 use crate::trace;
 use crate::undelivered::Undelivered;
 use crate::untold::Gathered;
@@ -284,7 +285,7 @@ impl Producer {
         let text = format!("flush: {pending} events are still pending after {timeout:?}");
         let error = Error::new(ErrorKind::Timeout, text);
         Err(match self.inner.options.reporter.problem() {
-            Some(problem) => error.with_source(problem),
+            Some(problem) => error.with_source(problem.into_error()),
             None => error,
         })
     }
@@ -330,8 +331,8 @@ impl Producer {
     }
 
     /// Why the brokers let this client publish nothing, since they last said so.
-    pub(crate) fn refusal(&self) -> Option<Error> {
-        self.inner.standing.error()
+    pub(crate) fn refusal(&self) -> Option<Problem> {
+        self.inner.standing.problem()
     }
 
     fn stop(&self) {

@@ -4,6 +4,7 @@ use parking_lot::{Condvar, Mutex};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::error::Error;
+use crate::subscribe::Problem;
 
 /// That the brokers let this client publish nothing: librdkafka gives up for good then, and a new instance would be told
 /// the same. Who publishes before it is time to try again is refused at once; the first one after that has a new
@@ -16,7 +17,7 @@ pub(super) struct Standing {
 
 #[derive(Default)]
 struct State {
-    refused: Option<(Code, Error)>,
+    refused: Option<(Code, Problem)>,
     /// It is too early to try again.
     stands: bool,
     wanted: bool,
@@ -28,14 +29,20 @@ impl Standing {
         let mut state = self.state.lock();
         state.stands = true;
         state.wanted = false;
-        let before = state.refused.replace((code, error));
-        before.is_some_and(|(before, _)| before == code)
+        let before = state.refused.take().filter(|(before, _)| *before == code);
+        let is_known = before.is_some();
+        let problem = match before {
+            Some((_, before)) => Problem::at(error, before.since()),
+            None => Problem::now(error),
+        };
+        state.refused = Some((code, problem));
+        is_known
     }
 
     /// The same, said of an event.
     pub(super) fn describe(&self, error: &Error) {
         if let Some((_, said)) = &mut self.state.lock().refused {
-            *said = error.clone();
+            *said = Problem::at(error.clone(), said.since());
         }
     }
 
@@ -49,9 +56,9 @@ impl Standing {
         self.state.lock().stands = false;
     }
 
-    pub(super) fn error(&self) -> Option<Error> {
+    pub(super) fn problem(&self) -> Option<Problem> {
         let state = self.state.lock();
-        state.refused.as_ref().map(|(_, error)| error.clone())
+        state.refused.as_ref().map(|(_, problem)| problem.clone())
     }
 
     pub(super) fn code(&self) -> Option<Code> {

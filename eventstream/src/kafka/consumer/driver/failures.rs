@@ -15,7 +15,7 @@ use crate::kafka::consumer::letters::{self, Cause};
 use crate::kafka::consumer::words::ToPoller;
 use crate::receipt::Delivery;
 use crate::record::{self, Record};
-use crate::subscribe::{Context, DeadLetter, DeadLetterReason, FailedAttempt, reason};
+use crate::subscribe::{Context, DeadLetter, DeadLetterReason, FailedAttempt, Problem, reason};
 use crate::trace::Mark;
 
 /// A dead letter and whether it was written.
@@ -184,7 +184,11 @@ impl Driver {
                 .with_source(error);
                 tracing::warn!(%error, "dead letter failed");
                 self.tell(failure.route, &error);
-                self.shared.progress.lock().blocked = Some((failure.offset, error));
+                let mut progress = self.shared.progress.lock();
+                let before = progress.blocked.take();
+                let before = before.filter(|(offset, _)| *offset == failure.offset);
+                let problem = Problem::after(before.as_ref().map(|(_, known)| known), error);
+                progress.blocked = Some((failure.offset, problem));
             }
         }
         let now = self.now();
@@ -232,12 +236,15 @@ impl Driver {
             let error = Error::new(
                 ErrorKind::Handler,
                 "dead letters come too fast: the subscription is paused until `resume`",
+            )
+            .with_remedy(
+                "find and correct what the dead letters have in common, then call `resume`",
             );
             tracing::error!(topic = %self.shared.source.topic, "{error}");
             registration.tell(&error);
             let mut state = registration.state.lock();
             state.paused = true;
-            state.problem = Some(error);
+            state.problem = Some(Problem::now(error));
             drop(state);
             self.poller.send(ToPoller::LookAgain);
         }

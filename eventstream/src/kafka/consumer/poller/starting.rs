@@ -19,6 +19,7 @@ use crate::kafka::error::{classify, from_code};
 use crate::kafka::questions::{
     self, Answer, Committed, Refused, TopicFacts, TopicId, TopicPartition, Which,
 };
+use crate::subscribe::Problem;
 
 /// How long a question may take before it is asked again; and one about offsets, whose answer others
 /// wait for: a leader that is gone has another after a while.
@@ -334,8 +335,8 @@ impl Poller {
 
     fn show_waiting(&self) {
         let told = self.starting.waiting.iter().filter(|w| w.is_told);
-        let problems = told.filter_map(|w| w.why.clone()).collect();
-        self.group.set_waiting(problems);
+        let problems = told.filter_map(|w| Some(Problem::since_instant(w.why.clone()?, w.since)));
+        self.group.set_waiting(problems.collect());
     }
 
     /// Meets topics for the first time, and finds those that were made anew.
