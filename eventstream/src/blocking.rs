@@ -58,7 +58,7 @@ const WORKERS: usize = 2;
 ///
 /// # Panics
 ///
-/// `register`, `metadata`, `group_metadata`, `stop` and `shutdown` panic inside an async runtime, whose worker they would
+/// `register`, `metadata`, `group_metadata`, `ready`, `idle`, `ended`, `stop` and `shutdown` panic inside an async runtime, whose worker they would
 /// block: use [`Client`](crate::Client) there. The calls that publish, and `flush`, only block it.
 #[derive(Clone)]
 pub struct Client {
@@ -275,6 +275,23 @@ impl Subscription {
         self.runtime.block_on(self.subscription.ready())
     }
 
+    /// Blocks until no record is queued or being handled, as
+    /// [`Subscription::idle`](crate::Subscription::idle).
+    pub fn idle(&self) {
+        self.runtime.block_on(self.subscription.idle());
+    }
+
+    /// Blocks until the subscription has ended, as
+    /// [`Subscription::ended`](crate::Subscription::ended).
+    pub fn ended(&self) {
+        self.runtime.block_on(self.subscription.ended());
+    }
+
+    /// Whether the subscription has ended.
+    pub fn is_ended(&self) -> bool {
+        self.subscription.is_ended()
+    }
+
     /// Starts no more handlers until [`resume`](Self::resume).
     pub fn pause(&self) {
         self.subscription.pause();
@@ -313,7 +330,7 @@ impl fmt::Debug for Subscription {
 
 /// Makes a handler of a sync function or closure, with the arguments that an async one may have. It
 /// runs on a thread for blocking work and may take its time; once begun it runs to its end, also when
-/// its partition is taken away: see [`Context::cancellation`].
+/// its partition is taken away: see [`Context::is_cancelled`].
 pub fn handler<F>(f: F) -> Blocking<F> {
     Blocking(Arc::new(f))
 }

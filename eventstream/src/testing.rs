@@ -153,7 +153,7 @@ impl<S> Consumed<S> {
         self
     }
 
-    /// Takes the partition away, as a rebalance does: [`Context::cancellation`] is cancelled.
+    /// Takes the partition away, as a rebalance does: [`Context::cancelled`] completes.
     pub fn revoke(&self) {
         self.record.lost.cancel();
     }

@@ -185,9 +185,7 @@ async fn stop_leaves_the_record_to_the_next_subscription() {
         });
     let subscription = register(&client, subscribe).await;
     let ended = subscription.ended();
-    tokio::time::timeout(END, ended.cancelled())
-        .await
-        .expect("it stops");
+    tokio::time::timeout(END, ended).await.expect("it stops");
     let problems = subscription.health().problems;
     assert!(
         problems.iter().any(|p| p.to_string().contains("offset 5")),

@@ -135,9 +135,7 @@ async fn every_end_drains_commits_and_leaves_nothing_behind() {
         } else {
             client.shutdown(END).await;
         }
-        tokio::time::timeout(END, ended.cancelled())
-            .await
-            .expect(end);
+        tokio::time::timeout(END, ended).await.expect(end);
         until(&format!("left after {end}"), END, || {
             shared().admin().members(&wire(&group)).expect("members") == 0
         })

@@ -2,8 +2,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio_util::sync::CancellationToken;
-
 use crate::name::Topic;
 use crate::record::Record;
 
@@ -60,11 +58,28 @@ impl Context {
         Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
     }
 
-    /// Cancelled when the result of this handler no longer counts: its partition went to another
-    /// member of the group, or the deadline of a stop has passed. The record is then read again.
-    /// Each call gives a token of its own: to cancel it disturbs nobody else.
-    pub fn cancellation(&self) -> CancellationToken {
-        self.record.source.lost.child_token()
+    /// Completes when the result of this handler no longer counts: its partition went to another
+    /// member of the group, or the timeout of a stop has passed. The record is then read again. The
+    /// future borrows nothing, so that a task of its own can await it.
+    ///
+    /// ```
+    /// use eventstream::{Context, Event};
+    /// # async fn transcode(_: &Event) {}
+    ///
+    /// async fn replay_saved(cx: Context, event: Event) -> Result<(), &'static str> {
+    ///     tokio::select! {
+    ///         () = cx.cancelled() => Err("the partition is gone"),
+    ///         () = transcode(&event) => Ok(()),
+    ///     }
+    /// }
+    /// ```
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        self.record.source.lost.clone().cancelled_owned()
+    }
+
+    /// Whether the result of this handler no longer counts: see [`cancelled`](Self::cancelled).
+    pub fn is_cancelled(&self) -> bool {
+        self.record.source.lost.is_cancelled()
     }
 }
 

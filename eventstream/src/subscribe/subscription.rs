@@ -41,7 +41,7 @@ impl Subscription {
 
     /// Takes no more records, waits for the running handlers, commits, and leaves the group if this
     /// was its last subscription in this client. Handlers that still run after the timeout are then
-    /// cancelled (see [`Context::cancellation`](crate::Context::cancellation)), and their records
+    /// cancelled (see [`Context::cancelled`](crate::Context::cancelled)), and their records
     /// are read again.
     ///
     /// If other subscriptions of the group go on, queued records of this one are handled first, even
@@ -127,13 +127,35 @@ impl Subscription {
             .map_or_else(Health::of_nothing, RegisteredRoutes::health)
     }
 
-    /// Cancelled when the subscription has ended: stopped, its context cancelled, its client shut
-    /// down, its runtime gone, or its retry policy said so. Each call gives a token of its own: to
-    /// cancel it stops nothing.
-    pub fn ended(&self) -> CancellationToken {
-        self.routes
-            .as_ref()
-            .map_or_else(CancellationToken::new, RegisteredRoutes::ended)
+    /// Completes when the subscription has ended: it was stopped, its
+    /// [`cancel_on`](crate::Subscribe::cancel_on) was cancelled, its client shut down, its runtime is
+    /// gone, or its retry policy said so; [`health`](Self::health) then says why. On the backends
+    /// `stdout` and `none` it never completes. The future borrows nothing, so that a task of its own
+    /// can await it.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let routes = self.routes.as_ref();
+        let ended = routes.map_or_else(CancellationToken::new, RegisteredRoutes::ended);
+        ended.cancelled_owned()
+    }
+
+    /// Whether the subscription has ended: see [`ended`](Self::ended).
+    pub fn is_ended(&self) -> bool {
+        let mut routes = self.routes.iter();
+        routes.any(|routes| routes.ended().is_cancelled())
+    }
+
+    /// Waits until no record is queued or being handled: all that this client has read of the topic
+    /// for this group is handled, passed over, or in the dead-letter topic. Records that the broker
+    /// has and this client has not read yet do not count. Completes as well when the subscription
+    /// ends.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost when this future is dropped.
+    pub async fn idle(&self) {
+        if let Some(routes) = &self.routes {
+            routes.idle().await;
+        }
     }
 
     /// Lets the subscription live as long as its client, without a handle.

@@ -29,10 +29,7 @@ async fn on_error_runs_on_a_worker_whoever_tells_it() {
     let first = client.register(subscribe("tested")).await.unwrap();
     let second = client.register(subscribe("other")).await.unwrap();
     publish(&client, "t", 1).await;
-    until("ended", || {
-        first.ended().is_cancelled() && second.ended().is_cancelled()
-    })
-    .await;
+    until("ended", || first.is_ended() && second.is_ended()).await;
     until("both told", || told.lock().unwrap().len() == 2).await;
     for (thread, on_worker) in &*told.lock().unwrap() {
         assert!(on_worker, "on {thread}");

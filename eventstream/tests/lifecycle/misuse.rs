@@ -150,28 +150,3 @@ async fn contradictions_of_a_registration_are_refused() {
         assert!(refused(subscribe, once()).await.is_empty(), "{asked}");
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_given_out_stops_nobody_else() {
-    let client = client();
-    let (sender, mut numbers_of) = channel();
-    let subscribe = Subscribe::new("t")
-        .group_id("g")
-        .offset(eventstream::StartOffset::Head)
-        .on_any(move |context: Context, event: Event| {
-            let cancelled = context.cancellation().is_cancelled();
-            context.cancellation().cancel();
-            let n: u64 = event.payload().get("n").unwrap().decode().unwrap();
-            let sent = sender.send(if cancelled { 100 } else { n });
-            async move { sent }
-        });
-    let subscription = client.register(subscribe).await.unwrap();
-    subscription.ended().cancel();
-    assert!(!subscription.ended().is_cancelled());
-    for n in 1..3 {
-        publish(&client, "t", n).await;
-        assert_eq!(next(&mut numbers_of).await, n);
-    }
-    subscription.stop(SOON).await.unwrap();
-    client.shutdown(SOON).await;
-}

@@ -87,6 +87,7 @@ macro_rules! contract {
             stopping::a_paused_subscription_that_stops_holds_up_no_other;
             stopping::a_failing_subscription_that_stops_holds_up_no_other;
             stopping::a_policy_that_stops_ends_the_whole_group;
+            stopping::idle_waits_for_what_is_queued_and_running;
             stopping::serial_begins_nothing_after_a_stop;
             stopping::workers_that_come_and_go_keep_the_order;
             administering::metadata_has_the_lag_of_a_group;

@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,6 +10,7 @@ use eventstream::{
     Backoff, Client, Concurrency, Context, ErrorKind, Event, Exhausted, Retry, StartOffset,
     Subscribe, Subscription,
 };
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::seen::{Events, Seen, number, numbers, until};
@@ -139,7 +141,7 @@ pub async fn a_policy_that_stops_ends_the_whole_group(setup: &Setup) -> Result<(
         .register(subscribe(&topic).on_error(told("b")).on("b", b.handler()))
         .await?;
     for subscription in [&stopping, &other] {
-        timeout(SOON, subscription.ended().cancelled()).await?;
+        timeout(SOON, subscription.ended()).await?;
         let health = subscription.health();
         let problem = health.problems.first().context("no problem in health")?;
         ensure!(problem.since() >= begun, "{problem}");
@@ -152,6 +154,47 @@ pub async fn a_policy_that_stops_ends_the_whole_group(setup: &Setup) -> Result<(
     end(&client).await?;
     let left = left_over(setup, &topic, 9).await?;
     ensure!(left.contains(&3) && !left.contains(&0), "{left:?}");
+    Ok(())
+}
+
+/// A subscription is idle when nothing is queued or running, not while a handler runs or events wait for it.
+///
+/// # Errors
+/// It is not so.
+pub async fn idle_waits_for_what_is_queued_and_running(setup: &Setup) -> Result<()> {
+    let topic = setup.create_topic("idle", 2)?;
+    let client = setup.client()?;
+    publish_numbers(&client, &topic, "e", &KEYS, 0..20).await?;
+    let (begun, done) = (Seen::default(), Seen::default());
+    let gate = Arc::new(Semaphore::new(0));
+    let (starts, ends, closed) = (begun.clone(), done.clone(), Arc::clone(&gate));
+    let handler = move |_: Context, event: Event| {
+        starts.push(number(&event));
+        let (ends, gate) = (ends.clone(), Arc::clone(&closed));
+        async move {
+            gate.acquire().await.map_err(io::Error::other)?.forget();
+            ends.push(number(&event));
+            Ok::<_, io::Error>(())
+        }
+    };
+    let subscription = client.register(subscribe(&topic).on_any(handler)).await?;
+    begun.wait(1).await?;
+    let early = timeout(Duration::from_millis(300), subscription.idle()).await;
+    ensure!(early.is_err(), "idle while a handler runs");
+    until("all records", || client.reader_stats().records == 20).await?;
+    gate.add_permits(19);
+    done.wait(19).await?;
+    let early = timeout(Duration::from_millis(300), subscription.idle()).await;
+    ensure!(early.is_err(), "idle before the last event");
+    let (idle, ()) = tokio::join!(timeout(SOON, subscription.idle()), async {
+        gate.add_permits(1);
+    });
+    idle?;
+    ensure!(done.all().len() == 20, "{:?}", done.all());
+    ensure!(!subscription.is_ended(), "ended by itself");
+    end(&client).await?;
+    timeout(SOON, subscription.idle()).await?;
+    ensure!(subscription.is_ended(), "the client is shut down");
     Ok(())
 }
 
@@ -171,7 +214,7 @@ pub async fn serial_begins_nothing_after_a_stop(setup: &Setup) -> Result<()> {
             move |context: Context, _: Event| {
                 noted.push(context.partition());
                 async move {
-                    context.cancellation().cancelled().await;
+                    context.cancelled().await;
                     Err::<(), _>(io::Error::other("cancelled"))
                 }
             },

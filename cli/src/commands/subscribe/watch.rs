@@ -116,6 +116,7 @@ const TICK: Duration = Duration::from_millis(20);
 impl Watch<'_> {
     pub(super) async fn until_end(self) -> anyhow::Result<End> {
         let ended = self.subscription.ended();
+        tokio::pin!(ended);
         let mut assigned = false;
         let mut seen = (0, 0);
         loop {
@@ -123,17 +124,18 @@ impl Watch<'_> {
                 () = self.written.cancelled() => return Ok(End::Written),
                 () = self.interrupt.asked() => return Ok(End::Interrupted),
                 () = self.problems.ended().cancelled() => {}
-                () = ended.cancelled() => {}
+                () = &mut ended => {}
                 () = tokio::time::sleep(TICK) => {}
             }
             let health = self.subscription.health();
             let mut problems = health.problems.into_iter();
-            let fatal = problems.find(|problem| problem.error().is_final() || ended.is_cancelled());
+            let fatal =
+                problems.find(|problem| problem.error().is_final() || self.subscription.is_ended());
             let fatal = fatal.map(Problem::into_error);
             if let Some(error) = self.problems.fatal().or(fatal) {
                 return Err(error.into());
             }
-            if ended.is_cancelled() {
+            if self.subscription.is_ended() {
                 anyhow::bail!("the subscription has ended");
             }
             // Records that are passed over count: there is more to come.

@@ -97,6 +97,8 @@ pub(super) struct Driver {
     by_key: bool,
     /// Whether any route takes several records at once, for which it matters when they came.
     has_batches: bool,
+    /// Records that came from the polling thread since progress was last published.
+    taken: usize,
     tally: Tally,
     meter: TopicMeter,
     origin: Instant,
@@ -181,6 +183,7 @@ impl Driver {
             last_plan: None,
             by_key: false,
             has_batches: false,
+            taken: 0,
             tally: Tally::default(),
             meter,
             origin: Instant::now(),
@@ -366,8 +369,14 @@ impl Driver {
         progress
             .blocked
             .take_if(|(offset, _)| watermark > Some(*offset));
+        let was_busy = progress.buffered > 0 || self.taken > 0;
         progress.buffered = buffered;
         drop(progress);
+        let taken = std::mem::take(&mut self.taken);
+        self.shared.on_the_way.fetch_sub(taken, Atomic::AcqRel);
+        if was_busy && buffered == 0 {
+            self.env.quiet.notify_waiters();
+        }
         self.tell_unhandled();
         self.tell_tally();
     }

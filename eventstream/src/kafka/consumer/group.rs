@@ -53,6 +53,8 @@ pub(super) struct GroupEnv {
     pub(super) labels: Arc<Labels>,
     pub(super) runtime: Handle,
     pub(super) tasks: TaskTracker,
+    /// A partition has nothing left to do, or is given up.
+    pub(super) quiet: Notify,
     /// Numbers the assignments of partitions over the consumers that the group has had.
     pub(super) assignments: AtomicU64,
     /// The broker inside the process must outlive the polling thread.
@@ -439,6 +441,27 @@ impl Group {
         let mut state = self.state.lock();
         state.was_assigned |= !assigned.is_empty();
         state.assigned = assigned;
+        drop(state);
+        self.env.quiet.notify_waiters();
+    }
+
+    /// Completes when nothing that was read of a topic is queued or running.
+    pub(super) async fn idle(&self, topic: &Topic) {
+        loop {
+            let quiet = self.env.quiet.notified();
+            tokio::pin!(quiet);
+            // Before the look: what becomes quiet after it is heard.
+            quiet.as_mut().enable();
+            let is_busy = {
+                let state = self.state.lock();
+                let mut of_topic = state.assigned.iter().filter(|a| a.source.topic == *topic);
+                of_topic.any(|shared| shared.is_busy())
+            };
+            if !is_busy {
+                return;
+            }
+            quiet.await;
+        }
     }
 
     /// Partitions assigned, and records read and not done.

@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -306,6 +307,7 @@ impl Consumers {
             counters: Arc::clone(&self.counters),
             runtime,
             tasks: TaskTracker::new(),
+            quiet: Notify::new(),
             assignments: AtomicU64::new(0),
             _keep_alive: self.embedded.clone(),
         };
@@ -580,9 +582,17 @@ impl RegisteredRoutes {
         self.group.health(Some(&self.registration))
     }
 
+    /// For the handle alone: whoever cancels it ends the subscription.
     pub(crate) fn ended(&self) -> CancellationToken {
-        // Whoever is given it may cancel what is theirs, and nothing else.
-        self.registration.ended.child_token()
+        self.registration.ended.clone()
+    }
+
+    /// Completes when nothing of the topic is queued or running, or the subscription has ended.
+    pub(crate) async fn idle(&self) {
+        tokio::select! {
+            () = self.group.idle(&self.topic) => {}
+            () = self.registration.ended.cancelled() => {}
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the polling thread and the partitions' tasks say to each other, and what both see.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering as Atomic};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering as Atomic};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,8 @@ pub(super) struct Shared {
     pub(super) paused: AtomicBool,
     /// The inbox was full, and the poller waits to hear of room.
     pub(super) starved: AtomicBool,
+    /// Records on their way to the task, which the machine does not have yet.
+    pub(super) on_the_way: AtomicUsize,
     pub(super) progress: Mutex<Progress>,
 }
 
@@ -143,6 +145,7 @@ impl Shared {
             watermark: AtomicI64::new(-1),
             history: AtomicU32::new(0),
             starved: AtomicBool::new(false),
+            on_the_way: AtomicUsize::new(0),
             progress: Mutex::new(Progress {
                 since: Instant::now(),
                 buffered: 0,
@@ -150,6 +153,12 @@ impl Shared {
                 blocked: None,
             }),
         }
+    }
+
+    /// Whether records are queued or running.
+    pub(super) fn is_busy(&self) -> bool {
+        // In this order: the task counts what it has taken as buffered first.
+        self.on_the_way.load(Atomic::Acquire) > 0 || self.progress.lock().buffered > 0
     }
 
     pub(super) fn watermark(&self) -> Option<i64> {

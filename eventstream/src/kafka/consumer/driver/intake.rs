@@ -23,6 +23,7 @@ impl Driver {
                 if self.has_batches {
                     self.machine.handle(Input::Tick(self.now()));
                 }
+                self.taken += records.len();
                 for record in records {
                     self.record(record);
                 }

@@ -133,6 +133,8 @@ impl Assigned {
                 let bytes = records.iter().map(Record::size).sum();
                 self.meter.read(records.len(), bytes);
                 self.unheard = None;
+                let on_the_way = &self.shared.on_the_way;
+                on_the_way.fetch_add(records.len(), Atomic::AcqRel);
                 handed.0 += records.len();
                 handed.1 += bytes;
             }
