@@ -213,7 +213,7 @@ impl Client {
         let checked = subscribe.check()?;
         match &self.inner.engine {
             Engine::Kafka(kafka) => kafka.register(checked).await,
-            Engine::Stdout(_) | Engine::None(_) => Ok(Subscription::idle(&checked)),
+            Engine::Stdout(_) | Engine::None(_) => Ok(Subscription::without_routes(&checked)),
         }
     }
 

@@ -31,7 +31,7 @@ async fn each_start_is_where_it_says() {
     let mut all = Vec::new();
     for (i, (start, first)) in starts.into_iter().enumerate() {
         let (seen, group) = (Seen::default(), format!("{topic}-{i}"));
-        let subscribe = counting(&topic, &group, start, &seen, Duration::ZERO);
+        let subscribe = counting(&topic, &group, start.clone(), &seen, Duration::ZERO);
         let subscription = register(&client, subscribe).await;
         all.push((seen, group, start, first, subscription));
     }

@@ -12,6 +12,7 @@ mod origin;
 mod reject;
 mod subscription;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,8 +40,9 @@ use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event_type::EventType;
 use crate::name::{self, EventName, GroupId, Topic};
 
-/// Where a group starts in a partition for which it has no committed offset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where a group starts in a partition for which it has no committed offset, and where a subscription
+/// without a group starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartOffset {
     /// After the last record: only what comes from now on. The README's -1 and the default. 'Now' is
@@ -53,9 +55,26 @@ pub enum StartOffset {
     Tail,
     /// At the first record that the broker still has. The README's -2.
     Head,
-    /// At this offset, in every partition; where it is out of range, at the head, which `on_error` is
-    /// told.
+    /// At this offset, in every partition; where it is out of range, at the head, which `on_error`
+    /// reports.
     At(i64),
+    /// At an offset of its own in each partition, given by the partition's number: for a program that
+    /// keeps its offsets in a database, beside what its handlers write there. The offset is the first
+    /// to be read, one after the last that was handled. A partition that is not named was never read,
+    /// and starts at the head; so does one whose offset is out of range, which `on_error` reports.
+    ///
+    /// With a group, what it has committed wins; without one, a program always starts here.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use eventstream::Subscribe;
+    ///
+    /// let handled = BTreeMap::from([(0, 1_706), (1, 1_812)]); // from the database
+    /// let next = handled.into_iter().map(|(partition, offset)| (partition, offset + 1));
+    /// let subscribe = Subscribe::new("player").offset(next.collect::<BTreeMap<_, _>>());
+    /// # drop(subscribe);
+    /// ```
+    Each(BTreeMap<i32, i64>),
     /// At the first record with this timestamp or a later one; where there is none, at the tail.
     Time(SystemTime),
 }
@@ -63,6 +82,39 @@ pub enum StartOffset {
 impl From<SystemTime> for StartOffset {
     fn from(time: SystemTime) -> Self {
         Self::Time(time)
+    }
+}
+
+impl From<BTreeMap<i32, i64>> for StartOffset {
+    fn from(offsets: BTreeMap<i32, i64>) -> Self {
+        Self::Each(offsets)
+    }
+}
+
+impl StartOffset {
+    /// What is wrong with it.
+    fn faults(&self) -> Vec<Fault> {
+        match self {
+            Self::At(n) if *n < 0 => vec![Fault::new(
+                "offset",
+                n.to_string(),
+                "must be -1 (tail), -2 (head), or an offset from 0",
+            )],
+            Self::Each(offsets) => {
+                let wrong = offsets
+                    .iter()
+                    .filter(|(partition, offset)| **partition < 0 || **offset < 0);
+                let fault = |(partition, offset)| {
+                    Fault::new(
+                        "offset",
+                        format!("partition {partition}: {offset}"),
+                        "must be a partition and an offset from 0",
+                    )
+                };
+                wrong.map(fault).collect()
+            }
+            Self::Tail | Self::Head | Self::At(_) | Self::Time(_) => Vec::new(),
+        }
     }
 }
 
@@ -536,14 +588,8 @@ impl Options {
             )
         }));
         keep(self.commit.and_then(CommitPolicy::fault));
-        if let StartOffset::At(n) = self.offset
-            && n < 0
-        {
-            keep(Some(Fault::new(
-                "offset",
-                n.to_string(),
-                "must be -1 (tail), -2 (head), or an offset from 0",
-            )));
+        for fault in self.offset.faults() {
+            keep(Some(fault));
         }
         if let Some(limit) = self.dead_letter_limit
             && (limit.window == 0

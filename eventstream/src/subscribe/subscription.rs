@@ -26,7 +26,7 @@ impl Subscription {
         }
     }
 
-    pub(crate) fn idle(checked: &CheckedSubscribe) -> Self {
+    pub(crate) fn without_routes(checked: &CheckedSubscribe) -> Self {
         Self {
             slug: checked.slug(),
             routes: None,

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eventstream::{
@@ -96,6 +97,13 @@ async fn contradictions_of_a_registration_are_refused() {
         (subscribe().on_any(event).on_any(event), each(), "on_any"),
         (subscribe().on_any(event).on_any(raw), each(), "on_any"),
         (subscribe().on("", event), each(), "event_name"),
+        (
+            subscribe()
+                .on_any(event)
+                .offset(BTreeMap::from([(0, 7), (1, -1)])),
+            each(),
+            "offset",
+        ),
         (
             subscribe().on_any(event).handler_timeout(Duration::ZERO),
             each(),

@@ -1,5 +1,6 @@
 //! Groups: who gets what, from where, and until when.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
@@ -149,6 +150,44 @@ pub async fn a_group_starts_at_the_offset_it_is_given(setup: &Setup) -> Result<(
     let _subscription = client.register(subscribe).await?;
     let all = seen.wait_exactly(5).await?;
     assert_eq!(numbers(&all), (15..20).collect::<Vec<_>>());
+    end(&client).await
+}
+
+/// Partitions start at the offsets that a program has kept itself, with a group and without one; one that is not named at
+/// its head.
+///
+/// # Errors
+/// It is not so.
+pub async fn each_partition_starts_at_the_offset_it_is_given(setup: &Setup) -> Result<()> {
+    let topic = setup.create_topic("at_each", 3)?;
+    let client = setup.client()?;
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    publish_numbers(&client, &topic, "e", &keys, 0..60).await?;
+    let all = client.metadata(Some(&topic), SOON).await?;
+    let partitions = &all.topics[0].partitions;
+    let ends: BTreeMap<_, _> = partitions
+        .iter()
+        .filter_map(|partition| Some((partition.id, partition.high?)))
+        .collect();
+    ensure!(ends.values().all(|end| *end >= 5), "{ends:?}");
+    // Partition 0 was read but for its last three events, partition 1 to its end, partition 2 never.
+    let next = BTreeMap::from([(0, ends[&0] - 3), (1, ends[&1])]);
+    for group in ["g", ""] {
+        let seen = Events::default();
+        let subscribe = Subscribe::new(&topic)
+            .group_id(group)
+            .offset(next.clone())
+            .on_any(seen.handler());
+        let _subscription = client.register(subscribe).await?;
+        let expected = usize::try_from(ends[&2] + 3)?;
+        let all = seen.wait_exactly(expected).await?;
+        let first = |partition| {
+            let of = all.iter().filter(|(call, _)| call.partition == partition);
+            of.map(|(call, _)| call.offset).min()
+        };
+        let firsts = [first(0), first(1), first(2)];
+        assert_eq!(firsts, [Some(ends[&0] - 3), None, Some(0)], "{group:?}");
+    }
     end(&client).await
 }
 

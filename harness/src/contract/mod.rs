@@ -75,6 +75,7 @@ macro_rules! contract {
             grouping::a_group_without_a_name_sees_all_from_its_start;
             grouping::two_named_groups_see_everything_each;
             grouping::a_group_starts_at_the_offset_it_is_given;
+            grouping::each_partition_starts_at_the_offset_it_is_given;
             grouping::a_group_starts_at_the_time_it_is_given,
                 kafka only: "the embedded broker finds no offset by time";
             grouping::a_paused_subscription_goes_on_when_resumed;

@@ -194,7 +194,7 @@ fn subscribe(args: &Args, printer: &Arc<Printer>, problems: &Arc<Problems>) -> S
     let problems = Arc::clone(problems);
     let keys = args.concurrency.unwrap_or(16) as usize;
     let mut subscribe = Subscribe::new(args.topic.as_str())
-        .offset(args.from)
+        .offset(args.from.clone())
         .concurrency(match args.ordering {
             Order::Partition => Concurrency::PerPartition,
             Order::Key => Concurrency::PerKey(keys),

@@ -113,7 +113,7 @@ pub(super) fn decide(
     partition: i32,
     view: PartitionView,
     cause: Cause,
-    policy: StartOffset,
+    policy: &StartOffset,
     waited: Duration,
 ) -> Decision {
     let PartitionView { low, high, .. } = view;
@@ -162,7 +162,7 @@ pub(super) fn decide(
             Some(Ok(commit)) => on(commit.offset, None),
             None if is_new(topic, partition) => fixed(low, None),
             None if topic.is_unknown_to_the_group() && (topic.has_first || waited >= BIRTH) => {
-                let (offset, told) = by_policy(view, policy);
+                let (offset, told) = by_policy(partition, view, policy);
                 fixed(offset, told)
             }
             // It is asked again as long as what the group has committed is not known, or the owner of
@@ -215,13 +215,24 @@ impl TopicView {
 }
 
 /// The start of a group that is new to the topic.
-pub(super) fn by_policy(view: PartitionView, policy: StartOffset) -> (i64, Option<Told>) {
+pub(super) fn by_policy(
+    partition: i32,
+    view: PartitionView,
+    policy: &StartOffset,
+) -> (i64, Option<Told>) {
     let PartitionView { low, high, at_time } = view;
+    let at = |offset| match (low..=high).contains(&offset) {
+        true => (offset, None),
+        false => (low, Some(Told::OutOfRange { offset, low, high })),
+    };
     match policy {
         StartOffset::Tail => (high, None),
         StartOffset::Head => (low, None),
-        StartOffset::At(offset) if (low..=high).contains(&offset) => (offset, None),
-        StartOffset::At(offset) => (low, Some(Told::OutOfRange { offset, low, high })),
+        StartOffset::At(offset) => at(*offset),
+        StartOffset::Each(offsets) => match offsets.get(&partition) {
+            Some(offset) => at(*offset),
+            None => (low, None),
+        },
         StartOffset::Time(_) => {
             let found = at_time.filter(|offset| *offset >= 0);
             (found.unwrap_or(high), None)
@@ -230,7 +241,7 @@ pub(super) fn by_policy(view: PartitionView, policy: StartOffset) -> (i64, Optio
 }
 
 /// The question whose answer a policy needs beside the two ends.
-pub(super) fn time_of(policy: StartOffset) -> Option<Which> {
+pub(super) fn time_of(policy: &StartOffset) -> Option<Which> {
     let StartOffset::Time(time) = policy else {
         return None;
     };
@@ -321,13 +332,14 @@ mod tests {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests give literals")]
     fn assigned(topic: &TopicView, partition: i32, policy: StartOffset) -> Decision {
         decide(
             topic,
             partition,
             VIEW,
             Cause::Assigned,
-            policy,
+            &policy,
             Duration::ZERO,
         )
     }
@@ -335,7 +347,7 @@ mod tests {
     fn interrupted(position: i64, cut: Option<i64>, id: i64) -> Decision {
         let id = Some(TopicId::of(id));
         let cause = Cause::Interrupted { position, cut, id };
-        decide(&topic(), 0, VIEW, cause, StartOffset::Tail, Duration::ZERO)
+        decide(&topic(), 0, VIEW, cause, &StartOffset::Tail, Duration::ZERO)
     }
 
     /// The offset, whether it is to be committed, and whether it is of a new history.
@@ -376,9 +388,12 @@ mod tests {
             (StartOffset::Head, 20),
             (StartOffset::At(70), 70),
             (StartOffset::At(100), 100),
-            (time, 100),
+            (time.clone(), 100),
+            (StartOffset::Each([(3, 70), (0, 30)].into()), 70),
+            (StartOffset::Each([(3, 100)].into()), 100),
+            (StartOffset::Each([(0, 30)].into()), 20),
         ] {
-            let decision = assigned(&topic(), 3, policy);
+            let decision = assigned(&topic(), 3, policy.clone());
             assert_eq!(told(&decision), None);
             assert_eq!(start(decision), (offset, true, false), "{policy:?}");
         }
@@ -386,19 +401,22 @@ mod tests {
             at_time: Some(42),
             ..VIEW
         };
-        assert_eq!(by_policy(view, time), (42, None));
+        assert_eq!(by_policy(0, view, &time), (42, None));
     }
 
     #[test]
     fn an_offset_that_is_not_there_is_told_and_read_from_the_head() {
         for offset in [19, 101, 99_999] {
-            let decision = assigned(&topic(), 0, StartOffset::At(offset));
-            let (low, high) = (20, 100);
-            assert_eq!(
-                told(&decision),
-                Some(Told::OutOfRange { offset, low, high })
-            );
-            assert_eq!(start(decision), (20, true, false));
+            let each = StartOffset::Each([(0, offset)].into());
+            for policy in [StartOffset::At(offset), each] {
+                let decision = assigned(&topic(), 0, policy);
+                let (low, high) = (20, 100);
+                assert_eq!(
+                    told(&decision),
+                    Some(Told::OutOfRange { offset, low, high })
+                );
+                assert_eq!(start(decision), (20, true, false));
+            }
         }
     }
 
@@ -421,7 +439,7 @@ mod tests {
             ..topic()
         };
         assert!(!other.is_born_here() && topic().is_born_here());
-        let wait = |waited| decide(&other, 2, VIEW, Cause::Assigned, StartOffset::Tail, waited);
+        let wait = |waited| decide(&other, 2, VIEW, Cause::Assigned, &StartOffset::Tail, waited);
         assert_eq!(wait(Duration::ZERO), Decision::Wait);
         assert_eq!(start(wait(BIRTH)), (100, true, false), "nobody does");
         assert!(!committed(1, None).is_born_here());

@@ -295,7 +295,7 @@ impl Consumers {
                 "" => String::new(),
                 instance => prefixed(&self.prefix, instance),
             },
-            start: options.offset,
+            start: options.offset.clone(),
             commit,
             registration_settle: self.config.registration_settle,
             dead_letter_suffix: self.config.dead_letter_suffix.as_str().into(),

@@ -3,6 +3,7 @@
 //! partition whose offsets come into doubt while it is read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
@@ -19,7 +20,7 @@ use crate::kafka::error::{classify, from_code};
 use crate::kafka::questions::{
     self, Answer, Committed, Refused, TopicFacts, TopicId, TopicPartition, Which,
 };
-use crate::subscribe::Problem;
+use crate::subscribe::{Problem, StartOffset};
 
 /// How long a question may take before it is asked again; and one about offsets, whose answer others
 /// wait for: a leader that is gone has another after a while.
@@ -471,7 +472,7 @@ impl Poller {
         let token = round.number * QUESTIONS;
         let client = self.consumer.client();
         let questions = self.queue.questions(client, PATIENCE_FOR_OFFSETS);
-        let time = assignment::time_of(self.group.env.start);
+        let time = assignment::time_of(&self.group.env.start);
         let mut open = 0;
         for of_leader in asked.values() {
             let ends = [(Which::Earliest, EARLIEST), (Which::Latest, LATEST)];
@@ -506,7 +507,8 @@ impl Poller {
     }
 
     fn decide(&mut self, round: &Round) {
-        let policy = self.group.env.start;
+        let env = Arc::clone(&self.group.env);
+        let policy = &env.start;
         let firsts = self.firsts();
         let (mut placed, mut births, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for mut waiting in std::mem::take(&mut self.starting.waiting) {
@@ -756,12 +758,12 @@ impl Round {
     fn births<'a>(
         &'a self,
         facts: &'a TopicFacts,
-        policy: crate::subscribe::StartOffset,
+        policy: &'a StartOffset,
     ) -> impl Iterator<Item = Birth> + 'a {
         facts.partitions.keys().filter_map(move |number| {
             let partition = (facts.name.clone(), *number);
             let view = self.view_of(facts, &partition).ok()?;
-            let (offset, _) = assignment::by_policy(view, policy);
+            let (offset, _) = assignment::by_policy(*number, view, policy);
             Some(Birth {
                 partition,
                 offset,
