@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind};
+pub(crate) use crate::event::Headers;
 use crate::event::{Event, Place};
 use crate::name::Topic;
 
@@ -23,9 +24,6 @@ pub(crate) struct Record {
     /// The envelope, once it has been decoded.
     pub(crate) event: Option<Event>,
 }
-
-/// Names and values of a record's headers.
-pub(crate) type Headers = Option<Box<[(String, Option<Vec<u8>>)]>>;
 
 /// The partition a record is from, as long as it is assigned.
 pub(crate) struct Source {
@@ -109,6 +107,7 @@ pub(crate) fn decode(record: &Record) -> Result<Event, Error> {
         partition: record.source.partition,
         offset: record.offset,
         key: record.key.clone(),
+        headers: record.headers.clone(),
     };
     Event::decode_record(&record.body, value, place)
 }
@@ -146,7 +145,7 @@ mod tests {
             body: Arc::from([0; 12].as_slice()),
             key: Some(0..2),
             value: Some(2..12),
-            headers: Some(headers.into_boxed_slice()),
+            headers: Some(headers.into()),
             event: None,
         };
         assert_eq!(record.size(), 12 + 1000 + "trace".len() + "none".len());

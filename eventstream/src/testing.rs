@@ -216,7 +216,7 @@ impl<S> Consumed<S> {
             body: body.into(),
             key,
             value,
-            headers: Some(parts.headers.clone().into_boxed_slice()),
+            headers: Some(parts.headers.clone().into()),
             event: None,
         }
     }

@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::publish::Publish;
 
 /// An accepted event that was not stored, or whose storing was not confirmed, and why.
 ///
@@ -13,6 +14,7 @@ pub struct Undelivered {
     topic: String,
     key: Option<Vec<u8>>,
     value: Vec<u8>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
     error: Error,
 }
 
@@ -21,12 +23,14 @@ impl Undelivered {
         topic: impl Into<String>,
         key: Option<Vec<u8>>,
         value: Vec<u8>,
+        headers: Vec<(String, Option<Vec<u8>>)>,
         error: Error,
     ) -> Self {
         Self {
             topic: topic.into(),
             key,
             value,
+            headers,
             error,
         }
     }
@@ -46,6 +50,36 @@ impl Undelivered {
         &self.value
     }
 
+    /// The record's headers in order, those of a trace among them; values may be null.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        let headers = self.headers.iter();
+        headers.map(|(name, value)| (&**name, value.as_deref()))
+    }
+
+    /// The event, to be published again as it was: every field with id and time, key and headers, to
+    /// the same topic. After an error that says that the event may have been stored this may store it
+    /// twice, with one id.
+    ///
+    /// ```no_run
+    /// # async fn again(client: eventstream::Client) -> eventstream::Result<()> {
+    /// # use std::time::Duration;
+    /// for undelivered in client.shutdown(Duration::from_secs(10)).await {
+    ///     let spare = eventstream::Client::stdout().build()?;
+    ///     spare.publish(undelivered.into_publish()?).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) for an audit log, which is no event envelope.
+    pub fn into_publish(self) -> Result<Publish> {
+        let event = self.event()?;
+        Ok(Publish::from(&event)
+            .topic(self.topic)
+            .of_record(self.key, self.headers))
+    }
+
     /// The event.
     ///
     /// # Errors
@@ -56,8 +90,8 @@ impl Undelivered {
     }
 
     /// Why it was not stored. After [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) and
-    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) the broker may have it all the same, when a
-    /// request was under way; the message says so.
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) the broker may have stored it, if a request was
+    /// in flight or could not be taken back; the message says so.
     pub fn error(&self) -> &Error {
         &self.error
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::broker::BrokerConfig;
 use super::value::{FromValue, Value};
-use crate::delivery::CommitMode;
 use crate::error::Fault;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,15 +42,6 @@ impl Default for CommitPolicy {
 }
 
 impl CommitPolicy {
-    pub(crate) fn mode(self) -> CommitMode {
-        match self {
-            Self::Interval(_) => CommitMode::Auto,
-            Self::EachEvent => CommitMode::AfterEach,
-            Self::EachEventAsync => CommitMode::AsyncEach,
-            Self::BeforeProcessing => CommitMode::BeforeProcessing,
-        }
-    }
-
     /// How often what is handled is committed; where each event is, what was refused is then tried
     /// again.
     pub(crate) fn interval(self) -> Duration {

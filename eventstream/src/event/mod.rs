@@ -81,7 +81,11 @@ pub(crate) struct Place {
     pub(crate) offset: i64,
     /// A stretch of the body that is decoded.
     pub(crate) key: Option<Range<usize>>,
+    pub(crate) headers: Headers,
 }
+
+/// Names and values of a record's headers; `None` where there are none.
+pub(crate) type Headers = Option<Arc<[(String, Option<Vec<u8>>)]>>;
 
 /// The accessors of the fields that are text.
 macro_rules! text_fields {
@@ -176,7 +180,7 @@ impl Event {
     pub fn topic(&self) -> &str {
         match &self.inner.place {
             Some(place) => place.topic.as_str(),
-            None => self.str_at(self.inner.fields.topic),
+            None => self.envelope_topic(),
         }
     }
 
@@ -235,6 +239,20 @@ impl Event {
     pub fn key_bytes(&self) -> Option<&[u8]> {
         let key = self.inner.place.as_ref()?.key.clone()?;
         self.inner.body.get(key)
+    }
+
+    /// The record's headers in order; names may repeat, values may be null. None for an event that was
+    /// not consumed.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        let place = self.inner.place.as_ref();
+        let headers = place.and_then(|place| place.headers.as_deref());
+        let headers = headers.unwrap_or_default().iter();
+        headers.map(|(name, value)| (&**name, value.as_deref()))
+    }
+
+    /// The envelope's own `topic` field.
+    pub(crate) fn envelope_topic(&self) -> &str {
+        self.str_at(self.inner.fields.topic)
     }
 
     /// The envelope as it stands in the record.

@@ -395,7 +395,7 @@ fn outgoing<'a>(
     traced: Option<&'a Publishing>,
 ) -> Outgoing<'a> {
     Outgoing {
-        key: Some(event.key_or(id).as_bytes()),
+        key: Some(event.key_or(id)),
         value: Some(value),
         headers,
         timestamp_ms: None,

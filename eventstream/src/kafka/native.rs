@@ -44,6 +44,7 @@ pub(crate) struct Report<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) slot: SlotRef,
+    message: &'a sys::rd_kafka_message_t,
 }
 
 /// The topic of a delivery report.
@@ -66,6 +67,11 @@ impl<'a> ReportedTopic<'a> {
 }
 
 impl Report<'_> {
+    pub(crate) fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        // SAFETY: the message is alive.
+        unsafe { headers(self.message) }
+    }
+
     pub(crate) fn size(&self) -> usize {
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
     }
@@ -416,9 +422,38 @@ unsafe fn reports(event: *mut sys::rd_kafka_event_t, sink: &mut dyn FnMut(Report
                 key: slice(m.key, m.key_len),
                 value: slice(m.payload, m.len),
                 slot: SlotRef::from_raw(m._private.expose_provenance()),
+                message: m,
             });
         }
     }
+}
+
+/// The headers of a message, copied.
+///
+/// # Safety
+///
+/// The message must be one of librdkafka's, and alive.
+pub(crate) unsafe fn headers(message: &sys::rd_kafka_message_t) -> Vec<(String, Option<Vec<u8>>)> {
+    let mut native = ptr::null_mut();
+    let mut headers = Vec::new();
+    // SAFETY: by contract; the headers stay the message's, names and values are copied.
+    unsafe {
+        if sys::rd_kafka_message_headers(message, &mut native)
+            != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            return headers;
+        }
+        let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
+        while sys::rd_kafka_header_get_all(native, headers.len(), &mut name, &mut value, &mut len)
+            == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            headers.push((
+                CStr::from_ptr(name).to_string_lossy().into_owned(),
+                slice(value, len).map(<[u8]>::to_vec),
+            ));
+        }
+    }
+    headers
 }
 
 /// # Safety

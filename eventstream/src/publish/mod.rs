@@ -1,3 +1,4 @@
+mod copy;
 mod parts;
 
 use std::fmt;
@@ -73,10 +74,24 @@ impl Publish {
         self
     }
 
+    /// The topic, without the client's prefix, instead of the one that it has: for copies that go
+    /// elsewhere.
+    pub fn topic(mut self, topic: impl AsRef<str>) -> Self {
+        self.put(Field::Topic, topic.as_ref());
+        self
+    }
+
     /// The record's key: events of one key go to one partition and stay in order there. Default:
     /// the event's id.
     pub fn key(mut self, key: impl AsRef<str>) -> Self {
         self.put(Field::Key, key.as_ref());
+        self.parts.key = None;
+        self
+    }
+
+    /// As [`key`](Self::key), for a key that need not be text, or is empty.
+    pub fn key_bytes(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.parts.key = Some(key.into());
         self
     }
 
@@ -260,10 +275,11 @@ impl Publish {
     }
 
     /// The key the record will have.
-    pub(crate) fn key_or<'a>(&'a self, id: &'a EventId) -> &'a str {
-        match self.get(Field::Key) {
-            "" => id.as_str(),
-            key => key,
+    pub(crate) fn key_or<'a>(&'a self, id: &'a EventId) -> &'a [u8] {
+        match (&self.parts.key, self.get(Field::Key)) {
+            (Some(key), _) => key,
+            (None, "") => id.as_str().as_bytes(),
+            (None, key) => key.as_bytes(),
         }
     }
 

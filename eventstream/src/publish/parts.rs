@@ -16,6 +16,8 @@ pub(super) struct Parts {
     pub(super) numbers: Numbers,
     pub(super) timestamp: Stamp,
     pub(super) timeout: Option<Duration>,
+    /// A key that need not be text.
+    pub(super) key: Option<Vec<u8>>,
     pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
     pub(super) faults: Vec<Fault>,
 }
@@ -150,6 +152,7 @@ impl Parts {
             numbers: Numbers::default(),
             timestamp: Stamp::Now,
             timeout: None,
+            key: None,
             headers: Vec::new(),
             faults: Vec::new(),
         }
@@ -283,6 +286,7 @@ mod tests {
             .event_id(8)
             .privacy(true)
             .header("name", "value")
+            .key_bytes([0xff])
             .timeout(Duration::from_secs(1))
             .timestamp_text("no time", 9)
             .payload([1, 2]);
@@ -290,6 +294,8 @@ mod tests {
         drop(full);
         let (after, publish) = bare();
         assert_eq!(after, alone);
+        let id = publish.assign_id();
+        assert_eq!(publish.key_or(&id), id.as_str().as_bytes());
         assert!(publish.headers().is_empty() && publish.own_timeout().is_none());
         assert!(publish.validate(true).is_ok());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, ErrorKind};
+use eventstream::{BrokerConfig, Client, ErrorKind, Publish, Undelivered};
 
 use crate::support::{SOON, event, read, setup};
 
@@ -162,4 +162,54 @@ async fn a_client_dropped_without_shutdown_delivers_in_the_background_and_says_s
         receipt.await.unwrap();
     }
     assert_eq!(read(&s.broker, "t", 1, 100).len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_delivered_is_published_again_as_it_was() {
+    let s = setup(BrokerConfig::new());
+    let full = |event: Publish| {
+        event
+            .user_id("48bf8a020b584f31bc605bf65d3300ed")
+            .key_bytes(*b"\xff\0")
+            .header("origin", "shop")
+            .header("origin", *b"\xfe")
+    };
+    s.broker.broker_down(1).unwrap();
+    let pending = full(event("k").id("pending"));
+    let expired = full(event("k").id("expired").timeout(Duration::from_millis(50)));
+    let told: Arc<Mutex<Vec<Undelivered>>> = Arc::default();
+    let into = Arc::clone(&told);
+    let client = Client::embedded()
+        .embedded_broker(&s.broker)
+        .on_error(move |undelivered| into.lock().unwrap().push(undelivered))
+        .build()
+        .unwrap();
+    drop(client.publish(pending).await.unwrap());
+    let receipt = client.publish(expired).await.unwrap();
+    receipt.await.unwrap_err();
+    client.shutdown(Duration::ZERO).await;
+    s.broker.broker_up(1).unwrap();
+    let mut told = std::mem::take(&mut *told.lock().unwrap());
+    told.sort_by_key(|undelivered| undelivered.event().unwrap().id().to_owned());
+    assert_eq!(told.len(), 2);
+    for undelivered in &told {
+        let again = undelivered.clone().into_publish().unwrap();
+        s.client.publish_sync(again).await.unwrap();
+    }
+    for (record, undelivered) in read(&s.broker, "t", 1, 2).iter().zip(&told) {
+        let (stored, failed) = (record.json(), undelivered.value());
+        assert_eq!(
+            stored,
+            serde_json::from_slice::<serde_json::Value>(failed).unwrap()
+        );
+        assert_eq!(record.key.as_deref(), Some(&b"\xff\0"[..]));
+        let headers = record.headers.iter().map(|(n, v)| (&**n, v.as_deref()));
+        assert!(
+            headers.clone().eq(undelivered.headers()),
+            "{:?}",
+            record.headers
+        );
+        assert_eq!(headers.last(), Some(("origin", Some(&b"\xfe"[..]))));
+    }
+    s.client.shutdown(SOON).await;
 }

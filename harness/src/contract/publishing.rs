@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, ensure};
 use eventstream::{Event, Publish, StartOffset, Subscribe};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::seen::{Events, number, numbers};
@@ -48,40 +47,19 @@ pub fn samples() -> Result<Vec<(String, Event)>> {
 /// The event to be published again with every field it has.
 ///
 /// # Errors
-/// Its payload or additional fields are no JSON.
+/// It is no object.
 pub fn copy(topic: &str, event: &Event) -> Result<Publish> {
-    let raw = |text: &str| RawValue::from_string(text.to_owned());
     // An event needs a name, which some of the samples do not have.
-    let name = match event.name() {
-        "" => "unnamed",
-        name => name,
-    };
-    let mut publish = Publish::new(topic, name)
-        .id(event.id())
-        .namespace(event.namespace())
-        .parent_namespace(event.parent_namespace())
-        .union_namespace(event.union_namespace())
-        .source_namespace(event.source_namespace())
-        .target_namespace(event.target_namespace())
-        .client_id(event.client_id())
-        .trace_id(event.trace_id())
-        .span_context(event.span_context())
-        .user_id(event.user_id())
-        .session_id(event.session_id())
-        .version(event.version())
-        .event_id(event.event_id())
-        .event_type(event.event_type())
-        .event_level(event.event_level())
-        .service_name(event.service())
-        .client_ids(event.client_ids())
-        .target_user_ids(event.target_user_ids())
-        .privacy(event.privacy())
-        .additional_fields(&raw(event.additional_fields().as_str())?)
-        .payload(&raw(event.payload().as_str())?);
-    if event.time().is_some() {
-        publish = publish.timestamp_text(event.timestamp(), event.timestamp_unix_nano());
+    if event.name().is_empty() {
+        let open = event
+            .json()
+            .trim_end()
+            .strip_suffix('}')
+            .context("no object")?;
+        let named = Event::decode(format!("{open},\"name\":\"unnamed\"}}"))?;
+        return Ok(Publish::from(&named).topic(topic));
     }
-    Ok(publish)
+    Ok(Publish::from(event).topic(topic))
 }
 
 /// The event's fields without those that the broker's place gives it.

@@ -76,6 +76,7 @@ fn figures() {
         partition: 0,
         offset: 0,
         key: None,
+        headers: None,
     };
     measure("utf-8 check alone", || {
         black_box(std::str::from_utf8(black_box(&body)).is_ok());

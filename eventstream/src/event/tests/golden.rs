@@ -183,6 +183,7 @@ fn rewrites_a_consumed_event_as_go_does() {
         partition: 3,
         offset: 42,
         key: Some(key),
+        headers: None,
     };
     let event = Event::decode_record(&Arc::from(record), value, place).unwrap();
     assert_eq!((event.partition(), event.offset()), (Some(3), Some(42)));
@@ -200,6 +201,7 @@ fn keeps_the_key_of_a_record_that_is_not_utf_8() {
         partition: 0,
         offset: 0,
         key: Some(0..4),
+        headers: None,
     };
     let event = Event::decode_record(&record, 4..record.len(), place).unwrap();
     assert_eq!(event.key_bytes(), Some(&b"\xffkey"[..]));

@@ -81,31 +81,9 @@ impl<'a> Message<'a> {
     }
 
     pub(super) fn headers(&self) -> Headers {
-        let mut native = ptr::null_mut();
-        // SAFETY: the message is alive; the headers stay its own, names and values are copied.
-        unsafe {
-            if sys::rd_kafka_message_headers(self.message, &mut native)
-                != RespErr::RD_KAFKA_RESP_ERR_NO_ERROR
-            {
-                return None;
-            }
-            let mut headers = Vec::new();
-            let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
-            while sys::rd_kafka_header_get_all(
-                native,
-                headers.len(),
-                &mut name,
-                &mut value,
-                &mut len,
-            ) == RespErr::RD_KAFKA_RESP_ERR_NO_ERROR
-            {
-                headers.push((
-                    CStr::from_ptr(name).to_string_lossy().into_owned(),
-                    slice(value, len).map(<[u8]>::to_vec),
-                ));
-            }
-            (!headers.is_empty()).then(|| headers.into_boxed_slice())
-        }
+        // SAFETY: the message is alive.
+        let headers = unsafe { native::headers(self.message) };
+        (!headers.is_empty()).then(|| headers.into())
     }
 }
 

@@ -60,7 +60,7 @@ use super::producer::Producer;
 use super::{EmbeddedBroker, prefixed};
 use crate::config::{BrokerConfig, CommitPolicy, LogMode};
 use crate::deadline;
-use crate::delivery::{Batch, FloodGuard, FloodOptions, RouteId, RouteOptions};
+use crate::delivery::{Batch, CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::guard::tracing;
 use crate::metrics::ClientMeter;
@@ -436,6 +436,17 @@ impl Drop for Consumers {
         let groups = std::mem::take(&mut *self.groups.lock());
         for group in groups.all() {
             group.stop(group.env.drain_timeout());
+        }
+    }
+}
+
+impl From<CommitPolicy> for CommitMode {
+    fn from(policy: CommitPolicy) -> Self {
+        match policy {
+            CommitPolicy::Interval(_) => Self::Auto,
+            CommitPolicy::EachEvent => Self::AfterEach,
+            CommitPolicy::EachEventAsync => Self::AsyncEach,
+            CommitPolicy::BeforeProcessing => Self::BeforeProcessing,
         }
     }
 }

@@ -21,7 +21,15 @@ use crate::undelivered::Undelivered;
 use crate::untold::Untold;
 
 const NOT_STORED: &str = "; the event is not stored";
-const MAYBE_STORED: &str = "; a request was under way, the event may be stored all the same";
+const MAYBE_STORED: &str = "; a request was in flight, so the event may have been stored";
+
+/// An event that failed. Headers are copied only for who is told of it.
+struct Failed<'a, H> {
+    topic: &'a str,
+    key: Option<&'a [u8]>,
+    value: &'a [u8],
+    headers: H,
+}
 
 impl Inner {
     /// The failure of a report.
@@ -34,12 +42,21 @@ impl Inner {
         };
         let error = self.failure(topic, report.partition, code, report.maybe_stored);
         let value = report.value.unwrap_or_default();
-        self.failed(topic, report.key, value, &report.slot, error);
+        let event = Failed {
+            topic,
+            key: report.key,
+            value,
+            headers: || report.headers(),
+        };
+        self.failed(event, &report.slot, error);
     }
 
     /// Tells a failure, once: a slot that has its outcome already keeps it. The receipt comes last,
     /// so that who awaits it finds the callback called and the event counted.
-    fn failed(&self, topic: &str, key: Option<&[u8]>, value: &[u8], slot: &SlotRef, error: Error) {
+    fn failed<H>(&self, event: Failed<'_, H>, slot: &SlotRef, error: Error)
+    where
+        H: FnOnce() -> Vec<(String, Option<Vec<u8>>)>,
+    {
         // Only this thread completes slots.
         if slot.is_done() {
             return;
@@ -47,17 +64,19 @@ impl Inner {
         self.counters.failed();
         self.options.meter.failed(error.kind());
         self.end_span(slot, |span| trace::fail(span, &error));
-        let undelivered = Undelivered::new(
-            topic,
-            key.map(<[u8]>::to_vec),
-            value.to_vec(),
-            error.clone(),
-        );
+        let Failed { topic, value, .. } = event;
         let collecting = self.collecting.load(Ordering::SeqCst);
         if !collecting && self.options.on_error.is_none() {
             slot.fail_untold(Arc::new(self.untold(topic, value, error)));
             return;
         }
+        let undelivered = Undelivered::new(
+            topic,
+            event.key.map(<[u8]>::to_vec),
+            value.to_vec(),
+            (event.headers)(),
+            error.clone(),
+        );
         if collecting {
             self.undelivered.lock().push(undelivered.clone());
         }
@@ -210,15 +229,20 @@ impl Inner {
             let error = Error::new(
                 ErrorKind::Timeout,
                 format!(
-                    "publish to {topic}: no acknowledgement within the event's timeout; \
-                     the event may be stored all the same{cause}"
+                    "publish to {topic}: no acknowledgement within the event's timeout; the event \
+                     is still queued or being sent, and may be stored later{cause}"
                 ),
             );
             left.outcome(&entry.slot);
             expired += 1;
-            let (key, value) = (entry.key.as_deref(), &entry.value);
+            let event = Failed {
+                topic,
+                key: entry.key.as_deref(),
+                value: &entry.value,
+                headers: || entry.headers.clone(),
+            };
             self.guarded(super::delivery::TELLING, || {
-                self.failed(topic, key, value, &entry.slot, error);
+                self.failed(event, &entry.slot, error);
             });
         }
     }

@@ -484,13 +484,8 @@ impl Inner {
     }
 
     fn watch(&self, topic: &Topic, record: &Outgoing<'_>, slot: &SlotRef, deadline: Instant) {
-        let first = self.timed.lock().push(
-            deadline,
-            slot.clone(),
-            topic.clone(),
-            record.key,
-            record.value,
-        );
+        let (slot, topic) = (slot.clone(), topic.clone());
+        let first = self.timed.lock().push(deadline, slot, topic, record);
         if first {
             self.current.wake();
         }

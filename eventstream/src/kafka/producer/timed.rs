@@ -2,6 +2,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
+use super::Outgoing;
 use crate::name::Topic;
 use crate::receipt::SlotRef;
 
@@ -27,6 +28,7 @@ pub(super) struct Entry {
     pub(super) topic: Topic,
     pub(super) key: Option<Vec<u8>>,
     pub(super) value: Vec<u8>,
+    pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Timed {
@@ -36,8 +38,7 @@ impl Timed {
         deadline: Instant,
         slot: SlotRef,
         topic: Topic,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
+        record: &Outgoing<'_>,
     ) -> bool {
         // Without it a fast stream of events with long timeouts would keep the copies of all that
         // were stored long ago. Twice what is left makes it cheap: each entry is looked at twice.
@@ -52,8 +53,9 @@ impl Timed {
             number: self.count,
             slot,
             topic,
-            key: key.map(<[u8]>::to_vec),
-            value: value.unwrap_or_default().to_vec(),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.unwrap_or_default().to_vec(),
+            headers: record.headers.to_vec(),
         }));
         next.is_none_or(|next| deadline < next)
     }
@@ -120,8 +122,13 @@ mod tests {
         for (i, seconds) in [3, 1, 2].into_iter().enumerate() {
             let slot = slots.take(0, 0);
             kept.push(slot.clone());
+            let value = [i as u8];
+            let record = Outgoing {
+                value: Some(&value),
+                ..Outgoing::default()
+            };
             let at = start + Duration::from_secs(seconds);
-            let is_next = timed.push(at, slot, topic.clone(), None, Some(&[i as u8]));
+            let is_next = timed.push(at, slot, topic.clone(), &record);
             assert_eq!(is_next, seconds != 2);
         }
         kept[2].complete(Ok(STORED));
@@ -139,7 +146,7 @@ mod tests {
         let far = Instant::now() + Duration::from_secs(3600);
         for _ in 0..50_000 {
             let slot = slots.take(0, 0);
-            timed.push(far, slot.clone(), topic.clone(), None, None);
+            timed.push(far, slot.clone(), topic.clone(), &Outgoing::default());
             slot.complete(Ok(STORED));
         }
         assert!(timed.heap.len() <= FEW, "{} copies", timed.heap.len());

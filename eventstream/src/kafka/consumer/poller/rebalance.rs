@@ -126,7 +126,7 @@ impl Poller {
             inbox,
             number,
             config: PartitionConfig {
-                commit: env.commit.mode(),
+                commit: env.commit.into(),
                 start: if start.to_commit {
                     delivery::Start::ToCommit(start.offset)
                 } else {
