@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Fault};
 /// |---|---|
 /// | `kafka` | a cluster |
 /// | `embedded` | a Kafka protocol broker inside this process: see [`EmbeddedBroker`](crate::EmbeddedBroker) |
-/// | `stdout` | one JSON line for each publish, to standard output or the builder's writer |
+/// | `stdout` | one JSON line for each publish, to standard output or the builder's writer: `{"topic":"t","key":"k","headers":[["name","value"]],"event":{..}}`, with `audit_log` in place of `event` for audit logs; a key or header that is not UTF-8 is `{"base64":".."}` |
 /// | `none` | accepts everything, checks and keeps nothing |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -112,6 +112,8 @@ pub use metadata::{
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub use name::{EventName, GroupId, Topic};
+#[cfg(feature = "metrics")]
+pub use prometheus;
 pub use publish::Publish;
 pub use receipt::{Delivery, Receipt};
 pub use record::RawRecord;
@@ -119,4 +121,5 @@ pub use stats::{ReaderStats, WriterStats};
 pub use subscribe::{
     BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit, DeadLetterOrigin, DeadLetterReason, FailedAttempt, FromRecord, FromRef, Handler, HandlerResult, Headers, Health, Key, Payload, Problem, Reject, StartOffset, State, Subscribe, Subscription, TypedArgs,
 };
+pub use tokio_util::sync::CancellationToken;
 pub use undelivered::Undelivered;

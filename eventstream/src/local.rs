@@ -1,4 +1,4 @@
-//! The streams that need no broker: `stdout` and `none`.
+//! The backends that need no broker: `stdout` and `none`.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,7 +13,7 @@ use crate::publish::Publish;
 use crate::receipt::{Receipt, Stored};
 use crate::stats::WriterStats;
 
-/// One JSON line for each event, validated as on `kafka`.
+/// One JSON line for each event, validated as on `kafka`: topic, key, headers and the envelope.
 pub(crate) struct Stdout {
     writer: Mutex<Box<dyn Write + Send>>,
     strict: bool,
@@ -39,32 +39,44 @@ impl Stdout {
         publish.validate(self.strict)?;
         let topic = Topic::new(publish.topic_name())?;
         let id = publish.assign_id();
-        let mut line = Vec::new();
-        publish.encode(id.as_str(), None, &mut line);
-        self.write(&topic, line)
-            .map(|stored| Receipt::ready(topic, id, stored))
+        let mut event = Vec::new();
+        publish.encode(id.as_str(), None, &mut event);
+        let line = Line {
+            topic: &topic,
+            key: publish.key_or(&id),
+            headers: publish.headers(),
+            member: "event",
+            value: event,
+        };
+        self.write(line)
+            .map(|stored| Receipt::ready(topic.clone(), id, stored))
     }
 
     pub(crate) fn publish_audit_log(&self, topic: &Topic, log: &AuditLog) -> Result<Receipt> {
         log.validate()?;
-        let mut line = Vec::new();
-        let id = log.encode_now(&mut line);
-        self.write(topic, line)
+        let mut value = Vec::new();
+        let id = log.encode_now(&mut value);
+        let line = Line {
+            topic,
+            key: log.record_key().as_bytes(),
+            headers: &[],
+            member: "audit_log",
+            value,
+        };
+        self.write(line)
             .map(|stored| Receipt::ready(topic.clone(), id, stored))
     }
 
-    fn write(&self, topic: &Topic, mut line: Vec<u8>) -> Result<Stored> {
-        if line.len() > self.message_max_bytes {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "publish to {topic}: the event has {} bytes, allowed are {}",
-                    line.len(),
-                    self.message_max_bytes
-                ),
-            ));
+    fn write(&self, line: Line<'_>) -> Result<Stored> {
+        let topic = line.topic;
+        let size = line.value.len();
+        if size > self.message_max_bytes {
+            let allowed = self.message_max_bytes;
+            let text =
+                format!("publish to {topic}: the event has {size} bytes, allowed are {allowed}");
+            return Err(Error::new(ErrorKind::TooLarge, text));
         }
-        line.push(b'\n');
+        let line = line.into_bytes();
         let mut writer = self.writer.lock();
         writer
             .write_all(&line)
@@ -82,6 +94,67 @@ impl Stdout {
     pub(crate) fn stats(&self) -> WriterStats {
         stats(&self.written)
     }
+}
+
+/// A line, in the form in which the tool prints consumed events.
+struct Line<'a> {
+    topic: &'a Topic,
+    key: &'a [u8],
+    headers: &'a [(String, Option<Vec<u8>>)],
+    member: &'static str,
+    value: Vec<u8>,
+}
+
+impl Line<'_> {
+    fn into_bytes(mut self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.value.len() + 256);
+        // Topics have no character that JSON escapes.
+        out.extend_from_slice(format!("{{\"topic\":\"{}\",\"key\":", self.topic).as_bytes());
+        push_bytes(self.key, &mut out);
+        out.extend_from_slice(b",\"headers\":[");
+        for (at, (name, value)) in self.headers.iter().enumerate() {
+            out.extend_from_slice(if at == 0 { b"[" } else { b",[" });
+            push_bytes(name.as_bytes(), &mut out);
+            out.push(b',');
+            match value {
+                Some(value) => push_bytes(value, &mut out),
+                None => out.extend_from_slice(b"null"),
+            }
+            out.push(b']');
+        }
+        out.extend_from_slice(format!("],\"{}\":", self.member).as_bytes());
+        // A payload that was given as JSON text may have line breaks between its tokens.
+        for byte in &mut self.value {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+        out.append(&mut self.value);
+        out.extend_from_slice(b"}\n");
+        out
+    }
+}
+
+/// As a JSON string; what is no text as `{"base64":".."}`.
+fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => out.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes()),
+        Err(_) => out.extend_from_slice(format!("{{\"base64\":\"{}\"}}", base64(bytes)).as_bytes()),
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| group.get(at).copied().unwrap_or_default();
+        let bits = u32::from_be_bytes([0, byte(0), byte(1), byte(2)]);
+        for at in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * at)) as usize & 63];
+            text.push(if at > group.len() { '=' } else { digit.into() });
+        }
+    }
+    text
 }
 
 /// Accepts, validates nothing, forgets.
@@ -133,5 +206,23 @@ fn stats(count: &AtomicI64) -> WriterStats {
         accepted: count,
         stored: count,
         ..WriterStats::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn base64_is_padded() {
+        for (bytes, text) in [
+            (&b""[..], ""),
+            (b"f", "Zg=="),
+            (b"fo", "Zm8="),
+            (b"foo", "Zm9v"),
+            (b"\xff\xfe\xfd\xfc", "//79/A=="),
+        ] {
+            assert_eq!(base64(bytes), text);
+        }
     }
 }

@@ -64,6 +64,12 @@ macro_rules! name {
             }
         }
 
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
         impl FromStr for $name {
             type Err = Error;
 
@@ -314,6 +320,8 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Validation);
         assert_eq!(error.faults()[0].field, "topic");
         assert_eq!(error.faults()[0].value, "a b");
+        let group = GroupId::new("a group").unwrap();
+        assert_eq!(serde_json::to_string(&group).unwrap(), "\"a group\"");
         let long = EventName::new("é".repeat(300)).unwrap_err();
         assert!(long.to_string().len() < 400, "{long}");
     }

@@ -76,7 +76,6 @@ impl BadLine {
 fn wire_name(field: &str) -> Cow<'_, str> {
     match field {
         "event_name" => "name".into(),
-        "service_name" => "service".into(),
         "client_ids" | "target_user_ids" | "target_namespace" | "additional_fields" => field.into(),
         _ => {
             let mut words = field.split('_');
@@ -107,7 +106,7 @@ const TEXTS: &[(&str, SetText)] = &[
     ("spanContext", |event, text| event.span_context(text)),
     ("userId", |event, text| event.user_id(text)),
     ("sessionId", |event, text| event.session_id(text)),
-    ("service", |event, text| event.service_name(text)),
+    ("service", |event, text| event.service(text)),
     ("target_namespace", |event, text| {
         event.target_namespace(text)
     }),

@@ -20,7 +20,9 @@ fn envelope(line: &str, defaults: &Defaults) -> String {
         .unwrap();
     let receipt = client.try_publish(&parsed.event).unwrap();
     drop((receipt, client));
-    std::io::read_to_string(read).unwrap()
+    let text = std::io::read_to_string(read).unwrap();
+    let (_, event) = text.split_once(",\"event\":").unwrap();
+    event.trim_end().strip_suffix('}').unwrap().to_owned()
 }
 
 fn fault(line: &str) -> String {

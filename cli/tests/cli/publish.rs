@@ -132,7 +132,7 @@ fn options_fill_in_and_payload_only_takes_the_line_as_it_is() {
 }
 
 #[test]
-fn the_stdout_stream_prints_the_envelopes() {
+fn the_stdout_stream_prints_what_would_be_sent() {
     let ended = run(
         &["publish", "--stream", "stdout", "--topic", "t"],
         r#"{"id":"1","name":"n","timestamp":"2024-10-28T10:18:45Z"}"#,
@@ -140,7 +140,7 @@ fn the_stdout_stream_prints_the_envelopes() {
     .expect(0);
     assert_eq!(
         ended.out,
-        "{\"id\":\"1\",\"name\":\"n\",\"timestamp\":\"2024-10-28T10:18:45Z\",\"version\":1}\n"
+        "{\"topic\":\"t\",\"key\":\"1\",\"headers\":[],\"event\":{\"id\":\"1\",\"name\":\"n\",\"timestamp\":\"2024-10-28T10:18:45Z\",\"version\":1}}\n"
     );
 }
 

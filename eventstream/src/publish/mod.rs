@@ -190,7 +190,7 @@ impl Publish {
     }
 
     /// The name of the publishing service.
-    pub fn service_name(mut self, name: impl AsRef<str>) -> Self {
+    pub fn service(mut self, name: impl AsRef<str>) -> Self {
         self.put(Field::Service, name.as_ref());
         self
     }

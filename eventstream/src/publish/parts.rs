@@ -251,7 +251,7 @@ impl Field {
             Self::SpanContext => "span_context",
             Self::UserId => "user_id",
             Self::SessionId => "session_id",
-            Self::Service => "service_name",
+            Self::Service => "service",
             Self::Timestamp => "timestamp",
             Self::ClientIds => "client_ids",
             Self::TargetUserIds => "target_user_ids",

@@ -103,7 +103,11 @@ async fn the_smallest_log_and_every_kind_of_actor() {
         receipt.await.unwrap();
     }
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<_> = text.lines().map(as_golden).collect();
+    let logs = text.lines().map(|line| {
+        let log = line.strip_prefix(r#"{"topic":"auditLog","key":"","headers":[],"audit_log":"#);
+        log.unwrap().strip_suffix('}').unwrap()
+    });
+    let lines: Vec<_> = logs.map(as_golden).collect();
     let minimal = golden("audit-minimal.json");
     assert_eq!(lines[0], minimal);
     assert_eq!(lines[1], minimal.replace("CLIENT", "USER"));

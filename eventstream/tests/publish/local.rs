@@ -33,7 +33,11 @@ async fn stdout_writes_whole_lines_with_the_given_id_and_every_field() {
         let client = client.clone();
         tasks.push(tokio::spawn(async move {
             for i in 0..50 {
-                let event = event("k").id(format!("{task}-{i}")).namespace("a\nb");
+                let event = event("k")
+                    .id(format!("{task}-{i}"))
+                    .namespace("a\nb")
+                    .header("h", "v")
+                    .header("h", *b"\xff");
                 let delivery = client.publish_sync(event).await.unwrap();
                 assert_eq!(delivery.partition(), 0);
             }
@@ -46,7 +50,11 @@ async fn stdout_writes_whole_lines_with_the_given_id_and_every_field() {
     let mut ids: Vec<_> = text
         .lines()
         .map(|line| {
-            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!((&line["topic"], &line["key"]), (&"t".into(), &"k".into()));
+            let headers = serde_json::json!([["h", "v"], ["h", {"base64": "/w=="}]]);
+            assert_eq!(line["headers"], headers);
+            let value = &line["event"];
             assert_eq!(value["namespace"], "a\nb");
             assert_eq!(value["version"], 1);
             assert_eq!(value["payload"]["a"], 1);
@@ -61,6 +69,22 @@ async fn stdout_writes_whole_lines_with_the_given_id_and_every_field() {
     let bad = client.publish(event("k").user_id("no")).await.unwrap_err();
     assert_eq!(bad.kind(), ErrorKind::Validation);
     assert!(client.shutdown(SOON).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_payload_with_line_breaks_is_one_line() {
+    let lines = Lines::default();
+    let client = Client::stdout().writer(lines.clone()).build().unwrap();
+    let json = "{\n  \"a\": \"b\\nc\"\r\n}".to_owned();
+    let payload = serde_json::value::RawValue::from_string(json).unwrap();
+    client
+        .publish_sync(event("k").payload(payload))
+        .await
+        .unwrap();
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["event"]["payload"]["a"], "b\nc");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn a_record_has_the_fields_the_key_and_the_headers() {
         .event_id(3)
         .event_type(4)
         .event_level(5)
-        .service_name("svc")
+        .service("svc")
         .client_ids(["c1", "c\"2"])
         .target_user_ids(["u1"])
         .privacy(true)
