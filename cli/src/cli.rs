@@ -32,7 +32,7 @@ Examples:
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show the whole round on a broker inside this process; needs nothing
+    /// Publish, consume, retry and dead-letter sample events on a broker inside this process
     #[command(after_help = demo::EXAMPLES)]
     Demo,
     /// Publish events from NDJSON

@@ -37,7 +37,7 @@ pub(crate) struct Connection {
     /// option over both [env: EVENTSTREAM_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Use TLS, where no other option implies it
+    /// Use TLS, if no other option implies it
     #[arg(long, global = true)]
     tls: bool,
     /// CA certificates (PEM) to trust instead of the system's; implies TLS
@@ -70,7 +70,7 @@ pub(crate) struct Connection {
     /// Send SASL credentials over plain text
     #[arg(long, global = true)]
     sasl_without_tls: bool,
-    /// How long an event may take until it is stored [default: 60]
+    /// How long an event may take to be stored [default: 60]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     publish_timeout: Option<Duration>,
     /// How a group divides its partitions: eager (as the Go SDK), cooperative-sticky or consumer

@@ -49,7 +49,7 @@ use crate::subscribe::{
 };
 use crate::undelivered::Undelivered;
 
-/// Threads of a client's runtime. They carry timers and what stands between the consumers and the
+/// Threads of a client's runtime. They run its timers and the tasks between the consumers and the
 /// handlers; the handlers themselves run on threads for blocking work.
 const WORKERS: usize = 2;
 
@@ -184,7 +184,7 @@ impl Client {
         })
     }
 
-    /// What the cluster says of itself and of one topic.
+    /// Brokers, partitions and watermarks: of one topic, or of all.
     ///
     /// # Errors
     ///

@@ -95,8 +95,8 @@ impl Client {
         Self::builder(Backend::Embedded)
     }
 
-    /// A client that writes one JSON line for each event, to standard output or
-    /// [`ClientBuilder::writer`].
+    /// A client that writes one JSON line for each event, with topic, key and headers, to standard
+    /// output or [`ClientBuilder::writer`]; [`Backend`] shows a line.
     pub fn stdout() -> ClientBuilder {
         Self::builder(Backend::Stdout)
     }
@@ -193,8 +193,8 @@ impl Client {
     /// Registers a subscription. Its group's consumer starts `registration_settle` after the last
     /// registration for that group. Must be called inside a tokio runtime: the handlers of a group
     /// run on the workers of the one in which its first registration was made, and the group ends
-    /// with that, told by the log, `health` and [`Subscription::ended`]. A handler that holds its
-    /// client is let go when its subscription stops; a detached one keeps the client alive until
+    /// with that runtime, which the log, `health` and [`Subscription::ended`] report. A handler that
+    /// holds its client is dropped when its subscription stops; a detached one keeps the client alive until
     /// `shutdown`, or the end of the runtime.
     ///
     /// An event that is published right after this returns may come before the tail is fixed that the
@@ -217,7 +217,7 @@ impl Client {
         }
     }
 
-    /// What the cluster says of itself and of one topic (given without the prefix), with watermarks.
+    /// Brokers, partitions and watermarks: of one topic, given without the prefix, or of all.
     /// [`query_metadata`](Self::query_metadata) asks for more and for less.
     ///
     /// # Errors
@@ -248,15 +248,15 @@ impl Client {
         self.query_metadata(query, timeout).await
     }
 
-    /// What the cluster says of what the query asks for. Never creates a topic. What passes is waited
-    /// for within the timeout: a topic that is new, for a second; a leader being elected, for three;
+    /// Metadata of the cluster, as the query asks for. Never creates a topic. Transient states are
+    /// waited out within the timeout: a topic that is new, for a second; a leader being elected, for three;
     /// one that does not know yet that it leads. `stdout` and `none` answer with nothing.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unreachable`] or [`ErrorKind::Authentication`] when no broker answers in time,
     /// [`ErrorKind::Unauthorized`] for a group that may not be asked for. What is wrong with a topic
-    /// or a partition stands in its entry, beside those that are in order.
+    /// or a partition is in its entry; the other entries are complete.
     pub async fn query_metadata(
         &self,
         query: MetadataQuery,
@@ -403,7 +403,7 @@ impl ClientBuilder {
     }
 
     /// Counts into these metrics, under the client's [`name`](Self::name). For the backends `kafka`
-    /// and `embedded`; the others have nothing to tell. Default: no metrics, which cost nothing.
+    /// and `embedded`; the others count nothing. Default: no metrics, which cost nothing.
     #[cfg(feature = "metrics")]
     pub fn metrics(mut self, metrics: &Metrics) -> Self {
         self.metrics = Some(metrics.clone());
@@ -554,7 +554,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The words of Go's `strconv.ParseBool`.
+/// A flag as Go's `strconv.ParseBool` reads it.
 fn audit_flag(word: Option<&str>) -> Result<bool, Fault> {
     match word {
         None | Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),

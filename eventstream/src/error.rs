@@ -67,7 +67,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The kind as one stable lower-case word, as the command line prints it.
+    /// The stable lower-case name of the kind, as the command line prints it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",
@@ -118,7 +118,9 @@ impl ErrorKind {
                 "correct the handler or what it depends on; `Retry::attempts` dead-letters an event \
                  that keeps failing"
             }
-            Self::OffsetReset => "check the topic's retention, and who deleted it or its records",
+            Self::OffsetReset => {
+                "check the topic's retention, and whether the topic or its records were deleted"
+            }
             Self::Unsupported => "change the option that the error names, or upgrade the brokers",
         }
     }

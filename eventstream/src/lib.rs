@@ -1,5 +1,5 @@
-//! Publish and consume event envelopes over Apache Kafka: nothing lost without a word, order kept
-//! within a key, everything bounded, next to no cost over librdkafka.
+//! Publish and consume event envelopes over Apache Kafka: no silent loss, order within a key, bounded
+//! memory and time, and hardly any cost over librdkafka.
 //!
 //! The wire format is that of `AccelByte`'s Go SDK (`eventstream-go-sdk` v3 and v4), so services in
 //! both languages share topics, partitions and consumer groups.

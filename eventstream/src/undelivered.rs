@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::publish::Publish;
 
-/// An accepted event that was not stored, or whose storing was not confirmed, and why.
+/// An accepted event that was not stored, or may not have been stored, and why.
 ///
 /// Given to the `on_error` callback and returned by `shutdown`, so that it can be kept elsewhere
 /// or published again.

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Print one JSON line for each audit log: where it is stored, or why not
     #[arg(long)]
     receipts: bool,
-    /// Stop at the first bad line; what came before it is still delivered
+    /// Stop at the first bad line; earlier lines are still delivered
     #[arg(long)]
     strict: bool,
     /// NDJSON file, or - for standard input; standard input too where no field is given

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// A group, without the prefix: show its committed offsets and its lag
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
-    /// A group by its name on the broker, with nothing in front of it
+    /// A group by its full name on the broker, without adding the prefix
     #[arg(long, value_name = "GROUP", conflicts_with = "group")]
     exact_group: Option<GroupId>,
     /// Print one JSON object

@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// Print one JSON line for each event: where it is stored, or why not
     #[arg(long)]
     receipts: bool,
-    /// Stop at the first bad line; what came before it is still delivered
+    /// Stop at the first bad line; earlier lines are still delivered
     #[arg(long)]
     strict: bool,
     /// NDJSON file, or - [default: standard input]

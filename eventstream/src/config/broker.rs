@@ -8,8 +8,7 @@ use super::options::options;
 use super::security::Security;
 
 options! {
-    /// Everything a client can be told about its brokers. What is not told has a default, and a
-    /// configuration of defaults is a sound one.
+    /// The configuration of a client. Every option has a default, and the defaults alone are sound.
     ///
     /// ```
     /// use std::time::Duration;
@@ -65,7 +64,7 @@ options! {
         read_timeout(Duration): Duration = Duration::from_secs(10);
 
         /// How long a producer waits for the answer to a request, not longer than the event's own
-        /// timeout; then the connection is closed and the request repeated. The broker is told nine
+        /// timeout; then the connection is closed and the request repeated. The request carries nine
         /// tenths of it, so that replicas that are late are reported before the connection goes.
         /// 100 ms to 300 s. Default: 10 s.
         write_timeout(Duration): Duration = Duration::from_secs(10);
@@ -144,7 +143,7 @@ options! {
         /// process does. Its price: a network away for more than 10 s moves partitions.
         session_timeout(impl Into<Option<Duration>>): Option<Duration> = None;
 
-        /// How often a member tells its group that it lives, and so how soon it hears of a
+        /// How often a member sends a heartbeat to its group, and so how soon it notices a
         /// rebalance. Default: a third of `session_timeout`, at most 3 s, so that two may be lost.
         heartbeat_interval(impl Into<Option<Duration>>): Option<Duration> = None;
 
@@ -172,7 +171,7 @@ options! {
         /// the Go SDK can share the group.
         assignment(Assignment): Assignment = Assignment::Eager;
 
-        /// What the name of a dead-letter topic adds to its topic's. Default: `-dlq`; clusters
+        /// The suffix of dead-letter topics, added to the topic's name. Default: `-dlq`; clusters
         /// served by the Go SDK have `.dlq`.
         dead_letter_suffix(impl Into<String>): String = "-dlq".to_owned();
 

@@ -1,4 +1,4 @@
-//! What a client is told about its brokers, and the properties of librdkafka that follow from it.
+//! The configuration of a client, and the properties of librdkafka that follow from it.
 //!
 //! `broker` and `security` define the options, once: method, default and key. `env` and `file` read
 //! them, `validate` finds every fault, `settings` makes librdkafka's properties of them with the

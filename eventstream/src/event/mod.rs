@@ -32,12 +32,12 @@ pub(crate) use timestamp::{format_seconds, now, parse_rfc3339, unix_nanos};
 use crate::name::Topic;
 use fields::{Fields, Span};
 
-/// One event, as it stands in a record. Immutable and cheap to clone: the fields are stretches of the record's text.
+/// One event of a record. Immutable and cheap to clone: the fields are stretches of the record's text.
 /// Small records that were read together share their memory, so an event that is kept for long may keep up to 8 KiB.
 ///
 /// A field that the record does not have reads as empty, 0 or false. What the record says about itself (`key`, `offset`
 /// and `partition` in the text) is ignored; [`key`](Self::key), [`offset`](Self::offset) and
-/// [`partition`](Self::partition) are the broker's word and only consumed events have them.
+/// [`partition`](Self::partition) come from the broker, and only consumed events have them.
 ///
 /// Decoding is as lenient as the Go SDK's: unknown keys and null are passed over, keys match in any case, of two equal
 /// keys the last wins (whole, also for the payload's object), and halves of surrogate pairs and bytes that are not UTF-8
@@ -218,7 +218,7 @@ impl Event {
         Json::new(self.str_at(self.inner.fields.payload))
     }
 
-    /// The partition that a consumed event stands in.
+    /// The partition of a consumed event.
     pub fn partition(&self) -> Option<i32> {
         self.inner.place.as_ref().map(|place| place.partition)
     }
@@ -229,7 +229,7 @@ impl Event {
     }
 
     /// The record's key as text; nothing when there is none or it is not UTF-8, and then
-    /// [`key_bytes`](Self::key_bytes) tells which.
+    /// [`key_bytes`](Self::key_bytes) shows which.
     pub fn key(&self) -> Option<&str> {
         self.key_bytes()
             .and_then(|key| std::str::from_utf8(key).ok())
@@ -255,12 +255,12 @@ impl Event {
         self.str_at(self.inner.fields.topic)
     }
 
-    /// The envelope as it stands in the record.
+    /// The envelope, byte for byte as in the record.
     pub fn as_bytes(&self) -> &[u8] {
         &self.inner.body[self.inner.wire.range()]
     }
 
-    /// The envelope as it stands in the record, with bytes that are not UTF-8 as U+FFFD.
+    /// The envelope as text: as in the record, with bytes that are not UTF-8 as U+FFFD.
     pub fn json(&self) -> &str {
         self.str_at(self.inner.text)
     }

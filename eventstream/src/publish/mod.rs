@@ -158,7 +158,7 @@ impl Publish {
     }
 
     /// The envelope's own `topic` field, which events of older publishers and consumed events that
-    /// were written anew have: for copies. It says nothing about where the event goes. Default:
+    /// were written anew have: for copies. The event still goes to the topic of the publish. Default:
     /// absent.
     pub fn event_topic(mut self, topic: impl AsRef<str>) -> Self {
         self.put(Field::EventTopic, topic.as_ref());

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use crate::name::Topic;
 use crate::record::Record;
 
-/// What a handler may know besides its event: where the record stands, which attempt this is, and
-/// whether its result still counts.
+/// What a handler may need besides its event: topic, partition and offset of the record, the number
+/// of the attempt, and whether the result still counts.
 #[derive(Clone)]
 pub struct Context {
     pub(crate) record: Arc<Record>,

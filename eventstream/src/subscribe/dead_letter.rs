@@ -6,8 +6,7 @@ use super::dead_letter_reason::DeadLetterReason;
 use crate::receipt::Delivery;
 use crate::record::{RawRecord, Record};
 
-/// A record that has been written to the dead letter topic: why, and where it stands there. Given
-/// to [`Subscribe::on_dead_letter`](crate::Subscribe::on_dead_letter).
+/// A record that was written to the dead-letter topic: the reason, and its offset there. Given to [`Subscribe::on_dead_letter`](crate::Subscribe::on_dead_letter).
 #[derive(Clone)]
 pub struct DeadLetter {
     context: Context,
@@ -54,7 +53,7 @@ impl DeadLetter {
         &self.error
     }
 
-    /// Where the dead letter stands, as the broker acknowledged it.
+    /// Topic, partition and offset of the dead letter, as acknowledged by the broker.
     pub fn delivery(&self) -> &Delivery {
         &self.delivery
     }

@@ -1,4 +1,4 @@
-//! Subscriptions: how one is built, its handlers and their arguments, and what is told of it.
+//! Subscriptions: their builder, handlers and arguments, and their callbacks and health.
 
 mod batch;
 mod context;
@@ -55,8 +55,8 @@ pub enum StartOffset {
     Tail,
     /// At the first record that the broker still has. The README's -2.
     Head,
-    /// At this offset, in every partition; where it is out of range, at the head, which `on_error`
-    /// reports.
+    /// At this offset, in every partition. If it is out of range, at the head, and `on_error` reports
+    /// it.
     At(i64),
     /// At an offset of its own in each partition, given by the partition's number: for a program that
     /// keeps its offsets in a database, beside what its handlers write there. The offset is the first
@@ -415,17 +415,17 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// How long one call of a handler may take. One that takes longer is dropped where it waits, and
-    /// counts as failed: its event is tried again as [`retry`](Self::retry) says. A handler that never
+    /// The timeout of one call of a handler. A call that takes longer is dropped where it awaits and
+    /// counts as failed: its event is retried as [`retry`](Self::retry) says. A handler that never
     /// awaits cannot be stopped. Default: no limit.
     pub fn handler_timeout(mut self, timeout: Duration) -> Self {
         self.options.handler_timeout = Some(timeout);
         self
     }
 
-    /// What happens when a handler fails. What no retry can mend is not retried: a payload that does
-    /// not fit its type, and a [`Reject`] anywhere in the error's chain. It is dead-lettered at the
-    /// first attempt, whatever the policy. With [`CommitPolicy::BeforeProcessing`] there is one
+    /// What happens when a handler fails. A failure that no retry can fix is not retried: a payload
+    /// that does not fit its type, and a [`Reject`] anywhere in the error's chain. Such a record is
+    /// dead-lettered at the first attempt, whatever the policy. With [`CommitPolicy::BeforeProcessing`] there is one
     /// attempt, and a policy with more is refused.
     ///
     /// Default: called again until it succeeds; with [`dead_letters`](Self::dead_letters) at most ten
@@ -435,16 +435,16 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// Sends what cannot be decoded, and what failed its last attempt, to the dead-letter topic: the
-    /// topic's name with the configured suffix. A [`retry`](Self::retry) that ends with
+    /// Sends records that cannot be decoded, or failed their last attempt, to the dead-letter topic:
+    /// the topic's name with the configured suffix. A [`retry`](Self::retry) that ends with
     /// [`Exhausted::DeadLetter`] does the same. The README's `SendErrorDLQ`. Default: no.
     pub fn dead_letters(mut self, send: bool) -> Self {
         self.options.dead_letters = send;
         self
     }
 
-    /// What happens to a record that is no event envelope. Default: passed over, told to
-    /// `on_error`, logged and counted; with [`dead_letters`](Self::dead_letters) dead-lettered.
+    /// What happens to a record that is not an event envelope. Default: it is skipped, reported to
+    /// `on_error`, logged and counted; with [`dead_letters`](Self::dead_letters) it is dead-lettered.
     pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
         self.options.on_undecodable = Some(policy);
         self
@@ -464,8 +464,8 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// How long handlers that run may take to finish when a rebalance takes their partition away.
-    /// Default 20 s. All members of the group wait for it; below `max_poll_interval`.
+    /// How long running handlers may take to finish when a rebalance takes their partition away.
+    /// Default: 20 s. All members of the group wait for them, so keep it below `max_poll_interval`.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.options.drain_timeout = timeout;
         self
@@ -477,17 +477,17 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// Called with what goes wrong outside the handlers' results: records passed over, dead letters
-    /// that cannot be written, errors of the consumer. One at a time and in order, on a worker of the
-    /// runtime, which it must not block. One that is behind by more than 1,024 calls misses some,
-    /// and is told how many.
+    /// Called with errors outside the handlers' results: skipped records, dead letters that cannot be
+    /// written, errors of the consumer. One call at a time and in order, on a worker of the runtime,
+    /// which it must not block. A callback that is more than 1,024 calls behind misses some, and the
+    /// next call reports how many.
     pub fn on_error(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
         self.options.on_error = Some(Arc::new(callback));
         self
     }
 
-    /// Called when a handler has failed and is going to be called again with the same record; the log
-    /// says it at `WARN` too, the first time at once and then at growing intervals. On a worker of the
+    /// Called when a handler has failed and will be called again with the same record; the log reports
+    /// it at `WARN` too, at once the first time and then at growing intervals. On a worker of the
     /// runtime, in turn with [`on_error`](Self::on_error) and under the same rules. Not called for a
     /// last attempt, which goes to `on_error` or `on_dead_letter`.
     ///

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Fault, Result};
 
 const PREFIX: &str = "eventstream-dead-letter-";
 
-/// Why a record of a dead letter topic is there, and where it came from, as its headers tell.
+/// Why a record was dead-lettered and where it came from, read from its headers.
 ///
 /// ```
 /// use eventstream::DeadLetterOrigin;
@@ -33,7 +33,7 @@ pub struct DeadLetterOrigin {
 
 impl DeadLetterOrigin {
     /// Reads a record's headers, such as [`Context::headers`](crate::Context::headers) gives them.
-    /// `None` where none of them is a dead letter's. Of a name that is there twice the last counts.
+    /// `None` where none of them is a dead letter's. If a name occurs twice, the last one counts.
     ///
     /// # Errors
     ///

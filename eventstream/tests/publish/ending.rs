@@ -203,13 +203,13 @@ async fn what_was_not_delivered_is_published_again_as_it_was() {
             serde_json::from_slice::<serde_json::Value>(failed).unwrap()
         );
         assert_eq!(record.key.as_deref(), Some(&b"\xff\0"[..]));
-        let headers = record.headers.iter().map(|(n, v)| (&**n, v.as_deref()));
+        let headers = record.headers.iter();
+        let headers: Vec<_> = headers.map(|(n, v)| (&**n, v.as_deref())).collect();
         assert!(
-            headers.clone().eq(undelivered.headers()),
-            "{:?}",
-            record.headers
+            undelivered.headers().eq(headers.iter().copied()),
+            "{headers:?}"
         );
-        assert_eq!(headers.last(), Some(("origin", Some(&b"\xfe"[..]))));
+        assert_eq!(headers.last(), Some(&("origin", Some(&b"\xfe"[..]))));
     }
     s.client.shutdown(SOON).await;
 }

@@ -292,7 +292,7 @@ async fn given_up(interrupt: &Interrupt) {
 fn unknown(line: u64) -> Receipted<'static> {
     let error = ToldError {
         kind: ErrorKind::Closed.as_str(),
-        message: "interrupted before its outcome was known; it may be stored all the same",
+        message: "interrupted before its outcome was known; it may have been stored",
     };
     Receipted::Failed { line, error }
 }
@@ -310,10 +310,7 @@ impl Summary {
             self.stored, self.failed
         );
         if self.unknown > 0 {
-            text += &format!(
-                ", {} unknown (they may be stored all the same)",
-                self.unknown
-            );
+            text += &format!(", {} unknown (they may have been stored)", self.unknown);
         }
         text += &format!(", {rate:.0} events/s");
         if self.disabled > 0 {

@@ -163,7 +163,7 @@ pub(crate) async fn run(
     Ok(end_of(&args, end, activity.lines()))
 }
 
-/// The exit code, and the word about it.
+/// The exit code, with a message where events are missing.
 fn end_of(args: &Args, end: End, came: u64) -> Exit {
     let Some(count) = args.count else {
         return Exit::Done;
@@ -171,7 +171,7 @@ fn end_of(args: &Args, end: End, came: u64) -> Exit {
     if came >= count {
         return Exit::Done;
     }
-    crate::output::say(&format!("{came} of {count} events came"));
+    crate::output::say(&format!("{came} of {count} events received"));
     match end {
         End::Interrupted => Exit::Interrupted,
         End::Idle | End::Written => Exit::Failed,

@@ -1,4 +1,4 @@
-//! What an event's failure is called, and who is told of it.
+//! The error of an event that failed, and where it is reported.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ use crate::untold::Untold;
 const NOT_STORED: &str = "; the event is not stored";
 const MAYBE_STORED: &str = "; a request was in flight, so the event may have been stored";
 
-/// An event that failed. Headers are copied only for who is told of it.
+/// An event that failed. Its headers are copied only for `on_error` and `shutdown`.
 struct Failed<'a, H> {
     topic: &'a str,
     key: Option<&'a [u8]>,
