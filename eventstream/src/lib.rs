@@ -119,7 +119,10 @@ pub use receipt::{Delivery, Receipt};
 pub use record::RawRecord;
 pub use stats::{ReaderStats, WriterStats};
 pub use subscribe::{
-    BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit, DeadLetterOrigin, DeadLetterReason, FailedAttempt, FromRecord, FromRef, Handler, HandlerResult, Headers, Health, Key, Payload, Problem, Reject, StartOffset, State, Subscribe, Subscription, TypedArgs,
+    BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit,
+    DeadLetterOrigin, DeadLetterReason, FailedAttempt, FromRecord, FromRef, Handler, HandlerResult,
+    Headers, Health, Key, Payload, Problem, Reject, StartOffset, State, Subscribe, Subscription,
+    TypedArgs,
 };
 pub use tokio_util::sync::CancellationToken;
 pub use undelivered::Undelivered;
