@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let player = format!("player-{}", n % keys);
             let _receipt = client.publish(Publish::of(&ended).key(player)).await?;
         }
-        client.flush(Duration::from_secs(30)).await;
+        client.flush(Duration::from_secs(30)).await?;
 
         let warehouse = Warehouse::new();
         let mut written = warehouse.inserts.subscribe();
@@ -84,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let subscription = client.register(subscribe).await?;
         let (rows, inserts) = *written.wait_for(|(rows, _)| *rows == 5_000).await?;
         println!("{keys} keys: {rows} rows in {inserts} inserts");
-        subscription.stop(Duration::from_secs(10)).await;
+        subscription.stop(Duration::from_secs(10)).await?;
         client.shutdown(Duration::from_secs(10)).await;
     }
     Ok(())

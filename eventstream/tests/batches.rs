@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    Backoff, Batch, BatchResult, Client, Concurrency, Context, ErrorKind, Event, EventType,
-    Exhausted, Key, Payload, Publish, Reject, Retry, StartOffset, State, Subscribe,
+    Backoff, Batch, BatchResult, Client, Concurrency, Context, DeadLetterReason, ErrorKind, Event,
+    EventType, Exhausted, Key, Payload, Publish, Reject, Retry, StartOffset, State, Subscribe,
 };
 use tokio::sync::mpsc;
 
@@ -32,7 +32,7 @@ async fn publish(client: &Client, rows: impl IntoIterator<Item = (String, u32)>)
         let row = Publish::of(&Row { n }).key(key);
         let _receipt = client.publish(row).await.unwrap();
     }
-    client.flush(Duration::from_secs(20)).await;
+    client.flush(Duration::from_secs(20)).await.unwrap();
 }
 
 fn subscribe(calls: Calls) -> Subscribe<Calls> {
@@ -82,7 +82,7 @@ async fn events_of_one_key_fill_batches() {
     assert!(numbers.is_sorted(), "in order");
     assert!(sizes.len() <= 6, "few calls: {sizes:?}");
     assert!(sizes.iter().all(|size| *size <= 500), "{sizes:?}");
-    subscription.stop(Duration::from_secs(10)).await;
+    subscription.stop(Duration::from_secs(10)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,7 +158,7 @@ async fn what_fails_is_tried_again_alone_and_what_is_rejected_never() {
     assert!(next(&mut seen).await.into_iter().eq(all(10)));
     assert_eq!(next(&mut seen).await, [("2".to_owned(), 13)]);
     assert_eq!(dead.recv().await, Some(17));
-    subscription.stop(Duration::from_secs(10)).await;
+    subscription.stop(Duration::from_secs(10)).await.unwrap();
     assert!(seen.try_recv().is_err(), "nothing is handled again");
 }
 
@@ -174,13 +174,13 @@ async fn a_payload_that_does_not_fit_is_rejected_and_the_others_are_handled() {
     let (calls, mut seen) = mpsc::unbounded_channel();
     let (letters, mut dead) = mpsc::unbounded_channel();
     let subscribe = subscribe(calls)
-        .on_dead_letter(move |letter| letters.send(letter.reason().to_owned()).unwrap())
+        .on_dead_letter(move |letter| letters.send(letter.reason()).unwrap())
         .dead_letters(true)
         .on_batch("row", Batch::up_to(5), write_all);
     let _subscription = client.register(subscribe).await.unwrap();
     assert_eq!(next(&mut seen).await.len(), 3);
     for _ in 0..2 {
-        assert_eq!(dead.recv().await.as_deref(), Some("rejected"));
+        assert_eq!(dead.recv().await, Some(DeadLetterReason::Rejected));
     }
 }
 
@@ -219,7 +219,7 @@ async fn an_error_counts_for_each_event_and_so_does_a_panic() {
     }
     // All four, the first once more in vain, then each alone.
     assert_eq!(sizes, [4, 1, 1, 1, 1, 1]);
-    subscription.stop(Duration::from_secs(10)).await;
+    subscription.stop(Duration::from_secs(10)).await.unwrap();
     assert!(seen.try_recv().is_err());
 }
 
@@ -258,7 +258,7 @@ async fn a_stop_does_not_wait_for_a_batch_to_fill() {
     let subscription = client.register(subscribe).await.unwrap();
     subscription.ready().await.unwrap();
     let start = Instant::now();
-    subscription.stop(Duration::from_secs(30)).await;
+    subscription.stop(Duration::from_secs(30)).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(20));
     // Handled now or left to the next member, but not lost.
     let handled = seen.try_recv().map_or(0, |call| call.len());
