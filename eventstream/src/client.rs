@@ -1,7 +1,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::audit::AuditLog;
@@ -18,6 +18,7 @@ use crate::receipt::{Delivery, Receipt};
 use crate::stats::{ReaderStats, WriterStats};
 use crate::subscribe::{Health, Subscribe, Subscription};
 use crate::undelivered::Undelivered;
+use crate::witness::Witness;
 
 const AUDIT_TOPIC_VAR: &str = "APP_EVENT_STREAM_AUDIT_LOG_TOPIC";
 const AUDIT_ENABLED_VAR: &str = "APP_EVENT_STREAM_AUDIT_LOG_ENABLED";
@@ -54,6 +55,13 @@ struct Inner {
     audit_enabled: bool,
 }
 
+/// A client that may be gone.
+#[cfg_attr(
+    not(feature = "testing"),
+    expect(dead_code, reason = "only the test kit asks")
+)]
+pub(crate) struct WeakClient(Weak<Inner>);
+
 enum Engine {
     Kafka(Box<Kafka>),
     Stdout(Stdout),
@@ -74,6 +82,7 @@ pub struct ClientBuilder {
     audit_topic: Option<String>,
     audit_enabled: Option<bool>,
     metrics: Option<Metrics>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl Client {
@@ -120,6 +129,7 @@ impl Client {
             audit_topic: None,
             audit_enabled: None,
             metrics: None,
+            witness: None,
         }
     }
 
@@ -359,6 +369,32 @@ impl Client {
     }
 }
 
+#[cfg(feature = "testing")]
+impl WeakClient {
+    pub(crate) fn upgrade(&self) -> Option<Client> {
+        self.0.upgrade().map(|inner| Client { inner })
+    }
+}
+
+/// For the test kit.
+#[cfg(feature = "testing")]
+impl Client {
+    /// What it is subscribed to, by the group and topics as on the broker.
+    pub(crate) fn subscribed(&self) -> Vec<(Arc<str>, Vec<String>)> {
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.subscribed(),
+            Engine::Stdout(_) | Engine::None(_) => Vec::new(),
+        }
+    }
+
+    /// Completes when every subscription of now reads what its group gave it, or has ended.
+    pub(crate) async fn ready(&self) {
+        if let Engine::Kafka(kafka) = &self.inner.engine {
+            kafka.ready().await;
+        }
+    }
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
@@ -419,6 +455,12 @@ impl ClientBuilder {
     /// The broker of the `embedded` backend, to be shared by several clients.
     pub fn embedded_broker(mut self, broker: &EmbeddedBroker) -> Self {
         self.embedded = Some(broker.clone());
+        self
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn witness(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = Some(witness);
         self
     }
 
@@ -504,6 +546,7 @@ impl ClientBuilder {
                     brokers: self.brokers,
                     config: self.config,
                     on_error: self.on_error,
+                    witness: self.witness.clone(),
                 })?))
             }
             Backend::Stdout => Engine::Stdout(Stdout::new(
@@ -513,14 +556,16 @@ impl ClientBuilder {
             )),
             Backend::None => Engine::None(Blackhole::default()),
         };
-        Ok(Client {
-            inner: Arc::new(Inner {
-                backend: self.backend,
-                engine,
-                audit_topic,
-                audit_enabled,
-            }),
-        })
+        let inner = Arc::new(Inner {
+            backend: self.backend,
+            engine,
+            audit_topic,
+            audit_enabled,
+        });
+        if let Some(witness) = &self.witness {
+            witness.client(WeakClient(Arc::downgrade(&inner)));
+        }
+        Ok(Client { inner })
     }
 
     /// As [`build`](Self::build), for a program without an async runtime.

@@ -91,6 +91,7 @@ pub mod testing;
 mod trace;
 mod undelivered;
 mod untold;
+mod witness;
 
 pub use audit::{Actor, AuditLog};
 pub use backend::Backend;
@@ -114,7 +115,7 @@ pub use metrics::Metrics;
 pub use name::{EventName, GroupId, Topic};
 #[cfg(feature = "metrics")]
 pub use prometheus;
-pub use publish::Publish;
+pub use publish::{Publish, Publisher};
 pub use receipt::{Delivery, Receipt};
 pub use record::RawRecord;
 pub use stats::{ReaderStats, WriterStats};

@@ -16,14 +16,25 @@ pub(crate) struct ClientConfigs {
 
 /// What makes the embedded broker pleasant: its fetches wait all of `fetch.wait.max.ms`, and its
 /// rebalances nearly all of the session timeout.
-const EMBEDDED: &[(&str, &str)] = &[
+pub(super) const EMBEDDED: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "5"),
     ("session.timeout.ms", "6000"),
     ("heartbeat.interval.ms", "500"),
 ];
 
+/// The same for the clients of a test, which has members come and go: a rebalance takes 2 s.
+pub(super) const TESTING: &[(&str, &str)] = &[
+    ("fetch.wait.max.ms", "5"),
+    ("session.timeout.ms", "3000"),
+    ("heartbeat.interval.ms", "100"),
+];
+
 impl ClientConfigs {
-    pub(crate) fn new(config: &BrokerConfig, brokers: &[String], embedded: bool) -> Result<Self> {
+    pub(crate) fn new(
+        config: &BrokerConfig,
+        brokers: &[String],
+        presets: &[(&str, &str)],
+    ) -> Result<Self> {
         let settings = config.settings(brokers);
         let level = level(config.log_mode);
         let mut consumer = client_config(settings.consumer, level)?;
@@ -32,12 +43,10 @@ impl ClientConfigs {
             consumer.set("debug", "cgrp");
             consumer.set_log_level(RDKafkaLogLevel::Debug);
         }
-        if embedded {
-            for (key, value) in EMBEDDED {
-                // The KIP-848 protocol has its timeouts at the broker: then they are not set here.
-                if *key == "fetch.wait.max.ms" || consumer.get(key).is_some() {
-                    consumer.set(*key, *value);
-                }
+        for (key, value) in presets {
+            // The KIP-848 protocol has its timeouts at the broker: then they are not set here.
+            if *key == "fetch.wait.max.ms" || consumer.get(key).is_some() {
+                consumer.set(*key, *value);
             }
         }
         let admin = client_config(settings.admin, level)?;

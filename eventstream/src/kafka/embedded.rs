@@ -1,3 +1,6 @@
+#[cfg(any(test, feature = "testing"))]
+mod faults;
+
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +12,8 @@ use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka_sys as sys;
 
+#[cfg(feature = "testing")]
+pub use self::faults::Refusal;
 use super::error::from_code;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -150,25 +155,6 @@ impl EmbeddedBroker {
                 "set the round trip time",
             )
         })?
-    }
-
-    /// Lets the next requests to store events fail so.
-    #[cfg(test)]
-    pub(crate) fn refuse_to_store(&self, code: sys::rd_kafka_resp_err_t, times: usize) {
-        const PRODUCE: i16 = 0;
-        self.run(move |cluster| {
-            let codes = vec![code; times];
-            // SAFETY: the cluster is alive on this thread, and copies the codes.
-            unsafe {
-                sys::rd_kafka_mock_push_request_errors_array(
-                    cluster.handle,
-                    PRODUCE,
-                    times,
-                    codes.as_ptr(),
-                );
-            }
-        })
-        .expect("the cluster lives");
     }
 
     fn run<T: Send + 'static>(&self, f: impl FnOnce(&Cluster) -> T + Send + 'static) -> Result<T> {

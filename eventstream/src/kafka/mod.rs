@@ -24,7 +24,7 @@ use std::time::Duration;
 use self::config::ClientConfigs;
 use self::consumer::Consumers;
 use self::context::Reporter;
-use self::producer::{OnError, Outgoing, Producer, ProducerOptions};
+use self::producer::{OnError, Producer, ProducerOptions};
 use crate::audit::AuditLog;
 use crate::config::BrokerConfig;
 use crate::deadline;
@@ -38,12 +38,18 @@ use crate::stats::{ReaderStats, WriterStats};
 use crate::subscribe::{CheckedSubscribe, Health, Subscription};
 use crate::trace::{self, Labels, Publishing, ToPublish};
 use crate::undelivered::Undelivered;
+use crate::witness::Witness;
 
 pub(crate) use self::consumer::RegisteredRoutes;
 pub use self::embedded::EmbeddedBroker;
+#[cfg(feature = "testing")]
+pub use self::embedded::Refusal;
+pub(crate) use self::producer::Outgoing;
+#[cfg(feature = "testing")]
+pub(crate) use self::producer::{Admission, Refused, refusals};
 
 /// A topic as the broker knows it; an empty prefix leaves it as it is.
-fn prefixed(prefix: &str, name: &str) -> String {
+pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
     if prefix.is_empty() {
         name.to_owned()
     } else {
@@ -66,6 +72,7 @@ pub(crate) struct KafkaOptions {
     pub(crate) config: BrokerConfig,
     pub(crate) on_error: Option<OnError>,
     pub(crate) meter: ClientMeter,
+    pub(crate) witness: Option<Arc<dyn Witness>>,
 }
 
 /// The `kafka` and `embedded` streams.
@@ -99,6 +106,7 @@ impl Kafka {
             mut config,
             on_error,
             meter,
+            witness,
         } = options;
         if meter.is_on() {
             config
@@ -109,7 +117,12 @@ impl Kafka {
             brokers = broker.address().split(',').map(str::to_owned).collect();
         }
         let reporter = Arc::new(Reporter::new(Arc::clone(&name), &config).of_brokers(&brokers));
-        let configs = Arc::new(ClientConfigs::new(&config, &brokers, is_embedded)?);
+        let presets = match (is_embedded, &witness) {
+            (false, _) => &[][..],
+            (true, None) => config::EMBEDDED,
+            (true, Some(_)) => config::TESTING,
+        };
+        let configs = Arc::new(ClientConfigs::new(&config, &brokers, presets)?);
         reporter.asks_with(&configs.admin);
         let producer = Arc::new(Producer::new(ProducerOptions {
             name: Arc::clone(&name),
@@ -122,6 +135,7 @@ impl Kafka {
             on_error,
             reporter: Arc::clone(&reporter),
             meter: meter.clone(),
+            witness: witness.clone(),
             keep_alive: embedded.clone(),
         })?);
         let strict = config.strict_validation;
@@ -133,6 +147,7 @@ impl Kafka {
             Arc::clone(&producer),
             Arc::clone(&reporter),
             meter.clone(),
+            witness,
             embedded.clone(),
         );
         Ok(Self {
@@ -362,6 +377,16 @@ impl Kafka {
         // Consumers first: their handlers may publish, and their dead letters go through the producer.
         self.consumers.shutdown(timeout).await;
         self.producer.shutdown(deadline::left(until)).await
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn subscribed(&self) -> Vec<(Arc<str>, Vec<String>)> {
+        self.consumers.subscribed()
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) async fn ready(&self) {
+        self.consumers.ready().await;
     }
 
     pub(crate) fn embedded_broker(&self) -> Option<&EmbeddedBroker> {

@@ -1,5 +1,6 @@
 mod copy;
 mod parts;
+mod publisher;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 pub(crate) use self::parts::KEPT;
 use self::parts::{Field, Lent, Stamp};
+pub use self::publisher::Publisher;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{self, Envelope};
 use crate::event_type::EventType;

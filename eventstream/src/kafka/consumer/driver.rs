@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::metrics::{Tally, TopicMeter};
 use crate::record::Record;
 use crate::trace::Mark;
+use crate::witness::PartitionWitness;
 
 /// What a task is made with.
 pub(super) struct DriverOptions {
@@ -101,6 +102,7 @@ pub(super) struct Driver {
     taken: usize,
     tally: Tally,
     meter: TopicMeter,
+    witness: Option<Box<dyn PartitionWitness>>,
     origin: Instant,
     state: State,
     catch_up_until: Option<Instant>,
@@ -158,7 +160,12 @@ impl Driver {
             config,
         } = options;
         let grace = env.drain_timeout();
-        let meter = env.meter.topic(&env.wire_topic(&shared.source.topic));
+        let wire_topic = env.wire_topic(&shared.source.topic);
+        let meter = env.meter.topic(&wire_topic);
+        let witness = env.witness.as_ref().map(|witness| {
+            let partition = shared.source.partition;
+            witness.assigned(&env.wire_group, &wire_topic, partition, shared.start)
+        });
         let departure = Departure {
             poller: poller.clone(),
             number,
@@ -186,6 +193,7 @@ impl Driver {
             taken: 0,
             tally: Tally::default(),
             meter,
+            witness,
             origin: Instant::now(),
             state: State::Active,
             catch_up_until: None,
@@ -376,6 +384,9 @@ impl Driver {
         self.shared.on_the_way.fetch_sub(taken, Atomic::AcqRel);
         if was_busy && buffered == 0 {
             self.env.quiet.notify_waiters();
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.progress(watermark.unwrap_or(self.shared.start), buffered);
         }
         self.tell_unhandled();
         self.tell_tally();

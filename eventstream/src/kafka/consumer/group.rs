@@ -29,6 +29,7 @@ use crate::metrics::{GroupMeter, PartitionGauges};
 use crate::name::Topic;
 use crate::subscribe::{Problem, StartOffset};
 use crate::trace::Labels;
+use crate::witness::Witness;
 
 /// What everything that works for one group needs, and never changes.
 pub(super) struct GroupEnv {
@@ -49,6 +50,7 @@ pub(super) struct GroupEnv {
     pub(super) producer: Arc<Producer>,
     pub(super) reporter: Arc<Reporter>,
     pub(super) counters: Arc<Counters>,
+    pub(super) witness: Option<Arc<dyn Witness>>,
     pub(super) meter: GroupMeter,
     pub(super) labels: Arc<Labels>,
     pub(super) runtime: Handle,
@@ -73,6 +75,13 @@ impl GroupEnv {
 
     pub(super) fn wire_topic(&self, topic: &Topic) -> String {
         prefixed(&self.prefix, topic.as_str())
+    }
+
+    /// Registrations came or went.
+    fn changed(&self) {
+        if let Some(witness) = &self.witness {
+            witness.changed();
+        }
     }
 
     /// The longest of the registrations' drain timeouts.
@@ -239,6 +248,7 @@ impl Group {
         }
         drop(leftovers);
         self.ended.cancel();
+        self.env.changed();
     }
 
     /// The runtime is gone, and with it every task of the group: nothing is handled any more. What
@@ -288,6 +298,7 @@ impl Group {
         drop(leftovers);
         self.registered.notify_one();
         self.poller.send(ToPoller::RoutesChanged);
+        self.env.changed();
         Ok(())
     }
 
@@ -307,6 +318,7 @@ impl Group {
             self.stop(timeout);
         } else {
             self.poller.send(ToPoller::RoutesChanged);
+            self.env.changed();
         }
     }
 
@@ -330,6 +342,7 @@ impl Group {
         self.state.lock().roster.stop();
         self.registered.notify_one();
         self.poller.send(ToPoller::Stop(timeout));
+        self.env.changed();
     }
 
     /// Completes when thread and tasks are gone.
@@ -473,6 +486,20 @@ impl Group {
             .map(|a| a.progress.lock().buffered)
             .sum();
         (state.assigned.len(), buffered)
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn topics(&self) -> Vec<Topic> {
+        self.state.lock().roster.topics().cloned().collect()
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn wire_topics(&self) -> Vec<String> {
+        let topics = self.topics();
+        topics
+            .iter()
+            .map(|topic| self.env.wire_topic(topic))
+            .collect()
     }
 
     /// The topics it works for, and what it has of each assigned partition.

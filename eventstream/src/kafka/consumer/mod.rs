@@ -68,6 +68,7 @@ use crate::name::Topic;
 use crate::stats::ReaderStats;
 use crate::subscribe::{CheckedSubscribe, DeadLetterLimit, Health, Options, Subscription};
 use crate::trace::Labels;
+use crate::witness::Witness;
 
 /// A group as on the broker, and the static member.
 type GroupKey = (Arc<str>, String);
@@ -80,6 +81,7 @@ pub(crate) struct Consumers {
     producer: Arc<Producer>,
     reporter: Arc<Reporter>,
     meter: ClientMeter,
+    witness: Option<Arc<dyn Witness>>,
     embedded: Option<EmbeddedBroker>,
     counters: Arc<Counters>,
     groups: Mutex<Groups>,
@@ -125,6 +127,7 @@ impl Consumers {
         producer: Arc<Producer>,
         reporter: Arc<Reporter>,
         meter: ClientMeter,
+        witness: Option<Arc<dyn Witness>>,
         embedded: Option<EmbeddedBroker>,
     ) -> Self {
         Self {
@@ -134,6 +137,7 @@ impl Consumers {
             producer,
             reporter,
             meter,
+            witness,
             embedded,
             counters: Arc::default(),
             groups: Mutex::default(),
@@ -305,6 +309,7 @@ impl Consumers {
             producer: Arc::clone(&self.producer),
             reporter: Arc::clone(&self.reporter),
             counters: Arc::clone(&self.counters),
+            witness: self.witness.clone(),
             runtime,
             tasks: TaskTracker::new(),
             quiet: Notify::new(),
@@ -393,6 +398,27 @@ impl Consumers {
             health.assigned &= one.assigned || group.is_over();
         }
         health
+    }
+
+    /// Groups that take registrations, and their topics, as on the broker.
+    #[cfg(feature = "testing")]
+    pub(crate) fn subscribed(&self) -> Vec<(Arc<str>, Vec<String>)> {
+        let groups: Vec<_> = self.groups.lock().all().map(Arc::clone).collect();
+        let living = groups.iter().filter(|group| !group.is_over());
+        living
+            .map(|group| (Arc::clone(&group.env.wire_group), group.wire_topics()))
+            .collect()
+    }
+
+    /// Completes when each topic of each group is read, or the group has ended.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn ready(&self) {
+        let groups: Vec<_> = self.groups.lock().all().map(Arc::clone).collect();
+        for group in groups.iter().filter(|group| !group.is_over()) {
+            for topic in group.topics() {
+                group.ready(&topic).await;
+            }
+        }
     }
 
     /// Stops every group, all at once. Handlers have the timeout, leaving a little longer.

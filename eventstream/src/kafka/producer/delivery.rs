@@ -424,6 +424,9 @@ impl Inner {
             let bytes = report.size();
             self.counters.stored(bytes);
             meter.stored(topic.key(), || topic.name(), report.partition, bytes);
+            if let Some(witness) = &self.options.witness {
+                witness.stored(topic.name(), report.partition, report.offset);
+            }
             wakers.extend(report.slot.store(Stored {
                 partition: report.partition,
                 offset: report.offset,

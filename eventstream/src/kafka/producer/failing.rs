@@ -9,6 +9,7 @@ use tracing::Span;
 
 use super::Inner;
 use super::admission::Left;
+use super::refusals;
 use crate::error::{Error, ErrorKind};
 use crate::guard;
 use crate::kafka::denied::{Operation, Resource, is_denied};
@@ -212,10 +213,7 @@ impl Inner {
 
     pub(super) fn no_room(&self, topic: &str, patience: Duration) -> Error {
         let cause = self.cause(topic, None);
-        let text = format!(
-            "publish: the buffer stayed full for {patience:?}; the event was not accepted{cause}"
-        );
-        Error::new(ErrorKind::Timeout, text)
+        refusals::no_room(patience, &cause)
     }
 
     /// Fails the events whose own timeout has passed. How many: their reports are still to come.

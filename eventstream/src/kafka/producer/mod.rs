@@ -19,6 +19,7 @@ mod delivery;
 mod failing;
 mod instance;
 mod refusal;
+pub(crate) mod refusals;
 mod timed;
 mod traces;
 
@@ -35,17 +36,17 @@ use rdkafka::config::ClientConfig;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tracing::Span;
 
-use self::admission::{Admission, Refused};
 use self::alarms::Alarms;
 use self::causes::Causes;
 use self::counters::Counters;
 use self::instance::{Current, Instance, Refusal};
 use self::refusal::Standing;
+use self::refusals::closed;
 use self::timed::Timed;
 use self::traces::Traces;
 use super::EmbeddedBroker;
 use super::context::Reporter;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::metrics::{ClientMeter, WriterGauges};
 use crate::name::Topic;
 use crate::receipt::{EventId, Receipt, SlotRef};
@@ -54,7 +55,9 @@ use crate::subscribe::Problem;
 use crate::trace;
 use crate::undelivered::Undelivered;
 use crate::untold::Gathered;
+use crate::witness::Witness;
 
+pub(crate) use self::admission::{Admission, Refused};
 pub(crate) use self::delivery::OnError;
 
 /// What a record carries beside its topic.
@@ -81,7 +84,7 @@ impl Outgoing<'_> {
     }
 
     /// The bytes it takes in the buffer.
-    fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.size() + self.headers.len() * HEADER
     }
 }
@@ -101,6 +104,7 @@ pub(crate) struct ProducerOptions {
     pub(crate) on_error: Option<OnError>,
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) meter: ClientMeter,
+    pub(crate) witness: Option<Arc<dyn Witness>>,
     /// The broker inside the process, which must outlive the delivery thread.
     #[expect(dead_code, reason = "held, not read")]
     pub(crate) keep_alive: Option<EmbeddedBroker>,
@@ -147,9 +151,6 @@ enum Start {
     /// The client was shut down before it published anything.
     Never,
 }
-
-/// The room that librdkafka adds to a record inside `message.max.bytes`: batch and record headers.
-const RECORD_OVERHEAD: usize = 128;
 
 /// How long a publisher that was admitted waits before it asks librdkafka again.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -393,31 +394,13 @@ impl Inner {
     }
 
     fn check_size(&self, topic: &str, record: &Outgoing<'_>) -> Result<()> {
-        let size = record.size();
-        let max = self.options.message_max_bytes;
-        if size + RECORD_OVERHEAD > max {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "publish to {topic}: the event has {size} bytes, allowed are {} \
-                     (message.max.bytes {max} less {RECORD_OVERHEAD} for the record's headers)",
-                    max.saturating_sub(RECORD_OVERHEAD)
-                ),
-            ));
-        }
-        Ok(())
+        refusals::check_size(topic, record, self.options.message_max_bytes)
     }
 
     fn refused(&self, refused: Refused) -> Error {
         match refused {
             Refused::Closed => closed(),
-            Refused::Full => Error::new(
-                ErrorKind::BufferFull,
-                format!(
-                    "publish: the buffer is full ({} events, {} bytes)",
-                    self.options.buffer_events, self.options.buffer_bytes
-                ),
-            ),
+            Refused::Full => refusals::full(self.options.buffer_events, self.options.buffer_bytes),
         }
     }
 
@@ -516,8 +499,4 @@ impl Drop for Admitted<'_> {
             self.inner.admission.release(slot);
         }
     }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "publish: the client has been shut down")
 }

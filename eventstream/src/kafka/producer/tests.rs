@@ -11,7 +11,8 @@ use rdkafka_sys::rd_kafka_resp_err_t as Answer;
 use super::delivery::DeliveryContext;
 use super::*;
 use crate::config::BrokerConfig;
-use crate::kafka::config::ClientConfigs;
+use crate::error::ErrorKind;
+use crate::kafka::config::{ClientConfigs, EMBEDDED};
 use crate::metrics::ClientMeter;
 
 /// Long enough for two busy cores.
@@ -29,7 +30,7 @@ fn setup(config: &BrokerConfig) -> Setup {
     let broker = EmbeddedBroker::start().expect("a broker");
     broker.create_topic("t", 1).expect("a topic");
     let brokers = [broker.address().to_owned()];
-    let configs = ClientConfigs::new(config, &brokers, true).expect("valid");
+    let configs = ClientConfigs::new(config, &brokers, EMBEDDED).expect("valid");
     let failed = Failed::default();
     let seen = Arc::clone(&failed);
     let producer = Producer::new(ProducerOptions {
@@ -46,6 +47,7 @@ fn setup(config: &BrokerConfig) -> Setup {
         })),
         reporter: Arc::new(Reporter::new("test".into(), config)),
         meter: ClientMeter::default(),
+        witness: None,
         keep_alive: Some(broker.clone()),
     })
     .expect("a producer");

@@ -190,6 +190,9 @@ impl Driver {
         match result {
             Ok(()) => {
                 self.tally.handled += 1;
+                if let Some(witness) = &mut self.witness {
+                    witness.handled(&record);
+                }
                 self.forget_error(ticket, Some(route));
                 if let Some(guard) = self.flood_guard(route) {
                     guard.lock().done();

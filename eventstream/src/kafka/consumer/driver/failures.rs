@@ -56,6 +56,9 @@ impl Driver {
         let now = Instant::now();
         let since = self.errors.iter().find(same).map_or(now, |last| last.since);
         self.forget_error(call.ticket, route);
+        if let Some(witness) = &mut self.witness {
+            witness.failed(call.record.offset, call.attempt, &call.error);
+        }
         if let Some(untold) = self.failures_told.due(now) {
             self.log_failure(&call, next, untold);
         }
@@ -154,6 +157,12 @@ impl Driver {
                 if failure.reason == Reason::Stopped {
                     self.count_unhandled(failure.route);
                 }
+                if self.witness.is_some() {
+                    let letter = self.letter(&failure, delivery.clone());
+                    if let Some(witness) = &mut self.witness {
+                        witness.dead_lettered(letter);
+                    }
+                }
                 self.tell_dead_letter(&failure, delivery);
                 let mut progress = self.shared.progress.lock();
                 progress
@@ -211,16 +220,20 @@ impl Driver {
                 && !told.contains(&registration.id)
             {
                 told.push(registration.id);
-                let error = self.find_error(failure);
-                registration.tell_dead_letter(&DeadLetter::new(
-                    &failure.body,
-                    failure.attempts,
-                    failure.reason.into(),
-                    error.map_or_else(String::new, |error| own_text(&error)),
-                    delivery.clone(),
-                ));
+                registration.tell_dead_letter(&self.letter(failure, delivery.clone()));
             }
         }
+    }
+
+    fn letter(&self, failure: &Failure<Arc<Record>>, delivery: Delivery) -> DeadLetter {
+        let error = self.find_error(failure);
+        DeadLetter::new(
+            &failure.body,
+            failure.attempts,
+            failure.reason.into(),
+            error.map_or_else(String::new, |error| own_text(&error)),
+            delivery,
+        )
     }
 
     /// Pauses a registration whose dead letters come too fast.

@@ -1,36 +1,3 @@
-//! Handlers called without a broker.
-//!
-//! ```
-//! use eventstream::testing::{Consumed, Outcome};
-//! use eventstream::{Payload, Publish, Reject, State};
-//! # use std::sync::{Arc, Mutex};
-//!
-//! #[derive(serde::Serialize, serde::Deserialize)]
-//! struct LevelUp { level: u32 }
-//!
-//! type Levels = Arc<Mutex<Vec<u32>>>;
-//!
-//! async fn level_up(Payload(up): Payload<LevelUp>, State(levels): State<Levels>) -> Result<(), Reject> {
-//!     if up.level > 100 {
-//!         return Err(Reject::new("no such level"));
-//!     }
-//!     levels.lock().unwrap().push(up.level);
-//!     Ok(())
-//! }
-//!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! let levels = Levels::default();
-//! let publish = Publish::new("player", "levelUp").key("player-7");
-//!
-//! let event = Consumed::new(publish.clone().payload(LevelUp { level: 12 })).state(levels.clone());
-//! event.call(level_up).await.expect_handled();
-//! assert_eq!(*levels.lock().unwrap(), [12]);
-//!
-//! let event = Consumed::new(publish.payload(LevelUp { level: 101 })).state(levels);
-//! assert_eq!(event.call(level_up).await.expect_rejected().to_string(), "no such level");
-//! # }
-//! ```
-
 use std::borrow::Borrow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,6 +14,37 @@ use crate::record::{self, Record, Source};
 use crate::subscribe::{self, BoxError, Context, Handler};
 
 /// A record as a handler gets it: what the event becomes on its way over a broker, without one.
+///
+/// ```
+/// use eventstream::testing::{Consumed, Outcome};
+/// use eventstream::{Payload, Publish, Reject, State};
+/// # use std::sync::{Arc, Mutex};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct LevelUp { level: u32 }
+///
+/// type Levels = Arc<Mutex<Vec<u32>>>;
+///
+/// async fn level_up(Payload(up): Payload<LevelUp>, State(levels): State<Levels>) -> Result<(), Reject> {
+///     if up.level > 100 {
+///         return Err(Reject::new("no such level"));
+///     }
+///     levels.lock().unwrap().push(up.level);
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let levels = Levels::default();
+/// let publish = Publish::new("player", "levelUp").key("player-7");
+///
+/// let event = Consumed::new(publish.clone().payload(LevelUp { level: 12 })).state(levels.clone());
+/// event.call(level_up).await.expect_handled();
+/// assert_eq!(*levels.lock().unwrap(), [12]);
+///
+/// let event = Consumed::new(publish.payload(LevelUp { level: 101 })).state(levels);
+/// assert_eq!(event.call(level_up).await.expect_rejected().to_string(), "no such level");
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Consumed<S = ()> {
     record: Parts,
@@ -81,9 +79,9 @@ impl Consumed {
         let id = event.assign_id();
         let mut value = Vec::new();
         event.encode(id.as_str(), None, &mut value);
-        let mut consumed = Self::raw(event.topic_name(), value).key(event.key_or(&id));
-        consumed.record.headers = event.headers().to_vec();
-        consumed
+        Self::raw(event.topic_name(), value)
+            .key(event.key_or(&id))
+            .headers(event.headers())
     }
 
     /// A record of any value, which may be no event.
@@ -114,6 +112,11 @@ impl Consumed {
 }
 
 impl<S> Consumed<S> {
+    pub(super) fn headers(mut self, headers: &[(String, Option<Vec<u8>>)]) -> Self {
+        self.record.headers = headers.to_vec();
+        self
+    }
+
     /// What the subscription would have as its state.
     pub fn state<T>(self, state: T) -> Consumed<T> {
         Consumed {

@@ -1,0 +1,44 @@
+//! Why an event is not accepted into the buffer.
+
+use std::time::Duration;
+
+use super::Outgoing;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The room that librdkafka adds to a record inside `message.max.bytes`: batch and record headers.
+const RECORD_OVERHEAD: usize = 128;
+
+/// Whether a record fits into `message.max.bytes`.
+pub(crate) fn check_size(topic: &str, record: &Outgoing<'_>, max: usize) -> Result<()> {
+    let size = record.size();
+    if size + RECORD_OVERHEAD <= max {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::TooLarge,
+        format!(
+            "publish to {topic}: the event has {size} bytes, allowed are {} \
+             (message.max.bytes {max} less {RECORD_OVERHEAD} for the record's headers)",
+            max.saturating_sub(RECORD_OVERHEAD)
+        ),
+    ))
+}
+
+pub(crate) fn full(events: usize, bytes: usize) -> Error {
+    Error::new(
+        ErrorKind::BufferFull,
+        format!("publish: the buffer is full ({events} events, {bytes} bytes)"),
+    )
+}
+
+/// The buffer had no room for all of the publish timeout; `cause` is where that comes from.
+pub(crate) fn no_room(patience: Duration, cause: &str) -> Error {
+    let text = format!(
+        "publish: the buffer stayed full for {patience:?}; the event was not accepted{cause}"
+    );
+    Error::new(ErrorKind::Timeout, text)
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "publish: the client has been shut down")
+}

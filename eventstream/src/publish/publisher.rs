@@ -1,0 +1,100 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Publish;
+use crate::client::Client;
+use crate::error::Result;
+use crate::receipt::Receipt;
+
+/// What a service publishes through: a [`Client`], or the test kit's `Recorder`.
+///
+/// Object safe, so that a service holds an `Arc<dyn Publisher>` and its tests decide what that is:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use eventstream::{Client, Publish, Publisher};
+///
+/// struct Shop {
+///     publisher: Arc<dyn Publisher>,
+/// }
+///
+/// impl Shop {
+///     async fn sell(&self, item: &str) -> eventstream::Result<()> {
+///         let receipt = self.publisher.publish(Publish::new("shop", "itemSold").key(item)).await?;
+///         receipt.await?;
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), eventstream::Error> {
+/// let shop = Shop { publisher: Arc::new(Client::none().build()?) };
+/// shop.sell("sword").await?;
+/// # Ok(()) }
+/// ```
+///
+/// Each call costs an allocation more than [`Client`]'s own methods of the same names.
+pub trait Publisher: Send + Sync {
+    /// Publishes an event. Returns once it is accepted into the bounded buffer, waiting for room where it is full; the
+    /// receipt, awaited, says where the broker stored it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::publish`].
+    fn publish(&self, event: Publish) -> Boxed<'_, Result<Receipt>>;
+
+    /// As [`publish`](Self::publish), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::try_publish`].
+    fn try_publish(&self, event: Publish) -> Result<Receipt>;
+
+    /// Waits until every event accepted before this call has its outcome. `false` when the deadline came first.
+    fn flush(&self, deadline: Duration) -> Boxed<'_, bool>;
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+impl Publisher for Client {
+    fn publish(&self, event: Publish) -> Boxed<'_, Result<Receipt>> {
+        Box::pin(Self::publish(self, event))
+    }
+
+    fn try_publish(&self, event: Publish) -> Result<Receipt> {
+        Self::try_publish(self, event)
+    }
+
+    fn flush(&self, deadline: Duration) -> Boxed<'_, bool> {
+        Box::pin(Self::flush(self, deadline))
+    }
+}
+
+impl<P: Publisher + ?Sized> Publisher for &P {
+    fn publish(&self, event: Publish) -> Boxed<'_, Result<Receipt>> {
+        (**self).publish(event)
+    }
+
+    fn try_publish(&self, event: Publish) -> Result<Receipt> {
+        (**self).try_publish(event)
+    }
+
+    fn flush(&self, deadline: Duration) -> Boxed<'_, bool> {
+        (**self).flush(deadline)
+    }
+}
+
+impl<P: Publisher + ?Sized> Publisher for Arc<P> {
+    fn publish(&self, event: Publish) -> Boxed<'_, Result<Receipt>> {
+        (**self).publish(event)
+    }
+
+    fn try_publish(&self, event: Publish) -> Result<Receipt> {
+        (**self).try_publish(event)
+    }
+
+    fn flush(&self, deadline: Duration) -> Boxed<'_, bool> {
+        (**self).flush(deadline)
+    }
+}
