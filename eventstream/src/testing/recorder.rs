@@ -50,14 +50,13 @@ struct Inner {
     message_max_bytes: usize,
     buffer: (usize, usize),
     publish_timeout: Duration,
-    bound: Duration,
     admission: Admission,
     state: Mutex<State>,
     changes: Changes,
 }
 
-#[derive(Default)]
 struct State {
+    bound: Duration,
     published: Vec<Published>,
     failed: Vec<Published>,
     /// What is to go wrong, by the number of calls before.
@@ -68,6 +67,22 @@ struct State {
     held: VecDeque<Held>,
     /// What fills the buffer.
     filling: Vec<SlotRef>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            bound: BOUND,
+            published: Vec::new(),
+            failed: Vec::new(),
+            orders: Vec::new(),
+            offsets: HashMap::new(),
+            holding: false,
+            accepted: 0,
+            held: VecDeque::new(),
+            filling: Vec::new(),
+        }
+    }
 }
 
 enum Order {
@@ -114,12 +129,18 @@ impl Recorder {
                 message_max_bytes: config.effective_message_max_bytes(),
                 buffer,
                 publish_timeout: config.effective_publish_timeout(),
-                bound: BOUND,
                 admission: Admission::new(buffer.0, buffer.1),
-                state: Mutex::default(),
+                state: Mutex::new(State::new()),
                 changes: Changes::default(),
             }),
         }
+    }
+
+    /// How long [`await_count`](Self::await_count) and [`await_waiting`](Self::await_waiting) may take, for all clones.
+    /// Default: 30 s.
+    pub fn bound(self, bound: Duration) -> Self {
+        self.inner.state.lock().bound = bound;
+        self
     }
 
     /// Everything that was accepted and has not failed, in the order of acceptance; what [`hold`](Self::hold) holds is
@@ -220,18 +241,15 @@ impl Recorder {
     ///
     /// # Panics
     ///
-    /// After 30 s, with all that was published.
+    /// When the [`bound`](Self::bound) is over, with all that was published.
     pub async fn await_count<T: EventType + DeserializeOwned>(&self, count: usize) -> Vec<T> {
+        let bound = self.inner.state.lock().bound;
         let enough = || Some(self.published::<T>()).filter(|found| found.len() >= count);
-        let until = deadline(self.inner.bound);
-        match self.inner.changes.until(until, enough).await {
-            Some(found) => found,
-            None => panic!(
-                "after {:?}: {}",
-                self.inner.bound,
-                self.instead::<T>(count, self.published::<T>().len())
-            ),
-        }
+        let Some(found) = self.inner.changes.until(deadline(bound), enough).await else {
+            let found = self.published::<T>().len();
+            panic!("after {bound:?}: {}", self.instead::<T>(count, found))
+        };
+        found
     }
 
     fn instead<T: EventType>(&self, expected: usize, found: usize) -> String {
@@ -300,15 +318,14 @@ impl Recorder {
     ///
     /// # Panics
     ///
-    /// After 30 s, with how many wait.
+    /// When the [`bound`](Self::bound) is over, with how many wait.
     pub async fn await_waiting(&self, count: usize) {
-        let inner = &*self.inner;
+        let bound = self.inner.state.lock().bound;
         let enough = || (self.waiting() >= count).then_some(());
-        let found = inner.changes.until(deadline(inner.bound), enough).await;
+        let found = self.inner.changes.until(deadline(bound), enough).await;
         assert!(
             found.is_some(),
-            "after {:?}: expected {count} publishers to wait for room, found {}",
-            inner.bound,
+            "after {bound:?}: expected {count} publishers to wait for room, found {}",
             self.waiting()
         );
     }

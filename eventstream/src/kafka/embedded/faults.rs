@@ -14,7 +14,8 @@ pub enum Refusal {
     NotEnoughReplicas,
     /// The broker no longer leads the partition. Passes: clients look for the leader and try again.
     NotLeader,
-    /// The client may not do this with the topic.
+    /// The client may not do this with the topic. It asks again only after a while, and until then refuses such events by
+    /// itself.
     Unauthorized,
     /// The event is larger than the topic's `max.message.bytes`.
     TooLarge,

@@ -1,0 +1,63 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventstream::testing::Recorder;
+use eventstream::{Client, ErrorKind, Publish, Publisher};
+
+use super::up;
+
+/// A service that is generic over what it publishes with.
+async fn level_up(publisher: impl Publisher) -> eventstream::Result<i64> {
+    let delivery = publisher.publish(up(12)).await?.await?;
+    Ok(delivery.offset())
+}
+
+#[tokio::test]
+async fn a_client_is_a_publisher_behind_a_reference_an_arc_and_a_trait_object() {
+    let client = Client::embedded().build().unwrap();
+    let shared: Arc<dyn Publisher> = Arc::new(client.clone());
+    assert_eq!(level_up(&client).await.unwrap(), 0);
+    let mut last = level_up(Arc::clone(&shared)).await.unwrap();
+    last = last.max(level_up(&*shared).await.unwrap());
+    last = last.max(level_up(client.clone()).await.unwrap());
+    assert_eq!(last, 3);
+    let receipt = shared.try_publish(up(13)).unwrap();
+    assert!(shared.flush(Duration::from_secs(20)).await);
+    assert!(receipt.is_done());
+    client.shutdown(Duration::from_secs(10)).await;
+    let refused = shared.publish(up(14)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn a_recorder_stands_in_for_a_client() {
+    let recorder = Recorder::new();
+    let shared: Arc<dyn Publisher> = Arc::new(recorder.clone());
+    assert_eq!(level_up(&shared).await.unwrap(), 0);
+    assert_eq!(level_up(&recorder).await.unwrap(), 1);
+    assert_eq!(recorder.published_to("player").len(), 2);
+}
+
+#[tokio::test]
+async fn both_refuse_the_same_with_the_same_words() {
+    let client = Client::embedded().build().unwrap();
+    let recorder = Recorder::new();
+    for event in [
+        Publish::new("not a topic", "ok"),
+        Publish::new("player", "not a name!").payload([1]),
+        Publish::new("player", "levelUp").timestamp_text("yesterday", 0),
+        Publish::new("player", "levelUp")
+            .payload(serde_json::json!({"text": "x".repeat(2_000_000)})),
+    ] {
+        let publishers: [&dyn Publisher; 2] = [&client, &recorder];
+        let mut errors = Vec::new();
+        for publisher in publishers {
+            let waited = publisher.publish(event.clone()).await.unwrap_err();
+            let tried = publisher.try_publish(event.clone()).unwrap_err();
+            assert_eq!(waited.to_string(), tried.to_string());
+            errors.push((waited.kind(), waited.to_string()));
+        }
+        assert_eq!(errors[0], errors[1]);
+    }
+    recorder.expect_nothing();
+}
