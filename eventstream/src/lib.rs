@@ -47,20 +47,20 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | publish | [`Publish`], [`Client::publish`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
+//! | publish | [`Publish`], [`Client::publish`], [`Publisher`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
 //! | handle several at once | [`Subscribe::on_batch`], [`Batch`], [`BatchHandler`], [`BatchResult`] |
 //! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
 //! | give events types of their own | [`EventType`] |
 //! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterReason`], [`DeadLetterOrigin`] |
 //! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
 //! | watch | [`Health`], [`Problem`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
-//! | test | `testing::Consumed`, [`EmbeddedBroker`], [`Backend`] |
+//! | test | `testing::Consumed`, `testing::Recorder`, `testing::TestBroker`, [`EmbeddedBroker`] |
 //! | do without async | [`blocking`] |
 //!
 //! | feature | what; none is on by default |
 //! |---|---|
 //! | `derive` | `#[derive(EventType)]` |
-//! | `testing` | handlers called without a broker: `testing::Consumed` |
+//! | `testing` | the test kit: handlers without a broker, a recording publisher, a broker for each test |
 //! | `metrics` | Prometheus metrics: `Metrics`, `ClientBuilder::metrics` |
 //! | `opentelemetry` | the trace of `tracing` spans travels with events: `traceparent`, `spanContext` |
 

@@ -55,3 +55,16 @@ fn batch() {
 fn blocking() {
     assert!(run("blocking").ends_with("player-7 has a new level\n"));
 }
+
+#[test]
+fn testing_handler() {
+    assert!(run("testing_handler").ends_with("\n4 tests passed\n"));
+}
+
+#[test]
+fn testing_service() {
+    assert_eq!(
+        run("testing_service"),
+        "rejected: nothing was bought\n4 tests passed\n"
+    );
+}

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::config::ClientConfigs;
-use self::consumer::Consumers;
+use self::consumer::{Consumers, ConsumersOptions};
 use self::context::Reporter;
 use self::producer::{OnError, Producer, ProducerOptions};
 use crate::audit::AuditLog;
@@ -140,16 +140,16 @@ impl Kafka {
         })?);
         let strict = config.strict_validation;
         let dead_letter_suffix = config.dead_letter_suffix.as_str().into();
-        let consumers = Consumers::new(
-            Arc::clone(&prefix),
+        let consumers = Consumers::new(ConsumersOptions {
+            prefix: Arc::clone(&prefix),
             config,
-            Arc::clone(&configs),
-            Arc::clone(&producer),
-            Arc::clone(&reporter),
-            meter.clone(),
+            configs: Arc::clone(&configs),
+            producer: Arc::clone(&producer),
+            reporter: Arc::clone(&reporter),
+            meter: meter.clone(),
             witness,
-            embedded.clone(),
-        );
+            embedded: embedded.clone(),
+        });
         Ok(Self {
             producer,
             consumers,

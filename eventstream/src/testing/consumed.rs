@@ -225,11 +225,17 @@ impl<S> Consumed<S> {
     }
 }
 
-/// The reason, where the error is the rejection itself.
+/// The reason, where the error is the rejection itself; its text, where a type such as `anyhow`'s hides it.
 fn own(error: BoxError) -> BoxError {
-    match error.downcast::<subscribe::Reject>() {
-        Ok(reject) => reject.into_reason(),
+    let error = match error.downcast::<subscribe::Reject>() {
+        Ok(reject) => return reject.into_reason(),
         Err(error) => error,
+    };
+    let reason = subscribe::reason(&*error);
+    if std::ptr::addr_eq(reason, &raw const *error) {
+        error
+    } else {
+        crate::guard::with_causes(reason).into()
     }
 }
 

@@ -93,7 +93,7 @@ async fn who_is_not_subscribed_any_more_is_not_waited_for() {
     let (settled, stopped) =
         tokio::join!(broker.settled(), subscription.stop(Duration::from_secs(10)));
     assert!(stopped);
-    settled
+    settled;
 }
 
 #[tokio::test]

@@ -73,6 +73,18 @@ use crate::witness::Witness;
 /// A group as on the broker, and the static member.
 type GroupKey = (Arc<str>, String);
 
+/// What the groups of one client are made with.
+pub(crate) struct ConsumersOptions {
+    pub(crate) prefix: Arc<str>,
+    pub(crate) config: BrokerConfig,
+    pub(crate) configs: Arc<ClientConfigs>,
+    pub(crate) producer: Arc<Producer>,
+    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) meter: ClientMeter,
+    pub(crate) witness: Option<Arc<dyn Witness>>,
+    pub(crate) embedded: Option<EmbeddedBroker>,
+}
+
 /// The groups of one client.
 pub(crate) struct Consumers {
     prefix: Arc<str>,
@@ -120,16 +132,17 @@ impl Groups {
 const TRIES: u32 = 100;
 
 impl Consumers {
-    pub(crate) fn new(
-        prefix: Arc<str>,
-        config: BrokerConfig,
-        configs: Arc<ClientConfigs>,
-        producer: Arc<Producer>,
-        reporter: Arc<Reporter>,
-        meter: ClientMeter,
-        witness: Option<Arc<dyn Witness>>,
-        embedded: Option<EmbeddedBroker>,
-    ) -> Self {
+    pub(crate) fn new(options: ConsumersOptions) -> Self {
+        let ConsumersOptions {
+            prefix,
+            config,
+            configs,
+            producer,
+            reporter,
+            meter,
+            witness,
+            embedded,
+        } = options;
         Self {
             prefix,
             config,
