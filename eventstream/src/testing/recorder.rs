@@ -22,6 +22,7 @@ use crate::receipt::{EventId, Receipt, SlotRef, Stored};
 /// It checks, encodes and admits events as a client of Kafka does, and refuses what that refuses. Receipts say that the
 /// event is stored at once, in partition 0 of its topic, unless a test asks for something else: see
 /// [`fail_nth`](Self::fail_nth), [`refuse_nth`](Self::refuse_nth), [`fill`](Self::fill) and [`hold`](Self::hold).
+/// To wait for room it needs a tokio runtime with a clock.
 ///
 /// ```
 /// use eventstream::testing::Recorder;
