@@ -139,15 +139,13 @@ async fn a_chain_of_handlers_is_waited_for() {
     let prizes = Subscribe::new("prize")
         .group_id("g")
         .on("won", async |_: Event| {});
-    let levels = broker.client().register(levels).await.unwrap();
-    let prizes = broker.client().register(prizes).await.unwrap();
+    let _levels = broker.client().register(levels).await.unwrap();
+    let _prizes = broker.client().register(prizes).await.unwrap();
     for player in ["a", "b", "c"] {
         broker.publish(up(player, 1)).await;
     }
     broker.settled().await;
     broker.handled("won").expect_count(3);
-    drop((levels, prizes));
-    broker.client().shutdown(Duration::from_secs(10)).await;
 }
 
 async fn the_order_of_a_key_is_kept() {

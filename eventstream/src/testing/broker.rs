@@ -123,14 +123,16 @@ impl TestBroker {
     }
 
     /// The configuration of the clients of a test, which makes it quick. Registrations of a group settle for 10 ms instead
-    /// of 250. The producer is not idempotent and has one request in flight: order is kept, but what is published while
+    /// of 250, and librdkafka connects and asks again after 10 ms instead of 100. The producer is not idempotent and has one request in flight: order is kept, but what is published while
     /// the broker goes down may be stored twice. An idempotent one stores nothing in its first half second, which librdkafka
     /// waits before it asks for its id again.
     pub fn config() -> BrokerConfig {
         BrokerConfig::new()
             .registration_settle(Duration::from_millis(10))
             .idempotence(false)
-            .base_config("max.in.flight", "1")
+            .base_config("max.in.flight", 1)
+            .base_config("retry.backoff.ms", 10)
+            .base_config("reconnect.backoff.ms", 10)
     }
 
     /// Waits until every subscription of the broker's clients is ready, so that it misses nothing, publishes the event and
