@@ -48,8 +48,8 @@
 //! | to | see |
 //! |---|---|
 //! | publish | [`Publish`], [`Client::publish`], [`Publisher`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
-//! | handle several at once | [`Subscribe::on_batch`], [`Batch`], [`BatchHandler`], [`BatchResult`] |
 //! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
+//! | handle several at once | [`Subscribe::on_batch`], [`Batch`], [`BatchHandler`], [`BatchResult`] |
 //! | give events types of their own | [`EventType`] |
 //! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterReason`], [`DeadLetterOrigin`] |
 //! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use eventstream::testing::TestBroker;
 use eventstream::{
-    Backoff, BrokerConfig, Concurrency, Event, OnUndecodable, Publish, Reject, Retry, State,
-    Subscribe,
+    Backoff, Batch, BrokerConfig, Concurrency, Event, OnUndecodable, Payload, Publish, Reject,
+    Retry, State, Subscribe,
 };
 use tokio::sync::Semaphore;
 
@@ -65,6 +65,20 @@ async fn settled_waits_for_a_handler_whose_offset_is_committed_before_it_runs() 
     settled.await;
     broker.handled("levelUp").expect_count(1);
     drop(subscription);
+}
+
+#[tokio::test]
+async fn settled_waits_for_a_batch_that_is_not_full() {
+    let broker = TestBroker::start().topic("player", 1);
+    let batch = Batch::up_to(500).within(Duration::from_millis(100));
+    let handler = async |ups: Vec<Payload<LevelUp>>| assert_eq!(ups.len(), 2);
+    let subscribe = Subscribe::new("player").group_id("g");
+    let subscribe = subscribe.on_batch("levelUp", batch, handler);
+    let _subscription = broker.client().register(subscribe).await.unwrap();
+    broker.publish(up(1)).await;
+    broker.publish(up(2)).await;
+    broker.settled().await;
+    broker.handled("levelUp").expect_count(2);
 }
 
 #[tokio::test]
