@@ -244,3 +244,31 @@ impl Drop for Part {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(position: i64, in_hand: &[usize]) -> Option<String> {
+        let progress = Progress {
+            position,
+            in_hand: (0..).zip(in_hand.iter().copied()).collect(),
+            failing: None,
+        };
+        progress_line("g", &("t".into(), 0), 5, Some(&progress))
+    }
+
+    #[test]
+    fn a_partition_is_done_at_its_end_with_nothing_in_hand() {
+        assert_eq!(line(5, &[0]), None);
+        assert_eq!(line(5, &[]), None);
+        assert!(line(4, &[1]).is_some());
+        assert!(line(4, &[]).is_some_and(|line| line.ends_with("no member has it")));
+        assert!(progress_line("g", &("t".into(), 0), 5, None).is_some());
+    }
+
+    #[test]
+    fn what_a_member_handles_again_is_waited_for() {
+        assert!(line(5, &[0, 1]).is_some());
+    }
+}
