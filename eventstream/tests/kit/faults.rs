@@ -51,10 +51,14 @@ async fn a_slow_broker_takes_its_time() {
 async fn a_refusal_that_passes_is_tried_again() {
     let broker = TestBroker::start().topic("player", 1);
     broker.publish(up(1)).await;
-    broker.refuse_publishing(2, Refusal::NotEnoughReplicas);
-    assert_eq!(broker.publish(up(2)).await.offset(), 1);
-    broker.refuse_publishing(1, Refusal::NotLeader);
-    assert_eq!(broker.publish(up(3)).await.offset(), 2);
+    for (offset, refusal) in [(1, Refusal::NotEnoughReplicas), (2, Refusal::NotLeader)] {
+        broker.refuse_publishing(3, refusal);
+        let begun = Instant::now();
+        assert_eq!(broker.publish(up(2)).await.offset(), offset);
+        // Three waits before another try, the first of 10 ms less a fifth.
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(24), "{refusal:?}: {took:?}");
+    }
 }
 
 #[tokio::test]
@@ -74,9 +78,18 @@ async fn a_refusal_for_good_fails_the_event() {
 }
 
 #[tokio::test]
-async fn refused_reading_goes_on() {
+async fn refused_reading_is_told_and_goes_on() {
     let broker = TestBroker::start().topic("player", 1);
-    let _subscription = subscribed(&broker).await;
+    let (errors, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let subscribe = Subscribe::new("player")
+        .group_id("g")
+        .on_error(move |error| drop(errors.send(error)))
+        .on("levelUp", async |_: Event| {});
+    let subscription = broker.client().register(subscribe).await.unwrap();
+    subscription.ready().await.unwrap();
+    broker.refuse_reading(1, Refusal::Unauthorized);
+    let error = told.recv().await.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     broker.refuse_reading(3, Refusal::NotLeader);
     broker.publish(up(1)).await;
     broker.settled().await;
