@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::policy::Retry;
 use super::time::Time;
 
 /// One route of the group: a handler and its options. The driver gives the numbers.
@@ -172,12 +173,14 @@ pub(crate) enum Input<R> {
 }
 
 /// How a handler ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Outcome {
     Handled,
     /// It returned an error or panicked. The time starts the backoff; success needs no clock.
     Failed {
         now: Time,
+        /// The policy for this record; `None`: that of its route.
+        retry: Option<Retry>,
     },
     /// It asked for a dead letter: no retry can help.
     Rejected,

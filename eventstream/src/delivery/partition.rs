@@ -8,7 +8,7 @@ use super::config::{PartitionConfig, RouteOptions, Start};
 use super::events::{Action, Input, Plan, Reason, RouteId, Ticket, Worker};
 use super::lanes::{Answered, LaneKey};
 use super::letters::{LetterId, Letters};
-use super::policy::{Batch, Concurrency};
+use super::policy::{Batch, Concurrency, Retry};
 use super::route::Route;
 use super::sabotage::{self, Sabotage};
 use super::time::Time;
@@ -113,8 +113,8 @@ impl<R: Clone> Partition<R> {
         if self.route(id).is_some() {
             return;
         }
+        options.retry = self.allowed(options.retry);
         if self.at_most_once() {
-            options.retry = options.retry.at_most_once();
             // Each record has a commit of its own before it runs.
             options.batch = options.batch.map(|batch| Batch { up_to: 1, ..batch });
         }
@@ -124,6 +124,15 @@ impl<R: Clone> Partition<R> {
             *keys += 1;
         }
         self.routes.push(Route::new(id, options));
+    }
+
+    /// What the commit mode leaves of a policy.
+    pub(super) fn allowed(&self, retry: Retry) -> Retry {
+        if self.at_most_once() {
+            retry.at_most_once()
+        } else {
+            retry
+        }
     }
 
     /// Starts nothing more of this route until it is resumed. Its records stay buffered. Without

@@ -67,19 +67,21 @@ impl Route {
     pub(super) fn may_start(&self) -> bool {
         !self.paused && !self.halted && !self.abandoned
     }
+}
 
-    pub(super) fn after_failure(&self, attempts: u32) -> Next {
-        match self.retry {
-            Retry::Rejoin => Next::Rejoin,
+impl Next {
+    pub(super) fn after(retry: Retry, attempts: u32) -> Self {
+        match retry {
+            Retry::Rejoin => Self::Rejoin,
             Retry::InPlace {
                 max_attempts, then, ..
             } => match max_attempts {
                 Some(max) if attempts >= max.get() => match then {
-                    Exhausted::DeadLetter => Next::DeadLetter,
-                    Exhausted::Skip => Next::Skip,
-                    Exhausted::Stop => Next::Stop,
+                    Exhausted::DeadLetter => Self::DeadLetter,
+                    Exhausted::Skip => Self::Skip,
+                    Exhausted::Stop => Self::Stop,
                 },
-                _ => Next::Again,
+                _ => Self::Again,
             },
         }
     }

@@ -70,9 +70,15 @@ impl<R: Clone> Partition<R> {
         result: Outcome,
     ) {
         let route = &self.routes[at];
-        let (id, retry) = (route.id, route.retry);
+        let (id, mut retry) = (route.id, route.retry);
+        if let Outcome::Failed {
+            retry: Some(own), ..
+        } = result
+        {
+            retry = self.allowed(own);
+        }
         let extra = u32::from(self.sabotaged(Sabotage::OneAttemptTooMany));
-        let next = route.after_failure(attempts - extra);
+        let next = Next::after(retry, attempts - extra);
         let letter = LetterId {
             ticket,
             route: Some(id),
@@ -81,7 +87,7 @@ impl<R: Clone> Partition<R> {
             Outcome::Handled => {}
             Outcome::Rejected => self.give_up(letter, Reason::Rejected, attempts, Next::DeadLetter),
             Outcome::Failed { .. } if self.orphaned(id, lane) => {}
-            Outcome::Failed { now } => match (next, retry) {
+            Outcome::Failed { now, .. } => match (next, retry) {
                 (Next::Again, Retry::InPlace { backoff, .. }) if self.phase == Phase::Active => {
                     let at = now.after(backoff.delay(attempts, &mut self.jitter));
                     self.retry_later(letter, lane, at);

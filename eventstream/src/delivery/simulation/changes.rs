@@ -94,8 +94,9 @@ impl Model<'_> {
                 self.gave_up(entry, route, Reason::Rejected, then)
             }
             Outcome::Failed { .. } if orphan => State::Orphan,
-            Outcome::Failed { now } => {
-                let policy = &self.scenario.routes[route];
+            Outcome::Failed { now, .. } => {
+                let name = self.scenario.records[self.first + entry].name;
+                let policy = &self.scenario.routes[route].of(name);
                 let last = if self.at_most_once() {
                     Some(1)
                 } else {

@@ -128,7 +128,7 @@ impl World<'_> {
                 let result = if self.chance.once_in(2) {
                     Outcome::Handled
                 } else {
-                    Outcome::Failed { now }
+                    Outcome::Failed { now, retry: None }
                 };
                 if self.chance.once_in(2) {
                     let outcomes = vec![(ticket, result)];

@@ -218,7 +218,8 @@ impl<'a> Oracle<'a> {
             AttemptsAndBackoff,
             "attempt {attempt}, in truth {attempts}"
         );
-        if let Some(max) = model.scenario.routes[n].max_attempts {
+        let name = model.scenario.records[model.first + entry].name;
+        if let Some(max) = model.scenario.routes[n].of(name).max_attempts {
             ensure!(
                 attempts <= max,
                 AttemptsAndBackoff,

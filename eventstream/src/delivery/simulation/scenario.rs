@@ -86,7 +86,22 @@ pub(super) struct Policy {
     pub(super) rejoin: bool,
     pub(super) backoff: Backoff,
     pub(super) batch: Option<Batch>,
+    /// Attempts, and what follows them, for records of name n.
+    pub(super) own: [Option<(Option<u32>, Exhausted)>; NAMES],
 }
+
+/// How many names records have.
+const NAMES: usize = 2;
+
+const ATTEMPTS: [Option<u32>; 4] = [None, Some(1), Some(2), Some(3)];
+const EXHAUSTED: [Exhausted; 6] = [
+    Exhausted::DeadLetter,
+    Exhausted::DeadLetter,
+    Exhausted::Skip,
+    Exhausted::DeadLetter,
+    Exhausted::Skip,
+    Exhausted::Stop,
+];
 
 impl Policy {
     fn random(chance: &mut Chance, class: usize) -> Self {
@@ -100,19 +115,34 @@ impl Policy {
                 Concurrency::PerKey(n),
                 Concurrency::Serial,
             ]),
-            max_attempts: chance.pick(&[None, Some(1), Some(2), Some(3)]),
-            then: chance.pick(&[
-                Exhausted::DeadLetter,
-                Exhausted::DeadLetter,
-                Exhausted::Skip,
-                Exhausted::DeadLetter,
-                Exhausted::Skip,
-                Exhausted::Stop,
-            ]),
+            max_attempts: chance.pick(&ATTEMPTS),
+            then: chance.pick(&EXHAUSTED),
             rejoin: chance.once_in(25),
             backoff: random_backoff(chance),
             batch: random_batch(chance),
+            own: std::array::from_fn(|_| {
+                let own = chance.once_in(6);
+                own.then(|| (chance.pick(&ATTEMPTS), chance.pick(&EXHAUSTED)))
+            }),
         }
+    }
+
+    /// The policy for records of a name.
+    pub(super) fn of(&self, name: u8) -> Self {
+        match self.own[usize::from(name)] {
+            Some((max_attempts, then)) => Self {
+                max_attempts,
+                then,
+                rejoin: false,
+                ..*self
+            },
+            None => *self,
+        }
+    }
+
+    /// What the driver tells of a name with a policy of its own.
+    pub(super) fn own_retry(&self, name: u8) -> Option<Retry> {
+        self.own[usize::from(name)].map(|_| self.of(name).options().retry)
     }
 
     pub(super) fn options(&self) -> RouteOptions {

@@ -188,8 +188,12 @@ impl<'a> World<'a> {
     fn outcome(&self, entry: usize, n: usize) -> Outcome {
         let model = &self.oracle.model;
         let attempts = model.entries[entry].attempts[n];
-        let failed = Outcome::Failed { now: self.now() };
-        match self.scenario.records[model.first + entry].moods[n] {
+        let record = &self.scenario.records[model.first + entry];
+        let failed = Outcome::Failed {
+            now: self.now(),
+            retry: self.scenario.routes[n].own_retry(record.name),
+        };
+        match record.moods[n] {
             _ if !self.bad => Outcome::Handled,
             Mood::Poison => failed,
             Mood::Fails(times) if attempts <= times => failed,

@@ -117,3 +117,26 @@ fn undecodable_and_unmatched_records_follow_their_options() {
     assert_eq!(actions(&mut m), ["stop at 4"]);
     assert_eq!(m.watermark(), Some(4));
 }
+
+#[test]
+fn a_failure_may_bring_the_policy_of_its_record() {
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerPartition,
+        Retry::forever().backoff(steady()),
+    );
+    feed(&mut m, 0, Some(1), Plan::One(A));
+    feed(&mut m, 1, Some(1), Plan::One(A));
+    assert_eq!(actions(&mut m), ["run 0 route 0 attempt 1"]);
+    let once = Outcome::Failed {
+        now: at(0),
+        retry: Some(Retry::attempts(1).then(Exhausted::Skip)),
+    };
+    end(&mut m, 0, once);
+    assert_eq!(
+        actions(&mut m),
+        ["skipped 0 Exhausted", "run 1 route 0 attempt 1"]
+    );
+    fail(&mut m, 1, 0);
+    assert_eq!(actions(&mut m), [""; 0]);
+}

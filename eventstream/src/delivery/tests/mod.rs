@@ -109,7 +109,8 @@ pub(super) fn end(machine: &mut Machine, n: usize, result: Outcome) {
 }
 
 pub(super) fn fail(machine: &mut Machine, n: usize, millis: u64) {
-    end(machine, n, Outcome::Failed { now: at(millis) });
+    let now = at(millis);
+    end(machine, n, Outcome::Failed { now, retry: None });
 }
 
 pub(super) fn letter(
