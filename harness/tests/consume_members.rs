@@ -18,7 +18,7 @@ use consume::{END, PREFIX, client_of, wire};
 use eventstream::{BrokerConfig, Client, Publish};
 use eventstream_harness::{Kafka, eventually, unique_topic};
 use members::Member;
-use members::history::{Fate, Handled, Run, judge};
+use members::history::{Fate, Handled, Outcome, Run, judge};
 
 const SHORT: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(300);
@@ -178,6 +178,7 @@ fn join_leave_and_die(assignment: &'static str, is_static: bool, time: Duration)
     assert_eq!(verdict.again_without_reason, [""; 0]);
     assert_eq!(verdict.at_once, [""; 0]);
     assert_eq!(verdict.out_of_order, [""; 0]);
+    assert_eq!(verdict.overtaken, [""; 0]);
 }
 
 macro_rules! kinds {
@@ -212,6 +213,7 @@ fn each_fault_is_seen_in_the_logs() {
         offset: i64::try_from(number).expect("small"),
         number,
         key: format!("k{}", number % 2),
+        outcome: Outcome::Done,
     };
     let run = |member: &str, fate, handled| Run {
         member: member.to_owned(),
@@ -242,6 +244,30 @@ fn each_fault_is_seen_in_the_logs() {
     assert_eq!(verdict.at_once.len(), 1, "while the killed one still ran");
     let verdict = next(vec![call(3, 50, Some(60)), call(1, 60, Some(70))]);
     assert_eq!(verdict.out_of_order.len(), 1);
+    assert_eq!(verdict.overtaken.len(), 0, "it was done before");
+    let late = vec![call(3, 50, Some(60)), call(2, 60, Some(70))];
+    assert_eq!(next(late).overtaken.len(), 0, "of another key");
+    let killed = run(
+        "a",
+        Fate::Killed(40),
+        vec![call(0, 10, Some(20)), call(3, 30, Some(35))],
+    );
+    let verdict = judge(
+        4,
+        &[killed, run("b", Fate::Left, vec![call(1, 50, Some(60))])],
+    );
+    assert_eq!(verdict.overtaken.len(), 1);
+    // What failed has to come again, before what follows it.
+    let mut failed = call(2, 60, Some(70));
+    failed.outcome = Outcome::Failed;
+    let verdict = next(vec![
+        failed.clone(),
+        call(2, 70, Some(80)),
+        call(3, 80, Some(90)),
+    ]);
+    assert!(verdict.missing.is_empty() && verdict.out_of_order.is_empty());
+    let verdict = next(vec![failed, call(3, 80, Some(90))]);
+    assert_eq!(verdict.missing, [2]);
     let clean = run(
         "c",
         Fate::Left,

@@ -2,8 +2,10 @@
 //!
 //! Arguments are `name=value`: `brokers`, `prefix`, `topic`, `group` and `log` are required;
 //! `instance`, `assignment`, `session_ms`, `ordering` (`key` or `partition`), `commit` (`interval`, `each`, `async` or `before`) and
-//! `handler_ms` are not, nor is `debug`, librdkafka's. What the library logs goes to standard error. Each handled event is noted in the log file before and after its handler,
-//! a line a time: `start` or `end`, nanoseconds of the wall clock, partition, offset, number, key.
+//! `handler_ms` are not, nor is `debug`, librdkafka's. `way` is how events come: `handler` or `pull`. Of `retry_each=n`
+//! events one fails at its first attempt, of `reject_each=n` one is rejected. What the library logs goes to standard error.
+//! Each event is noted in the log file before and after its handler, a line a time: `start`, then `end`, `fail` or
+//! `reject`; nanoseconds of the wall clock, partition, offset, number, key.
 //! SIGTERM is a clean leave; its end is the line `left`.
 
 use std::collections::HashMap;
@@ -15,10 +17,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use eventstream::{
-    Assignment, BrokerConfig, Client, CommitPolicy, Concurrency, Context, Event, LogMode,
-    StartOffset, Subscribe,
+    Assignment, Backoff, BrokerConfig, Client, CommitPolicy, Concurrency, Context, Event, Events,
+    LogMode, Reject, Retry, StartOffset, Subscribe,
 };
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 const LEAVE: Duration = Duration::from_secs(20);
 
@@ -92,44 +95,88 @@ fn config(arguments: &Arguments) -> Result<BrokerConfig> {
     Ok(config.session_timeout(arguments.millis("session_ms", "6000")?))
 }
 
-fn subscription(arguments: &Arguments, log: &Log) -> Result<Subscribe> {
-    let handler = handler(log.clone(), arguments.millis("handler_ms", "2")?);
+fn subscription(arguments: &Arguments) -> Result<Subscribe> {
+    let soon = Backoff::default().initial(Duration::from_millis(10));
     Ok(Subscribe::new(arguments.required("topic")?)
         .group_id(arguments.required("group")?)
         .group_instance_id(arguments.or("instance", ""))
         .offset(StartOffset::Head)
+        .retry(Retry::forever().backoff(soon))
         .concurrency(match arguments.or("ordering", "key") {
             "key" => Concurrency::PerKey(8),
             "partition" => Concurrency::PerPartition,
             other => bail!("ordering={other}: unknown"),
-        })
-        .on_any(handler))
+        }))
 }
 
-fn handler(
+/// What is done with each event, in whatever way it comes.
+#[derive(Clone)]
+struct Work {
     log: Log,
     delay: Duration,
-) -> impl Fn(Context, Event) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>
-+ Send
-+ Sync
-+ 'static {
-    move |context, event| {
-        let log = log.clone();
-        Box::pin(async move {
-            let number: u64 = event.payload().get("n").context("no number")?.decode()?;
-            let key = String::from_utf8_lossy(context.key().unwrap_or_default());
-            let place = format!(
-                "{} {} {number} {key}",
-                context.partition(),
-                context.offset()
-            );
-            log.note("start", &place);
+    /// Of so many one fails at its first attempt; 0: none.
+    retry_each: u64,
+    /// Of so many one is rejected.
+    reject_each: u64,
+}
+
+impl Work {
+    fn of(arguments: &Arguments, log: &Log) -> Result<Self> {
+        Ok(Self {
+            log: log.clone(),
+            delay: arguments.millis("handler_ms", "2")?,
+            retry_each: arguments.or("retry_each", "0").parse()?,
+            reject_each: arguments.or("reject_each", "0").parse()?,
+        })
+    }
+
+    /// Notes the start at once; the future is the rest.
+    fn begin(
+        &self,
+        context: &Context,
+        event: &Event,
+    ) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
+        let number: u64 = event.payload().get("n").context("no number")?.decode()?;
+        let key = String::from_utf8_lossy(context.key().unwrap_or_default());
+        let place = format!(
+            "{} {} {number} {key}",
+            context.partition(),
+            context.offset()
+        );
+        self.log.note("start", &place);
+        let is_one_of = |each: u64| each > 0 && number % each == each / 2;
+        let fails = is_one_of(self.retry_each) && context.attempt() == 1;
+        let rejected = is_one_of(self.reject_each);
+        let (log, delay) = (self.log.clone(), self.delay);
+        Ok(async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
+            }
+            if rejected {
+                log.note("reject", &place);
+                return Err(Reject::new("it is one of those").into());
+            }
+            if fails {
+                log.note("fail", &place);
+                bail!("the first attempt fails");
             }
             log.note("end", &place);
             Ok(())
         })
+    }
+}
+
+/// Handles what is pulled, as many at once as there are. Ends with the stream.
+async fn pull(mut events: Events, work: Work) {
+    while let Some(event) = events.next().await {
+        let begun = work.begin(event.context(), event.event());
+        tokio::spawn(async move {
+            let result = match begun {
+                Ok(rest) => rest.await,
+                Err(error) => Err(error),
+            };
+            event.settle(result);
+        });
     }
 }
 
@@ -144,10 +191,30 @@ async fn run(arguments: &Arguments) -> Result<()> {
         .prefix(arguments.or("prefix", ""))
         .config(config(arguments)?)
         .build()?;
-    let subscription = client.register(subscription(arguments, &log)?).await?;
-    log.note("registered", "");
-    terminated.recv().await;
-    let clean = subscription.stop(LEAVE).await.is_ok();
+    let work = Work::of(arguments, &log)?;
+    let subscribe = subscription(arguments)?;
+    let clean = match arguments.or("way", "handler") {
+        "handler" => {
+            let handler = move |context: Context, event: Event| {
+                let begun = work.begin(&context, &event);
+                async move { begun?.await }
+            };
+            let subscription = client.register(subscribe.on_any(handler)).await?;
+            log.note("registered", "");
+            terminated.recv().await;
+            subscription.stop(LEAVE).await.is_ok()
+        }
+        "pull" => {
+            let leave = CancellationToken::new();
+            let subscribe = subscribe.cancel_on(leave.clone());
+            let pulling = tokio::spawn(pull(client.consume(subscribe).await?, work));
+            log.note("registered", "");
+            terminated.recv().await;
+            leave.cancel();
+            tokio::time::timeout(LEAVE, pulling).await.is_ok()
+        }
+        other => bail!("way={other}: unknown"),
+    };
     client.shutdown(LEAVE).await;
     log.note("left", if clean { "clean" } else { "cut" });
     Ok(())

@@ -1,7 +1,7 @@
 //! What several members did together: nothing missing, nothing twice without a reason, no key in two
 //! places at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +16,23 @@ pub(crate) struct Handled {
     pub(crate) offset: i64,
     pub(crate) number: usize,
     pub(crate) key: String,
+    pub(crate) outcome: Outcome,
+}
+
+/// How a call ended, if it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// It is to be tried again.
+    Failed,
+    Rejected,
+}
+
+impl Handled {
+    /// Nobody has to handle it again.
+    fn is_over(&self) -> bool {
+        self.end.is_some() && self.outcome != Outcome::Failed
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +55,7 @@ pub(crate) fn read(log: &Path) -> Vec<Handled> {
     let mut open: HashMap<(i32, i64), usize> = HashMap::new();
     for line in text.lines() {
         let words: Vec<_> = line.split(' ').collect();
-        let &[what @ ("start" | "end"), at, partition, offset, number, key] = &words[..] else {
+        let &[what, at, partition, offset, number, key] = &words[..] else {
             continue;
         };
         let at: u128 = at.parse().expect("a time");
@@ -53,10 +70,16 @@ pub(crate) fn read(log: &Path) -> Vec<Handled> {
                 offset,
                 number: number.parse().expect("a number"),
                 key: key.to_owned(),
+                outcome: Outcome::Done,
             });
         } else {
             let begun = open.remove(&(partition, offset)).expect("begun before");
             handled[begun].end = Some(at);
+            handled[begun].outcome = match what {
+                "fail" => Outcome::Failed,
+                "reject" => Outcome::Rejected,
+                _ => Outcome::Done,
+            };
         }
     }
     handled
@@ -78,6 +101,8 @@ pub(crate) struct Verdict {
     pub(crate) at_once: Vec<String>,
     /// Inside one run, a key whose offsets did not go up.
     pub(crate) out_of_order: Vec<String>,
+    /// Over all runs, an event that was done for the first time after one of its key that follows it.
+    pub(crate) overtaken: Vec<String>,
     pub(crate) runs: usize,
     pub(crate) killed: usize,
 }
@@ -87,7 +112,7 @@ impl fmt::Display for Verdict {
         write!(
             f,
             "{} published, {} handled, {} missing; {} runs, {} killed: {} again (the oldest {:?} before the kill); {} \
-             again without a kill, {} at once, {} out of order",
+             again without a kill, {} at once, {} out of order, {} overtaken",
             self.published,
             self.handled,
             self.missing.len(),
@@ -97,7 +122,8 @@ impl fmt::Display for Verdict {
             self.oldest_uncommitted,
             self.again_without_reason.len(),
             self.at_once.len(),
-            self.out_of_order.len()
+            self.out_of_order.len(),
+            self.overtaken.len()
         )
     }
 }
@@ -110,7 +136,7 @@ pub(crate) fn judge(published: usize, runs: &[Run]) -> Verdict {
         handled: runs
             .iter()
             .flat_map(|run| &run.handled)
-            .filter(|h| h.end.is_some())
+            .filter(|h| h.is_over())
             .count(),
         killed: runs.iter().filter(|run| run.fate != Fate::Left).count(),
         ..Verdict::default()
@@ -118,13 +144,14 @@ pub(crate) fn judge(published: usize, runs: &[Run]) -> Verdict {
     count(&mut verdict, runs);
     overlaps(&mut verdict, runs);
     order(&mut verdict, runs);
+    overtaking(&mut verdict, runs);
     verdict
 }
 
 fn count(verdict: &mut Verdict, runs: &[Run]) {
     let mut calls: BTreeMap<usize, Vec<(&Run, &Handled)>> = BTreeMap::new();
     for run in runs {
-        for handled in run.handled.iter().filter(|h| h.end.is_some()) {
+        for handled in run.handled.iter().filter(|h| h.is_over()) {
             calls
                 .entry(handled.number)
                 .or_default()
@@ -194,16 +221,40 @@ fn overlaps(verdict: &mut Verdict, runs: &[Run]) {
 
 fn order(verdict: &mut Verdict, runs: &[Run]) {
     for run in runs {
-        let mut last: HashMap<&str, i64> = HashMap::new();
+        let mut last: HashMap<&str, &Handled> = HashMap::new();
         for handled in &run.handled {
-            if let Some(before) = last.insert(&handled.key, handled.offset)
-                && before >= handled.offset
-            {
+            let Some(before) = last.insert(&handled.key, handled) else {
+                continue;
+            };
+            let again = before.outcome == Outcome::Failed && before.offset == handled.offset;
+            let before = before.offset;
+            if before >= handled.offset && !again {
                 verdict.out_of_order.push(format!(
                     "{} key {}: {before}, then {}",
                     run.member, handled.key, handled.offset
                 ));
             }
         }
+    }
+}
+
+fn overtaking(verdict: &mut Verdict, runs: &[Run]) {
+    let mut calls: Vec<_> = runs.iter().flat_map(|run| &run.handled).collect();
+    calls.retain(|handled| handled.is_over());
+    calls.sort_by_key(|handled| handled.start);
+    let mut furthest: HashMap<&str, i64> = HashMap::new();
+    let mut done = HashSet::new();
+    for handled in calls {
+        if !done.insert(handled.number) {
+            continue;
+        }
+        let furthest = furthest.entry(&handled.key).or_insert(-1);
+        if *furthest > handled.offset {
+            verdict.overtaken.push(format!(
+                "key {}: {} after {furthest}",
+                handled.key, handled.offset
+            ));
+        }
+        *furthest = handled.offset.max(*furthest);
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod history;
+pub(crate) mod storm;
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};

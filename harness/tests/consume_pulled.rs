@@ -1,0 +1,35 @@
+//! Events that are pulled, on real Kafka: members that are killed, come and go under load.
+
+mod consume;
+mod members;
+
+use std::time::Duration;
+
+use members::storm::Storm;
+
+const BY_PARTITION: Storm = Storm {
+    way: "pull",
+    ordering: "partition",
+    events: 200_000,
+    rate: 4_000,
+    kills: 3,
+    every: Duration::from_secs(5),
+    retry_each: 100,
+    reject_each: 1_000,
+};
+
+#[test]
+fn nothing_that_is_pulled_is_lost_in_a_storm() {
+    BY_PARTITION.rage();
+}
+
+#[test]
+fn a_key_keeps_its_order_in_a_storm() {
+    let storm = Storm {
+        ordering: "key",
+        events: 60_000,
+        kills: 1,
+        ..BY_PARTITION
+    };
+    storm.rage();
+}
