@@ -1,17 +1,20 @@
 //! A worker with three event names, shared state, errors of its own and of `anyhow`, retries, a
-//! timeout, and dead letters.
+//! timeout and dead letters by name, and a tower layer around all of it.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use eventstream::{
-    Backoff, Client, Concurrency, Context, Event, Exhausted, FromRef, Payload, Publish, Reject,
-    Retry, StartOffset, State, Subscribe,
+    Backoff, Client, Concurrency, Context, Event, Exhausted, FromRef, Handler as _, Payload,
+    Publish, Reject, Retry, StartOffset, State, Subscribe,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
+use tower_layer::layer_fn;
+use tower_service::Service;
 
 /// What the service's handlers share, whole or in parts.
 #[derive(Clone, Default)]
@@ -50,7 +53,11 @@ impl fmt::Display for PurseError {
 
 impl std::error::Error for PurseError {}
 
-async fn earned(Payload(earned): Payload<Coins>, State(purses): State<Purses>) {
+/// The first attempt hangs: it is given up after the handler's timeout.
+async fn earned(Payload(earned): Payload<Coins>, State(purses): State<Purses>, context: Context) {
+    if context.attempt() == 1 {
+        std::future::pending::<()>().await;
+    }
     *purses.lock().await.entry(earned.player).or_default() += earned.coins;
 }
 
@@ -78,6 +85,27 @@ async fn closed(event: Event, State(app): State<App>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Middleware: says which event is called a second time.
+#[derive(Clone)]
+struct Watched<S>(S);
+
+impl<S: Service<Context>> Service<Context> for Watched<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, context: Context) -> S::Future {
+        if let (Some(event), 2) = (context.event(), context.attempt()) {
+            println!("{} at attempt 2", event.name());
+        }
+        self.0.call(context)
+    }
+}
+
 #[tokio::main]
 async fn main() -> eventstream::Result<()> {
     let client = Client::embedded().prefix("dev").build()?;
@@ -103,20 +131,20 @@ async fn main() -> eventstream::Result<()> {
     };
     let (letters, mut dead_letters) = mpsc::unbounded_channel();
     let backoff = Backoff::default().initial(Duration::from_millis(50));
+    let three = Retry::attempts(3)
+        .backoff(backoff)
+        .then(Exhausted::DeadLetter);
     let subscribe = Subscribe::new("purse")
         .group_id("purses")
         .offset(StartOffset::Head)
         .concurrency(Concurrency::PerKey(64))
         .handler_timeout(Duration::from_secs(5))
-        .retry(
-            Retry::attempts(3)
-                .backoff(backoff)
-                .then(Exhausted::DeadLetter),
-        )
+        .retry(Retry::forever().backoff(backoff))
         .on_dead_letter(move |letter| drop(letters.send(letter)))
         .state(app.clone())
-        .on("coinsEarned", earned)
-        .on("coinsSpent", spent)
+        .layer(layer_fn(Watched))
+        .on("coinsEarned", earned.timeout(Duration::from_millis(100)))
+        .on("coinsSpent", spent.retry(three))
         .on("purseClosed", closed);
     let subscription = client.register(subscribe).await?;
     for _ in 0..2 {

@@ -44,7 +44,7 @@ use crate::publish::Publish;
 use crate::receipt::{Delivery, Receipt, block_on};
 use crate::stats::{ReaderStats, WriterStats};
 use crate::subscribe::{
-    Arguments, BoxError, Context, FromRecord, Handled, Handler, HandlerResult, Health, Subscribe,
+    BoxError, BoxHandler, FromRecord, Handler, HandlerResult, Health, PulledEvent, Subscribe,
     all_arities,
 };
 use crate::undelivered::Undelivered;
@@ -180,6 +180,19 @@ impl Client {
         let subscription = self.runtime.block_on(self.client.register(subscribe))?;
         Ok(Subscription {
             subscription,
+            runtime: self.runtime.clone(),
+        })
+    }
+
+    /// Registers a subscription whose events are pulled, by an iterator.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::consume`](crate::Client::consume).
+    pub fn consume(&self, subscribe: Subscribe) -> Result<Events> {
+        let events = self.runtime.block_on(self.client.consume(subscribe))?;
+        Ok(Events {
+            events,
             runtime: self.runtime.clone(),
         })
     }
@@ -328,9 +341,63 @@ impl fmt::Debug for Subscription {
     }
 }
 
+/// The events of a subscription, pulled: an iterator that blocks until the next one is there, and ends with
+/// the subscription. Otherwise as [`crate::Events`].
+#[must_use = "dropping the iterator stops its subscription"]
+pub struct Events {
+    events: crate::Events,
+    runtime: Owned,
+}
+
+impl Iterator for Events {
+    type Item = PulledEvent;
+
+    fn next(&mut self) -> Option<PulledEvent> {
+        self.runtime.block_on(self.events.next())
+    }
+}
+
+impl Events {
+    /// The next event, if there is one within the timeout.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<PulledEvent> {
+        let next = async { tokio::time::timeout(timeout, self.events.next()).await };
+        self.runtime.block_on(next).ok().flatten()
+    }
+
+    /// Waits until nothing that is published is missed any more, as
+    /// [`Subscription::ready`](crate::Subscription::ready).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] when the subscription ends first.
+    pub fn ready(&self) -> Result<()> {
+        self.runtime.block_on(self.events.subscription().ready())
+    }
+
+    /// The subscription behind it, to pause it and to ask for its health.
+    pub fn subscription(&self) -> &crate::Subscription {
+        self.events.subscription()
+    }
+
+    /// Stops in order, as [`Events::stop`](crate::Events::stop).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn stop(self, timeout: Duration) -> Result<()> {
+        self.runtime.block_on(self.events.stop(timeout))
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.events.fmt(f)
+    }
+}
+
 /// Makes a handler of a sync function or closure, with the arguments that an async one may have. It
 /// runs on a thread for blocking work and may take its time; once begun it runs to its end, also when
-/// its partition is taken away: see [`Context::is_cancelled`].
+/// its partition is taken away: see [`Context::is_cancelled`](crate::Context::is_cancelled).
 pub fn handler<F>(f: F) -> Blocking<F> {
     Blocking(Arc::new(f))
 }
@@ -354,15 +421,14 @@ macro_rules! blocking_handler {
             Out: HandlerResult,
             $($arg: FromRecord<S> + Send + 'static,)*
         {
-            const IS_RAW: bool = <($($arg,)*) as Arguments<S>>::IS_RAW;
-
-            fn call(&self, context: Context, state: &S) -> Handled {
-                let ($($arg,)*) = match Arguments::take(&context, state) {
-                    Ok(arguments) => arguments,
-                    Err(error) => return Box::pin(ready(Err(error))),
-                };
-                let f = Arc::clone(&self.0);
-                Box::pin(on_blocking_thread(move || f($($arg),*).into_result()))
+            fn erase(self, state: &Arc<S>) -> BoxHandler
+            where
+                S: Send + Sync + 'static,
+            {
+                BoxHandler::of(state, move |($($arg,)*)| {
+                    let f = Arc::clone(&self.0);
+                    Box::pin(on_blocking_thread(move || f($($arg),*).into_result()))
+                })
             }
         }
     };

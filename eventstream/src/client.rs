@@ -16,7 +16,7 @@ use crate::name::Topic;
 use crate::publish::Publish;
 use crate::receipt::{Delivery, Receipt};
 use crate::stats::{ReaderStats, WriterStats};
-use crate::subscribe::{Health, Subscribe, Subscription};
+use crate::subscribe::{Events, Health, Subscribe, Subscription};
 use crate::undelivered::Undelivered;
 use crate::witness::Witness;
 
@@ -225,6 +225,22 @@ impl Client {
             Engine::Kafka(kafka) => kafka.register(checked).await,
             Engine::Stdout(_) | Engine::None(_) => Ok(Subscription::without_routes(&checked)),
         }
+    }
+
+    /// Registers a subscription whose events are pulled: a stream of events that each carry their
+    /// acknowledgement. See [`Events`]; all else is as with [`register`](Self::register).
+    ///
+    /// # Errors
+    ///
+    /// As `register`; [`ErrorKind::Validation`] too for a subscription with handlers or layers.
+    pub async fn consume(&self, subscribe: Subscribe) -> Result<Events> {
+        let checked = subscribe.check_pulled()?;
+        let offers = checked.offers.clone().unwrap_or_default();
+        let subscription = match &self.inner.engine {
+            Engine::Kafka(kafka) => kafka.register(checked).await?,
+            Engine::Stdout(_) | Engine::None(_) => Subscription::idle(&checked),
+        };
+        Ok(Events::new(subscription, offers))
     }
 
     /// Brokers, partitions and watermarks: of one topic, given without the prefix, or of all.

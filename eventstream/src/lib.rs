@@ -50,6 +50,7 @@
 //! | publish | [`Publish`], [`Client::publish`], [`Publisher`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
 //! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
 //! | handle several at once | [`Subscribe::on_batch`], [`Batch`], [`BatchHandler`], [`BatchResult`] |
+//! | pull | [`Client::consume`], [`Events`], [`PulledEvent`] |
 //! | give events types of their own | [`EventType`] |
 //! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterReason`], [`DeadLetterOrigin`] |
 //! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
@@ -61,6 +62,7 @@
 //! |---|---|
 //! | `derive` | `#[derive(EventType)]` |
 //! | `testing` | the test kit: handlers without a broker, a recording publisher, a broker for each test |
+//! | `tower` | handlers inside tower's layers: `Subscribe::layer`, `Handler::layer` |
 //! | `metrics` | Prometheus metrics: `Metrics`, `ClientBuilder::metrics` |
 //! | `opentelemetry` | the trace of `tracing` spans travels with events: `traceparent`, `spanContext` |
 
@@ -121,9 +123,11 @@ pub use record::RawRecord;
 pub use stats::{ReaderStats, WriterStats};
 pub use subscribe::{
     BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit,
-    DeadLetterOrigin, DeadLetterReason, FailedAttempt, FromRecord, FromRef, Handler, HandlerResult,
-    Headers, Health, Key, Payload, Problem, Reject, StartOffset, State, Subscribe, Subscription,
-    TypedArgs,
+    DeadLetterOrigin, DeadLetterReason, Events, FailedAttempt, FromRecord, FromRef, Handler,
+    HandlerResult, Headers, Health, Key, Payload, Problem, PulledEvent, Reject, Settled, StartOffset,
+    State, Subscribe, Subscription, Tuned, TypedArgs,
 };
+#[cfg(feature = "tower")]
+pub use subscribe::{Extension, HandlerLayer, HandlerService, Layered};
 pub use tokio_util::sync::CancellationToken;
 pub use undelivered::Undelivered;

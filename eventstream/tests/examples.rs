@@ -31,6 +31,7 @@ fn worker() {
         "attempt 3: not enough coins",
         "exhausted: the purse holds only 70",
         "rejected: no such player",
+        "coinsEarned at attempt 2",
         r#"{"player-7": 70}"#,
     ] {
         assert!(printed.lines().any(|l| l == line), "{line}:\n{printed}");
@@ -49,6 +50,19 @@ fn batch() {
             .unwrap();
         assert!(inserts <= 25, "{printed}");
     }
+}
+
+#[test]
+fn pull() {
+    let printed = run("pull");
+    let expected = "\
+level 7 at attempt 1
+level 8: later
+level 8 at attempt 2
+dead letter: no such level
+dead letter: cannot decode the payload: invalid type: string \"nine\", expected u32 at line 1 column 15
+";
+    assert_eq!(printed, expected);
 }
 
 #[test]

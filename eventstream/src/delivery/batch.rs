@@ -95,7 +95,7 @@ impl<R: Clone> Partition<R> {
         let loses_order = self.sabotaged(Sabotage::BatchForgetsOrder);
         let answers = outcomes.iter().map(|(ticket, outcome)| {
             let done = *outcome == Outcome::Handled;
-            let failed = Outcome::Failed { now };
+            let failed = Outcome::Failed { now, retry: None };
             (
                 *ticket,
                 Some(if all_failed && done { failed } else { *outcome }),

@@ -1,9 +1,18 @@
+#[cfg(feature = "tower")]
+use std::any::{Any, TypeId};
+#[cfg(feature = "tower")]
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::event::Event;
 use crate::name::Topic;
-use crate::record::Record;
+use crate::record::{RawRecord, Record};
+
+/// What layers pass on, by its type.
+#[cfg(feature = "tower")]
+type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
 /// What a handler may need besides its event: topic, partition and offset of the record, the number
 /// of the attempt, and whether the result still counts.
@@ -11,6 +20,9 @@ use crate::record::Record;
 pub struct Context {
     pub(crate) record: Arc<Record>,
     pub(crate) attempt: u32,
+    /// Made by the first layer that has something to pass on.
+    #[cfg(feature = "tower")]
+    extensions: Option<Arc<Extensions>>,
 }
 
 impl Context {
@@ -18,6 +30,8 @@ impl Context {
         Self {
             record: Arc::clone(record),
             attempt,
+            #[cfg(feature = "tower")]
+            extensions: None,
         }
     }
 
@@ -40,6 +54,31 @@ impl Context {
     /// The offset in the partition.
     pub fn offset(&self) -> i64 {
         self.record.offset
+    }
+
+    /// The event; `None` where the record is none, or no handler of the topic takes events.
+    pub fn event(&self) -> Option<&Event> {
+        self.record.event.as_ref()
+    }
+
+    /// The record before decoding.
+    pub fn raw_record(&self) -> RawRecord {
+        RawRecord::new(Arc::clone(&self.record))
+    }
+
+    /// Gives the handler, and the layers inside this one, a value: as [`Extension`](crate::Extension), or by
+    /// [`extension`](Self::extension). A value of the same type is replaced.
+    #[cfg(feature = "tower")]
+    pub fn insert_extension<T: Send + Sync + 'static>(&mut self, value: T) {
+        let extensions = self.extensions.get_or_insert_default();
+        Arc::make_mut(extensions).insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    /// The value of this type that a layer has given.
+    #[cfg(feature = "tower")]
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        let value = self.extensions.as_ref()?.get(&TypeId::of::<T>())?;
+        value.downcast_ref()
     }
 
     /// The record's key.

@@ -4,9 +4,14 @@ use std::error::Error as StdError;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::context::Context;
 use super::extract::{Arguments, FromRecord};
+#[cfg(feature = "tower")]
+use super::layer::{HandlerLayer, Layered};
+use super::tuned::Tuned;
+use crate::delivery::Retry;
 
 /// An error of a handler, of any type.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -56,14 +61,44 @@ pub(crate) type Handled = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Se
     note = "it returns `()` or `Result<(), E>` where `E: Into<Box<dyn Error + Send + Sync>>`, and its future is `Send`",
     note = "`State<T>` needs `.state(..)` before the handler, and `T: FromRef<{S}>`"
 )]
-pub trait Handler<Args, S = ()>: Send + Sync + 'static {
-    /// Whether it takes records that are no event.
+pub trait Handler<Args, S = ()>: Sized + Send + Sync + 'static {
+    /// Without its types.
     #[doc(hidden)]
-    const IS_RAW: bool;
+    fn erase(self, state: &Arc<S>) -> BoxHandler
+    where
+        S: Send + Sync + 'static;
 
-    /// Takes its arguments, and runs.
-    #[doc(hidden)]
-    fn call(&self, context: Context, state: &S) -> Handled;
+    /// The handler with a retry policy of its own, in place of
+    /// [`Subscribe::retry`](crate::Subscribe::retry). Order between names is kept: while an event of this
+    /// handler waits for its next attempt, so does what comes after it in its partition or key.
+    ///
+    /// ```
+    /// use eventstream::{Event, Exhausted, Handler, Retry, Subscribe};
+    ///
+    /// async fn logged_in(_: Event) -> Result<(), String> { Ok(()) }
+    /// async fn paid(_: Event) -> Result<(), String> { Ok(()) }
+    ///
+    /// let subscribe = Subscribe::new("player")
+    ///     .on("loggedIn", logged_in.retry(Retry::attempts(3).then(Exhausted::Skip)))
+    ///     .on("paid", paid);
+    /// # drop(subscribe);
+    /// ```
+    fn retry(self, retry: Retry) -> Tuned<Self, Args, S> {
+        Tuned::new(self).with_retry(retry)
+    }
+
+    /// The handler with a time limit of its own for each call, in place of
+    /// [`Subscribe::handler_timeout`](crate::Subscribe::handler_timeout).
+    fn timeout(self, timeout: Duration) -> Tuned<Self, Args, S> {
+        Tuned::new(self).with_timeout(timeout)
+    }
+
+    /// The handler inside a [`tower`](https://docs.rs/tower) layer, which sees each of its calls: see
+    /// [`HandlerLayer`](crate::HandlerLayer).
+    #[cfg(feature = "tower")]
+    fn layer<L: HandlerLayer>(self, layer: L) -> Layered<Self, L, Args, S> {
+        Layered::new(self, layer)
+    }
 }
 
 /// What a handler may return: `()`, or `Result<(), E>` for any error that boxes.
@@ -115,15 +150,14 @@ macro_rules! handler {
             Out: HandlerResult,
             $($arg: FromRecord<S>,)*
         {
-            const IS_RAW: bool = <($($arg,)*) as Arguments<S>>::IS_RAW;
-
-            fn call(&self, context: Context, state: &S) -> Handled {
-                let ($($arg,)*) = match Arguments::take(&context, state) {
-                    Ok(arguments) => arguments,
-                    Err(error) => return Box::pin(ready(Err(error))),
-                };
-                let handled = self($($arg),*);
-                Box::pin(async move { handled.await.into_result() })
+            fn erase(self, state: &Arc<S>) -> BoxHandler
+            where
+                S: Send + Sync + 'static,
+            {
+                BoxHandler::of(state, move |($($arg,)*)| {
+                    let handled = self($($arg),*);
+                    Box::pin(async move { handled.await.into_result() })
+                })
             }
         }
     };
@@ -133,22 +167,55 @@ all_arities!(handler);
 
 /// A handler with its types erased.
 #[derive(Clone)]
-pub(crate) struct BoxHandler {
+pub struct BoxHandler {
     call: Arc<dyn Fn(Context) -> Handled + Send + Sync>,
     is_raw: bool,
+    retry: Option<Retry>,
+    timeout: Option<Duration>,
 }
 
 impl BoxHandler {
-    pub(crate) fn new<H, Args, S>(handler: H, state: &Arc<S>) -> Self
+    /// A handler of these arguments.
+    pub(crate) fn of<Args, S>(
+        state: &Arc<S>,
+        call: impl Fn(Args) -> Handled + Send + Sync + 'static,
+    ) -> Self
     where
-        H: Handler<Args, S>,
+        Args: Arguments<S>,
         S: Send + Sync + 'static,
     {
         let state = Arc::clone(state);
         Self {
-            call: Arc::new(move |context| handler.call(context, &state)),
-            is_raw: H::IS_RAW,
+            call: Arc::new(move |context| match Args::take(&context, &state) {
+                Ok(arguments) => call(arguments),
+                Err(error) => Box::pin(ready(Err(error))),
+            }),
+            is_raw: Args::IS_RAW,
+            retry: None,
+            timeout: None,
         }
+    }
+
+    /// The handler of events that are pulled: it is never called.
+    pub(super) fn pulled() -> Self {
+        Self::of(&Arc::new(()), |()| -> Handled {
+            Box::pin(ready(Err("its events are pulled".into())))
+        })
+    }
+
+    /// The same handler, called in another way.
+    #[cfg(feature = "tower")]
+    pub(super) fn called(&self, call: impl Fn(Context) -> Handled + Send + Sync + 'static) -> Self {
+        Self {
+            call: Arc::new(call),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn tuned(mut self, retry: Option<Retry>, timeout: Option<Duration>) -> Self {
+        self.retry = retry.or(self.retry);
+        self.timeout = timeout.or(self.timeout);
+        self
     }
 
     /// Calls it, which may panic already here.
@@ -159,5 +226,15 @@ impl BoxHandler {
     /// Whether it takes records that are no event.
     pub(crate) fn is_raw(&self) -> bool {
         self.is_raw
+    }
+
+    /// Its own policy.
+    pub(crate) fn retry(&self) -> Option<Retry> {
+        self.retry
+    }
+
+    /// Its own time limit.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 }

@@ -8,11 +8,16 @@ mod extract;
 mod failed_attempt;
 mod handler;
 mod health;
+#[cfg(feature = "tower")]
+mod layer;
+mod offers;
 mod origin;
+mod pull;
 mod reject;
 mod subscription;
+mod tuned;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,16 +29,20 @@ pub use self::batch::{BatchHandler, BatchHandlerResult, BatchResult};
 pub use self::context::Context;
 pub use self::dead_letter::DeadLetter;
 pub use self::dead_letter_reason::DeadLetterReason;
-pub(crate) use self::extract::Arguments;
 pub use self::extract::{FromRecord, FromRef, Headers, Key, Payload, State, TypedArgs};
 pub use self::failed_attempt::FailedAttempt;
 pub(crate) use self::handler::{BoxError, BoxHandler, Handled, all_arities};
 pub use self::handler::{Handler, HandlerResult};
 pub use self::health::{Health, Problem};
+#[cfg(feature = "tower")]
+pub use self::layer::{Extension, HandlerLayer, HandlerService, Layered};
+pub(crate) use self::offers::{Answer, Offer, Offers, Place};
 pub use self::origin::DeadLetterOrigin;
+pub use self::pull::{Events, PulledEvent, Settled};
 pub use self::reject::Reject;
 pub(crate) use self::reject::{is_final, reason};
 pub use self::subscription::Subscription;
+pub use self::tuned::Tuned;
 use crate::config::CommitPolicy;
 use crate::delivery::{Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 use crate::error::{Error, ErrorKind, Fault, Result};
@@ -172,7 +181,7 @@ pub(crate) type OnDeadLetter = Arc<dyn Fn(DeadLetter) + Send + Sync>;
 ///     .group_id("inventory")
 ///     .on("userLoggedIn", async |event: Event| println!("{} logged in", event.user_id()));
 /// ```
-#[must_use = "a subscription does nothing until it is given to `Client::register`"]
+#[must_use = "a subscription does nothing until it is given to `Client::register` or `Client::consume`"]
 pub struct Subscribe<S = ()> {
     state: Arc<S>,
     options: Options,
@@ -189,8 +198,12 @@ pub(crate) struct Options {
     /// Handlers by event name; `None` matches all.
     pub(crate) handlers: Vec<(Option<String>, BoxHandler)>,
     pub(crate) batches: Vec<BatchOptions>,
+    /// The names to be pulled; `None`: all.
+    pub(crate) events: Option<Vec<String>>,
     /// Topics of typed handlers that are not this one, with the event's name.
     pub(crate) strangers: Vec<(&'static str, &'static str)>,
+    #[cfg(feature = "tower")]
+    pub(crate) layers: Vec<Arc<dyn HandlerLayer>>,
     pub(crate) offset: StartOffset,
     pub(crate) cancel_on: Option<CancellationToken>,
     pub(crate) concurrency: Concurrency,
@@ -222,7 +235,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 impl Subscribe {
     /// A subscription of a topic, given without the client's prefix: any that Kafka allows, see
-    /// [`Topic`]. It needs at least one handler.
+    /// [`Topic`]. It needs at least one handler, or is given to [`Client::consume`](crate::Client::consume).
     pub fn new(topic: impl Into<String>) -> Self {
         Self {
             state: Arc::new(()),
@@ -233,7 +246,10 @@ impl Subscribe {
                 group_instance_id: String::new(),
                 handlers: Vec::new(),
                 batches: Vec::new(),
+                events: None,
                 strangers: Vec::new(),
+                #[cfg(feature = "tower")]
+                layers: Vec::new(),
                 offset: StartOffset::default(),
                 cancel_on: None,
                 concurrency: Concurrency::default(),
@@ -275,7 +291,7 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
     where
         H: Handler<Args, S>,
     {
-        let handler = BoxHandler::new(handler, &self.state);
+        let handler = handler.erase(&self.state);
         let event_name = Some(event_name.into());
         self.options.handlers.push((event_name, handler));
         self
@@ -320,7 +336,7 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
     where
         H: Handler<Args, S>,
     {
-        let handler = BoxHandler::new(handler, &self.state);
+        let handler = handler.erase(&self.state);
         self.options.handlers.push((None, handler));
         self
     }
@@ -364,6 +380,23 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
             batch,
             handler: BoxBatchHandler::new(handler, &self.state),
         });
+        self
+    }
+
+    /// A [`tower`](https://docs.rs/tower) layer around every handler of this registration, given before or
+    /// after, but for those of batches: see [`HandlerLayer`]. Of several the last one is the outermost, as in axum. Each handler
+    /// gets a service of its own, so that a limit counts for each event name; one for a single handler is given with
+    /// [`Handler::layer`], inside of these.
+    #[cfg(feature = "tower")]
+    pub fn layer<L: HandlerLayer>(mut self, layer: L) -> Self {
+        self.options.layers.push(Arc::new(layer));
+        self
+    }
+
+    /// The names of the events to be pulled, for [`Client::consume`](crate::Client::consume) alone. Default:
+    /// every event of the topic.
+    pub fn events<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.options.events = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -423,8 +456,9 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// What happens when a handler fails. A failure that no retry can fix is not retried: a payload
-    /// that does not fit its type, and a [`Reject`] anywhere in the error's chain. Such a record is
+    /// What happens when a handler fails that has no policy of its own, see [`Handler::retry`]. A failure
+    /// that no retry can fix is not retried: a payload that does not fit its type, and a [`Reject`]
+    /// anywhere in the error's chain. Such a record is
     /// dead-lettered at the first attempt, whatever the policy. With [`CommitPolicy::BeforeProcessing`] there is one
     /// attempt, and a policy with more is refused.
     ///
@@ -514,14 +548,77 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
 
     /// The options, checked.
     pub(crate) fn check(self) -> Result<CheckedSubscribe> {
-        self.options.check()
+        let options = self.options;
+        #[cfg(feature = "tower")]
+        let options = options.layered();
+        options.check()
+    }
+
+    /// The options, checked, of a subscription whose events are pulled.
+    pub(crate) fn check_pulled(mut self) -> Result<CheckedSubscribe> {
+        let misplaced = self.options.prepare_pull();
+        let mut checked = self.options.check_with("consume", misplaced)?;
+        checked.offers = Some(Arc::default());
+        Ok(checked)
     }
 }
 
 impl Options {
     /// Checks every field, lists all that are not allowed, and gives what later code trusts.
     pub(crate) fn check(self) -> Result<CheckedSubscribe> {
+        let misplaced = self.events.as_ref().map(|names| {
+            let to = "is for `Client::consume`: to handle events by name, use `on`";
+            Fault::new("events", names.join(", "), to)
+        });
+        self.check_with("register", misplaced.into_iter().collect())
+    }
+
+    #[cfg(feature = "tower")]
+    fn layered(mut self) -> Self {
+        for (_, handler) in &mut self.handlers {
+            for layer in &self.layers {
+                *handler = layer.wrap(handler.clone());
+            }
+        }
+        self
+    }
+
+    /// What is pulled has no handlers but the names that they would be for. What does not go with pulling.
+    fn prepare_pull(&mut self) -> Vec<Fault> {
         let mut faults = Vec::new();
+        let batches = self.batches.drain(..).map(|batch| batch.name);
+        let handlers = self.handlers.drain(..).map(|(name, _)| name);
+        let names: Vec<_> = handlers
+            .chain(batches)
+            .map(|name| name.unwrap_or_else(|| "on_any".to_owned()))
+            .collect();
+        if !names.is_empty() {
+            let to = "handlers are for `Client::register`: to pull events by name, use `events`";
+            faults.push(Fault::new("on", names.join(", "), to));
+        }
+        #[cfg(feature = "tower")]
+        if !self.layers.is_empty() {
+            let to = "layers are for handlers, and so for `Client::register`";
+            let count = format!("{} layers", self.layers.len());
+            faults.push(Fault::new("layer", count, to));
+        }
+        if self.events.as_ref().is_some_and(Vec::is_empty) {
+            let to = "must name an event, or be left out for all";
+            faults.push(Fault::new("events", "", to));
+        }
+        let names = self.events.take().unwrap_or_default();
+        let names: BTreeSet<_> = names.into_iter().collect();
+        let named = names
+            .into_iter()
+            .map(|name| (Some(name), BoxHandler::pulled()));
+        self.handlers = named.collect();
+        if self.handlers.is_empty() {
+            self.handlers.push((None, BoxHandler::pulled()));
+        }
+        faults
+    }
+
+    fn check_with(self, doing: &str, mut faults: Vec<Fault>) -> Result<CheckedSubscribe> {
         let mut keep = |fault: Option<Fault>| faults.extend(fault);
         keep(name::check_topic(&self.topic));
         let names = || {
@@ -580,13 +677,17 @@ impl Options {
                 )));
             }
         }
-        keep((self.handler_timeout == Some(Duration::ZERO)).then(|| {
-            Fault::new(
-                "handler_timeout",
-                "0",
-                "must be longer, or left out for no limit",
-            )
-        }));
+        let own = |handler: &BoxHandler| handler.timeout();
+        let timeouts = self.handlers.iter().map(|(_, handler)| own(handler));
+        for timeout in timeouts.chain([self.handler_timeout]).flatten() {
+            keep(timeout.is_zero().then(|| {
+                Fault::new(
+                    "handler_timeout",
+                    "0",
+                    "must be longer, or left out for no limit",
+                )
+            }));
+        }
         keep(self.commit.and_then(CommitPolicy::fault));
         for fault in self.offset.faults() {
             keep(Some(fault));
@@ -602,14 +703,13 @@ impl Options {
                 "window must be from 1 to 1000000, and ratio above 0 and at most 1",
             )));
         }
-        if let Some(Retry::InPlace { backoff, .. }) = &self.retry
-            && let Some(allowed) = backoff.fault()
-        {
-            keep(Some(Fault::new(
-                "retry.backoff",
-                format!("{backoff:?}"),
-                allowed,
-            )));
+        for (field, retry) in self.chosen_retries() {
+            if let Retry::InPlace { backoff, .. } = retry
+                && let Some(allowed) = backoff.fault()
+            {
+                let field = format!("{field}.backoff");
+                keep(Some(Fault::new(field, format!("{backoff:?}"), allowed)));
+            }
         }
         let group = if self.group_id.is_empty() {
             GroupId::new(crate::event::new_id().as_str())
@@ -621,14 +721,11 @@ impl Options {
                 topic,
                 group: group.clone(),
                 options: self,
+                offers: None,
             }),
             _ => {
                 faults.extend(group.err().iter().flat_map(|e| e.faults().to_vec()));
-                Err(Error::from_faults(
-                    ErrorKind::Validation,
-                    "register",
-                    faults,
-                ))
+                Err(Error::from_faults(ErrorKind::Validation, doing, faults))
             }
         }
     }
@@ -641,21 +738,25 @@ impl Options {
         })
     }
 
-    /// Whether what failed its last attempt is dead-lettered.
+    /// The policies that were given: of the subscription and of its handlers, and how each is named.
+    pub(crate) fn chosen_retries(&self) -> impl Iterator<Item = (String, Retry)> + '_ {
+        let of_all = self.retry.map(|retry| ("retry".to_owned(), retry));
+        let own = self.handlers.iter().filter_map(|(name, handler)| {
+            let name = name.as_ref().map_or("on_any", |name| name);
+            Some((format!("retry of {name}"), handler.retry()?))
+        });
+        of_all.into_iter().chain(own)
+    }
+
+    /// Whether what failed its last attempt is dead-lettered, where its handler has no other policy.
     fn dead_letters_exhausted(&self) -> bool {
-        matches!(
-            self.effective_retry(),
-            Retry::InPlace {
-                max_attempts: Some(_),
-                then: Exhausted::DeadLetter,
-                ..
-            }
-        )
+        dead_letters(self.effective_retry())
     }
 
     /// Whether its policies can write a dead letter.
     pub(crate) fn may_dead_letter(&self) -> bool {
         self.dead_letters_exhausted()
+            || self.chosen_retries().any(|(_, retry)| dead_letters(retry))
             || self.effective_on_undecodable() == OnUndecodable::DeadLetter
             || self.on_unmatched == OnUnmatched::DeadLetter
     }
@@ -670,11 +771,24 @@ impl Options {
     }
 }
 
+fn dead_letters(retry: Retry) -> bool {
+    matches!(
+        retry,
+        Retry::InPlace {
+            max_attempts: Some(_),
+            then: Exhausted::DeadLetter,
+            ..
+        }
+    )
+}
+
 /// A subscription whose names have been checked.
 pub(crate) struct CheckedSubscribe {
     pub(crate) topic: Topic,
     pub(crate) group: GroupId,
     pub(crate) options: Options,
+    /// Where its events wait, if they are pulled.
+    pub(crate) offers: Option<Arc<Offers>>,
 }
 
 impl CheckedSubscribe {

@@ -182,9 +182,11 @@ impl<S> Consumed<S> {
     pub async fn call<H, Args>(&self, handler: H) -> Outcome
     where
         H: Handler<Args, S>,
+        S: Send + Sync + 'static,
     {
         let context = self.context();
-        let begun = catch_unwind(AssertUnwindSafe(|| handler.call(context, &self.state)));
+        let handler = handler.erase(&self.state);
+        let begun = catch_unwind(AssertUnwindSafe(|| handler.call(context)));
         let returned = match begun {
             Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
             Err(panic) => Err(panic),

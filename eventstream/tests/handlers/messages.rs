@@ -102,6 +102,20 @@ fn the_compiler_says_what_is_wrong_with_a_handler() {
 }
 
 #[test]
+fn the_compiler_says_what_is_wrong_with_a_layer() {
+    let said = compile("layer");
+    let words = "`&str` is no layer for handlers";
+    assert!(said.contains(words), "{said}");
+}
+
+#[test]
+fn the_compiler_says_that_a_pulled_event_wants_an_answer() {
+    let said = compile("unanswered");
+    let words = "an event that is dropped without an answer is tried again";
+    assert!(said.contains(words), "{said}");
+}
+
+#[test]
 fn the_derive_says_what_is_missing_or_unknown() {
     for (name, words) in [
         ("event_without_topic", "`topic = \"..\"` is missing"),

@@ -77,7 +77,10 @@ fn what_failed_is_tried_again_alone_and_what_follows_waits() {
         feed(&mut m, n, None, Plan::One(A));
     }
     let first = started(&mut m);
-    let failed = Outcome::Failed { now: at(0) };
+    let failed = Outcome::Failed {
+        now: at(0),
+        retry: None,
+    };
     let outcomes = [Outcome::Handled, failed, Outcome::Handled, failed];
     end(&mut m, &first, &outcomes, 0);
     assert!(actions(&mut m).is_empty());
@@ -126,7 +129,10 @@ fn a_key_that_fails_holds_up_no_other() {
         feed(&mut m, n, Some(n as u64 % 2), Plan::One(A));
     }
     let first = started(&mut m);
-    let failed = Outcome::Failed { now: at(0) };
+    let failed = Outcome::Failed {
+        now: at(0),
+        retry: None,
+    };
     let outcomes = [failed, Outcome::Handled, Outcome::Handled, Outcome::Handled];
     end(&mut m, &first, &outcomes, 0);
     for n in 4..8 {
@@ -136,7 +142,10 @@ fn a_key_that_fails_holds_up_no_other() {
     m.handle(Input::Tick(at(10)));
     assert_eq!(actions(&mut m), ["batch [(0, 2)] route 0"]);
     m.handle(Input::Tick(at(100)));
-    let once_more = Outcome::Failed { now: at(100) };
+    let once_more = Outcome::Failed {
+        now: at(100),
+        retry: None,
+    };
     end(&mut m, &first[..1], &[once_more], 100);
     // Key 0 waits for its next attempt; key 1 has waited long enough.
     assert_eq!(actions(&mut m), ["batch [(5, 1), (7, 1)] route 0"]);

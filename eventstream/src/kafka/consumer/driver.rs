@@ -6,6 +6,7 @@
 mod calls;
 mod failures;
 mod intake;
+mod pulls;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::calls::{Ended, Running, Waiting, next_permit};
 use self::failures::Letter;
+use self::pulls::Pulls;
 use super::group::GroupEnv;
 use super::routes::{Route, RouteTable, TopicRoutes};
 use super::words::{Failing, PollerHandle, Read, Shared, ToPartition, ToPoller};
@@ -83,6 +85,8 @@ pub(super) struct Driver {
     running: FuturesUnordered<Running>,
     /// Calls that wait for the one permit of their registration, and so have not begun.
     waiting: Vec<Waiting>,
+    /// Calls whose event waits to be pulled, and so have not begun.
+    pulls: Pulls,
     /// Handlers on tasks of their own.
     spawned: JoinSet<Ended>,
     letters: FuturesUnordered<Pin<Box<dyn Future<Output = Letter> + Send>>>,
@@ -182,6 +186,7 @@ impl Driver {
             routes: Vec::new(),
             running: FuturesUnordered::new(),
             waiting: Vec::new(),
+            pulls: Pulls::new(),
             spawned: JoinSet::new(),
             letters: FuturesUnordered::new(),
             errors: Vec::new(),
@@ -256,6 +261,7 @@ impl Driver {
             Some(read) = self.inbox.recv(), if wants_records => self.take(read),
             Some(ended) = self.running.next(), if !self.running.is_empty() => self.ended(ended),
             at = next_permit(&mut self.waiting), if !self.waiting.is_empty() => self.permitted(at),
+            number = self.pulls.next_taken() => self.pulled(number),
             Some(joined) = self.spawned.join_next(), if !self.spawned.is_empty() => {
                 // A panic of the handler is caught inside; tasks are aborted only at the end.
                 if let Ok(ended) = joined {

@@ -20,7 +20,7 @@
 //! | `events` | librdkafka's consumer events |
 //! | `inquiry` | questions about topics and the group that nobody waits for |
 //! | `refusals` | what is refused until somebody acts |
-//! | `driver` | one partition's task: intake, calls of handlers, failures |
+//! | `driver` | one partition's task: intake, calls of handlers, events that are pulled, failures |
 //! | `letters` | the dead letter format |
 
 mod assignment;
@@ -222,6 +222,7 @@ impl Consumers {
             id: self.numbers.fetch_add(1, Atomic::Relaxed),
             serial: serial(options.concurrency),
             flood: options.dead_letter_limit.map(flood),
+            offers: subscribe.offers.clone(),
             told: Told::start(
                 &group.env.runtime,
                 &group.env.tasks,
@@ -250,9 +251,12 @@ impl Consumers {
                 "must be `on` with `commit` before-processing: each event has a commit of its own there",
             ));
         }
-        if let Some(retry) = options.retry.filter(|retry| !retry.is_once()) {
+        for (field, retry) in options
+            .chosen_retries()
+            .filter(|(_, retry)| !retry.is_once())
+        {
             faults.push(Fault::new(
-                "retry",
+                field,
                 format!("{retry:?}"),
                 "must be one attempt with `commit` before-processing: what is committed is not \
                  tried again",
@@ -542,6 +546,7 @@ pub(crate) struct RegisteredRoutes {
 impl RegisteredRoutes {
     pub(crate) async fn stop(self, timeout: Duration) -> Result<()> {
         self.begin_stop(timeout);
+        self.abandon_unpulled();
         // The last one leaves the group: the polling thread keeps the timeout itself, and what is
         // beyond it is leaving. Where others go on, there is nothing but the timeout.
         let is_over = self.group.is_over();
@@ -585,6 +590,7 @@ impl RegisteredRoutes {
 
     pub(crate) fn stop_in_background(&self) {
         self.begin_stop(self.group.env.drain_timeout());
+        self.abandon_unpulled();
         let routes = self.clone();
         // Ended, too, where the runtime goes first.
         let ended = self.registration.ended.clone().drop_guard();
@@ -602,6 +608,14 @@ impl RegisteredRoutes {
     fn begin_stop(&self, timeout: Duration) {
         self.registration.working.close();
         self.group.close(&self.registration, timeout);
+    }
+
+    /// Where the stream is gone, nobody would pull what is queued: it is not waited for.
+    fn abandon_unpulled(&self) {
+        let offers = self.registration.offers.as_ref();
+        if offers.is_some_and(|offers| offers.is_closed()) {
+            self.group.abandon(&self.registration);
+        }
     }
 
     pub(crate) fn pause(&self) {

@@ -193,6 +193,7 @@ mod tests {
             labels: Arc::new(labels),
             serial: None,
             flood: None,
+            offers: None,
             told: Told::start(&Handle::current(), &TaskTracker::new(), None, None),
             on_dead_letter: None,
             handler_timeout: None,

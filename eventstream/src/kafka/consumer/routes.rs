@@ -9,12 +9,13 @@ use tokio_util::task::TaskTracker;
 
 use super::told::Told;
 use crate::delivery::{
-    Concurrency, FloodGuard, OnUndecodable, OnUnmatched, Plan, RouteId, RouteOptions, Worker,
+    Concurrency, FloodGuard, OnUndecodable, OnUnmatched, Plan, Retry, RouteId, RouteOptions, Worker,
 };
 use crate::error::Error;
 use crate::guard;
 use crate::name::{EventName, Topic};
-use crate::subscribe::{BoxBatchHandler, BoxHandler, DeadLetter, OnDeadLetter, Problem};
+use crate::record::Record;
+use crate::subscribe::{BoxBatchHandler, BoxHandler, DeadLetter, Offers, OnDeadLetter, Problem};
 use crate::trace::Labels;
 
 /// The handlers of a registration that share its order: those for its names, or one for all names.
@@ -23,6 +24,19 @@ pub(super) struct Route {
     pub(super) handlers: Handlers,
     pub(super) options: RouteOptions,
     pub(super) registration: Arc<Registration>,
+}
+
+impl Route {
+    /// The handler for a record of this route.
+    pub(super) fn handler(&self, record: &Record) -> Option<&BoxHandler> {
+        let name = record.event.as_ref().map(crate::event::Event::name);
+        self.handlers.pick(name)
+    }
+
+    /// The policy of the handler for a record, where it has one of its own.
+    pub(super) fn own_retry(&self, record: &Record) -> Option<Retry> {
+        self.handler(record)?.retry()
+    }
 }
 
 /// Which handler an event of a route goes to.
@@ -47,7 +61,7 @@ impl Handlers {
     }
 
     /// The handler for a record of this route; `name` is its event's.
-    pub(super) fn pick(&self, name: Option<&str>) -> Option<&BoxHandler> {
+    fn pick(&self, name: Option<&str>) -> Option<&BoxHandler> {
         match self {
             Self::Named(_) => self.named(name?),
             Self::Any(handler) => Some(handler),
@@ -92,6 +106,8 @@ pub(super) struct Registration {
     /// One permit for [`Concurrency::Serial`], over all partitions.
     pub(super) serial: Option<Arc<Semaphore>>,
     pub(super) flood: Option<Mutex<FloodGuard>>,
+    /// Where its events wait to be pulled, instead of handlers.
+    pub(super) offers: Option<Arc<Offers>>,
     pub(super) told: Told,
     pub(super) on_dead_letter: Option<OnDeadLetter>,
     /// How long one call of a handler may take.

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind};
 use crate::guard::guarded;
 use crate::kafka::consumer::routes::Route;
 use crate::record::Record;
-use crate::subscribe::{self, BoxError, Context};
+use crate::subscribe::{self, BoxError, BoxHandler, Context, Handled};
 use crate::trace::{self, Mark};
 
 pub(super) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
@@ -87,6 +87,11 @@ impl Driver {
                 .push(Waiting::new(AnyCall::One(call), Arc::clone(route), turn));
             return;
         }
+        if let Some(offers) = &route.registration.offers {
+            let (offers, route) = (Arc::clone(offers), Arc::clone(route));
+            self.offer(&offers, call, route, None);
+            return;
+        }
         self.tally.retries += u64::from(attempt > 1);
         if let Concurrency::PerKey(_) = route.options.concurrency {
             let route = Arc::clone(route);
@@ -127,6 +132,14 @@ impl Driver {
             permit,
             ..
         } = self.waiting.swap_remove(at);
+        let call = match (call, &route.registration.offers) {
+            (AnyCall::One(call), Some(offers)) => {
+                let offers = Arc::clone(offers);
+                self.offer(&offers, call, route, permit);
+                return;
+            }
+            (call, _) => call,
+        };
         self.tally.retries += u64::from(call.is_again());
         self.running.push(Box::pin(async move {
             let _permit = permit;
@@ -139,6 +152,7 @@ impl Driver {
 
     /// Calls that have not begun are taken back.
     pub(super) fn withdraw(&mut self, of: impl Fn(RouteId) -> bool) {
+        self.withdraw_offers(&of);
         let mut at = 0;
         while at < self.waiting.len() {
             if !of(self.waiting[at].call.route()) {
@@ -210,7 +224,7 @@ impl Driver {
                     ticket,
                     route,
                     attempt,
-                    record,
+                    record: Arc::clone(&record),
                     error,
                     mark,
                     rejected,
@@ -218,7 +232,11 @@ impl Driver {
                 if rejected {
                     Outcome::Rejected
                 } else {
-                    Outcome::Failed { now: self.now() }
+                    let attached = self.routes.iter().find(|r| r.route.id == route);
+                    Outcome::Failed {
+                        now: self.now(),
+                        retry: attached.and_then(|r| r.route.own_retry(&record)),
+                    }
                 }
             }
         }
@@ -226,13 +244,13 @@ impl Driver {
 }
 
 /// What a handler is called with, and for whom.
-struct Call {
-    ticket: Ticket,
-    route: RouteId,
-    attempt: u32,
+pub(super) struct Call {
+    pub(super) ticket: Ticket,
+    pub(super) route: RouteId,
+    pub(super) attempt: u32,
     /// The attempt before, to be linked with.
     before: Mark,
-    record: Arc<Record>,
+    pub(super) record: Arc<Record>,
     timed: bool,
 }
 
@@ -302,7 +320,7 @@ pub(super) fn next_permit(waiting: &mut [Waiting]) -> impl Future<Output = usize
 }
 
 /// A handler that was called and whose future is not done.
-struct Begun {
+pub(super) struct Begun {
     ticket: Ticket,
     route: RouteId,
     attempt: u32,
@@ -313,32 +331,44 @@ struct Begun {
 impl Call {
     /// Calls the handler, which may panic already here.
     fn begin(self, route: &Route) -> Begun {
-        let record = self.record;
+        let context = Context::of(&self.record, self.attempt);
+        let handler = route.handler(&self.record);
+        let timeout = handler.and_then(BoxHandler::timeout);
+        let call = handler.map(|handler| || handler.call(context));
+        self.begun(route, timeout, call)
+    }
+
+    /// Begins to wait for the answer of a pulled event.
+    pub(super) fn begin_pulled(self, route: &Route, answered: Handled) -> Begun {
+        self.begun(route, None, Some(|| answered))
+    }
+
+    fn begun(
+        self,
+        route: &Route,
+        own_timeout: Option<Duration>,
+        call: Option<impl FnOnce() -> Handled>,
+    ) -> Begun {
+        let registration = &route.registration;
         let span = trace::handle(
-            &route.registration.labels,
-            &record,
+            &registration.labels,
+            &self.record,
             self.attempt,
             &self.before,
         );
-        let context = Context {
-            record: Arc::clone(&record),
-            attempt: self.attempt,
-        };
-        let name = record.event.as_ref().map(crate::event::Event::name);
-        let handler = route.handlers.pick(name);
-        let call = handler.map(|handler| || handler.call(context));
+        let timeout = own_timeout.or(registration.handler_timeout);
         Begun {
             ticket: self.ticket,
             route: self.route,
             attempt: self.attempt,
-            watched: Watched::begin(call, span, self.timed, route),
-            record,
+            watched: Watched::begin(call, span, self.timed, timeout),
+            record: self.record,
         }
     }
 }
 
 impl Begun {
-    async fn run(mut self) -> Ended {
+    pub(super) async fn run(mut self) -> Ended {
         let result = poll_fn(|cx| self.watched.poll(cx)).await;
         self.end(result)
     }

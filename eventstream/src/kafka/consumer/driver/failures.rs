@@ -90,7 +90,9 @@ impl Driver {
             return None;
         }
         let attached = self.routes.iter().find(|r| r.route.id == call.route)?;
-        attached.route.options.retry.next_within(call.attempt)
+        let own = attached.route.own_retry(&call.record);
+        own.unwrap_or(attached.route.options.retry)
+            .next_within(call.attempt)
     }
 
     /// Bodies of events are no matter of a log; a key is what finds the record.

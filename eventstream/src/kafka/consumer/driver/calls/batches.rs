@@ -124,9 +124,10 @@ impl BatchCall {
         let contexts: Vec<_> = self.records.iter().map(context).collect();
         let call = route.handlers.batch();
         let call = call.map(|handler| move || handler.call(&contexts));
+        let timeout = route.registration.handler_timeout;
         BegunBatch {
             route: self.route,
-            watched: Watched::begin(call, span, self.timed, route),
+            watched: Watched::begin(call, span, self.timed, timeout),
             records: self.records,
         }
     }

@@ -8,7 +8,6 @@ use tokio::time::Sleep;
 
 use crate::error::Error;
 use crate::guard::panic_text;
-use crate::kafka::consumer::routes::Route;
 use crate::trace::{self, Mark};
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
@@ -36,7 +35,7 @@ impl<T> Watched<T> {
         call: Option<impl FnOnce() -> Future<T>>,
         span: Span,
         timed: bool,
-        route: &Route,
+        timeout: Option<Duration>,
     ) -> Self {
         let started = timed.then(Instant::now);
         let future = match call {
@@ -48,7 +47,7 @@ impl<T> Watched<T> {
             span,
             started,
             future,
-            timeout: route.registration.handler_timeout,
+            timeout,
             timer: None,
         }
     }
