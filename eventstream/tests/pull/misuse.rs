@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use eventstream::{Client, ErrorKind, Event, Subscribe};
+use eventstream::{Batch, Client, ErrorKind, Event, Subscribe};
 
 use crate::support::{SOON, client, head, publish_all};
 
@@ -22,6 +22,10 @@ async fn what_does_not_go_with_pulling_is_refused_by_name() {
         text.contains("a, on_any") && text.contains("use `events`"),
         "{text}"
     );
+    let batch = Batch::up_to(2).within(Duration::from_secs(1));
+    let batched = head().on_batch("b", batch, async |_: Vec<Event>| ());
+    let error = client.consume(batched).await.unwrap_err();
+    assert_eq!(error.faults()[0].value, "b");
     let layered = head().layer(tower_layer::Identity::new());
     assert_eq!(
         fields(&client.consume(layered).await.unwrap_err()),
