@@ -54,7 +54,7 @@ async fn main() -> eventstream::Result<()> {
         left -= 1;
     }
 
-    events.stop(Duration::from_secs(10)).await;
+    events.stop(Duration::from_secs(10)).await?;
     client.shutdown(Duration::from_secs(10)).await;
     Ok(())
 }

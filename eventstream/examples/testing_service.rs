@@ -115,7 +115,7 @@ async fn what_is_bought_is_paid_for() -> eventstream::Result<()> {
     broker.handled("itemBought").expect_count(1);
     let letter = broker.dead_letters("shop").expect_one();
     println!("{}: {}", letter.reason(), letter.error());
-    subscription.stop(Duration::from_secs(10)).await;
+    subscription.stop(Duration::from_secs(10)).await?;
     Ok(())
 }
 
@@ -138,7 +138,7 @@ async fn an_outage_loses_nothing() -> eventstream::Result<()> {
     let coins = recorder.published::<CoinsSpent>();
     assert!(coins.iter().any(|spent| spent.coins == 30));
     assert!(coins.iter().any(|spent| spent.coins == 20));
-    subscription.stop(Duration::from_secs(10)).await;
+    subscription.stop(Duration::from_secs(10)).await?;
     Ok(())
 }
 

@@ -238,7 +238,7 @@ impl Client {
         let offers = checked.offers.clone().unwrap_or_default();
         let subscription = match &self.inner.engine {
             Engine::Kafka(kafka) => kafka.register(checked).await?,
-            Engine::Stdout(_) | Engine::None(_) => Subscription::idle(&checked),
+            Engine::Stdout(_) | Engine::None(_) => Subscription::without_routes(&checked),
         };
         Ok(Events::new(subscription, offers))
     }

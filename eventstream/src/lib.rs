@@ -124,8 +124,8 @@ pub use stats::{ReaderStats, WriterStats};
 pub use subscribe::{
     BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit,
     DeadLetterOrigin, DeadLetterReason, Events, FailedAttempt, FromRecord, FromRef, Handler,
-    HandlerResult, Headers, Health, Key, Payload, Problem, PulledEvent, Reject, Settled, StartOffset,
-    State, Subscribe, Subscription, Tuned, TypedArgs,
+    HandlerResult, Headers, Health, Key, Payload, Problem, PulledEvent, Reject, Settled,
+    StartOffset, State, Subscribe, Subscription, Tuned, TypedArgs,
 };
 #[cfg(feature = "tower")]
 pub use subscribe::{Extension, HandlerLayer, HandlerService, Layered};

@@ -51,8 +51,12 @@ pub trait Publisher: Send + Sync {
     /// As [`Client::try_publish`].
     fn try_publish(&self, event: Publish) -> Result<Receipt>;
 
-    /// Waits until every event accepted before this call has its outcome. `false` when the deadline came first.
-    fn flush(&self, deadline: Duration) -> Boxed<'_, bool>;
+    /// Waits until every event accepted before this call has its outcome, stored or failed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::flush`].
+    fn flush(&self, timeout: Duration) -> Boxed<'_, Result<()>>;
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -66,8 +70,8 @@ impl Publisher for Client {
         Self::try_publish(self, event)
     }
 
-    fn flush(&self, deadline: Duration) -> Boxed<'_, bool> {
-        Box::pin(Self::flush(self, deadline))
+    fn flush(&self, timeout: Duration) -> Boxed<'_, Result<()>> {
+        Box::pin(Self::flush(self, timeout))
     }
 }
 
@@ -80,8 +84,8 @@ impl<P: Publisher + ?Sized> Publisher for &P {
         (**self).try_publish(event)
     }
 
-    fn flush(&self, deadline: Duration) -> Boxed<'_, bool> {
-        (**self).flush(deadline)
+    fn flush(&self, timeout: Duration) -> Boxed<'_, Result<()>> {
+        (**self).flush(timeout)
     }
 }
 
@@ -94,7 +98,7 @@ impl<P: Publisher + ?Sized> Publisher for Arc<P> {
         (**self).try_publish(event)
     }
 
-    fn flush(&self, deadline: Duration) -> Boxed<'_, bool> {
-        (**self).flush(deadline)
+    fn flush(&self, timeout: Duration) -> Boxed<'_, Result<()>> {
+        (**self).flush(timeout)
     }
 }

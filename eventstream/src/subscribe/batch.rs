@@ -283,10 +283,12 @@ batch_handler!(S1);
 batch_handler!(S1 S2);
 batch_handler!(S1 S2 S3);
 
+type DynBatchHandler = dyn Fn(&[Context]) -> BatchHandled + Send + Sync;
+
 /// A handler of batches with its types erased.
 #[derive(Clone)]
 pub(crate) struct BoxBatchHandler {
-    call: Arc<dyn Fn(&[Context]) -> BatchHandled + Send + Sync>,
+    call: Arc<DynBatchHandler>,
     is_raw: bool,
 }
 

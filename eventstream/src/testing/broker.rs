@@ -186,7 +186,8 @@ impl TestBroker {
                 continue;
             }
             for client in self.ledger.clients() {
-                if !client.flush(crate::deadline::left(until.into())).await {
+                let left = crate::deadline::left(until.into());
+                if client.flush(left).await.is_err() {
                     self.give_up("events that were published have no outcome");
                 }
             }
@@ -204,7 +205,7 @@ impl TestBroker {
             "after {:?}: {what}; events in flight: {in_flight}; not done is:{}\nproblems:{}",
             self.bound,
             listed(self.ledger.outstanding()),
-            listed(problems.map(|problem| crate::guard::with_causes(&problem)))
+            listed(problems.map(|problem| crate::guard::with_causes(problem.error())))
         )
     }
 
@@ -330,8 +331,9 @@ impl Member {
             subscription,
             client,
         } = self;
-        subscription.stop(LEAVING).await;
-        client.shutdown(LEAVING).await;
+        // It runs nothing that could be left over.
+        let _ = subscription.stop(LEAVING).await;
+        let _ = client.shutdown(LEAVING).await;
     }
 }
 

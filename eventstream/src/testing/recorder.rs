@@ -389,7 +389,7 @@ impl Inner {
         event.encode(id.as_str(), None, &mut value);
         let key = event.key_or(&id).to_owned();
         let outgoing = Outgoing {
-            key: Some(key.as_bytes()),
+            key: Some(&key),
             value: Some(&value),
             headers: event.headers(),
             ..Outgoing::default()
@@ -519,19 +519,18 @@ impl Publisher for Recorder {
         self.inner.accept(slot, ready)
     }
 
-    fn flush(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+    fn flush(&self, timeout: Duration) -> Pin<Box<dyn Future<Output = Result<()>> + Send + '_>> {
         Box::pin(async move {
             let accepted = self.inner.state.lock().accepted;
             // They are released in their order.
-            let done = || {
+            let pending = || {
                 let state = self.inner.state.lock();
-                let first = state.held.front();
-                first
-                    .is_none_or(|first| first.number >= accepted)
-                    .then_some(())
+                let before = |held: &&Held| held.number < accepted;
+                state.held.iter().take_while(before).count()
             };
-            let until = super::changes::deadline(deadline);
-            self.inner.changes.until(until, done).await.is_some()
+            let done = || (pending() == 0).then_some(());
+            let flushed = self.inner.changes.until(deadline(timeout), done).await;
+            flushed.ok_or_else(|| refusals::pending(pending(), timeout))
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use eventstream::testing::Consumed;
 use eventstream::{
-    Backoff, BrokerConfig, Client, Context, Event, Exhausted, Extension, Handler, Payload, Publish,
+    Backoff, Client, CommitPolicy, Context, Event, Exhausted, Extension, Handler, Payload, Publish,
     Reject, Retry, StartOffset, State, Subscribe,
 };
 use tokio::sync::mpsc;
@@ -227,10 +227,7 @@ async fn names_have_policies_and_layers_of_their_own_and_one_order() {
 
 #[tokio::test]
 async fn a_policy_of_a_handler_is_checked_as_that_of_all() {
-    let client = Client::embedded()
-        .config(BrokerConfig::new().commit_before_processing(true))
-        .build()
-        .unwrap();
+    let client = Client::embedded().build().unwrap();
     let subscribe = || Subscribe::new("t").group_id("g");
     let handler = async |_: Event| ();
     let bad = Backoff::default().multiplier(0.1);
@@ -240,7 +237,9 @@ async fn a_policy_of_a_handler_is_checked_as_that_of_all() {
     let error = client.register(wrong).await.unwrap_err();
     let fields: Vec<_> = error.faults().iter().map(|f| &*f.field).collect();
     assert_eq!(fields, ["handler_timeout", "retry of a.backoff"]);
-    let twice = subscribe().on("a", handler.retry(Retry::attempts(2)));
+    let twice = subscribe()
+        .commit(CommitPolicy::BeforeProcessing)
+        .on("a", handler.retry(Retry::attempts(2)));
     let error = client.register(twice).await.unwrap_err();
     assert_eq!(error.faults()[0].field, "retry of a");
     client.shutdown(SOON).await;

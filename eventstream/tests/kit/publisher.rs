@@ -22,7 +22,7 @@ async fn a_client_is_a_publisher_behind_a_reference_an_arc_and_a_trait_object() 
     last = last.max(level_up(client.clone()).await.unwrap());
     assert_eq!(last, 3);
     let receipt = shared.try_publish(up(13)).unwrap();
-    assert!(shared.flush(Duration::from_secs(20)).await);
+    shared.flush(Duration::from_secs(20)).await.unwrap();
     assert!(receipt.is_done());
     client.shutdown(Duration::from_secs(10)).await;
     let refused = shared.publish(up(14)).await.unwrap_err();

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use eventstream::testing::TestBroker;
 use eventstream::{
-    Backoff, Batch, BrokerConfig, Concurrency, Event, OnUndecodable, Payload, Publish, Reject,
-    Retry, State, Subscribe,
+    Backoff, Batch, BrokerConfig, CommitPolicy, Concurrency, Event, OnUndecodable, Payload,
+    Publish, Reject, Retry, State, Subscribe,
 };
 use tokio::sync::Semaphore;
 
@@ -44,7 +44,7 @@ async fn settled_waits_for_a_handler_that_runs() {
 async fn settled_waits_for_a_handler_whose_offset_is_committed_before_it_runs() {
     let permits = Arc::new(Semaphore::new(0));
     let broker = TestBroker::start().topic("player", 1);
-    let config = TestBroker::config().commit_before_processing(true);
+    let config = TestBroker::config().commit(CommitPolicy::BeforeProcessing);
     let client = broker.builder().config(config).build().unwrap();
     let subscribe = Subscribe::new("player")
         .group_id("g")
@@ -106,7 +106,7 @@ async fn who_is_not_subscribed_any_more_is_not_waited_for() {
     broker.publish(up(1)).await;
     let stopping = subscription.stop(Duration::from_secs(10));
     let ((), stopped) = tokio::join!(broker.settled(), stopping);
-    assert!(stopped);
+    stopped.unwrap();
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn assertions_print_what_was_handled_and_dead_lettered_instead() {
 #[tokio::test]
 async fn a_client_with_a_configuration_of_its_own_is_known() {
     let broker = TestBroker::with_prefix("dev").topic("player", 3);
-    let config = BrokerConfig::new().disable_auto_commit(true);
+    let config = BrokerConfig::new().commit(CommitPolicy::EachEvent);
     let client = broker.builder().config(config).build().unwrap();
     let subscribe = Subscribe::new("player")
         .group_id("g")
@@ -192,7 +192,7 @@ async fn a_client_with_a_configuration_of_its_own_is_known() {
     broker.publish(up(1)).await;
     broker.settled().await;
     broker.handled("levelUp").by("g").expect_count(1);
-    assert!(client.flush(Duration::from_secs(10)).await);
+    client.flush(Duration::from_secs(10)).await.unwrap();
     let receipt = client.publish(up(2)).await.unwrap();
     receipt.await.unwrap();
     broker.settled().await;

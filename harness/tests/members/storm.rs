@@ -183,6 +183,6 @@ async fn load(client: Client, topic: String, events: usize, rate: usize) {
             tokio::time::sleep_until(due.into()).await;
         }
     }
-    assert!(client.flush(END).await);
+    client.flush(END).await.expect("stored");
     client.shutdown(END).await;
 }

@@ -283,8 +283,7 @@ impl Producer {
             return Ok(());
         }
         let pending = self.inner.admission.pending();
-        let text = format!("flush: {pending} events are still pending after {timeout:?}");
-        let error = Error::new(ErrorKind::Timeout, text);
+        let error = refusals::pending(pending, timeout);
         Err(match self.inner.options.reporter.problem() {
             Some(problem) => error.with_source(problem.into_error()),
             None => error,

@@ -1,4 +1,4 @@
-//! Why an event is not accepted into the buffer.
+//! Why an event is not accepted into the buffer, and what a flush has left there.
 
 use std::time::Duration;
 
@@ -41,4 +41,10 @@ pub(crate) fn no_room(patience: Duration, cause: &str) -> Error {
 
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "publish: the client has been shut down")
+}
+
+/// So many events had no outcome when a flush was over.
+pub(crate) fn pending(events: usize, timeout: Duration) -> Error {
+    let text = format!("flush: {events} events are still pending after {timeout:?}");
+    Error::new(ErrorKind::Timeout, text)
 }
