@@ -2,13 +2,13 @@
 //!
 //! Arguments are `name=value`: `brokers`, `prefix`, `topic`, `group` and `log` are required;
 //! `instance`, `assignment`, `session_ms`, `ordering` (`key` or `partition`), `commit` (`interval`, `each`, `async` or `before`) and
-//! `handler_ms` are not, nor is `debug`, librdkafka's. `way` is how events come: `handler` or `pull`. Of `retry_each=n`
+//! `handler_ms` are not, nor is `debug`, librdkafka's. `way` is how events come: `handler`, `batch` or `pull`. Of `retry_each=n`
 //! events one fails at its first attempt, of `reject_each=n` one is rejected. What the library logs goes to standard error.
 //! Each event is noted in the log file before and after its handler, a line a time: `start`, then `end`, `fail` or
 //! `reject`; nanoseconds of the wall clock, partition, offset, number, key.
 //! SIGTERM is a clean leave; its end is the line `left`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io::Write as _;
@@ -17,8 +17,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use eventstream::{
-    Assignment, Backoff, BrokerConfig, Client, CommitPolicy, Concurrency, Context, Event, Events,
-    LogMode, Reject, Retry, StartOffset, Subscribe,
+    Assignment, Backoff, Batch, BatchResult, BrokerConfig, Client, CommitPolicy, Concurrency,
+    Context, Event, Events, LogMode, Reject, Retry, StartOffset, Subscribe,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -166,6 +166,30 @@ impl Work {
     }
 }
 
+/// Handles a batch in order. What follows one that fails in its key fails with it, or the key's order would be lost.
+async fn write_all(work: Work, events: Vec<(Context, Event)>) -> BatchResult {
+    let mut result = BatchResult::handled();
+    let mut failed = HashSet::new();
+    for (position, (context, event)) in events.iter().enumerate() {
+        let key = context.key().unwrap_or_default();
+        if failed.contains(key) {
+            result.fail(position, "an earlier event of its key has failed");
+            continue;
+        }
+        let handled = match work.begin(context, event) {
+            Ok(rest) => rest.await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = handled {
+            if !error.is::<Reject>() {
+                failed.insert(key);
+            }
+            result.fail(position, error);
+        }
+    }
+    result
+}
+
 /// Handles what is pulled, as many at once as there are. Ends with the stream.
 async fn pull(mut events: Events, work: Work) {
     while let Some(event) = events.next().await {
@@ -200,6 +224,16 @@ async fn run(arguments: &Arguments) -> Result<()> {
                 async move { begun?.await }
             };
             let subscription = client.register(subscribe.on_any(handler)).await?;
+            log.note("registered", "");
+            terminated.recv().await;
+            subscription.stop(LEAVE).await.is_ok()
+        }
+        "batch" => {
+            let batch = Batch::up_to(500).within(Duration::from_millis(100));
+            let handler = move |events: Vec<(Context, Event)>| write_all(work.clone(), events);
+            let subscription = client
+                .register(subscribe.on_any_batch(batch, handler))
+                .await?;
             log.note("registered", "");
             terminated.recv().await;
             subscription.stop(LEAVE).await.is_ok()

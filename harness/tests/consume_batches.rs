@@ -1,0 +1,23 @@
+//! Events handled by the batch, on real Kafka: members that are killed, come and go under load.
+
+mod consume;
+mod members;
+
+use std::time::Duration;
+
+use members::storm::Storm;
+
+#[test]
+fn nothing_that_is_handled_by_the_batch_is_lost_in_a_storm() {
+    let storm = Storm {
+        way: "batch",
+        ordering: "key",
+        events: 200_000,
+        rate: 4_000,
+        kills: 3,
+        every: Duration::from_secs(5),
+        retry_each: 100,
+        reject_each: 1_000,
+    };
+    storm.rage();
+}
