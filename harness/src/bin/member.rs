@@ -168,6 +168,10 @@ impl Work {
 
 /// Handles a batch in order. What follows one that fails in its key fails with it, or the key's order would be lost.
 async fn write_all(work: Work, events: Vec<(Context, Event)>) -> BatchResult {
+    if events.len() > 1 && events.iter().any(|(context, _)| context.attempt() > 1) {
+        eprintln!("one that has failed comes with others");
+        std::process::abort();
+    }
     let mut result = BatchResult::handled();
     let mut failed = HashSet::new();
     for (position, (context, event)) in events.iter().enumerate() {
