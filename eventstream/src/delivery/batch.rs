@@ -131,6 +131,7 @@ impl<R: Clone> Partition<R> {
         }
         for answered in undone {
             self.answer(id, answered);
+            self.answer_moved_up();
         }
         self.remove_if_drained(id);
         self.open_gates(Some(id));

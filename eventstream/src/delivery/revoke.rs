@@ -140,5 +140,7 @@ impl<R: Clone> Partition<R> {
                 self.skip(id, Reason::Revoked, attempts);
             }
         }
+        // What had moved up was among it.
+        self.moved_up.clear();
     }
 }
