@@ -80,7 +80,7 @@ impl Driver {
                 record: started.body,
                 result,
                 took: None,
-                mark: mark.clone(),
+                mark: Mark::clone(&mark),
             });
             outcomes.push((ticket, outcome));
         }
