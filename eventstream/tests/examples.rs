@@ -48,7 +48,7 @@ fn batch() {
             .trim_end_matches(" inserts")
             .parse()
             .unwrap();
-        assert!(inserts <= 25, "{printed}");
+        assert!(inserts <= 100, "{printed}");
     }
 }
 
