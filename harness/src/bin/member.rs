@@ -96,17 +96,21 @@ fn config(arguments: &Arguments) -> Result<BrokerConfig> {
 }
 
 fn subscription(arguments: &Arguments) -> Result<Subscribe> {
-    let soon = Backoff::default().initial(Duration::from_millis(10));
-    Ok(Subscribe::new(arguments.required("topic")?)
+    let subscribe = Subscribe::new(arguments.required("topic")?)
         .group_id(arguments.required("group")?)
         .group_instance_id(arguments.or("instance", ""))
         .offset(StartOffset::Head)
-        .retry(Retry::forever().backoff(soon))
         .concurrency(match arguments.or("ordering", "key") {
             "key" => Concurrency::PerKey(8),
             "partition" => Concurrency::PerPartition,
             other => bail!("ordering={other}: unknown"),
-        }))
+        });
+    if arguments.or("commit", "interval") == "before" {
+        // What is committed is not tried again.
+        return Ok(subscribe);
+    }
+    let soon = Backoff::default().initial(Duration::from_millis(10));
+    Ok(subscribe.retry(Retry::forever().backoff(soon)))
 }
 
 /// What is done with each event, in whatever way it comes.
