@@ -226,8 +226,24 @@ pub(crate) fn handle(labels: &Labels, record: &Record, attempt: u32, before: &Ma
 }
 
 fn begin_handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -> Span {
+    let span = handling(labels, record);
+    if !span.is_disabled() {
+        with::adopt(&span, record);
+        with::link(&span, before);
+        if with::is_recorded(&with::mark(&span)) {
+            span.record("messaging.client.id", &*labels.client);
+            stored(&span, record.source.partition, record.offset);
+            name_event(&span, record);
+            span.record("eventstream.attempt", attempt);
+        }
+    }
+    span
+}
+
+/// The span of a call. What is empty is known of one record, or of several.
+fn handling(labels: &Labels, record: &Record) -> Span {
     let topic = record.source.topic.as_str();
-    let span = tracing::debug_span!(
+    tracing::debug_span!(
         target: TARGET,
         parent: None,
         "handle",
@@ -245,69 +261,35 @@ fn begin_handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -
         messaging.destination.partition.id = Empty,
         messaging.kafka.offset = Empty,
         messaging.message.id = Empty,
+        messaging.batch.message_count = Empty,
         eventstream.event.name = Empty,
         eventstream.attempt = Empty,
-    );
-    if !span.is_disabled() {
-        with::adopt(&span, record);
-        with::link(&span, before);
-        if with::is_recorded(&with::mark(&span)) {
-            span.record("messaging.client.id", &*labels.client);
-            stored(&span, record.source.partition, record.offset);
-            name_event(&span, record);
-            span.record("eventstream.attempt", attempt);
-        }
-    }
-    span
+    )
 }
 
 /// One call of a handler with several records, linked to where each of them was published. None where
-/// the subscriber panics.
+/// there are none, or the subscriber panics.
 pub(crate) fn handle_batch<'a>(
     labels: &Labels,
-    records: impl Iterator<Item = &'a Record> + Clone,
+    records: impl ExactSizeIterator<Item = &'a Record> + Clone,
 ) -> Span {
-    guarded(|| begin_handle_batch(labels, records)).unwrap_or_else(Span::none)
+    let first = records.clone().next();
+    let begin = || Some(begin_handle_batch(labels, first?, records));
+    guarded(begin).flatten().unwrap_or_else(Span::none)
 }
 
 fn begin_handle_batch<'a>(
     labels: &Labels,
-    records: impl Iterator<Item = &'a Record> + Clone,
+    first: &Record,
+    records: impl ExactSizeIterator<Item = &'a Record>,
 ) -> Span {
-    let topic = records
-        .clone()
-        .next()
-        .map_or("", |first| first.source.topic.as_str());
-    let span = tracing::debug_span!(
-        target: TARGET,
-        parent: None,
-        "handle",
-        otel.name = %format_args!("handle {}", Wire(&labels.prefix, topic)),
-        otel.kind = "consumer",
-        otel.status_code = Empty,
-        otel.status_description = Empty,
-        error.r#type = Empty,
-        messaging.system = "kafka",
-        messaging.operation.name = "handle",
-        messaging.operation.r#type = "process",
-        messaging.consumer.group.name = &*labels.group,
-        messaging.destination.name = %Wire(&labels.prefix, topic),
-        messaging.client.id = Empty,
-        messaging.destination.partition.id = Empty,
-        messaging.batch.message_count = Empty,
-    );
+    let span = handling(labels, first);
     if !span.is_disabled() && with::is_recorded(&with::mark(&span)) {
         span.record("messaging.client.id", &*labels.client);
-        let mut count = 0_u64;
-        for record in records {
-            if count == 0 {
-                let partition = display(record.source.partition);
-                span.record("messaging.destination.partition.id", partition);
-            }
-            with::link_publisher(&span, record);
-            count += 1;
-        }
-        span.record("messaging.batch.message_count", count);
+        let partition = display(first.source.partition);
+        span.record("messaging.destination.partition.id", partition);
+        span.record("messaging.batch.message_count", records.len());
+        records.for_each(|record| with::link_publisher(&span, record));
     }
     span
 }
