@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 
 use super::config::CommitMode;
 use super::events::{Action, Outcome, RouteId, Started, Ticket};
-use super::lanes::{Answered, LaneKey};
+use super::lanes::{Answer, Answered};
 use super::partition::{Partition, Phase, Timer};
 use super::policy::Batch;
 use super::sabotage::Sabotage;
@@ -138,38 +138,13 @@ impl<R: Clone> Partition<R> {
         self.lower_fence();
     }
 
-    /// Nothing has happened to the records.
-    pub(super) fn batch_withdrawn(&mut self, id: RouteId, tickets: &[Ticket]) {
-        let answers = self.by_lane(id, tickets.iter().map(|ticket| (*ticket, None)));
-        let counts = self.sabotaged(Sabotage::CountWithdrawn);
-        let Some(route) = self.routes.iter_mut().find(|route| route.id == id) else {
-            return;
-        };
-        let mut back = 0;
-        let parts: Vec<_> = answers.chunk_by(|one, other| one.0 == other.0).collect();
-        // The first lane goes back last, to be the first again.
-        for part in parts.into_iter().rev() {
-            if route.lanes.put_back(part[0].0, part, counts) {
-                back += part.len();
-            }
-        }
-        if back == 0 {
-            return;
-        }
-        route.lanes.give_place_back();
-        let abandoned = route.abandoned;
-        route.list(&mut self.listed);
-        self.in_flight = self.in_flight.saturating_sub(back);
-        self.back_undone(id, abandoned);
-    }
-
-    /// Records of a batch by lane and in order, with their outcomes; none for what was lost, and so
+    /// Records of a call by lane and in order, with their outcomes; none for what was lost, and so
     /// counts no more.
-    fn by_lane(
+    pub(super) fn by_lane(
         &self,
         id: RouteId,
         answers: impl Iterator<Item = (Ticket, Option<Outcome>)>,
-    ) -> Vec<(LaneKey, Ticket, Option<Outcome>)> {
+    ) -> Vec<Answer> {
         let Some(route) = self.routes.iter().find(|route| route.id == id) else {
             return Vec::new();
         };

@@ -116,14 +116,12 @@ pub(crate) enum Input<R> {
         outcomes: Vec<(Ticket, Outcome)>,
         now: Time,
     },
-    /// A batch was not started after all, instead of its outcomes. As [`Input::Withdrawn`].
-    BatchWithdrawn {
+    /// A handler was not started after all, instead of its outcome or outcomes: all records of the
+    /// call. The attempt does not count; they may start again.
+    Withdrawn {
         route: RouteId,
         tickets: Vec<Ticket>,
     },
-    /// A handler was not started after all, instead of its outcome. The attempt does not count; the
-    /// record may start again.
-    Withdrawn { ticket: Ticket, route: RouteId },
     /// A dead letter was acknowledged, or its write failed: once for each [`Action::DeadLetter`].
     DeadLettered {
         ticket: Ticket,

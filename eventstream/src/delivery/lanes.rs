@@ -7,7 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use super::events::{Outcome, Ticket};
 use super::policy::Concurrency;
 
-pub(super) use self::batch::Answered;
+pub(super) use self::batch::{Answer, Answered};
 
 /// What must keep its order inside one route: the partition or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,7 +126,8 @@ impl Lanes {
         if self.running >= self.limit {
             return None;
         }
-        let key = self.ready.pop_front()?;
+        let again = self.again.pop_front();
+        let key = again.or_else(|| self.ready.pop_front())?;
         self.running += 1;
         let lane = self.lane_mut(key).expect("a ready lane exists");
         lane.state = State::Running;

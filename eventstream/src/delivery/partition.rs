@@ -171,8 +171,7 @@ impl<R: Clone> Partition<R> {
                 outcomes,
                 now,
             } => self.batch_ended(route, &outcomes, now),
-            Input::BatchWithdrawn { route, tickets } => self.batch_withdrawn(route, &tickets),
-            Input::Withdrawn { ticket, route } => self.withdrawn(ticket, route),
+            Input::Withdrawn { route, tickets } => self.withdrawn(route, &tickets),
             Input::DeadLettered {
                 ticket,
                 route,

@@ -97,29 +97,28 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Nothing has happened to the record.
-    pub(super) fn withdrawn(&mut self, ticket: Ticket, id: RouteId) {
-        let known = self.phase != Phase::Lost || self.is_last_chance(ticket);
-        let Some(slot) = self.window.get(ticket).filter(|_| known) else {
-            return;
-        };
-        let key = slot.key;
+    /// Nothing has happened to the records of a call.
+    pub(super) fn withdrawn(&mut self, id: RouteId, tickets: &[Ticket]) {
+        let answers = self.by_lane(id, tickets.iter().map(|ticket| (*ticket, None)));
         let counts = self.sabotaged(Sabotage::CountWithdrawn);
         let Some(route) = self.routes.iter_mut().find(|route| route.id == id) else {
             return;
         };
-        let lane = route.lanes.key_of(ticket, key);
-        if !route.lanes.withdraw(lane, ticket, counts) {
+        let mut back = 0;
+        // The first lane goes back last, to be the first again.
+        let parts: Vec<_> = answers.chunk_by(|one, other| one.0 == other.0).collect();
+        for part in parts.into_iter().rev() {
+            if route.lanes.put_back(part[0].0, part, counts) {
+                back += part.len();
+            }
+        }
+        if back == 0 {
             return;
         }
+        route.lanes.give_place_back();
         let abandoned = route.abandoned;
         route.list(&mut self.listed);
-        self.in_flight -= 1;
-        self.back_undone(id, abandoned);
-    }
-
-    /// Something has come back to its lane undone.
-    pub(super) fn back_undone(&mut self, id: RouteId, abandoned: bool) {
+        self.in_flight = self.in_flight.saturating_sub(back);
         self.lower_fence();
         if abandoned && self.phase == Phase::Active {
             self.told.push_back(Action::Orphaned { route: id });

@@ -12,6 +12,9 @@ pub(in crate::delivery) struct Answered {
     pub(in crate::delivery) outcome: Outcome,
 }
 
+/// A record at work, and what came of it; nothing where that counts no more.
+pub(in crate::delivery) type Answer = (LaneKey, Ticket, Option<Outcome>);
+
 /// What one lane had in a batch that ended.
 pub(in crate::delivery) struct Part {
     pub(in crate::delivery) handled: Vec<Ticket>,
@@ -57,15 +60,10 @@ impl Lanes {
 
     /// Starts the lane that has waited longest for another attempt at its head.
     pub(in crate::delivery) fn start_again(&mut self) -> Option<(Ticket, u32)> {
-        if self.running >= self.limit {
+        if self.again.is_empty() {
             return None;
         }
-        let key = self.again.pop_front()?;
-        self.running += 1;
-        let lane = self.lane_mut(key)?;
-        lane.state = State::Running;
-        lane.attempts = lane.attempts.saturating_add(1);
-        Some((lane.head, lane.attempts))
+        self.start()
     }
 
     /// Starts the first attempt at so many records, in one place: in order, and of each lane as
@@ -111,7 +109,7 @@ impl Lanes {
     pub(in crate::delivery) fn end(
         &mut self,
         key: LaneKey,
-        answers: &[(LaneKey, Ticket, Option<Outcome>)],
+        answers: &[Answer],
         loses_order: bool,
     ) -> Option<Part> {
         let lane = self.lane_mut(key).filter(|lane| lane.is_at_work(answers))?;
@@ -163,11 +161,12 @@ impl Lanes {
         self.running -= 1;
     }
 
-    /// What a lane has in a batch that was not run after all goes back to where it was.
+    /// What a lane has at work was not run after all, and goes back to where it was; whether it was
+    /// just that.
     pub(in crate::delivery) fn put_back(
         &mut self,
         key: LaneKey,
-        answers: &[(LaneKey, Ticket, Option<Outcome>)],
+        answers: &[Answer],
         counts: bool,
     ) -> bool {
         let Some(lane) = self.lane_mut(key).filter(|lane| lane.is_at_work(answers)) else {
@@ -177,10 +176,15 @@ impl Lanes {
         lane.taken = 0;
         lane.state = State::Ready;
         if lane.attempts > 0 {
-            self.again.push_front(key);
+            let next = if self.batches {
+                &mut self.again
+            } else {
+                &mut self.ready
+            };
+            next.push_front(key);
             return true;
         }
-        // Some may have come from another worker meanwhile.
+        // Some may have come from another worker meanwhile, and go first now.
         lane.rest.push_front(lane.head);
         lane.rest.make_contiguous().sort_unstable();
         lane.head = lane.rest.pop_front().unwrap_or(lane.head);
@@ -217,7 +221,7 @@ impl Lanes {
 
 impl Lane {
     /// Whether just these records are at work.
-    fn is_at_work(&self, answers: &[(LaneKey, Ticket, Option<Outcome>)]) -> bool {
+    fn is_at_work(&self, answers: &[Answer]) -> bool {
         let taken = self.rest.iter().take(self.taken);
         let at_work = [&self.head].into_iter().chain(taken);
         self.state == State::Running && at_work.eq(answers.iter().map(|(_, ticket, _)| ticket))

@@ -87,33 +87,6 @@ impl Lanes {
         }
     }
 
-    /// A handler was not started after all; whether it was to be.
-    pub(in crate::delivery) fn withdraw(
-        &mut self,
-        key: LaneKey,
-        ticket: Ticket,
-        counts: bool,
-    ) -> bool {
-        let Some(lane) = self.lane_mut(key) else {
-            return false;
-        };
-        if lane.state != State::Running || lane.head != ticket {
-            return false;
-        }
-        lane.attempts -= u32::from(!counts);
-        if lane.attempts == 0 && lane.rest.front().is_some_and(|next| *next < ticket) {
-            // One from another worker came meanwhile, and goes first now.
-            self.running -= 1;
-            let _ = self.finish(key);
-            self.insert(key, ticket);
-        } else {
-            lane.state = State::Ready;
-            self.running -= 1;
-            self.ready.push_front(key);
-        }
-        true
-    }
-
     /// What a lane holds back for its dead letter or for good, with the number of its attempts.
     pub(in crate::delivery) fn held(&self) -> Vec<(Ticket, u32)> {
         let held = |lane: &Lane| (lane.state == State::Held).then_some((lane.head, lane.attempts));

@@ -117,12 +117,7 @@ impl World<'_> {
         match self.chance.below(5) {
             4 if state != Some(State::Running) => {
                 let tickets = vec![ticket];
-                let input = if self.chance.once_in(2) {
-                    Input::BatchWithdrawn { route, tickets }
-                } else {
-                    Input::Withdrawn { ticket, route }
-                };
-                self.input(input)
+                self.input(Input::Withdrawn { route, tickets })
             }
             0 | 1 if state != Some(State::Running) => {
                 let result = if self.chance.once_in(2) {

@@ -147,10 +147,7 @@ impl<'a> World<'a> {
             tickets.push(self.ticket(entry)?);
         }
         let route = RouteId(call.route as u32);
-        self.input(match tickets[..] {
-            [ticket] if !call.is_batch => Input::Withdrawn { ticket, route },
-            _ => Input::BatchWithdrawn { route, tickets },
-        })
+        self.input(Input::Withdrawn { route, tickets })
     }
 
     pub(super) fn answer_handler(&mut self) -> Checked {

@@ -200,7 +200,7 @@ fn a_batch_that_was_not_run_goes_back() {
         feed(&mut m, n, None, Plan::One(A));
     }
     let tickets = started(&mut m);
-    m.handle(Input::BatchWithdrawn { route: A, tickets });
+    m.handle(Input::Withdrawn { route: A, tickets });
     assert_eq!(actions(&mut m), ["batch [(0, 1), (1, 1)] route 0"]);
 }
 

@@ -170,8 +170,8 @@ fn a_handler_that_was_not_started_after_all_holds_up_no_drain() {
     feed(&mut m, 0, None, Plan::One(A));
     assert_eq!(actions(&mut m), ["run 0 route 0 attempt 1"]);
     let withdrawn = Input::Withdrawn {
-        ticket: ticket(0),
         route: A,
+        tickets: vec![ticket(0)],
     };
     m.handle(withdrawn.clone());
     assert_eq!(

@@ -160,12 +160,9 @@ impl Driver {
                 continue;
             }
             let Waiting { call, .. } = self.waiting.swap_remove(at);
-            self.machine.handle(match call {
-                AnyCall::One(call) => Input::Withdrawn {
-                    ticket: call.ticket,
-                    route: call.route,
-                },
-                AnyCall::Batch(call) => call.withdrawn(),
+            self.machine.handle(Input::Withdrawn {
+                route: call.route(),
+                tickets: call.tickets(),
             });
         }
     }
@@ -273,6 +270,13 @@ impl AnyCall {
         match self {
             Self::One(call) => Some(call.ticket),
             Self::Batch(call) => call.ticket(),
+        }
+    }
+
+    fn tickets(&self) -> Vec<Ticket> {
+        match self {
+            Self::One(call) => vec![call.ticket],
+            Self::Batch(call) => call.tickets(),
         }
     }
 

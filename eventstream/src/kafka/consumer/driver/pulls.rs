@@ -137,8 +137,8 @@ impl Driver {
                 self.pulled(number);
             } else if let Some(Offered { call, .. }) = self.pulls.offered.remove(&number) {
                 self.machine.handle(Input::Withdrawn {
-                    ticket: call.ticket,
                     route: call.route,
+                    tickets: vec![call.ticket],
                 });
             }
         }

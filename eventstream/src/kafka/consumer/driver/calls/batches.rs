@@ -107,13 +107,9 @@ impl BatchCall {
         self.records.iter().any(|started| started.attempt > 1)
     }
 
-    /// It was not begun after all.
-    pub(super) fn withdrawn(self) -> Input<Arc<Record>> {
-        let tickets = self.records.iter().map(|started| started.ticket);
-        Input::BatchWithdrawn {
-            route: self.route,
-            tickets: tickets.collect(),
-        }
+    pub(super) fn tickets(&self) -> Vec<Ticket> {
+        let records = self.records.iter();
+        records.map(|started| started.ticket).collect()
     }
 
     /// Calls the handler, which may panic already here.
@@ -162,9 +158,9 @@ fn results(answer: Result<BatchAnswer, Interrupted>, records: usize) -> Vec<Resu
         Ok(answer) => (answer.rest.map_err(Unhandled::returned), answer.failed),
         Err(interrupted) => (Err(interrupted.into()), std::collections::BTreeMap::new()),
     };
-    let mut result = |position| match failed.remove(&position) {
+    let result = |position| match failed.remove(&position) {
         Some(error) => Err(Unhandled::returned(error)),
         None => rest.clone(),
     };
-    (0..records).map(&mut result).collect()
+    (0..records).map(result).collect()
 }
