@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use rdkafka_sys as sys;
 
 use crate::admin::{Admin, PATIENCE};
+use crate::wait::eventually;
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Resource<'_> {
 }
 
 impl Admin {
-    /// Gives a user a right. The brokers heed it some milliseconds after this returns.
+    /// Gives a user a right, and returns once the broker that is asked heeds it.
     ///
     /// # Errors
     /// The cluster has no authorizer, or does not answer.
@@ -90,10 +91,10 @@ impl Admin {
                 check(sys::rd_kafka_acl_result_error(*results.add(i)))?;
             }
         }
-        Ok(())
+        self.heeds(&binding, true)
     }
 
-    /// Takes a right away again. The brokers heed it some milliseconds after this returns.
+    /// Takes a right away again, and returns once the broker that is asked heeds it.
     ///
     /// # Errors
     /// The user does not have the right, the cluster has no authorizer, or it does not answer.
@@ -125,7 +126,32 @@ impl Admin {
                 bail!("{user} has no right to {operation:?} on {on:?}");
             }
         }
-        Ok(())
+        self.heeds(&filter, false)
+    }
+
+    /// The controller has written the change by now; a broker learns of it from the metadata log.
+    fn heeds(&self, binding: &Binding, there: bool) -> Result<()> {
+        eventually("a change of rights", PATIENCE, || {
+            let found = self.describe(binding)?;
+            Ok((found == there).then_some(()))
+        })
+    }
+
+    fn describe(&self, filter: &Binding) -> Result<bool> {
+        let result = self.call(|client, queue| {
+            // SAFETY: client, filter and queue are alive; librdkafka copies the filter.
+            unsafe { sys::rd_kafka_DescribeAcls(client, filter.0, ptr::null(), queue) };
+        })?;
+        let mut count = 0;
+        // SAFETY: the event is alive; what it lends is read before it is dropped.
+        unsafe {
+            let result = sys::rd_kafka_event_DescribeAcls_result(result.0);
+            if result.is_null() {
+                bail!("the answer is none to DescribeAcls");
+            }
+            sys::rd_kafka_DescribeAcls_result_acls(result, &mut count);
+        }
+        Ok(count > 0)
     }
 
     fn call(
