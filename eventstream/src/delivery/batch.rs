@@ -135,7 +135,6 @@ impl<R: Clone> Partition<R> {
         }
         self.remove_if_drained(id);
         self.open_gates(Some(id));
-        self.lower_fence();
     }
 
     /// Records of a call by lane and in order, with their outcomes; none for what was lost, and so
@@ -159,11 +158,10 @@ impl<R: Clone> Partition<R> {
         answers
     }
 
-    /// Records whose turn in their lane has come have their answers already. While the partition
-    /// drains they are left: nothing of them starts any more.
+    /// Records whose turn in their lane has come have their answers already.
     pub(super) fn answer_moved_up(&mut self) {
         while let Some((id, answered)) = self.moved_up.pop_front() {
-            if matches!(self.phase, Phase::Active | Phase::Lost) {
+            if self.phase != Phase::Drained {
                 self.answer(id, answered);
             }
         }

@@ -18,7 +18,7 @@ impl<R: Clone> Partition<R> {
         }
         match self.phase {
             Phase::Active => self
-                .write_letter()
+                .write_letter(None)
                 .or_else(|| self.commit())
                 .or_else(|| self.pause_or_resume())
                 .or_else(|| self.start(None)),
@@ -28,12 +28,17 @@ impl<R: Clone> Partition<R> {
     }
 
     fn catch_up(&mut self) -> Option<Action<R>> {
-        let fence = self.fence?;
-        self.start(Some(fence))
+        let fence = Some(self.fence?);
+        if self.sabotaged(Sabotage::DrainForgetsLetters) {
+            return self.start(fence);
+        }
+        self.write_letter(fence).or_else(|| self.start(fence))
     }
 
     fn drained(&mut self) -> Option<Action<R>> {
-        if self.in_flight > 0 && !self.sabotaged(Sabotage::DrainedTooEarly) {
+        // The timers left are those of retries that are waited for.
+        let goes_on = self.in_flight > 0 || !self.timers.is_empty();
+        if goes_on && !self.sabotaged(Sabotage::DrainedTooEarly) {
             return None;
         }
         let forgets = self.sabotaged(Sabotage::ForgetOldSilently);
@@ -41,13 +46,15 @@ impl<R: Clone> Partition<R> {
             self.tell_unstarted();
         }
         self.phase = Phase::Drained;
+        self.timers.clear();
         self.window.clear();
         self.told.push_back(Action::Drained);
         self.told.pop_front()
     }
 
-    fn write_letter(&mut self) -> Option<Action<R>> {
-        let (id, letter) = self.letters.start()?;
+    /// With a fence, only of what lies below it.
+    fn write_letter(&mut self, fence: Option<Ticket>) -> Option<Action<R>> {
+        let (id, letter) = self.letters.start(fence)?;
         self.in_flight += 1;
         if self.sabotaged(Sabotage::ReleaseBeforeDeadLetterAck) {
             if let Some(key) = self.window.get(id.ticket).map(|slot| slot.key)

@@ -150,19 +150,11 @@ pub(crate) enum Input<R> {
     /// The time asked for by [`poll_timeout`](super::Partition::poll_timeout) has come. Where a route
     /// takes batches, also ahead of records: a batch waits from the time that was last heard.
     Tick(Time),
-    /// The partition is being taken away: handlers that run may finish, [`Action::Drained`] follows
-    /// the last of them. A record starts only if a later one is done, which could not be committed
-    /// otherwise. Records that did not run are read again by the next owner.
-    Revoke,
-    /// The subscription or the client stops: as [`Input::Revoke`].
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "a stop revokes; the simulation shows that both are the same"
-        )
-    )]
-    Drain,
+    /// The partition is being taken away, or the subscription stops: handlers that run may finish,
+    /// [`Action::Drained`] follows the last of them. A record starts, is tried again or has its dead
+    /// letter written only if a later one is done, which could not be committed otherwise; a retry
+    /// only if it is due by `until`. What is left undone is read again by the next owner.
+    Revoke { until: Time },
     /// In a drain: nothing starts any more, whatever that leaves uncommitted.
     StopCatchingUp,
     /// The partition has been taken away: everything is forgotten, nothing may be committed.

@@ -148,6 +148,21 @@ impl Lanes {
         Some(attempts)
     }
 
+    /// The next attempt will not come.
+    pub(super) fn hold(&mut self, key: LaneKey) {
+        if let Some(lane) = self.lane_mut(key)
+            && lane.state == State::Waiting
+        {
+            lane.state = State::Held;
+        }
+    }
+
+    /// Whether a lane waits for the next attempt at a record below `fence`.
+    pub(super) fn waits_below(&self, key: LaneKey, fence: Ticket) -> bool {
+        self.lane(key)
+            .is_some_and(|lane| lane.state == State::Waiting && lane.head < fence)
+    }
+
     /// A held lane waits for its next attempt.
     pub(super) fn wait(&mut self, key: LaneKey) {
         if let Some(lane) = self.lane_mut(key) {
@@ -223,9 +238,8 @@ impl Lanes {
         (self.ready, self.again) = (ready, again);
     }
 
-    /// The first record that a drain will not get done: it waits for another attempt or is held,
-    /// unless its dead letter is being `written`; where nothing `starts` any more, the first that
-    /// has not started.
+    /// The first record that a drain will not get done: it is held, and not for a dead letter that
+    /// is about to be `written`; where nothing `starts` any more, the first that does not run.
     pub(super) fn first_stuck(
         &self,
         starts: bool,
@@ -234,18 +248,15 @@ impl Lanes {
         let stuck = |lane: &Lane| {
             let moves_on = match lane.state {
                 State::Empty => return None,
-                State::Waiting => false,
                 State::Held => written(lane.head),
                 State::Running => true,
-                // What has failed is not tried again.
-                State::Ready | State::Shut => starts && lane.attempts == 0,
+                State::Ready | State::Shut | State::Waiting => starts,
             };
-            if !moves_on {
-                Some(lane.head)
-            } else if starts {
-                self.first_answered(lane)
+            if moves_on {
+                let next = lane.rest.get(lane.taken).copied();
+                next.filter(|_| !starts)
             } else {
-                lane.rest.get(lane.taken).copied()
+                Some(lane.head)
             }
         };
         match &self.store {

@@ -40,8 +40,11 @@ impl Letters {
         self.ready.push_back(id);
     }
 
-    /// The next letter to write.
-    pub(super) fn start(&mut self) -> Option<(LetterId, Letter)> {
+    /// The next letter to write; with a fence, only one below it.
+    pub(super) fn start(&mut self, fence: Option<Ticket>) -> Option<(LetterId, Letter)> {
+        if let Some(fence) = fence {
+            self.ready.retain(|id| id.ticket < fence);
+        }
         let id = self.ready.pop_front()?;
         let letter = self.letters.get_mut(&id)?;
         letter.writing = true;
@@ -74,16 +77,25 @@ impl Letters {
         }
     }
 
-    /// Those being written, or those that are not.
-    pub(super) fn of(&self, writing: bool) -> impl Iterator<Item = LetterId> + '_ {
-        self.letters
-            .iter()
-            .filter(move |(_, letter)| letter.writing == writing)
-            .map(|(id, _)| *id)
+    pub(super) fn writing(&self) -> impl Iterator<Item = LetterId> + '_ {
+        let all = self.letters.iter();
+        all.filter(|(_, letter)| letter.writing).map(|(id, _)| *id)
     }
 
     pub(super) fn is_writing(&self, id: LetterId) -> bool {
         self.letters.get(&id).is_some_and(|letter| letter.writing)
+    }
+
+    /// Those whose write failed and that wait for another.
+    pub(super) fn failed_before(&self) -> impl Iterator<Item = LetterId> + '_ {
+        let all = self.letters.iter();
+        all.filter(|(_, letter)| !letter.is_on_its_way())
+            .map(|(id, _)| *id)
+    }
+
+    /// Whether it is being written, or is about to be for the first time.
+    pub(super) fn is_on_its_way(&self, id: LetterId) -> bool {
+        self.letters.get(&id).is_some_and(Letter::is_on_its_way)
     }
 
     /// Takes out all that are not being written.
@@ -97,5 +109,11 @@ impl Letters {
             .collect();
         self.letters.retain(|_, letter| letter.writing);
         idle
+    }
+}
+
+impl Letter {
+    fn is_on_its_way(&self) -> bool {
+        self.writing || self.failures == 0
     }
 }

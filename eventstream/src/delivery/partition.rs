@@ -41,8 +41,10 @@ pub(crate) struct Partition<R> {
     pub(super) paused: bool,
     /// The whole group must stop: nothing starts any more.
     pub(super) halted: bool,
-    /// While it drains: what lies below may still start. `None`: nothing.
+    /// While it drains: what lies below goes on. `None`: nothing.
     pub(super) fence: Option<Ticket>,
+    /// While it drains: later retries are left.
+    pub(super) until: Time,
     /// Handlers that run, dead letters being written, a release being committed.
     pub(super) in_flight: usize,
     pub(super) timers: BinaryHeap<Reverse<(Time, Timer)>>,
@@ -57,7 +59,7 @@ pub(crate) struct Partition<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Active,
-    /// What runs may finish; only what keeps something that is done from being committed starts.
+    /// What runs may finish; only what keeps something that is done from being committed goes on.
     Draining,
     Drained,
     Lost,
@@ -99,6 +101,7 @@ impl<R: Clone> Partition<R> {
             paused: false,
             halted: false,
             fence: None,
+            until: Time::default(),
             in_flight: 0,
             timers: BinaryHeap::new(),
             now: Time::default(),
@@ -189,11 +192,12 @@ impl<R: Clone> Partition<R> {
             Input::NewHistory { start } => self.new_history(start),
             Input::ReadTo { offset } => self.read_to(offset),
             Input::Tick(now) => self.tick(now),
-            Input::Revoke | Input::Drain => self.drain(),
+            Input::Revoke { until } => self.drain(until),
             Input::StopCatchingUp => self.stop_catching_up(),
             Input::Lost => self.lose(),
         }
         self.answer_moved_up();
+        self.lower_fence();
     }
 
     /// When [`Input::Tick`] is wanted.

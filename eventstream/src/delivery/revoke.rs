@@ -1,23 +1,37 @@
+use std::cmp::Reverse;
+
 use super::events::{Action, Reason, Ticket};
 use super::letters::{LetterId, Letters};
-use super::partition::{Partition, Phase};
+use super::partition::{Partition, Phase, Timer};
 use super::sabotage::Sabotage;
+use super::time::Time;
 
 /// The partition leaves: what runs may finish, what does not is forgotten, and at most once told.
 impl<R: Clone> Partition<R> {
-    pub(super) fn drain(&mut self) {
+    pub(super) fn drain(&mut self, until: Time) {
         if self.phase != Phase::Active {
             return;
         }
         self.phase = Phase::Draining;
-        self.timers.clear();
         if self.at_most_once() {
+            self.timers.clear();
             self.tell_unstarted();
-        } else {
-            self.fence = self.end_of_begun().max(self.window.end_of_old());
-            self.lower_fence();
-            self.list_all();
+            return;
         }
+        let forgets = self.sabotaged(Sabotage::DrainForgetsRetries);
+        let until = if forgets { Time::default() } else { until };
+        self.until = until;
+        let timers: Vec<_> = self.timers.iter().map(|Reverse(timer)| *timer).collect();
+        for (at, timer) in timers {
+            if let Timer::Retry(id, lane) = timer
+                && at > until
+                && let Some(route) = self.route(id)
+            {
+                route.lanes.hold(lane);
+            }
+        }
+        self.fence = self.end_to_catch_up();
+        self.list_all();
     }
 
     /// The time to catch up is over: nothing starts any more.
@@ -25,36 +39,61 @@ impl<R: Clone> Partition<R> {
         self.fence = None;
     }
 
-    /// After the last record that ran, runs, or has its dead letter written.
-    fn end_of_begun(&self) -> Option<Ticket> {
+    /// Whether a drain goes on with a record.
+    pub(super) fn catches_up(&self, ticket: Ticket) -> bool {
+        self.phase == Phase::Draining && self.fence.is_some_and(|fence| ticket < fence)
+    }
+
+    /// After the last record that is done, runs, or has its dead letter written, and all that
+    /// nobody can read again.
+    fn end_to_catch_up(&self) -> Option<Ticket> {
         let running = self.routes.iter().flat_map(|route| route.lanes.running());
-        let written = self.letters.of(true).filter(|id| id.route.is_some());
+        let written = self.letters.writing().filter(|id| id.route.is_some());
         running
             .chain(written.map(|id| id.ticket))
             .map(Ticket::next)
             .chain(self.window.end_of_done())
+            .chain(self.window.end_of_old())
             .max()
     }
 
-    /// While it drains, what was not begun is started where something after it is done: that could
-    /// not be committed otherwise, and would be handled twice; and what nobody can read again. But only below the first record
-    /// that will not be done, for the watermark cannot pass it.
+    /// While it drains, a record goes on its way where something after it is done: that could not
+    /// be committed otherwise, and would be handled twice. So does what nobody can read again. But
+    /// only below the first record that will not be done, for the watermark cannot pass it.
     pub(super) fn lower_fence(&mut self) {
-        let Some(fence) = self.fence.filter(|_| self.phase == Phase::Draining) else {
+        if self.phase != Phase::Draining {
             return;
-        };
-        let letters = &self.letters;
-        let stuck = self.routes.iter().filter_map(|route| {
+        }
+        let end = self.end_to_catch_up();
+        self.fence = self.fence.and_then(|fence| {
+            let unwritten = self.letters.failed_before().map(|id| id.ticket);
+            self.first_stuck()
+                .chain(unwritten)
+                .chain([fence, end?])
+                .min()
+        });
+        let (routes, fence) = (&self.routes, self.fence);
+        self.timers.retain(|Reverse((_, timer))| {
+            let Timer::Retry(id, lane) = timer else {
+                return false;
+            };
+            let mut of_lane = routes.iter().filter(|route| route.id == *id);
+            fence.is_some_and(|fence| of_lane.any(|route| route.lanes.waits_below(*lane, fence)))
+        });
+    }
+
+    /// Of each route, the first record that will not be done.
+    fn first_stuck(&self) -> impl Iterator<Item = Ticket> + '_ {
+        self.routes.iter().filter_map(|route| {
             let written = |ticket| {
-                letters.is_writing(LetterId {
+                self.letters.is_on_its_way(LetterId {
                     ticket,
                     route: Some(route.id),
                 })
             };
-            route.lanes.first_stuck(route.may_start(), written)
-        });
-        let unwritten = letters.of(false).map(|id| id.ticket);
-        self.fence = stuck.chain(unwritten).chain([fence]).min();
+            let starts = route.may_start() && !self.halted;
+            route.lanes.first_stuck(starts, written)
+        })
     }
 
     pub(super) fn lose(&mut self) {

@@ -34,6 +34,10 @@ pub(crate) enum Sabotage {
     LeavePlacesEmpty,
     /// `Drained` does not wait for what runs.
     DrainedTooEarly,
+    /// A drain waits for no further attempt, though something after the record is done.
+    DrainForgetsRetries,
+    /// A drain writes no dead letter, though something after the record is done.
+    DrainForgetsLetters,
     /// Nothing waits for the commit of its history's start.
     StartBeforeCommit,
     /// A new history is not known for one: its records are dropped as read twice.

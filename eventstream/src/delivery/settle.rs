@@ -58,7 +58,6 @@ impl<R: Clone> Partition<R> {
         // A place is free, whatever came of the record.
         route.list(&mut self.listed);
         self.failed(ticket, at, lane, attempts, result);
-        self.lower_fence();
     }
 
     pub(super) fn failed(
@@ -88,9 +87,13 @@ impl<R: Clone> Partition<R> {
             Outcome::Rejected => self.give_up(letter, Reason::Rejected, attempts, Next::DeadLetter),
             Outcome::Failed { .. } if self.orphaned(id, lane) => {}
             Outcome::Failed { now, .. } => match (next, retry) {
-                (Next::Again, Retry::InPlace { backoff, .. }) if self.phase == Phase::Active => {
+                (Next::Again, Retry::InPlace { backoff, .. })
+                    if self.phase == Phase::Active || self.catches_up(ticket) =>
+                {
                     let at = now.after(backoff.delay(attempts, &mut self.jitter));
-                    self.retry_later(letter, lane, at);
+                    if self.phase == Phase::Active || at <= self.until {
+                        self.retry_later(letter, lane, at);
+                    }
                 }
                 (next, _) => self.give_up(letter, Reason::Exhausted, attempts, next),
             },
@@ -119,7 +122,6 @@ impl<R: Clone> Partition<R> {
         let abandoned = route.abandoned;
         route.list(&mut self.listed);
         self.in_flight = self.in_flight.saturating_sub(back);
-        self.lower_fence();
         if abandoned && self.phase == Phase::Active {
             self.told.push_back(Action::Orphaned { route: id });
         }
@@ -157,16 +159,17 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// There is no further attempt. After a revoke only what needs no IO is still done; the rest
-    /// stays undone and is read again, or told where nobody will read it.
+    /// There is no further attempt. What a drain leaves undone is read again, or told at its end
+    /// where nobody can read it.
     fn give_up(&mut self, id: LetterId, reason: Reason, attempts: u32, next: Next) {
         let active = self.phase == Phase::Active;
+        let drains = self.phase == Phase::Draining && !self.at_most_once();
         let last_chance = self.is_last_chance(id.ticket);
         match next {
             Next::Skip => self.skip(id, reason, attempts),
-            Next::Again if last_chance => self.skip(id, Reason::Revoked, attempts),
-            _ if !active && last_chance => self.skip(id, reason, attempts),
-            Next::DeadLetter if active => self.letters.add(id, reason, attempts),
+            Next::DeadLetter if active || drains => self.letters.add(id, reason, attempts),
+            Next::Again if last_chance && !drains => self.skip(id, Reason::Revoked, attempts),
+            _ if !active && !drains && last_chance => self.skip(id, reason, attempts),
             Next::Stop | Next::Rejoin if active => {
                 let Some(failure) = self.failure(id, reason, attempts) else {
                     return;

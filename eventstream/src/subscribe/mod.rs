@@ -348,9 +348,10 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
     /// Until then what comes after it waits: in its partition, or in its key with
     /// [`Concurrency::PerKey`], where so many calls may run at once, each with keys of its own.
     ///
-    /// Offsets are committed up to the first event that is not done. Where the partition goes to another
-    /// member, or the process dies, before an event that failed is done, the events after it are
-    /// handled again, also those of its batch that succeeded.
+    /// Offsets are committed up to the first event that is not done. A rebalance waits up to 5 s for
+    /// events that failed and have their next attempt due by then; events after one that still fails,
+    /// or after the last commit of a process that dies, are handled again, also those of its batch
+    /// that succeeded.
     ///
     /// A batch is at most what a partition buffers: 10,000 events or 32 MiB. Order is kept among the
     /// events of this name; those of other handlers of this registration do not wait for them.

@@ -138,8 +138,8 @@ impl Storm {
         assert_eq!(verdict.missing, [0; 0]);
         assert_eq!(verdict.at_once, [""; 0]);
         assert_eq!(verdict.overtaken, [""; 0]);
+        assert_eq!(verdict.again_without_reason, [""; 0]);
         if self.ordering == "partition" {
-            assert_eq!(verdict.again_without_reason, [""; 0]);
             assert_eq!(verdict.out_of_order, [""; 0]);
         }
         assert_eq!(verdict.killed, kills);

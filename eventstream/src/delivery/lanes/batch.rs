@@ -199,15 +199,6 @@ impl Lanes {
         true
     }
 
-    pub(super) fn first_answered(&self, lane: &Lane) -> Option<Ticket> {
-        if self.answered.is_empty() {
-            return None;
-        }
-        let mut rest = lane.rest.iter();
-        rest.find(|ticket| self.answered.contains_key(ticket))
-            .copied()
-    }
-
     /// Where in the rest of a lane a record may be put at the earliest.
     pub(super) fn earliest(&self, lane: &Lane) -> usize {
         if self.answered.is_empty() {

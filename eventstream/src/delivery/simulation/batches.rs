@@ -1,6 +1,6 @@
 //! Batches: what may be together, when it must start, and what follows from its answers.
 
-use super::super::{CommitMode, Outcome, Reason, Started};
+use super::super::{CommitMode, Outcome, Started};
 use super::invariants::{Checked, ensure};
 use super::model::{Model, Phase, State};
 use super::oracle::Oracle;
@@ -37,12 +37,7 @@ impl Model<'_> {
             if first.iter().any(|(decided, _)| decided == entry) {
                 continue;
             }
-            let old = self.is_old(*entry);
-            self.entries[*entry].states[n] = match self.phase {
-                Phase::Active => State::Answered(*outcome),
-                _ if old => State::TellLast(Reason::Revoked),
-                _ => State::Undone,
-            };
+            self.entries[*entry].states[n] = State::Answered(*outcome);
         }
         for (entry, outcome) in first {
             self.answered(entry, n, outcome);
@@ -51,7 +46,7 @@ impl Model<'_> {
 
     /// Records that have their answers, and whose turn in their lane has come.
     pub(super) fn move_up(&mut self) {
-        if self.phase != Phase::Active {
+        if !matches!(self.phase, Phase::Active | Phase::Draining) {
             return;
         }
         for n in 0..self.scenario.routes.len() {

@@ -111,7 +111,7 @@ impl Model<'_> {
                     || last.is_some_and(|last| attempts >= last)
                 {
                     self.gave_up(entry, route, Reason::Exhausted, then)
-                } else if self.phase == Phase::Active {
+                } else if self.phase == Phase::Active || self.drains() {
                     let (from, to) = bounds(&policy.backoff, attempts, now.as_nanos());
                     State::Retry { from, to }
                 } else if self.is_last_chance(entry) {
@@ -122,6 +122,7 @@ impl Model<'_> {
             }
         };
         self.entries[entry].states[route] = state;
+        self.lower_begun();
         self.advance();
         self.move_up();
     }
@@ -137,7 +138,9 @@ impl Model<'_> {
         let active = self.phase == Phase::Active;
         match then {
             Some(Exhausted::Skip) => State::TellSkip(reason),
-            _ if !active && self.is_last_chance(entry) => State::TellSkip(reason),
+            Some(Exhausted::DeadLetter) if active || self.drains() => State::Letter(reason),
+            _ if self.drains() && self.is_old(entry) => State::TellLast(Reason::Revoked),
+            _ if !active && !self.drains() && self.is_last_chance(entry) => State::TellSkip(reason),
             _ if !active => State::Undone,
             Some(Exhausted::DeadLetter) => State::Letter(reason),
             stop_or_rejoin => {
@@ -173,12 +176,11 @@ impl Model<'_> {
             Phase::Draining if self.scenario.config.commit == CommitMode::BeforeProcessing => {
                 State::TellSkip(Reason::Revoked)
             }
-            Phase::Draining if again && last_chance => State::TellLast(Reason::Revoked),
-            Phase::Draining if again => State::Undone,
             Phase::Active if self.routes[route].abandoned => State::Orphan,
-            Phase::Active if again => State::Retry { from: 0, to: 0 },
+            Phase::Active | Phase::Draining if again => State::Retry { from: 0, to: 0 },
             Phase::Active | Phase::Draining => State::Owed,
         };
+        self.lower_begun();
         self.advance();
     }
 
@@ -202,6 +204,7 @@ impl Model<'_> {
             State::Undone
         };
         self.entries[entry].states[slot] = state;
+        self.lower_begun();
         self.advance();
         self.move_up();
     }
@@ -297,15 +300,6 @@ impl Model<'_> {
     /// Revoke, drain or loss.
     pub(super) fn leave(&mut self, phase: Phase) {
         self.phase = phase;
-        let begun = |state: &State| {
-            matches!(
-                state,
-                State::Done | State::TellSkip(_) | State::Running | State::Writing(_)
-            )
-        };
-        let begun = |entry: &Entry| entry.states[..ROUTES].iter().any(begun);
-        self.begun = self.entries.iter().rposition(begun).map_or(0, |at| at + 1);
-        self.begun = self.begun.max(self.began);
         self.commit_retry = None;
         let awaited = self.awaited().next();
         if phase == Phase::Lost
@@ -319,10 +313,14 @@ impl Model<'_> {
         self.tell_unstarted();
         // At most once all is told at once, else a drain may still come to it.
         let now = phase == Phase::Lost || self.at_most_once();
+        let drains = self.drains();
         for at in 0..self.entries.len() {
             let old = self.is_old(at);
             for state in &mut self.entries[at].states {
                 *state = match *state {
+                    State::Retry { .. } | State::Answered(_) | State::Letter(_) if drains => {
+                        continue;
+                    }
                     State::Owed | State::Retry { .. } | State::Answered(_) | State::Orphan
                         if now && old =>
                     {
@@ -331,17 +329,9 @@ impl Model<'_> {
                     State::Letter(reason) | State::LetterAgain { reason, .. } if now && old => {
                         State::TellSkip(reason)
                     }
-                    State::Letter(reason) | State::LetterAgain { reason, .. } if old => {
-                        State::TellLast(reason)
-                    }
+                    State::LetterAgain { reason, .. } if old => State::TellLast(reason),
                     State::Given | State::Undone if now && old => State::TellSkip(Reason::Revoked),
-                    State::Given
-                    | State::Undone
-                    | State::Retry { .. }
-                    | State::Answered(_)
-                    | State::Orphan
-                        if old =>
-                    {
+                    State::Given | State::Undone | State::Orphan if old => {
                         State::TellLast(Reason::Revoked)
                     }
                     State::TellLast(reason) if now => State::TellSkip(reason),
@@ -356,6 +346,8 @@ impl Model<'_> {
             }
         }
         self.advance();
+        self.begun = self.entries.len();
+        self.lower_begun();
     }
 
     /// At most once: what nobody will run any more is told.

@@ -70,7 +70,7 @@ impl World<'_> {
 
     /// What is in flight ends, in any order; then the books are closed.
     pub(super) fn wind_down(mut self) -> Checked<From> {
-        for _ in 0..1_000 {
+        for step in 0..2_000 {
             if self.running.is_empty() && self.writing.is_empty() {
                 self.settle()?;
             }
@@ -78,7 +78,14 @@ impl World<'_> {
             let commits =
                 !lost && self.oracle.model.at_most_once() && !self.oracle.model.commits.is_empty();
             if self.running.is_empty() && self.writing.is_empty() && !commits {
-                break;
+                if self.machine.poll_timeout().is_none() {
+                    break;
+                }
+                // A retry that the drain waits for.
+                self.pass_time()?;
+            }
+            if step == 500 && self.oracle.model.phase == Phase::Draining {
+                self.stop_catching_up()?;
             }
             match self.chance.below(8) {
                 0..4 => self.answer_handler()?,
@@ -87,10 +94,8 @@ impl World<'_> {
                 7 if self.chance.once_in(40) && self.oracle.model.phase == Phase::Draining => {
                     self.leave(0)?;
                 }
-                7 if self.chance.once_in(8) => {
-                    self.oracle.model.begun = 0;
-                    self.input(Input::StopCatchingUp)?;
-                }
+                7 if self.chance.once_in(8) => self.stop_catching_up()?,
+                7 if self.chance.once_in(4) => self.pass_time()?,
                 7 if self.chance.once_in(8) => self.withdraw()?,
                 7 => self.disturb()?,
                 _ => {}
@@ -98,6 +103,11 @@ impl World<'_> {
         }
         self.settle()?;
         self.close_books()
+    }
+
+    fn stop_catching_up(&mut self) -> Checked {
+        self.oracle.model.begun = 0;
+        self.input(Input::StopCatchingUp)
     }
 
     /// From where the next owner reads; everything before it must have come to its end.

@@ -122,6 +122,8 @@ fn finds_every_fault_that_is_built_in() {
         (Sabotage::ForgetResume, I::PauseAndResume),
         (Sabotage::LeavePlacesEmpty, I::Progress),
         (Sabotage::DrainedTooEarly, I::DrainedOnce),
+        (Sabotage::DrainForgetsRetries, I::CatchesUp),
+        (Sabotage::DrainForgetsLetters, I::CatchesUp),
         (Sabotage::RunBeforeCommit, I::AtMostOnce),
         (Sabotage::SkipSilently, I::NothingIsLost),
         (Sabotage::StartBeforeCommit, I::StartCommittedFirst),

@@ -130,7 +130,7 @@ pub(super) struct Model<'a> {
     pub(super) heirs: Vec<(usize, usize)>,
     pub(super) phase: Phase,
     pub(super) halted: bool,
-    /// While it drains: only entries before this one may start.
+    /// While it drains: only entries before this one go on.
     pub(super) begun: usize,
     pub(super) paused: bool,
     pub(super) now: u64,
@@ -364,29 +364,78 @@ impl<'a> Model<'a> {
         None
     }
 
-    /// While it drains: whether a later record was begun, so that this one must be done, or nobody
-    /// can read it again; and nothing before it keeps the watermark back for good.
+    /// Whether it leaves with a chance to catch up.
+    pub(super) fn drains(&self) -> bool {
+        self.phase == Phase::Draining && !self.at_most_once()
+    }
+
+    /// While it drains: whether something after the record is done or at work, so that this one must
+    /// be done, or nobody can read it again; and nothing before it keeps the watermark back for good.
     pub(super) fn may_catch_up(&self, at: usize) -> bool {
-        let stuck = |entry: &Entry| {
-            let routes = self.routes.iter().zip(&entry.states);
-            let mut states = entry.states.iter();
-            states.any(|state| {
-                matches!(
-                    state,
-                    State::Undone
-                        | State::Given
-                        | State::TellStop(_)
-                        | State::TellRejoin
-                        | State::TellLast(_)
-                )
-            }) || routes
-                .filter(|(route, _)| route.is_still())
-                .any(|(_, state)| *state == State::Owed)
+        self.drains() && at < self.begun && !self.entries[..=at].iter().any(|e| self.is_stuck(e))
+    }
+
+    /// In a drain: whether a record that waits for another attempt gets it.
+    pub(super) fn may_try_again(&self, at: usize, n: usize) -> bool {
+        self.may_catch_up(at) && !self.routes[n].is_still() && !self.halted
+    }
+
+    /// In a drain: whether an attempt is still to come that may not be due yet.
+    pub(super) fn retries_to_come(&self) -> bool {
+        self.entries.iter().enumerate().any(|(at, entry)| {
+            let waits = |n: usize| match entry.states[n] {
+                State::Retry { to, .. } => to >= self.now && self.may_try_again(at, n),
+                _ => false,
+            };
+            (0..ROUTES).any(waits)
+        })
+    }
+
+    /// In a drain: whether the record will not be done.
+    fn is_stuck(&self, entry: &Entry) -> bool {
+        let given_up = |state: &State| {
+            matches!(
+                state,
+                State::Undone
+                    | State::Given
+                    | State::TellStop(_)
+                    | State::TellRejoin
+                    | State::TellLast(_)
+            )
         };
-        self.phase == Phase::Draining
-            && !self.at_most_once()
-            && at < self.begun
-            && !self.entries[..=at].iter().any(stuck)
+        let mut routes = self.routes.iter().zip(&entry.states);
+        entry.states.iter().any(given_up)
+            || routes.any(|(route, state)| {
+                (route.is_still() || self.halted)
+                    && matches!(
+                        state,
+                        State::Owed | State::Retry { .. } | State::Answered(_)
+                    )
+            })
+    }
+
+    /// While it drains, what lies behind the last record that is done or at work is left, and so is
+    /// what lies behind one that will not be done: for good.
+    pub(super) fn lower_begun(&mut self) {
+        if !self.drains() {
+            return;
+        }
+        let begun = |state: &State| {
+            matches!(
+                state,
+                State::Done | State::TellSkip(_) | State::Running | State::Writing(_)
+            )
+        };
+        let begun = |entry: &Entry| entry.states[..ROUTES].iter().any(begun);
+        let last = self.entries.iter().rposition(begun).map_or(0, |at| at + 1);
+        let stuck = self.entries.iter().position(|entry| self.is_stuck(entry));
+        let old = if self.front < self.began {
+            self.began
+        } else {
+            0
+        };
+        let end = last.max(old);
+        self.begun = self.begun.min(end).min(stuck.unwrap_or(end));
     }
 
     pub(super) fn in_flight(&self) -> usize {

@@ -264,7 +264,7 @@ impl<'a> Oracle<'a> {
         let model = &mut self.model;
         let (n, offset) = (slot(failure.route), failure.offset);
         ensure!(
-            model.phase == Phase::Active,
+            model.phase == Phase::Active || model.may_catch_up(at),
             NothingStartsAfterRevoke,
             "dead letter of {offset} after it"
         );

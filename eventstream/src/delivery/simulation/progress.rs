@@ -43,8 +43,14 @@ impl Oracle<'_> {
                         );
                     }
                     State::Letter(_) => {
-                        ensure!(false, Progress, "no dead letter of offset {offset}");
+                        ensure!(
+                            model.phase != Phase::Active && !model.may_catch_up(at),
+                            Progress,
+                            "no dead letter of offset {offset}"
+                        );
                     }
+                    State::Retry { .. }
+                        if model.phase != Phase::Active && !model.may_try_again(at, n) => {}
                     State::Retry { from, to } | State::LetterAgain { from, to, .. }
                         if from > model.now =>
                     {
@@ -78,18 +84,18 @@ impl Oracle<'_> {
             }
         }
         if model.phase != Phase::Active {
+            let awaited = model.retries_to_come();
             let waits = model.phase == Phase::Draining && model.in_flight() == 0;
             ensure!(
-                !waits,
+                !waits || awaited,
                 DrainedOnce,
                 "not drained though nothing is in flight"
             );
             ensure!(
-                timeout.is_none(),
+                timeout.is_none() || awaited,
                 NothingStartsAfterRevoke,
                 "a deadline after it"
             );
-            return Ok(());
         }
         if let Some(deadline) = deadline {
             ensure!(
@@ -97,6 +103,9 @@ impl Oracle<'_> {
                 AttemptsAndBackoff,
                 "next deadline {timeout:?}, wanted by {deadline}"
             );
+        }
+        if model.phase != Phase::Active {
+            return Ok(());
         }
         let (records, bytes, span) = model.levels();
         let config = &model.scenario.config;
@@ -137,21 +146,28 @@ impl Oracle<'_> {
         Ok(())
     }
 
-    /// What keeps something that is done from being committed must have been started.
+    /// What keeps something that is done from being committed must have been started, tried again or
+    /// dead-lettered.
     pub(super) fn caught_up(&self) -> Checked {
         for (at, entry) in self.model.entries.iter().enumerate() {
+            let letter = entry.states.iter().any(|s| matches!(s, State::Letter(_)));
+            ensure!(
+                !letter || !self.model.may_catch_up(at),
+                CatchesUp,
+                "drained, and the dead letter of offset {} is not written",
+                self.model.offset(at)
+            );
             for n in 0..ROUTES {
                 let is_batch =
                     n < self.model.scenario.routes.len() && self.model.batch(n).is_some();
-                let owed = entry.states[n] == State::Owed
-                    && if is_batch {
-                        self.batch_is_owed(n)
-                    } else {
-                        self.may_start(at, n)
-                    };
+                let owed = match entry.states[n] {
+                    State::Owed if is_batch => self.batch_is_owed(n),
+                    State::Owed | State::Retry { .. } => self.may_start(at, n),
+                    _ => false,
+                };
                 ensure!(
                     !owed,
-                    Progress,
+                    CatchesUp,
                     "drained, and offset {} is not caught up",
                     self.model.offset(at)
                 );
@@ -169,8 +185,10 @@ impl Oracle<'_> {
             && self.model.in_flight() == 0
             && self.model.is_old(at);
         let left = match state {
-            State::TellLast(reason) => reason == failure.reason,
-            State::Owed => failure.reason == Reason::Revoked && n != NO_ROUTE,
+            State::TellLast(reason) | State::Letter(reason) => reason == failure.reason,
+            State::Owed | State::Retry { .. } | State::Answered(_) => {
+                failure.reason == Reason::Revoked && n != NO_ROUTE
+            }
             _ => false,
         };
         if over && left {

@@ -238,7 +238,7 @@ impl<'a> World<'a> {
         })
     }
 
-    fn pass_time(&mut self) -> Checked {
+    pub(super) fn pass_time(&mut self) -> Checked {
         let now = self.oracle.model.now;
         let to = match (self.machine.poll_timeout(), self.chance.below(4)) {
             (Some(at), 0 | 1) => at.as_nanos().max(now),
@@ -253,8 +253,11 @@ impl<'a> World<'a> {
     pub(super) fn leave(&mut self, how: usize) -> Checked {
         let (input, phase) = match how {
             0 => (Input::Lost, Phase::Lost),
-            1 => (Input::Drain, Phase::Draining),
-            _ => (Input::Revoke, Phase::Draining),
+            // Within an hour each retry is due in time; `StopCatchingUp` may come at any time.
+            _ => {
+                let until = self.now().after(Duration::from_secs(3_600));
+                (Input::Revoke { until }, Phase::Draining)
+            }
         };
         self.oracle.model.leave(phase);
         if self.traced {

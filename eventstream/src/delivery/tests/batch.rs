@@ -211,9 +211,38 @@ fn a_drain_waits_for_a_batch_and_starts_none() {
         feed(&mut m, n, None, Plan::One(A));
     }
     let first = started(&mut m);
-    m.handle(Input::Revoke);
+    revoke(&mut m);
     assert!(actions(&mut m).is_empty());
     end(&mut m, &first, &[Outcome::Handled; 2], 0);
     assert_eq!(actions(&mut m), ["drained"]);
     assert_eq!(m.watermark(), Some(2));
+}
+
+#[test]
+fn a_drain_tries_again_what_a_batch_did_not_do_before_what_it_did() {
+    let mut m = batches(Concurrency::PerPartition, forever(), 4);
+    for n in 0..4 {
+        feed(&mut m, n, None, Plan::One(A));
+    }
+    let tickets = started(&mut m);
+    revoke(&mut m);
+    let failed = Outcome::Failed {
+        now: at(0),
+        retry: None,
+    };
+    let outcomes = [
+        failed,
+        Outcome::Handled,
+        Outcome::Rejected,
+        Outcome::Handled,
+    ];
+    end(&mut m, &tickets, &outcomes, 0);
+    assert!(actions(&mut m).is_empty());
+    m.handle(Input::Tick(m.poll_timeout().expect("a retry")));
+    assert_eq!(actions(&mut m), ["batch [(0, 2)] route 0"]);
+    end(&mut m, &tickets[..1], &[Outcome::Handled], 10);
+    assert_eq!(actions(&mut m), ["dead letter 2 Rejected"]);
+    letter(&mut m, 2, Some(A), true, 10);
+    assert_eq!(actions(&mut m), ["drained"]);
+    assert_eq!(m.watermark(), Some(4));
 }

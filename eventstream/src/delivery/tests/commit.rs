@@ -100,7 +100,7 @@ fn before_processing_tells_what_was_committed_and_will_not_run() {
     );
     feed(&mut m, 0, None, Plan::One(A));
     assert_eq!(actions(&mut m), ["commit 1"]);
-    m.handle(Input::Revoke);
+    revoke(&mut m);
     assert_eq!(actions(&mut m), [""; 0], "the commit is on its way");
     committed(&mut m, 1, true, 0);
     assert_eq!(actions(&mut m), ["skipped 0 Revoked", "drained"]);

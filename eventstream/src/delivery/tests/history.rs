@@ -97,7 +97,7 @@ fn what_cannot_be_read_again_is_told_when_the_partition_leaves() {
     m.handle(Input::NewHistory { start: 0 });
     feed(&mut m, 0, None, Plan::One(A));
     assert_eq!(actions(&mut m), ["commit 0"]);
-    m.handle(Input::Revoke);
+    revoke(&mut m);
     end(&mut m, 0, Outcome::Handled);
     assert_eq!(
         actions(&mut m),
@@ -105,6 +105,8 @@ fn what_cannot_be_read_again_is_told_when_the_partition_leaves() {
         "a drain starts it"
     );
     fail(&mut m, 1, 0);
+    assert_eq!(actions(&mut m), [""; 0], "it is tried again");
+    m.handle(Input::StopCatchingUp);
     assert_eq!(actions(&mut m), ["skipped 101 Revoked", "drained"]);
     assert_eq!(m.watermark(), Some(0));
 }

@@ -50,6 +50,11 @@ pub(super) fn steady() -> Backoff {
         .jitter(0.0)
 }
 
+/// The partition is taken away; a second is left for retries.
+pub(super) fn revoke(machine: &mut Machine) {
+    machine.handle(Input::Revoke { until: at(1_000) });
+}
+
 pub(super) fn feed(machine: &mut Machine, offset: i64, key: Option<u64>, plan: Plan) {
     machine.handle(Input::Record {
         offset,

@@ -16,7 +16,7 @@ fn busy() -> Machine {
 #[test]
 fn revoke_lets_running_handlers_finish_and_starts_nothing() {
     let mut m = busy();
-    m.handle(Input::Revoke);
+    revoke(&mut m);
     assert_eq!(actions(&mut m), [""; 0]);
     end(&mut m, 0, Outcome::Handled);
     assert_eq!(actions(&mut m), [""; 0]);
@@ -26,7 +26,7 @@ fn revoke_lets_running_handlers_finish_and_starts_nothing() {
         (m.watermark(), m.buffered(), m.poll_timeout()),
         (Some(1), 0, None)
     );
-    m.handle(Input::Revoke);
+    revoke(&mut m);
     assert_eq!(actions(&mut m), [""; 0], "drained once");
 }
 
@@ -54,7 +54,7 @@ fn behind() -> Machine {
 #[test]
 fn revoke_starts_what_keeps_a_done_record_from_being_committed() {
     let mut m = behind();
-    m.handle(Input::Revoke);
+    revoke(&mut m);
     assert_eq!(actions(&mut m), [""; 0]);
     end(&mut m, 0, Outcome::Handled);
     assert_eq!(actions(&mut m), ["run 1 route 0 attempt 1"]);
@@ -64,14 +64,88 @@ fn revoke_starts_what_keeps_a_done_record_from_being_committed() {
 }
 
 #[test]
-fn a_drain_catches_up_no_more_once_a_record_fails_or_the_time_is_over() {
+fn a_drain_waits_for_a_retry_that_is_due_in_time() {
     let mut m = behind();
-    m.handle(Input::Revoke);
     fail(&mut m, 0, 0);
+    assert_eq!(actions(&mut m), [""; 0]);
+    revoke(&mut m);
+    assert_eq!(actions(&mut m), [""; 0]);
+    for (from, attempt) in [(0, 2), (10, 3)] {
+        assert_eq!(m.poll_timeout(), Some(at(from + 10)));
+        m.handle(Input::Tick(at(from + 10)));
+        let again = format!("run 0 route 0 attempt {attempt}");
+        assert_eq!(actions(&mut m), [again]);
+        if attempt == 2 {
+            fail(&mut m, 0, from + 10);
+            assert_eq!(actions(&mut m), [""; 0]);
+        }
+    }
+    end(&mut m, 0, Outcome::Handled);
+    assert_eq!(actions(&mut m), ["run 1 route 0 attempt 1"]);
+    end(&mut m, 1, Outcome::Handled);
     assert_eq!(actions(&mut m), ["drained"]);
-    assert_eq!(m.watermark(), None);
+    assert_eq!((m.watermark(), m.poll_timeout()), (Some(4), None));
+}
+
+#[test]
+fn a_drain_waits_for_no_retry_that_is_due_too_late() {
+    let mut waiting = behind();
+    fail(&mut waiting, 0, 0);
+    assert_eq!(actions(&mut waiting), [""; 0]);
+    waiting.handle(Input::Revoke { until: at(9) });
+    let mut running = behind();
+    running.handle(Input::Revoke { until: at(9) });
+    fail(&mut running, 0, 0);
+    for mut m in [waiting, running] {
+        assert_eq!(actions(&mut m), ["drained"]);
+        assert_eq!((m.watermark(), m.poll_timeout()), (None, None));
+    }
+}
+
+#[test]
+fn a_drain_waits_for_no_retry_that_keeps_nothing_back() {
+    let mut m = machine(
+        CommitMode::Auto,
+        Concurrency::PerKey(2),
+        Retry::forever().backoff(steady()),
+    );
+    feed(&mut m, 0, Some(1), Plan::One(A));
+    feed(&mut m, 1, Some(2), Plan::One(A));
+    assert_eq!(actions(&mut m).len(), 2);
+    fail(&mut m, 0, 0);
+    revoke(&mut m);
+    assert_eq!(actions(&mut m), [""; 0], "1 may still succeed");
+    fail(&mut m, 1, 0);
+    assert_eq!(actions(&mut m), ["drained"]);
+}
+
+#[test]
+fn a_drain_writes_the_dead_letter_of_what_keeps_something_back() {
+    for stored in [true, false] {
+        let mut m = behind();
+        revoke(&mut m);
+        end(&mut m, 0, Outcome::Rejected);
+        assert_eq!(actions(&mut m), ["dead letter 0 Rejected"]);
+        letter(&mut m, 0, Some(A), stored, 0);
+        if stored {
+            assert_eq!(actions(&mut m), ["run 1 route 0 attempt 1"]);
+        } else {
+            assert_eq!(actions(&mut m), ["drained"]);
+            assert_eq!(m.watermark(), None);
+        }
+    }
+}
+
+#[test]
+fn a_drain_catches_up_no_more_once_the_time_is_over() {
     let mut m = behind();
-    m.handle(Input::Revoke);
+    revoke(&mut m);
+    fail(&mut m, 0, 0);
+    m.handle(Input::StopCatchingUp);
+    assert_eq!(actions(&mut m), ["drained"]);
+    assert_eq!((m.watermark(), m.poll_timeout()), (None, None));
+    let mut m = behind();
+    revoke(&mut m);
     m.handle(Input::StopCatchingUp);
     end(&mut m, 0, Outcome::Handled);
     assert_eq!(actions(&mut m), ["drained"]);
@@ -85,7 +159,7 @@ fn revoke_with_nothing_in_flight_drains_at_once() {
         Concurrency::PerPartition,
         Retry::forever(),
     );
-    m.handle(Input::Drain);
+    revoke(&mut m);
     assert_eq!(actions(&mut m), ["drained"]);
 }
 
@@ -114,7 +188,7 @@ fn a_dead_letter_that_fails_in_a_drain_leaves_its_record_undone() {
     actions(&mut m);
     fail(&mut m, 0, 0);
     assert_eq!(actions(&mut m), ["dead letter 0 Exhausted"]);
-    m.handle(Input::Revoke);
+    revoke(&mut m);
     assert_eq!(actions(&mut m), [""; 0], "the write is in flight");
     letter(&mut m, 0, Some(A), false, 0);
     assert_eq!(actions(&mut m), ["drained"]);

@@ -159,7 +159,7 @@ fn a_route_that_stops_the_group_stops_its_siblings() {
     assert_eq!(actions(&mut m), ["stop at 0"]);
     end_at(&mut m, 1, B, Outcome::Handled);
     assert_eq!(actions(&mut m), [""; 0]);
-    m.handle(Input::Revoke);
+    revoke(&mut m);
     assert_eq!(actions(&mut m), ["drained"]);
     assert_eq!(m.watermark(), None);
 }
@@ -180,7 +180,7 @@ fn a_handler_that_was_not_started_after_all_holds_up_no_drain() {
         "no attempt was made"
     );
     m.handle(withdrawn);
-    m.handle(Input::Revoke);
+    revoke(&mut m);
     assert_eq!(actions(&mut m), ["drained"]);
     assert_eq!((m.watermark(), m.in_flight()), (None, 0));
 }

@@ -301,7 +301,8 @@ impl Driver {
                 self.state = State::Draining;
                 self.catch_up_until = Some(Instant::now() + catch_up);
                 self.withdraw(|_| true);
-                self.machine.handle(Input::Revoke);
+                let until = self.now().after(catch_up);
+                self.machine.handle(Input::Revoke { until });
             }
             ToPartition::Lost => self.lose(),
         }
