@@ -35,19 +35,19 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::audit::AuditLog;
 use crate::client::ClientBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::EmbeddedBroker;
 use crate::metadata::{Metadata, MetadataQuery};
+use crate::observe::health::Health;
+use crate::observe::stats::{ReaderStats, WriterStats};
+use crate::publish::AuditLog;
 use crate::publish::Publish;
-use crate::receipt::{Delivery, Receipt, block_on};
-use crate::stats::{ReaderStats, WriterStats};
+use crate::publish::Undelivered;
+use crate::publish::receipt::{Delivery, Receipt, block_on};
 use crate::subscribe::{
-    BoxError, BoxHandler, FromRecord, Handler, HandlerResult, Health, PulledEvent, Subscribe,
-    all_arities,
+    BoxError, BoxHandler, FromRecord, Handler, HandlerResult, PulledEvent, Subscribe, all_arities,
 };
-use crate::undelivered::Undelivered;
 
 /// Threads of a client's runtime. They run its timers and the tasks between the consumers and the
 /// handlers; the handlers themselves run on threads for blocking work.

@@ -4,20 +4,21 @@ use std::io::Write;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::audit::AuditLog;
 use crate::backend::Backend;
 use crate::config::{BrokerConfig, broker_faults, shown_broker};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::kafka::{EmbeddedBroker, Kafka, KafkaOptions};
 use crate::local::{Blackhole, Stdout};
 use crate::metadata::{Metadata, MetadataQuery};
-use crate::metrics::{ClientMeter, Metrics};
 use crate::name::Topic;
+use crate::observe::health::Health;
+use crate::observe::metrics::{ClientMeter, Metrics};
+use crate::observe::stats::{ReaderStats, WriterStats};
+use crate::publish::AuditLog;
 use crate::publish::Publish;
-use crate::receipt::{Delivery, Receipt};
-use crate::stats::{ReaderStats, WriterStats};
-use crate::subscribe::{Events, Health, Subscribe, Subscription};
-use crate::undelivered::Undelivered;
+use crate::publish::Undelivered;
+use crate::publish::receipt::{Delivery, Receipt};
+use crate::subscribe::{Events, Subscribe, Subscription};
 use crate::witness::Witness;
 
 const AUDIT_TOPIC_VAR: &str = "APP_EVENT_STREAM_AUDIT_LOG_TOPIC";

@@ -66,36 +66,27 @@
 //! | `metrics` | Prometheus metrics: `Metrics`, `ClientBuilder::metrics` |
 //! | `opentelemetry` | the trace of `tracing` spans travels with events: `traceparent`, `spanContext` |
 
-mod audit;
 mod backend;
 pub mod blocking;
-mod cadence;
 mod client;
 mod config;
 mod deadline;
 mod delivery;
 mod error;
 mod event;
-mod event_type;
 mod guard;
 mod kafka;
 mod local;
 mod metadata;
-mod metrics;
 mod name;
+mod observe;
 mod publish;
-mod receipt;
 mod record;
-mod stats;
 mod subscribe;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod trace;
-mod undelivered;
-mod untold;
 mod witness;
 
-pub use audit::{Actor, AuditLog};
 pub use backend::Backend;
 pub use client::{Client, ClientBuilder};
 pub use config::{
@@ -104,30 +95,28 @@ pub use config::{
 };
 pub use delivery::{Backoff, Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 pub use error::{Error, ErrorKind, Fault, Result};
-pub use event::{Event, Json, SpanContext};
-pub use event_type::EventType;
+pub use event::{Event, EventType, Json, SpanContext};
 #[cfg(feature = "derive")]
 pub use eventstream_derive::EventType;
 pub use kafka::EmbeddedBroker;
 pub use metadata::{
     BrokerMetadata, GroupMetadata, Metadata, MetadataQuery, PartitionMetadata, TopicMetadata,
 };
-#[cfg(feature = "metrics")]
-pub use metrics::Metrics;
 pub use name::{EventName, GroupId, Topic};
+pub use observe::health::{Health, Problem};
+#[cfg(feature = "metrics")]
+pub use observe::metrics::Metrics;
+pub use observe::stats::{ReaderStats, WriterStats};
 #[cfg(feature = "metrics")]
 pub use prometheus;
-pub use publish::{Publish, Publisher};
-pub use receipt::{Delivery, Receipt};
+pub use publish::{Actor, AuditLog, Delivery, Publish, Publisher, Receipt, Undelivered};
 pub use record::RawRecord;
-pub use stats::{ReaderStats, WriterStats};
 pub use subscribe::{
     BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit,
     DeadLetterOrigin, DeadLetterReason, Events, FailedAttempt, FromRecord, FromRef, Handler,
-    HandlerResult, Headers, Health, Key, Payload, Problem, PulledEvent, Reject, Settled,
-    StartOffset, State, Subscribe, Subscription, Tuned, TypedArgs,
+    HandlerResult, Headers, Key, Payload, PulledEvent, Reject, Settled, StartOffset, State,
+    Subscribe, Subscription, Tuned, TypedArgs,
 };
 #[cfg(feature = "tower")]
 pub use subscribe::{Extension, HandlerLayer, HandlerService, Layered};
 pub use tokio_util::sync::CancellationToken;
-pub use undelivered::Undelivered;

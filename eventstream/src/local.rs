@@ -6,12 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::audit::AuditLog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Topic;
+use crate::observe::stats::WriterStats;
+use crate::publish::AuditLog;
 use crate::publish::Publish;
-use crate::receipt::{Receipt, Stored};
-use crate::stats::WriterStats;
+use crate::publish::receipt::{Receipt, Stored};
 
 /// One JSON line for each event, validated as on `kafka`: topic, key, headers and the envelope.
 pub(crate) struct Stdout {
@@ -170,11 +170,11 @@ impl Blackhole {
     }
 
     pub(crate) fn publish_audit_log(&self, topic: &Topic) -> Receipt {
-        let id = crate::receipt::EventId::Generated(crate::event::new_id());
+        let id = crate::publish::receipt::EventId::Generated(crate::event::new_id());
         self.forget(topic.clone(), id)
     }
 
-    fn forget(&self, topic: Topic, id: crate::receipt::EventId) -> Receipt {
+    fn forget(&self, topic: Topic, id: crate::publish::receipt::EventId) -> Receipt {
         let count = self.accepted.fetch_add(1, Ordering::Relaxed);
         Receipt::ready(topic, id, stored(count))
     }

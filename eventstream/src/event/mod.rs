@@ -3,6 +3,7 @@
 mod audit;
 mod decode;
 mod encode;
+mod event_type;
 mod fields;
 mod json;
 mod scan;
@@ -24,6 +25,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use audit::AuditEnvelope;
 pub(crate) use encode::Envelope;
+pub use event_type::EventType;
 pub use json::Json;
 pub(crate) use short_text::{ShortText, new_id};
 pub use span_context::SpanContext;

@@ -15,7 +15,7 @@ use super::denied::{Operation, Resource, is_denied};
 use super::error::{from_code, from_kafka};
 use super::inspect::{Asking, fetch};
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::receipt::block_on;
+use crate::publish::receipt::block_on;
 
 /// A topic as it is to be, named as on the broker.
 pub(super) struct NewTopic {

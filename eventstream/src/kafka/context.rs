@@ -13,11 +13,11 @@ use super::diagnosis::{Facts, Verdict, diagnose, is_unverified, split, stem};
 use super::error::classify;
 use super::trial::Handshake;
 use super::verify::UNVERIFIED;
-use crate::cadence::Cadence;
 use crate::config::{BrokerConfig, LogMode, Principal};
 use crate::error::{Error, ErrorKind};
 use crate::guard::tracing;
-use crate::subscribe::Problem;
+use crate::observe::cadence::Cadence;
+use crate::observe::health::Problem;
 
 /// A broker that hangs up as one of another protocol does is taken for one after so long: that
 /// outlasts a broker that comes up, and is well below the publish timeout.

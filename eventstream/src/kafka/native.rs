@@ -17,7 +17,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaErrorCode;
 
 use super::verify;
-use crate::receipt::SlotRef;
+use crate::publish::receipt::SlotRef;
 
 /// librdkafka's `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
 const UNASSIGNED: i32 = -1;

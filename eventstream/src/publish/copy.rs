@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(copy.clone().topic("u").topic_name(), "u");
         assert_eq!(
             copy.key("k")
-                .key_or(&crate::receipt::EventId::Chosen("i".into())),
+                .key_or(&crate::publish::receipt::EventId::Chosen("i".into())),
             b"k"
         );
     }

@@ -1,20 +1,26 @@
+mod audit;
 mod copy;
 mod parts;
 mod publisher;
+pub(crate) mod receipt;
+mod undelivered;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+pub use self::audit::{Actor, AuditLog};
 pub(crate) use self::parts::KEPT;
 use self::parts::{Field, Lent, Stamp};
 pub use self::publisher::Publisher;
+use self::receipt::EventId;
+pub use self::receipt::{Delivery, Receipt};
+pub use self::undelivered::Undelivered;
 use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::event::EventType;
 use crate::event::{self, Envelope};
-use crate::event_type::EventType;
 use crate::name;
-use crate::receipt::EventId;
 
 /// One event to publish: the README's publish parameters of the Go SDK as a builder.
 ///

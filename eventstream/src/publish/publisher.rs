@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Publish;
 use crate::client::Client;
 use crate::error::Result;
-use crate::receipt::Receipt;
+use crate::publish::receipt::Receipt;
 
 /// What a service publishes through: a [`Client`], or the test kit's `Recorder`.
 ///

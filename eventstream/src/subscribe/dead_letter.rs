@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::dead_letter_reason::DeadLetterReason;
-use crate::receipt::Delivery;
+use crate::publish::receipt::Delivery;
 use crate::record::{RawRecord, Record};
 
 /// A record that was written to the dead-letter topic: the reason, and its offset there. Given to [`Subscribe::on_dead_letter`](crate::Subscribe::on_dead_letter).

@@ -14,7 +14,7 @@ use super::handler::{BoxError, all_arities};
 use super::reject::Reject;
 use crate::error::Error;
 use crate::event::Event;
-use crate::event_type::EventType;
+use crate::event::EventType;
 use crate::record::{self, RawRecord, Record};
 
 /// An argument of a [`Handler`](crate::Handler), made of the record and the subscription's state `S`.

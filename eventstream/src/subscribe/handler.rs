@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::context::Context;
 use super::extract::{Arguments, FromRecord};
 #[cfg(feature = "tower")]
@@ -106,7 +108,7 @@ pub trait Handler<Args, S = ()>: Sized + Send + Sync + 'static {
     message = "a handler cannot return `{Self}`",
     note = "it returns `()` or `Result<(), E>` where `E: Into<Box<dyn Error + Send + Sync>>`"
 )]
-pub trait HandlerResult {
+pub trait HandlerResult: 'static {
     /// As the result of the attempt.
     #[doc(hidden)]
     fn into_result(self) -> Result<(), BoxError>;
@@ -118,7 +120,7 @@ impl HandlerResult for () {
     }
 }
 
-impl<E: Into<BoxError>> HandlerResult for Result<(), E> {
+impl<E: Into<BoxError> + 'static> HandlerResult for Result<(), E> {
     fn into_result(self) -> Result<(), BoxError> {
         self.map_err(Into::into)
     }
@@ -155,8 +157,8 @@ macro_rules! handler {
                 S: Send + Sync + 'static,
             {
                 BoxHandler::of(state, move |($($arg,)*)| {
-                    let handled = self($($arg),*);
-                    Box::pin(async move { handled.await.into_result() })
+                    // Not an async block, which would hold the handler's future twice.
+                    Box::pin(self($($arg),*).map(HandlerResult::into_result))
                 })
             }
         }

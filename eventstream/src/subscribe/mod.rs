@@ -1,4 +1,4 @@
-//! Subscriptions: their builder, handlers and arguments, and their callbacks and health.
+//! Subscriptions: their builder, handlers and arguments, and their callbacks.
 
 mod batch;
 mod context;
@@ -7,7 +7,6 @@ mod dead_letter_reason;
 mod extract;
 mod failed_attempt;
 mod handler;
-mod health;
 #[cfg(feature = "tower")]
 mod layer;
 mod offers;
@@ -33,7 +32,6 @@ pub use self::extract::{FromRecord, FromRef, Headers, Key, Payload, State, Typed
 pub use self::failed_attempt::FailedAttempt;
 pub(crate) use self::handler::{BoxError, BoxHandler, Handled, all_arities};
 pub use self::handler::{Handler, HandlerResult};
-pub use self::health::{Health, Problem};
 #[cfg(feature = "tower")]
 pub use self::layer::{Extension, HandlerLayer, HandlerService, Layered};
 pub(crate) use self::offers::{Answer, Offer, Offers, Place};
@@ -46,7 +44,7 @@ pub use self::tuned::Tuned;
 use crate::config::CommitPolicy;
 use crate::delivery::{Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::event_type::EventType;
+use crate::event::EventType;
 use crate::name::{self, EventName, GroupId, Topic};
 
 /// Where a group starts in a partition for which it has no committed offset, and where a subscription

@@ -5,7 +5,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::RegisteredRoutes;
-use crate::subscribe::{CheckedSubscribe, Health};
+use crate::observe::health::Health;
+use crate::subscribe::CheckedSubscribe;
 
 /// A registered subscription. Dropping it stops it in the background, without waiting; keep it, or
 /// call [`detach`](Self::detach) to let it live as long as its client.

@@ -13,7 +13,7 @@ use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::kafka::{EmbeddedBroker, Refusal};
 use crate::publish::Publish;
-use crate::receipt::Delivery;
+use crate::publish::receipt::Delivery;
 use crate::record::RawRecord;
 use crate::subscribe::{Subscribe, Subscription};
 

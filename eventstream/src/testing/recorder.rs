@@ -11,11 +11,11 @@ use super::changes::{Changes, deadline};
 use super::{BOUND, Consumed, Published, listed};
 use crate::config::BrokerConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event_type::EventType;
+use crate::event::EventType;
 use crate::kafka::{Admission, Outgoing, Refused, refusals};
 use crate::name::{Topic, check_whole_topic};
+use crate::publish::receipt::{EventId, Receipt, SlotRef, Stored};
 use crate::publish::{Publish, Publisher};
-use crate::receipt::{EventId, Receipt, SlotRef, Stored};
 
 /// A [`Publisher`] that keeps what it is given, for tests of what a service publishes. Clones share everything.
 ///

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::metrics::Tally;
-use crate::stats::ReaderStats;
+use crate::observe::metrics::Tally;
+use crate::observe::stats::ReaderStats;
 use crate::subscribe::DeadLetterReason;
 
 /// What all subscriptions of a client have done.

@@ -24,12 +24,12 @@ use self::pulls::Pulls;
 use super::group::GroupEnv;
 use super::routes::{Route, RouteTable, TopicRoutes};
 use super::words::{Failing, PollerHandle, Read, Shared, ToPartition, ToPoller};
-use crate::cadence::Cadence;
 use crate::delivery::{Action, Input, Partition, PartitionConfig, Plan, RouteId, Ticket, Time};
 use crate::error::Error;
-use crate::metrics::{Tally, TopicMeter};
+use crate::observe::cadence::Cadence;
+use crate::observe::metrics::{Tally, TopicMeter};
+use crate::observe::trace::Mark;
 use crate::record::Record;
-use crate::trace::Mark;
 use crate::witness::PartitionWitness;
 
 /// What a task is made with.

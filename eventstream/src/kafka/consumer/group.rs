@@ -25,10 +25,11 @@ use crate::kafka::config::ClientConfigs;
 use crate::kafka::context::Reporter;
 use crate::kafka::producer::Producer;
 use crate::kafka::{EmbeddedBroker, prefixed};
-use crate::metrics::{GroupMeter, PartitionGauges};
 use crate::name::Topic;
-use crate::subscribe::{Problem, StartOffset};
-use crate::trace::Labels;
+use crate::observe::health::Problem;
+use crate::observe::metrics::{GroupMeter, PartitionGauges};
+use crate::observe::trace::Labels;
+use crate::subscribe::StartOffset;
 use crate::witness::Witness;
 
 /// What everything that works for one group needs, and never changes.

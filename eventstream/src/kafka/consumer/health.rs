@@ -4,7 +4,7 @@ use super::group::{Group, LATELY};
 use super::routes::Registration;
 use super::words::Shared;
 use crate::error::{Error, ErrorKind};
-use crate::subscribe::{Health, Problem};
+use crate::observe::health::{Health, Problem};
 
 /// After so long without progress, with records waiting, a partition counts as stuck.
 const STUCK: Duration = Duration::from_secs(60);

@@ -7,10 +7,10 @@ use tracing::Instrument;
 use crate::delivery::{Failure, Reason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::producer::{Outgoing, Producer};
-use crate::receipt::{Delivery, EventId};
+use crate::observe::trace::{self, Labels, Mark};
+use crate::publish::receipt::{Delivery, EventId};
 use crate::record::Record;
 use crate::subscribe::{DeadLetterOrigin, DeadLetterReason};
-use crate::trace::{self, Labels, Mark};
 
 /// What is known of a failure beside the record.
 pub(super) struct Cause {

@@ -63,11 +63,12 @@ use crate::deadline;
 use crate::delivery::{Batch, CommitMode, FloodGuard, FloodOptions, RouteId, RouteOptions};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::guard::tracing;
-use crate::metrics::ClientMeter;
 use crate::name::Topic;
-use crate::stats::ReaderStats;
-use crate::subscribe::{CheckedSubscribe, DeadLetterLimit, Health, Options, Subscription};
-use crate::trace::Labels;
+use crate::observe::health::Health;
+use crate::observe::metrics::ClientMeter;
+use crate::observe::stats::ReaderStats;
+use crate::observe::trace::Labels;
+use crate::subscribe::{CheckedSubscribe, DeadLetterLimit, Options, Subscription};
 use crate::witness::Witness;
 
 /// A group as on the broker, and the static member.

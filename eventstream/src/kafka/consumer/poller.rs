@@ -40,7 +40,7 @@ use crate::guard::tracing;
 use crate::kafka::context::{Repeats, Reporter};
 use crate::kafka::diagnosis::split;
 use crate::kafka::error::{classify, from_code, from_kafka};
-use crate::metrics::OnStatistics;
+use crate::observe::metrics::OnStatistics;
 
 /// librdkafka's callbacks of a consumer. Rebalances and commits come as events instead.
 struct PollerContext {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::subscribe::Problem;
+use crate::observe::health::Problem;
 
 /// What was refused. Topics are named as on the broker.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::kafka::consumer::told::Told;
-    use crate::trace::Labels;
+    use crate::observe::trace::Labels;
 
     const POLICIES: Policies = Policies {
         on_unmatched: OnUnmatched::Acknowledge,

@@ -14,9 +14,10 @@ use crate::delivery::{
 use crate::error::Error;
 use crate::guard;
 use crate::name::{EventName, Topic};
+use crate::observe::health::Problem;
+use crate::observe::trace::Labels;
 use crate::record::Record;
-use crate::subscribe::{BoxBatchHandler, BoxHandler, DeadLetter, Offers, OnDeadLetter, Problem};
-use crate::trace::Labels;
+use crate::subscribe::{BoxBatchHandler, BoxHandler, DeadLetter, Offers, OnDeadLetter};
 
 /// The handlers of a registration that share its order: those for its names, or one for all names.
 pub(super) struct Route {

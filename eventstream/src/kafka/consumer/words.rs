@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use super::events::ConsumerQueue;
 use super::routes::RouteTable;
 use crate::error::Error;
+use crate::observe::health::Problem;
 use crate::record::{Record, Source};
-use crate::subscribe::Problem;
 
 /// What the polling thread is asked for. Partitions are named by the number of their assignment: a
 /// task that ends late must not speak for a partition that has come back since.

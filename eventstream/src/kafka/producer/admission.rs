@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::receipt::{SlotRef, Slots};
+use crate::publish::receipt::{SlotRef, Slots};
 
 /// How exactly the age of events is known.
 const AGE: Duration = Duration::from_secs(1);

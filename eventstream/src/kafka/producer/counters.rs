@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::stats::WriterStats;
+use crate::observe::stats::WriterStats;
 
 /// What happened since the client was made.
 #[derive(Default)]

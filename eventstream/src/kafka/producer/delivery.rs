@@ -15,10 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::kafka::context::Reporter;
 use crate::kafka::native::{Report, Throttled};
-use crate::metrics::{OnStatistics, StoredMeter};
-use crate::receipt::Stored;
-use crate::trace;
-use crate::undelivered::Undelivered;
+use crate::observe::metrics::{OnStatistics, StoredMeter};
+use crate::observe::trace;
+use crate::publish::Undelivered;
+use crate::publish::receipt::Stored;
 
 /// The callback for events that failed after they were accepted.
 pub(crate) type OnError = Arc<dyn Fn(Undelivered) + Send + Sync>;

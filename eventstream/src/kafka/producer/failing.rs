@@ -16,10 +16,10 @@ use crate::kafka::denied::{Operation, Resource, is_denied};
 use crate::kafka::error::{classify, from_code};
 use crate::kafka::native::Report;
 use crate::kafka::prefixed;
-use crate::receipt::SlotRef;
-use crate::trace;
-use crate::undelivered::Undelivered;
-use crate::untold::Untold;
+use crate::observe::trace;
+use crate::observe::untold::Untold;
+use crate::publish::Undelivered;
+use crate::publish::receipt::SlotRef;
 
 const NOT_STORED: &str = "; the event is not stored";
 const MAYBE_STORED: &str = "; a request was in flight, so the event may have been stored";

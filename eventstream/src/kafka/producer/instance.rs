@@ -11,7 +11,7 @@ use crate::kafka::error::from_kafka;
 use crate::kafka::native::{NativeProducer, Queue, TopicHandle};
 use crate::kafka::prefixed;
 use crate::name::Topic;
-use crate::receipt::SlotRef;
+use crate::publish::receipt::SlotRef;
 
 use super::delivery::DeliveryContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};

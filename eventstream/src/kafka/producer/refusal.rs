@@ -4,7 +4,7 @@ use parking_lot::{Condvar, Mutex};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::error::Error;
-use crate::subscribe::Problem;
+use crate::observe::health::Problem;
 
 /// That the brokers let this client publish nothing: librdkafka gives up for good then, and a new instance would be told
 /// the same. Who publishes before it is time to try again is refused at once; the first one after that has a new

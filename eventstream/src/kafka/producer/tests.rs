@@ -13,7 +13,7 @@ use super::*;
 use crate::config::BrokerConfig;
 use crate::error::ErrorKind;
 use crate::kafka::config::{ClientConfigs, EMBEDDED};
-use crate::metrics::ClientMeter;
+use crate::observe::metrics::ClientMeter;
 
 /// Long enough for two busy cores.
 const SOON: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Outgoing;
 use crate::name::Topic;
-use crate::receipt::SlotRef;
+use crate::publish::receipt::SlotRef;
 
 /// Events whose own timeout is shorter than the client's, by deadline.
 ///
@@ -105,7 +105,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::receipt::{Slots, Stored};
+    use crate::publish::receipt::{Slots, Stored};
 
     const STORED: Stored = Stored {
         partition: 0,

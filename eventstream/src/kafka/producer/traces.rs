@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use tracing::Span;
 
-use crate::receipt::SlotRef;
+use crate::publish::receipt::SlotRef;
 
 /// The `deliver` spans of the events in flight, for those that are traced.
 #[derive(Default)]

@@ -19,9 +19,9 @@ use crate::delivery::{Concurrency, Input, Outcome, RouteId, Ticket};
 use crate::error::{Error, ErrorKind};
 use crate::guard::guarded;
 use crate::kafka::consumer::routes::Route;
+use crate::observe::trace::{self, Mark};
 use crate::record::Record;
 use crate::subscribe::{self, BoxError, BoxHandler, Context, Handled};
-use crate::trace::{self, Mark};
 
 pub(super) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 

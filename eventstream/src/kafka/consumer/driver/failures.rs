@@ -13,10 +13,11 @@ use crate::error::{Error, ErrorKind};
 use crate::guard::{guarded, tracing, with_causes};
 use crate::kafka::consumer::letters::{self, Cause};
 use crate::kafka::consumer::words::ToPoller;
-use crate::receipt::Delivery;
+use crate::observe::health::Problem;
+use crate::observe::trace::Mark;
+use crate::publish::receipt::Delivery;
 use crate::record::{self, Record};
-use crate::subscribe::{Context, DeadLetter, DeadLetterReason, FailedAttempt, Problem, reason};
-use crate::trace::Mark;
+use crate::subscribe::{Context, DeadLetter, DeadLetterReason, FailedAttempt, reason};
 
 /// A dead letter and whether it was written.
 pub(super) struct Letter {

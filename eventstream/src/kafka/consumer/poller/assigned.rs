@@ -12,7 +12,7 @@ use crate::kafka::consumer::assignment::{Start, Told};
 use crate::kafka::consumer::events::{Message, TopicPartition};
 use crate::kafka::consumer::words::{Read, Shared, ToPartition};
 use crate::kafka::questions::TopicId;
-use crate::metrics::PartitionMeter;
+use crate::observe::metrics::PartitionMeter;
 use crate::record::{Record, Source};
 
 /// One assigned partition, as the polling thread sees it.

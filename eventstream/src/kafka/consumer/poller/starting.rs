@@ -20,7 +20,8 @@ use crate::kafka::error::{classify, from_code};
 use crate::kafka::questions::{
     self, Answer, Committed, Refused, TopicFacts, TopicId, TopicPartition, Which,
 };
-use crate::subscribe::{Problem, StartOffset};
+use crate::observe::health::Problem;
+use crate::subscribe::StartOffset;
 
 /// How long a question may take before it is asked again; and one about offsets, whose answer others
 /// wait for: a leader that is gone has another after a while.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::receipt::block_on;
+use crate::publish::receipt::block_on;
 use futures_util::FutureExt;
 
 #[test]

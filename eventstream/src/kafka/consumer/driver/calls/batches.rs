@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::{AnyCall, Driver, Ended, EndedOne, Interrupted, Unhandled, Waiting, Watched};
 use crate::delivery::{Concurrency, Input, RouteId, Started, Ticket};
 use crate::kafka::consumer::routes::Route;
+use crate::observe::trace::{self, Mark};
 use crate::record::Record;
 use crate::subscribe::{BatchAnswer, Context};
-use crate::trace::{self, Mark};
 
 /// What a handler of batches is called with.
 pub(super) struct BatchCall {

@@ -8,7 +8,7 @@ use tokio::time::Sleep;
 
 use crate::error::Error;
 use crate::guard::panic_text;
-use crate::trace::{self, Mark};
+use crate::observe::trace::{self, Mark};
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 

@@ -29,7 +29,7 @@ use self::bridge as with;
 use self::no_bridge as with;
 use crate::error::Error;
 use crate::guard::{guarded, quietly};
-use crate::receipt::Delivery;
+use crate::publish::receipt::Delivery;
 use crate::record::Record;
 
 /// The span of an earlier attempt, to be linked to.

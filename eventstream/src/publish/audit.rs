@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{self, AuditEnvelope};
 use crate::name;
-use crate::receipt::EventId;
+use crate::publish::receipt::EventId;
 
 /// Who did what an audit log records.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::event::ShortText;
 use crate::name::Topic;
-use crate::untold::Untold;
+use crate::observe::untold::Untold;
 
 /// Where an event is stored, as the broker acknowledged it.
 #[derive(Clone, Debug, PartialEq, Eq)]
