@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::config::{BrokerConfig, broker_faults, shown_broker};
+use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::kafka::{EmbeddedBroker, Kafka, KafkaOptions};
 use crate::local::{Blackhole, Stdout};
@@ -323,6 +324,31 @@ impl Client {
                     .await
             }
             Engine::Stdout(_) | Engine::None(_) => Ok(false),
+        }
+    }
+
+    /// The dead letters of a topic, given without the prefix: what is wrong, each of them, and their way back.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Validation`] for a name that is not allowed, [`ErrorKind::Unsupported`] on `stdout` and
+    /// `none`, which have none.
+    pub fn dead_letters(&self, topic: &str) -> Result<DeadLetters> {
+        DeadLetters::new(self.clone(), Topic::new(topic)?)
+    }
+
+    /// The backend with brokers, for what no other can do.
+    pub(crate) fn on_brokers(&self, doing: &str) -> Result<&Kafka> {
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => Ok(kafka),
+            Engine::Stdout(_) | Engine::None(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{doing}: the backend {} keeps no records",
+                    self.inner.backend
+                ),
+            )
+            .with_remedy("choose the backend `kafka` or `embedded`")),
         }
     }
 

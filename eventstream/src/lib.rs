@@ -53,6 +53,7 @@
 //! | pull | [`Client::consume`], [`Events`], [`PulledEvent`] |
 //! | give events types of their own | [`EventType`] |
 //! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterReason`], [`DeadLetterOrigin`] |
+//! | look at dead letters, replay them | [`Client::dead_letters`], [`dead_letters`] |
 //! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
 //! | watch | [`Health`], [`Problem`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | test | `testing::Consumed`, `testing::Recorder`, `testing::TestBroker`, [`EmbeddedBroker`] |
@@ -70,6 +71,7 @@ mod backend;
 pub mod blocking;
 mod client;
 mod config;
+pub mod dead_letters;
 mod deadline;
 mod delivery;
 mod error;

@@ -22,6 +22,8 @@ pub(super) struct NewTopic {
     pub(super) name: String,
     pub(super) partitions: u32,
     pub(super) replication: u16,
+    /// Nothing of it is deleted by age or size.
+    pub(super) kept: bool,
 }
 
 impl NewTopic {
@@ -65,11 +67,17 @@ pub(super) fn create_topic(
         .admin
         .create_with_context(Asking::new(reporter))
         .map_err(|e| from_kafka(topic.doing(), e))?;
-    let native = Native::new(
+    let mut native = Native::new(
         &topic.name,
         partitions,
         TopicReplication::Fixed(i32::from(topic.replication)),
     );
+    if topic.kept {
+        native = native
+            .set("cleanup.policy", "delete")
+            .set("retention.ms", "-1")
+            .set("retention.bytes", "-1");
+    }
     let left = deadline
         .saturating_duration_since(Instant::now())
         .max(Duration::from_millis(100));

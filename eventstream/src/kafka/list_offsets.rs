@@ -9,7 +9,7 @@ use rdkafka::client::Client;
 use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::questions::{self, Answer, Committed, Questions, TopicPartition, Which};
+use super::questions::{self, Answer, Committed, Questions, TopicId, TopicPartition, Which};
 
 /// Which offset of which partitions.
 pub(super) struct Ask {
@@ -57,6 +57,26 @@ pub(super) fn list_committed<C: ClientContext>(
     });
     match answers.into_iter().next() {
         Some((_, Answer::Committed(found))) => found.map_err(|refused| refused.code),
+        _ => Err(Code::OperationTimedOut),
+    }
+}
+
+/// What tells the topic from another of its name; `None` where the brokers have no ids. The client must have
+/// heard from the brokers.
+pub(super) fn describe_topic<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Option<TopicId>, Code> {
+    let answers = answers(client, timeout, 1, |questions| {
+        questions.topics(&[topic], 0);
+    });
+    match answers.into_iter().next() {
+        Some((_, Answer::Topics(Ok(found)))) => {
+            let found = found.into_iter().find(|found| found.name == topic);
+            Ok(found.and_then(|found| found.id))
+        }
+        Some((_, Answer::Topics(Err(refused)))) => Err(refused.code),
         _ => Err(Code::OperationTimedOut),
     }
 }

@@ -13,13 +13,14 @@ mod list_offsets;
 mod native;
 mod producer;
 mod questions;
+mod scan;
 mod trial;
 mod verify;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use self::config::ClientConfigs;
 use self::consumer::{Consumers, ConsumersOptions};
@@ -48,6 +49,7 @@ pub use self::embedded::Refusal;
 pub(crate) use self::producer::Outgoing;
 #[cfg(feature = "testing")]
 pub(crate) use self::producer::{Admission, Refused, refusals};
+pub(crate) use self::scan::{Bounds, Scan, Span};
 
 /// A topic as the broker knows it; an empty prefix leaves it as it is.
 pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
@@ -268,7 +270,7 @@ impl Kafka {
     }
 
     /// Whether Kafka allows a topic of this length.
-    fn fits(&self, doing: &str, topic: &str, suffix: &str) -> Result<()> {
+    pub(crate) fn fits(&self, doing: &str, topic: &str, suffix: &str) -> Result<()> {
         match check_whole_topic(&self.prefix, topic, suffix) {
             None => Ok(()),
             Some(fault) => Err(Error::from_faults(
@@ -334,11 +336,24 @@ impl Kafka {
         replication: u16,
         timeout: Duration,
     ) -> Result<bool> {
+        self.create(topic, partitions, replication, false, timeout)
+            .await
+    }
+
+    async fn create(
+        &self,
+        topic: &str,
+        partitions: u32,
+        replication: u16,
+        kept: bool,
+        timeout: Duration,
+    ) -> Result<bool> {
         self.fits("create topic", topic, "")?;
         let wanted = admin::NewTopic {
             name: prefixed(&self.prefix, topic),
             partitions,
             replication,
+            kept,
         };
         // The embedded broker answers no admin calls.
         if let Some(broker) = &self.embedded {
@@ -350,6 +365,56 @@ impl Kafka {
             admin::create_topic(&configs, &reporter, &wanted, timeout)
         })
         .await
+    }
+
+    /// Creates a topic whose records are kept until somebody deletes them.
+    pub(crate) async fn create_kept_topic(
+        &self,
+        topic: &str,
+        partitions: u32,
+        replication: u16,
+        timeout: Duration,
+    ) -> Result<bool> {
+        self.create(topic, partitions, replication, true, timeout)
+            .await
+    }
+
+    /// What the topic (without prefix) holds now; `None` where there is none of this name. With `since`, the
+    /// spans leave out older records as far as the brokers can find them.
+    pub(crate) async fn bounds(
+        &self,
+        topic: &str,
+        since: Option<SystemTime>,
+        timeout: Duration,
+    ) -> Result<Option<Bounds>> {
+        let topic = prefixed(&self.prefix, topic);
+        let configs = Arc::clone(&self.configs);
+        let reporter = Arc::clone(&self.reporter);
+        blocking("look at a topic", move || {
+            scan::bounds(&configs, &reporter, &topic, since, timeout)
+        })
+        .await
+    }
+
+    /// Reads these spans of the topic (without prefix).
+    pub(crate) fn scan(&self, topic: &Topic, spans: &[Span]) -> Result<Scan> {
+        let wire = prefixed(&self.prefix, topic.as_str());
+        Scan::start(&self.configs, &self.reporter, wire, topic.clone(), spans)
+    }
+
+    /// Publishes a record as it is, to a topic without prefix.
+    pub(crate) async fn publish_record(
+        &self,
+        topic: &str,
+        record: Outgoing<'_>,
+    ) -> Result<Receipt> {
+        let id = EventId::Chosen("".into());
+        self.producer.publish(topic, record, id).await
+    }
+
+    /// What the names of dead-letter topics end with.
+    pub(crate) fn dead_letter_suffix(&self) -> &str {
+        &self.dead_letter_suffix
     }
 
     pub(crate) fn writer_stats(&self) -> WriterStats {

@@ -36,6 +36,7 @@ pub use self::handler::{Handler, HandlerResult};
 pub use self::layer::{Extension, HandlerLayer, HandlerService, Layered};
 pub(crate) use self::offers::{Answer, Offer, Offers, Place};
 pub use self::origin::DeadLetterOrigin;
+pub(crate) use self::origin::{PARKED, REPLAYS};
 pub use self::pull::{Events, PulledEvent, Settled};
 pub use self::reject::Reject;
 pub(crate) use self::reject::{is_final, reason};

@@ -6,6 +6,10 @@ use super::dead_letter_reason::DeadLetterReason;
 use crate::error::{Error, ErrorKind, Fault, Result};
 
 const PREFIX: &str = "eventstream-dead-letter-";
+/// How often the record was replayed. A replayed record has this one alone, until it is dead-lettered again.
+pub(crate) const REPLAYS: &str = "eventstream-dead-letter-replays";
+/// Why a dead letter was put aside.
+pub(crate) const PARKED: &str = "eventstream-dead-letter-parked";
 
 /// Why a record was dead-lettered and where it came from, read from its headers.
 ///
@@ -29,11 +33,13 @@ pub struct DeadLetterOrigin {
     pub(crate) timestamp_ms: Option<i64>,
     pub(crate) group: String,
     pub(crate) event_name: Option<String>,
+    pub(crate) replays: u32,
 }
 
 impl DeadLetterOrigin {
     /// Reads a record's headers, such as [`Context::headers`](crate::Context::headers) gives them.
-    /// `None` where none of them is a dead letter's. If a name occurs twice, the last one counts.
+    /// `None` where none of them is a dead letter's; a record that was replayed is no dead letter. If a
+    /// name occurs twice, the last one counts.
     ///
     /// # Errors
     ///
@@ -48,7 +54,7 @@ impl DeadLetterOrigin {
                 found.values.push((name, value));
             }
         }
-        if found.values.is_empty() {
+        if found.values.iter().all(|(name, _)| *name == "replays") {
             return Ok(None);
         }
         let origin = Self {
@@ -61,6 +67,11 @@ impl DeadLetterOrigin {
             timestamp_ms: found.has("timestamp").then(|| found.number("timestamp")),
             group: found.text("group"),
             event_name: found.has("event-name").then(|| found.text("event-name")),
+            replays: if found.has("replays") {
+                found.number("replays")
+            } else {
+                0
+            },
         };
         if found.faults.is_empty() {
             return Ok(Some(origin));
@@ -81,10 +92,25 @@ impl DeadLetterOrigin {
             ("timestamp", self.timestamp_ms.map(|ms| ms.to_string())),
             ("group", Some(self.group)),
             ("event-name", self.event_name),
+            (
+                "replays",
+                (self.replays > 0).then(|| self.replays.to_string()),
+            ),
         ];
         values.into_iter().filter_map(|(name, value)| {
             Some((format!("{PREFIX}{name}"), Some(value?.into_bytes())))
         })
+    }
+
+    /// How often the record was replayed before, as its headers say; 0 where they do not, or not as a number.
+    pub(crate) fn replays_in<'a>(
+        headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+    ) -> u32 {
+        let values = headers.into_iter().filter(|(name, _)| *name == REPLAYS);
+        values
+            .last()
+            .and_then(|(_, value)| std::str::from_utf8(value?).ok()?.parse().ok())
+            .unwrap_or(0)
     }
 
     /// Whether a header is one of a dead letter.
@@ -137,6 +163,11 @@ impl DeadLetterOrigin {
     /// The event's name, where the record could be decoded.
     pub fn event_name(&self) -> Option<&str> {
         self.event_name.as_deref()
+    }
+
+    /// How often it had been replayed from the dead-letter topic before it came here again.
+    pub fn replays(&self) -> u32 {
+        self.replays
     }
 }
 
@@ -211,6 +242,7 @@ mod tests {
             timestamp_ms: Some(-1),
             group: "dev.inventory".to_owned(),
             event_name: Some("userLoggedIn".to_owned()),
+            replays: 2,
         }
     }
 
@@ -225,6 +257,7 @@ mod tests {
             error: String::new(),
             timestamp_ms: None,
             event_name: None,
+            replays: 0,
             ..origin()
         };
         for origin in [full, bare] {
@@ -237,6 +270,21 @@ mod tests {
     fn other_headers_are_no_dead_letter() {
         let headers = [("traceparent".to_owned(), Some(b"00-".to_vec()))];
         assert_eq!(read(&headers).expect("nothing to read"), None);
+    }
+
+    #[test]
+    fn a_replayed_record_is_no_dead_letter_and_knows_how_often() {
+        let headers = [
+            (REPLAYS.to_owned(), Some(b"1".to_vec())),
+            (REPLAYS.to_owned(), Some(b"2".to_vec())),
+        ];
+        assert_eq!(read(&headers).expect("nothing to read"), None);
+        let count = |headers: &[(String, Option<Vec<u8>>)]| {
+            DeadLetterOrigin::replays_in(headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())))
+        };
+        assert_eq!(count(&headers), 2);
+        assert_eq!(count(&[(REPLAYS.to_owned(), Some(b"many".to_vec()))]), 0);
+        assert_eq!(count(&[]), 0);
     }
 
     #[test]

@@ -104,8 +104,9 @@ fn headers(
         timestamp_ms: record.timestamp_ms,
         group: cause.group.as_ref().to_owned(),
         event_name: record.event.as_ref().map(|event| event.name().to_owned()),
+        replays: DeadLetterOrigin::replays_in(record.header_values()),
     };
-    // A dead letter that failed again says why it failed now; the older story is its origin's.
+    // A dead letter that failed again says why it failed now; of the older story only the replays are kept.
     let original = record.headers().iter();
     original
         .filter(|(name, _)| !DeadLetterOrigin::owns(name))

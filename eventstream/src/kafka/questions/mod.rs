@@ -137,7 +137,7 @@ impl<C: ClientContext> Questions<'_, C> {
         if with_rights {
             options.ask_rights();
         }
-        if self.is_embedded() {
+        if is_embedded(self.client) {
             // This question goes to the controller, and the mock cluster names none.
             options.ask_broker(1);
         }
@@ -238,26 +238,7 @@ impl<C: ClientContext> Questions<'_, C> {
 
     /// Whether a broker has said which cluster this is.
     pub(super) fn is_connected(&self) -> bool {
-        self.cluster().is_some()
-    }
-
-    fn is_embedded(&self) -> bool {
-        self.cluster()
-            .is_some_and(|name| name.starts_with("mockCluster"))
-    }
-
-    fn cluster(&self) -> Option<String> {
-        let client = self.client.native_ptr();
-        // SAFETY: the client is alive; the text is owned, and freed by librdkafka.
-        unsafe {
-            let name = sys::rd_kafka_clusterid(client, 0);
-            if name.is_null() {
-                return None;
-            }
-            let cluster = text(name).into_owned();
-            sys::rd_kafka_mem_free(client, name.cast());
-            Some(cluster)
-        }
+        cluster(self.client).is_some()
     }
 
     fn options(&self, operation: sys::rd_kafka_admin_op_t, token: usize) -> Options {
@@ -286,6 +267,25 @@ impl<C: ClientContext> Questions<'_, C> {
             sys::rd_kafka_AdminOptions_set_opaque(options, token as *mut c_void);
             Options(options)
         }
+    }
+}
+
+/// Whether the broker is an embedded one. The client must have heard from it.
+pub(super) fn is_embedded<C: ClientContext>(client: &Client<C>) -> bool {
+    cluster(client).is_some_and(|name| name.starts_with("mockCluster"))
+}
+
+fn cluster<C: ClientContext>(client: &Client<C>) -> Option<String> {
+    let client = client.native_ptr();
+    // SAFETY: the client is alive; the text is owned, and freed by librdkafka.
+    unsafe {
+        let name = sys::rd_kafka_clusterid(client, 0);
+        if name.is_null() {
+            return None;
+        }
+        let cluster = text(name).into_owned();
+        sys::rd_kafka_mem_free(client, name.cast());
+        Some(cluster)
     }
 }
 

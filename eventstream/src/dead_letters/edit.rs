@@ -1,0 +1,53 @@
+use super::DeadLetters;
+use super::done::{Deed, Done};
+use super::ledger::Ledger;
+use super::letter::Letter;
+use crate::error::{Error, Result};
+use crate::event::{Event, new_id};
+use crate::publish::Publish;
+use crate::publish::receipt::Delivery;
+
+/// Names the dead letter that an event is an edited copy of: `player-dlq/3@17`.
+const EDITED: &str = "eventstream-edited-from";
+
+impl DeadLetters {
+    /// Publishes an edited copy of a dead letter's event to the source topic, with its key and own headers, a new id, and
+    /// the header `eventstream-edited-from` (`player-dlq/3@17`). Returns once the copy is stored and the dead letter
+    /// recorded as done. `event` is an envelope; of it, what is not a field of [`Event`] is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) where it is none, [`ErrorKind::Validation`](crate::ErrorKind::Validation)
+    /// where the dead letter was replayed, parked or edited before, and as [`Client::publish`](crate::Client::publish).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it returns, the copy may be published without a record of it.
+    pub async fn edit(&self, letter: &Letter, event: &str) -> Result<Delivery> {
+        let event = Event::decode(event)?;
+        let raw = letter.raw();
+        let bounds = self.bounds().await?.ok_or_else(|| {
+            Error::new(
+                crate::ErrorKind::UnknownTopic,
+                format!("there is no topic {}", self.topic),
+            )
+        })?;
+        let (done, mut ledger) = Ledger::new(self, &bounds)?.read().await?;
+        if done.contains(raw.source.partition, raw.offset) {
+            let allowed = "was replayed, parked or edited before";
+            return Err(Self::refused("letter", letter.place(), allowed));
+        }
+        ledger.create().await?;
+        let mut headers = letter.own_headers();
+        headers.push((EDITED.to_owned(), Some(letter.place().into_bytes())));
+        let copy = Publish::from(&event)
+            .topic(self.source.as_str())
+            .id(new_id().as_str())
+            .of_record(raw.key().map(<[u8]>::to_vec), headers);
+        let delivery = self.client.publish_sync(copy).await?;
+        let mut edited = Done::default();
+        edited.insert(raw.source.partition, raw.offset);
+        ledger.record(&[(Deed::Edited, &edited)]).await?;
+        Ok(delivery)
+    }
+}

@@ -1,0 +1,112 @@
+//! The topic in which the work on dead letters is recorded.
+//!
+//! A topic of plain records, and not a compacted one or the offsets of a group: a filter picks any subset, and
+//! 10,000 offsets scattered over 100,000 do not fit into the 4 KiB that a commit's metadata may have. Deeds only ever
+//! add up, so that records need no order among themselves, two writers take nothing from each other, and one that
+//! comes twice changes nothing.
+
+use super::done::{Deed, Done, Entry};
+use super::{DeadLetters, LEDGER_SUFFIX};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::{Bounds, Outgoing};
+use crate::name::Topic;
+
+pub(super) struct Ledger<'a> {
+    letters: &'a DeadLetters,
+    topic: Topic,
+    topic_id: Option<String>,
+    replicas: u16,
+    /// Where our next record stands, if nobody else writes: partition and offset.
+    next: Option<(i32, i64)>,
+}
+
+impl<'a> Ledger<'a> {
+    /// Of the dead-letter topic that these are the bounds of.
+    pub(super) fn new(letters: &'a DeadLetters, bounds: &Bounds) -> Result<Self> {
+        Ok(Self {
+            letters,
+            topic: Topic::new(format!("{}{LEDGER_SUFFIX}", letters.topic))?,
+            topic_id: bounds.id.clone(),
+            replicas: bounds.replicas,
+            next: None,
+        })
+    }
+
+    /// All that was done, and the ledger to go on with.
+    pub(super) async fn read(self) -> Result<(Done, Self)> {
+        let mut done = Done::default();
+        let kafka = self.letters.kafka()?;
+        let bounds = kafka.bounds(self.topic.as_str(), None, self.letters.timeout);
+        let Some(bounds) = bounds.await? else {
+            return Ok((done, self));
+        };
+        let mut scan = kafka.scan(&self.topic, &bounds.spans)?;
+        while let Some(batch) = scan.next().await {
+            for record in batch? {
+                // What cannot be read may say that something was done: passed over, that would be done twice.
+                let entry: Entry = serde_json::from_slice(record.value().unwrap_or_default())
+                    .map_err(|e| {
+                        let (partition, offset) = (record.source.partition, record.offset);
+                        let text = format!(
+                            "read what was replayed: {}/{partition}@{offset} is no record of it",
+                            self.topic
+                        );
+                        Error::new(ErrorKind::Decode, text)
+                            .with_source(e)
+                            .with_remedy("use the version that wrote it, or a later one")
+                    })?;
+                entry.add_to(&mut done, self.topic_id.as_deref());
+            }
+        }
+        Ok((done, self))
+    }
+
+    /// Makes the topic where there is none. A broker that answers no admin calls makes it with the first record.
+    pub(super) async fn create(&self) -> Result<()> {
+        create(self.letters, &self.topic, 1, self.replicas).await
+    }
+
+    /// Returns once the record is stored. The error of a second writer says that the record is stored all the same.
+    pub(super) async fn record(&mut self, deeds: &[(Deed, &Done)]) -> Result<()> {
+        let entry = Entry::new(self.topic_id.as_deref(), deeds);
+        let value = serde_json::to_vec(&entry).map_err(|e| {
+            Error::new(ErrorKind::Encode, "record what was replayed").with_source(e)
+        })?;
+        let record = Outgoing {
+            // One key, one partition, wherever the broker made more.
+            key: Some(self.letters.topic.as_str().as_bytes()),
+            value: Some(&value),
+            ..Outgoing::default()
+        };
+        let kafka = self.letters.kafka()?;
+        let receipt = kafka.publish_record(self.topic.as_str(), record).await?;
+        let stored = receipt.await?;
+        let place = (stored.partition(), stored.offset());
+        let expected = self.next.replace((place.0, place.1 + 1));
+        if expected.is_some_and(|expected| expected != place) {
+            let text = format!(
+                "replay dead letters: somebody else records in {} too, so both may have replayed the same",
+                self.topic
+            );
+            return Err(Error::new(ErrorKind::Broker, text).with_remedy(
+                "let one run end, then run again: what was recorded is not repeated",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Makes a topic that keeps what it has; one that is there stays as it is.
+pub(super) async fn create(
+    letters: &DeadLetters,
+    topic: &Topic,
+    partitions: u32,
+    replicas: u16,
+) -> Result<()> {
+    let kafka = letters.kafka()?;
+    let created = kafka.create_kept_topic(topic.as_str(), partitions, replicas, letters.timeout);
+    match created.await {
+        Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
+        _ => Ok(()),
+    }
+}
