@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, bench, broker, completions, demo, metadata, publish, subscribe};
+use crate::commands::{audit, bench, broker, completions, demo, dlq, metadata, publish, subscribe};
 use crate::connection::Connection;
 
 /// Publish, consume, inspect and measure events over Kafka.
@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Show brokers, topics, partitions, watermarks and a group's lag
     #[command(after_help = metadata::EXAMPLES)]
     Metadata(metadata::Args),
+    /// Look at dead letters, replay them, put them aside, edit one
+    #[command(subcommand, after_help = dlq::EXAMPLES)]
+    Dlq(Box<dlq::Dlq>),
     /// Measure publishing and consuming
     #[command(subcommand, after_help = bench::EXAMPLES)]
     Bench(bench::Bench),

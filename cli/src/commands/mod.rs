@@ -5,8 +5,10 @@ pub(crate) mod bench;
 pub(crate) mod broker;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod dlq;
 pub(crate) mod metadata;
 pub(crate) mod publish;
+mod record;
 pub(crate) mod subscribe;
 
 use crate::cli::{Cli, Command};
@@ -24,6 +26,7 @@ pub(crate) async fn run(cli: Cli, interrupt: &Interrupt) -> anyhow::Result<Exit>
         Command::Subscribe(args) => subscribe::run(args, &connection, interrupt).await,
         Command::Audit(args) => audit::run(*args, &connection, interrupt).await,
         Command::Metadata(args) => metadata::run(&args, &connection, interrupt).await,
+        Command::Dlq(dlq) => dlq::run(*dlq, &connection, interrupt).await,
         Command::Bench(bench) => bench::run(bench, &connection, interrupt).await,
         Command::Broker(args) => broker::run(&args, interrupt).await,
         Command::Completions(args) => completions::run(&args),

@@ -5,7 +5,10 @@
 mod audit;
 mod bench;
 mod demo;
+mod dlq;
 mod endings;
+#[path = "../letters/mod.rs"]
+mod letters;
 mod metadata;
 mod publish;
 mod round_trip;

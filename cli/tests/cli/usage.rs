@@ -83,6 +83,7 @@ fn help_has_examples_and_goes_to_standard_output() {
         "subscribe",
         "audit",
         "metadata",
+        "dlq",
         "bench",
         "broker",
         "completions",

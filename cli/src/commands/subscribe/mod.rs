@@ -11,18 +11,16 @@ use eventstream::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::record::Format;
 use crate::connection::{Connection, seconds};
 use crate::exit::{Exit, Usage};
 use crate::output::{Lines, NotWritten};
 use crate::signals::Interrupt;
 
-mod audit;
 mod problems;
-mod record;
 mod watch;
 
 use problems::Problems;
-use record::Format;
 use watch::{Activity, End, Watch};
 
 #[derive(clap::Args)]

@@ -1,4 +1,4 @@
-//! A record as a line.
+//! A record as a line: what `subscribe` and `dlq` print.
 
 use std::io::IsTerminal;
 use std::time::SystemTime;
@@ -14,11 +14,13 @@ use crate::exit;
 use crate::json_text::{push_line, push_pretty, push_string};
 use crate::output;
 
-use super::audit::AuditLine;
+mod audit;
+
+use audit::AuditLine;
 
 /// How records are printed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Json,
     Pretty,
     Payload,
@@ -26,7 +28,7 @@ pub(super) enum Format {
 
 impl Format {
     /// The format where none is asked for.
-    pub(super) fn usual() -> Self {
+    pub(crate) fn usual() -> Self {
         if std::io::stdout().is_terminal() {
             Self::Pretty
         } else {
@@ -35,7 +37,7 @@ impl Format {
     }
 
     /// The text of a record, an event or not, with its line break.
-    pub(super) fn record(self, context: &Context, record: &RawRecord) -> Vec<u8> {
+    pub(crate) fn record(self, context: &Context, record: &RawRecord) -> Vec<u8> {
         match record.decode() {
             Ok(event) => self.event(context, &event),
             Err(error) => match record.value().and_then(AuditLine::read) {
@@ -45,7 +47,7 @@ impl Format {
         }
     }
 
-    pub(super) fn event(self, context: &Context, event: &Event) -> Vec<u8> {
+    pub(crate) fn event(self, context: &Context, event: &Event) -> Vec<u8> {
         let mut out = Vec::with_capacity(event.as_bytes().len() + 256);
         match self {
             Self::Json => {
@@ -86,7 +88,7 @@ impl Format {
         out
     }
 
-    pub(super) fn dead_letter(self, letter: &DeadLetter) -> Vec<u8> {
+    pub(crate) fn dead_letter(self, letter: &DeadLetter) -> Vec<u8> {
         self.undecodable(
             letter.context(),
             letter.record(),
@@ -225,6 +227,20 @@ fn push_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
             out.push(b'}');
         }
     }
+}
+
+/// As [`push_bytes`], as a value.
+pub(crate) fn bytes_json(bytes: Option<&[u8]>) -> serde_json::Value {
+    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+        None => serde_json::Value::Null,
+        Some((_, Ok(text))) => text.into(),
+        Some((bytes, Err(_))) => serde_json::json!({ "base64": STANDARD.encode(bytes) }),
+    }
+}
+
+/// A time as lines have it; null where there is none.
+pub(crate) fn time_json(time: Option<SystemTime>) -> serde_json::Value {
+    time.and_then(shown_time).into()
 }
 
 /// Milliseconds, which is what Kafka keeps.

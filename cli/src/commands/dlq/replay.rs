@@ -1,0 +1,96 @@
+//! `dlq replay`: back to the source topic.
+
+use std::time::Duration;
+
+use eventstream::Topic;
+use eventstream::dead_letters::Replay;
+
+use super::confirm::Consent;
+use super::plan::{Format, Work};
+use super::selection::Selection;
+use crate::connection::{Connection, seconds};
+use crate::exit::Exit;
+use crate::signals::Interrupt;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// Another topic to publish to, without the prefix; has to be said where records came from another topic
+    #[arg(long, value_name = "TOPIC")]
+    to: Option<Topic>,
+    /// At most so many a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// At most so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Park what was replayed so often and came here again
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    max_replays: u32,
+    /// Then look so long at what is dead-lettered again, and how far the groups come
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    follow: Option<Duration>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// The summary as text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+pub(crate) const EXAMPLES: &str = "\
+Each is published with the key, bytes, headers and timestamp it had before it was dead-lettered, in order within a key,
+and the header eventstream-dead-letter-replays. It says first what it will do, and asks, unless --yes. A replayed event
+comes after newer ones of its key. As it keeps its time, a topic that keeps events for less than its age soon deletes it.
+
+Run again after any end, it goes on: what was replayed is recorded (in player-dlq-replayed) and not replayed again.
+Killed between a write and its record, it repeats at most the 500 that were on their way, never more.
+
+--output json ends with {\"selected\":10,\"replayed\":8,\"parked\":1,\"already_replayed\":1,\"failed\":0}, and with --follow
+also dead_lettered_again. Exit code 1 when something failed, 130 after an interrupt, which ends in order.
+
+Examples:
+  eventstream dlq replay --topic player --dry-run
+  eventstream dlq replay --topic player --reason exhausted --since 2h --rate 500
+  eventstream dlq replay --topic player --at 3@100..199 --yes --follow 60 --output json
+  eventstream dlq replay --topic player --name levelUp --to playerRepair --limit 10";
+
+pub(super) async fn run(
+    args: &Args,
+    connection: &Connection,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Exit> {
+    let consent = Consent {
+        yes: args.yes,
+        dry_run: args.dry_run,
+    };
+    consent.check()?;
+    let mut replay = Replay::new().max_replays(args.max_replays);
+    if let Some(to) = &args.to {
+        replay = replay.to(to.as_str());
+    }
+    if let Some(rate) = args.rate {
+        replay = replay.rate(rate);
+    }
+    if let Some(limit) = args.limit {
+        replay = replay.limit(limit);
+    }
+    let work = Work {
+        word: "replay",
+        replay,
+        rate: args.rate,
+        follow: args.follow,
+        consent,
+        output: args.output,
+    };
+    let client = connection.client()?;
+    let letters = args
+        .selection
+        .of(&client, None)?
+        .timeout(connection.patience());
+    work.run(&client, &letters, interrupt).await
+}
