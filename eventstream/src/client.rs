@@ -8,6 +8,7 @@ use crate::backend::Backend;
 use crate::config::{BrokerConfig, broker_faults, shown_broker};
 use crate::dead_letters::DeadLetters;
 use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::groups::Groups;
 use crate::kafka::{EmbeddedBroker, Kafka, KafkaOptions};
 use crate::local::{Blackhole, Stdout};
 use crate::metadata::{Metadata, MetadataQuery};
@@ -349,6 +350,19 @@ impl Client {
                 ),
             )
             .with_remedy("choose the backend `kafka` or `embedded`")),
+        }
+    }
+
+    /// The consumer groups of the cluster: what they are, how far they have come, and moving their
+    /// offsets.
+    pub fn groups(&self) -> Groups {
+        Groups::new(self.clone())
+    }
+
+    pub(crate) fn kafka_engine(&self) -> Option<&Kafka> {
+        match &self.inner.engine {
+            Engine::Kafka(kafka) => Some(kafka),
+            Engine::Stdout(_) | Engine::None(_) => None,
         }
     }
 

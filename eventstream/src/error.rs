@@ -62,6 +62,10 @@ pub enum ErrorKind {
     /// The offsets of a partition are not what they were: records were deleted before they were
     /// read, the topic was made anew, or the subscription's start offset is not there.
     OffsetReset,
+    /// The group has neither members nor committed offsets.
+    UnknownGroup,
+    /// The group has members, and its offsets can only be moved while it has none.
+    GroupNotEmpty,
     /// This stream, these brokers or this group do not offer it.
     Unsupported,
 }
@@ -86,6 +90,8 @@ impl ErrorKind {
             Self::Fatal => "fatal",
             Self::Handler => "handler",
             Self::OffsetReset => "offset_reset",
+            Self::UnknownGroup => "unknown_group",
+            Self::GroupNotEmpty => "group_not_empty",
             Self::Unsupported => "unsupported",
         }
     }
@@ -120,6 +126,10 @@ impl ErrorKind {
             }
             Self::OffsetReset => {
                 "check the topic's retention, and whether the topic or its records were deleted"
+            }
+            Self::UnknownGroup => "correct the group's name and the client's prefix",
+            Self::GroupNotEmpty => {
+                "stop the members that the error names, and wait until they have left"
             }
             Self::Unsupported => "change the option that the error names, or upgrade the brokers",
         }

@@ -56,6 +56,7 @@
 //! | look at dead letters, replay them | [`Client::dead_letters`], [`dead_letters`] |
 //! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
 //! | watch | [`Health`], [`Problem`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
+//! | look at groups and move them | [`Client::groups`], [`ConsumerGroup`], [`Seek`] |
 //! | test | `testing::Consumed`, `testing::Recorder`, `testing::TestBroker`, [`EmbeddedBroker`] |
 //! | do without async | [`blocking`] |
 //!
@@ -76,6 +77,7 @@ mod deadline;
 mod delivery;
 mod error;
 mod event;
+mod groups;
 mod guard;
 mod kafka;
 mod local;
@@ -100,6 +102,10 @@ pub use error::{Error, ErrorKind, Fault, Result};
 pub use event::{Event, EventType, Json, SpanContext};
 #[cfg(feature = "derive")]
 pub use eventstream_derive::EventType;
+pub use groups::{
+    ConsumerGroup, CopyPlan, GroupDescription, GroupListing, GroupMember, GroupOffset,
+    GroupPartition, GroupProtocol, GroupState, Groups, Progress, Seek, SeekMove, SeekPlan, SeekTo,
+};
 pub use kafka::EmbeddedBroker;
 pub use metadata::{
     BrokerMetadata, GroupMetadata, Metadata, MetadataQuery, PartitionMetadata, TopicMetadata,

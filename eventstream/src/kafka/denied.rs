@@ -12,6 +12,7 @@ pub(crate) enum Operation {
     Write,
     Create,
     Describe,
+    Delete,
     IdempotentWrite,
 }
 

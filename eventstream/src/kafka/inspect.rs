@@ -20,6 +20,8 @@ use crate::metadata::{BrokerMetadata, GroupMetadata, Metadata, PartitionMetadata
 
 mod offsets;
 
+pub(super) use self::offsets::is_passing;
+
 pub(super) struct Asking(Arc<Reporter>);
 
 impl Asking {
@@ -50,7 +52,8 @@ pub(super) struct Question {
 /// A new topic is known to each broker a moment after it was made.
 const NEW: Duration = Duration::from_secs(1);
 /// Waits between questions about what passes, growing from the first to the last.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(500));
+pub(super) const AGAIN: (Duration, Duration) =
+    (Duration::from_millis(25), Duration::from_millis(500));
 
 pub(super) fn metadata(
     configs: &ClientConfigs,
@@ -93,13 +96,41 @@ pub(super) fn metadata(
     Ok(found)
 }
 
+/// The topics of these names, with the watermarks of the partitions that are wanted, and no others.
+pub(super) fn with_watermarks(
+    client: &BaseConsumer<Asking>,
+    reporter: &Reporter,
+    names: &[&str],
+    wanted: impl Fn(&str, i32) -> bool,
+    deadline: Instant,
+) -> Result<Vec<TopicMetadata>> {
+    let topic = match names {
+        [] => return Ok(Vec::new()),
+        [topic] => Some(*topic),
+        _ => None,
+    };
+    let mut found = described(reporter, &fetch(client, reporter, topic, deadline)?, topic);
+    found.topics.retain(|topic| names.contains(&&*topic.name));
+    for topic in &mut found.topics {
+        topic.partitions.retain(|p| wanted(&topic.name, p.id));
+    }
+    let offsets = Offsets {
+        client,
+        reporter,
+        topic,
+        deadline,
+    };
+    offsets.watermarks(&mut found)?;
+    Ok(found.topics)
+}
+
 fn is_missing(topic: &TopicMetadata) -> bool {
     let error = topic.error.as_ref();
     error.is_some_and(|error| error.kind() == ErrorKind::UnknownTopic)
 }
 
 /// Serves librdkafka's log and errors for a while, each time for longer.
-fn wait(client: &BaseConsumer<Asking>, pause: &mut Duration) {
+pub(super) fn wait(client: &BaseConsumer<Asking>, pause: &mut Duration) {
     let until = Instant::now() + *pause;
     *pause = (*pause * 2).min(AGAIN.1);
     loop {

@@ -82,7 +82,7 @@ pub(super) fn describe_topic<C: ClientContext>(
 }
 
 /// The answers that come in time to as many questions as `ask` asks.
-fn answers<C: ClientContext>(
+pub(super) fn answers<C: ClientContext>(
     client: &Client<C>,
     timeout: Duration,
     count: usize,

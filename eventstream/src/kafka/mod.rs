@@ -8,6 +8,7 @@ mod denied;
 mod diagnosis;
 mod embedded;
 mod error;
+mod groups;
 mod inspect;
 mod list_offsets;
 mod native;
@@ -46,6 +47,7 @@ pub(crate) use self::consumer::RegisteredRoutes;
 pub use self::embedded::EmbeddedBroker;
 #[cfg(feature = "testing")]
 pub use self::embedded::Refusal;
+pub(crate) use self::groups::PlannedSeek;
 pub(crate) use self::producer::Outgoing;
 #[cfg(feature = "testing")]
 pub(crate) use self::producer::{Admission, Refused, refusals};

@@ -20,7 +20,7 @@ pub(super) const BIRTH: Duration = Duration::from_secs(10);
 const MARK: &str = "topic-id=";
 
 /// The metadata of a commit.
-pub(super) fn mark(id: TopicId) -> String {
+pub(crate) fn mark(id: TopicId) -> String {
     format!("{MARK}{id}")
 }
 

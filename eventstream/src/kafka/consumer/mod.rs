@@ -49,6 +49,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(super) use self::assignment::mark as commit_mark;
 use self::counters::Counters;
 use self::group::{Group, GroupEnv};
 use self::roster::{Entry, Policies};

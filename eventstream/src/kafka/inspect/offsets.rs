@@ -225,7 +225,7 @@ fn take_leaders(found: &mut Metadata, anew: Metadata) {
 }
 
 /// Whether a refusal ends by itself: the brokers have not agreed yet, or one of them is away.
-fn is_passing(code: Code) -> bool {
+pub(crate) fn is_passing(code: Code) -> bool {
     matches!(
         code,
         Code::NotLeaderForPartition

@@ -107,7 +107,7 @@ pub(super) struct Refused {
 /// How long questions to a coordinator stay open in librdkafka, the longest there is. It aborts the process
 /// where such a question times out before its coordinator is found, and that one is found afterwards
 /// (its issues 3663 and 4605). So these wait for the coordinator, and whoever cannot ends the client.
-const TO_COORDINATOR: Duration = Duration::from_secs(3600);
+pub(super) const TO_COORDINATOR: Duration = Duration::from_secs(3600);
 
 /// A queue that answers come over. The token comes back with the answer.
 pub(super) struct Questions<'a, C: ClientContext> {
@@ -327,7 +327,7 @@ impl Drop for Options {
 /// # Safety
 ///
 /// None of its own: it is marked because the list must not be forgotten.
-unsafe fn list_of<'a>(
+pub(super) unsafe fn list_of<'a>(
     partitions: impl IntoIterator<Item = &'a TopicPartition>,
     offset: Option<i64>,
 ) -> *mut sys::rd_kafka_topic_partition_list_t {
@@ -482,7 +482,7 @@ unsafe fn committed(
 /// # Safety
 ///
 /// `list` must be null or alive.
-unsafe fn elements(list: *const sys::rd_kafka_topic_partition_list_t) -> Vec<Committed> {
+pub(super) unsafe fn elements(list: *const sys::rd_kafka_topic_partition_list_t) -> Vec<Committed> {
     if list.is_null() {
         return Vec::new();
     }
@@ -537,7 +537,7 @@ unsafe fn may_read(operations: *const sys::rd_kafka_AclOperation_t, count: usize
 /// # Safety
 ///
 /// `error` must be null or alive.
-unsafe fn error_code(error: *const sys::rd_kafka_error_t) -> Option<Code> {
+pub(super) unsafe fn error_code(error: *const sys::rd_kafka_error_t) -> Option<Code> {
     if error.is_null() {
         return None;
     }

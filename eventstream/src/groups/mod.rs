@@ -1,0 +1,246 @@
+//! Consumer groups: what they are, how far they have come, and moving their offsets.
+
+mod description;
+mod plan;
+mod seek;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use self::description::{
+    GroupDescription, GroupListing, GroupMember, GroupPartition, GroupProtocol, GroupState,
+    Progress,
+};
+pub(crate) use self::description::{check_empty, not_empty};
+pub use self::plan::{CopyPlan, GroupOffset, SeekMove, SeekPlan};
+pub(crate) use self::seek::{Place, target};
+pub use self::seek::{Seek, SeekTo};
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::Kafka;
+use crate::name::{GroupId, Topic};
+
+/// How long a call waits for the brokers, unless [`Groups::timeout`] says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The consumer groups of a cluster. Made by [`Client::groups`].
+///
+/// ```no_run
+/// use eventstream::{Client, Seek, SeekTo};
+///
+/// # async fn run() -> Result<(), eventstream::Error> {
+/// let client = Client::kafka(["localhost:9092"]).prefix("prod").build()?;
+/// let rewards = client.groups().group("rewards")?;
+/// for partition in rewards.describe().await?.partitions {
+///     println!("{}/{}: {:?} behind", partition.topic, partition.partition, partition.lag());
+/// }
+///
+/// let plan = rewards.plan_seek(&Seek::new("player", SeekTo::By(-100))).await?;
+/// for one in plan.moves() {
+///     println!("{}: {:?} -> {}, {} read again", one.partition, one.from, one.to, one.read_again());
+/// }
+/// plan.apply().await?;
+/// # Ok(()) }
+/// ```
+///
+/// The clients `embedded`, `stdout` and `none` have no groups to look at: every call fails with
+/// [`ErrorKind::Unsupported`].
+#[derive(Clone)]
+pub struct Groups {
+    client: Client,
+    timeout: Duration,
+}
+
+/// One group, to be looked at and changed; it need not exist. Made by [`Groups::group`] and
+/// [`Groups::exact_group`].
+///
+/// Each change is refused with [`ErrorKind::GroupNotEmpty`] while the group has members, which the error
+/// names. The brokers refuse it as well, so a member that joins meanwhile is safe.
+#[derive(Clone)]
+pub struct ConsumerGroup {
+    client: Client,
+    name: String,
+    timeout: Duration,
+}
+
+impl Groups {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            timeout: TIMEOUT,
+        }
+    }
+
+    /// How long each call may wait for the brokers. Default: 30 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Every group of consumers in the cluster that this client may describe, by name: also those of
+    /// other prefixes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unreachable`], [`ErrorKind::Authentication`] or [`ErrorKind::Timeout`] when the brokers do not
+    /// answer in time; a broker that is away fails the call, for its groups would be missing.
+    pub async fn list(&self) -> Result<Vec<GroupListing>> {
+        kafka(&self.client, "list groups")?
+            .list_groups(self.timeout)
+            .await
+    }
+
+    /// A group, given without the client's prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Validation`] when the name is empty or too long.
+    pub fn group(&self, name: &str) -> Result<ConsumerGroup> {
+        let name = GroupId::new(name)?;
+        let kafka = kafka(&self.client, "look at a group")?;
+        Ok(self.named(kafka.group_on_the_broker(name.as_str())))
+    }
+
+    /// A group by its name on the broker, as [`list`](Self::list) gives it.
+    ///
+    /// # Errors
+    ///
+    /// As [`group`](Self::group).
+    pub fn exact_group(&self, name: &str) -> Result<ConsumerGroup> {
+        kafka(&self.client, "look at a group")?;
+        GroupId::new(name).map(|name| self.named(name.as_str().to_owned()))
+    }
+
+    fn named(&self, name: String) -> ConsumerGroup {
+        ConsumerGroup {
+            client: self.client.clone(),
+            name,
+            timeout: self.timeout,
+        }
+    }
+}
+
+impl ConsumerGroup {
+    /// The name on the broker.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its state, its members, and how far it has come in each partition that it has committed an offset
+    /// of or that a member has. Reads one record of each partition that has any left, for its time.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnknownGroup`] when it has neither members nor committed offsets; [`ErrorKind::Unauthorized`];
+    /// [`ErrorKind::Unreachable`] or [`ErrorKind::Timeout`]. What is not known of one partition is in its entry.
+    pub async fn describe(&self) -> Result<GroupDescription> {
+        self.kafka()?.describe_group(&self.name, self.timeout).await
+    }
+
+    /// Everything that it has committed, by topic and partition; nothing for a group that nobody knows.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`]; [`ErrorKind::Unreachable`] or [`ErrorKind::Timeout`].
+    pub async fn offsets(&self) -> Result<Vec<GroupOffset>> {
+        self.kafka()?
+            .committed_offsets(&self.name, None, self.timeout)
+            .await
+    }
+
+    /// What it has committed in a topic, given without the client's prefix.
+    ///
+    /// # Errors
+    ///
+    /// As [`offsets`](Self::offsets); [`ErrorKind::Validation`] for a name that is none.
+    pub async fn offsets_in(&self, topic: &str) -> Result<Vec<GroupOffset>> {
+        let topic = Topic::new(topic)?;
+        self.kafka()?
+            .committed_offsets(&self.name, Some(topic.as_str()), self.timeout)
+            .await
+    }
+
+    /// What a seek would do. Nothing is changed until [`SeekPlan::apply`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Validation`] for a partition that the topic does not have, and for `By` where nothing is
+    /// committed; [`ErrorKind::UnknownTopic`]; as [`describe`](Self::describe). A group with members can be planned for.
+    pub async fn plan_seek(&self, seek: &Seek) -> Result<SeekPlan> {
+        let topic = Topic::new(&seek.topic)?;
+        let planned = self
+            .kafka()?
+            .plan_seek(&self.name, topic.as_str(), seek, self.timeout)
+            .await?;
+        Ok(SeekPlan::new(self.clone(), planned))
+    }
+
+    /// What a copy of its committed offsets to a new group would do. The group may have members: what they
+    /// commit later stays theirs.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnknownGroup`] when it has committed nothing; [`ErrorKind::Validation`] when the new group has
+    /// committed offsets; [`ErrorKind::GroupNotEmpty`] when that has members; as [`describe`](Self::describe).
+    pub async fn plan_copy(&self, to: &Self) -> Result<CopyPlan> {
+        let offsets = self
+            .kafka()?
+            .plan_copy(&self.name, &to.name, self.timeout)
+            .await?;
+        Ok(CopyPlan::new(to.clone(), offsets))
+    }
+
+    /// Deletes the group with all that it has committed. Its next member starts where its subscription
+    /// says.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::GroupNotEmpty`]; [`ErrorKind::UnknownGroup`]; [`ErrorKind::Unauthorized`]; [`ErrorKind::Unreachable`] or
+    /// [`ErrorKind::Timeout`], after which it may be gone.
+    pub async fn delete(&self) -> Result<()> {
+        self.kafka()?.delete_group(&self.name, self.timeout).await
+    }
+
+    /// Forgets what the group has committed in a topic, given without the prefix, and says how much that
+    /// was. Its next member starts there where its subscription says.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete); [`ErrorKind::Validation`] when it has committed nothing in the topic.
+    pub async fn delete_offsets(&self, topic: &str) -> Result<Vec<GroupOffset>> {
+        let topic = Topic::new(topic)?;
+        self.kafka()?
+            .delete_offsets(&self.name, topic.as_str(), self.timeout)
+            .await
+    }
+
+    fn kafka(&self) -> Result<&Kafka> {
+        kafka(&self.client, "look at a group")
+    }
+}
+
+fn kafka<'a>(client: &'a Client, doing: &str) -> Result<&'a Kafka> {
+    let kafka = client.kafka_engine().filter(|kafka| !kafka.is_embedded());
+    kafka.ok_or_else(|| {
+        let text = format!("{doing}: this client's broker keeps no list of groups; use a cluster");
+        Error::new(ErrorKind::Unsupported, text)
+    })
+}
+
+impl fmt::Debug for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Groups")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ConsumerGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumerGroup")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
