@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, bench, broker, completions, demo, dlq, metadata, publish, subscribe};
+use crate::commands::{
+    audit, bench, broker, completions, demo, dlq, group, metadata, publish, subscribe,
+};
 use crate::connection::Connection;
 
 /// Publish, consume, inspect and measure events over Kafka.
@@ -50,6 +52,9 @@ pub(crate) enum Command {
     /// Look at dead letters, replay them, put them aside, edit one
     #[command(subcommand, after_help = dlq::EXAMPLES)]
     Dlq(Box<dlq::Dlq>),
+    /// List, show, move, copy and delete consumer groups
+    #[command(subcommand, after_help = group::EXAMPLES)]
+    Group(group::Group),
     /// Measure publishing and consuming
     #[command(subcommand, after_help = bench::EXAMPLES)]
     Bench(bench::Bench),

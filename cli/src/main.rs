@@ -8,6 +8,7 @@
     reason = "comments on arguments are help texts, which know no Markdown"
 )]
 
+mod ask;
 mod cli;
 mod commands;
 mod connection;
@@ -19,6 +20,8 @@ mod ndjson;
 mod output;
 mod progress;
 mod signals;
+mod table;
+mod time;
 
 use std::process::ExitCode;
 

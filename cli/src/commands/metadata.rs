@@ -11,6 +11,7 @@ use crate::connection::{Connection, seconds};
 use crate::exit::{self, Exit};
 use crate::output;
 use crate::signals::Interrupt;
+use crate::table::{aligned, row, shown};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -248,30 +249,7 @@ fn total(
     }
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).to_vec()
-}
-
-fn shown<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
-}
-
 fn joined(ids: &[i32]) -> String {
     let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
     ids.join(",")
-}
-
-/// Rows of one length as columns, aligned to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        for (cell, width) in row.iter().zip(&widths) {
-            text += &format!("  {cell:>width$}");
-        }
-        text.push('\n');
-    }
-    text
 }

@@ -6,6 +6,7 @@ pub(crate) mod broker;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod dlq;
+pub(crate) mod group;
 pub(crate) mod metadata;
 pub(crate) mod publish;
 mod record;
@@ -27,6 +28,7 @@ pub(crate) async fn run(cli: Cli, interrupt: &Interrupt) -> anyhow::Result<Exit>
         Command::Audit(args) => audit::run(*args, &connection, interrupt).await,
         Command::Metadata(args) => metadata::run(&args, &connection, interrupt).await,
         Command::Dlq(dlq) => dlq::run(*dlq, &connection, interrupt).await,
+        Command::Group(group) => group::run(group, &connection, interrupt).await,
         Command::Bench(bench) => bench::run(bench, &connection, interrupt).await,
         Command::Broker(args) => broker::run(&args, interrupt).await,
         Command::Completions(args) => completions::run(&args),

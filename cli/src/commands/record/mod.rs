@@ -1,18 +1,17 @@
 //! A record as a line: what `subscribe` and `dlq` print.
 
 use std::io::IsTerminal;
-use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
 use eventstream::{Context, DeadLetter, Event, RawRecord};
-use jiff::Timestamp;
 
 use crate::escape;
 use crate::exit;
 use crate::json_text::{push_line, push_pretty, push_string};
 use crate::output;
+use crate::time::shown_time;
 
 mod audit;
 
@@ -241,10 +240,4 @@ pub(crate) fn bytes_json(bytes: Option<&[u8]>) -> serde_json::Value {
 /// A time as lines have it; null where there is none.
 pub(crate) fn time_json(time: Option<SystemTime>) -> serde_json::Value {
     time.and_then(shown_time).into()
-}
-
-/// Milliseconds, which is what Kafka keeps.
-fn shown_time(time: SystemTime) -> Option<String> {
-    let time = Timestamp::try_from(time).ok()?;
-    Some(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
 }
