@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, bench, broker, completions, demo, dlq, group, metadata, publish, subscribe,
+    audit, bench, broker, completions, copy, demo, dlq, group, metadata, publish, subscribe,
 };
 use crate::connection::Connection;
 
@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Publish(publish::Args),
     /// Print events as they come
     #[command(after_help = subscribe::EXAMPLES)]
-    Subscribe(subscribe::Args),
+    Subscribe(Box<subscribe::Args>),
     /// Publish audit logs, one from options or many from NDJSON
     #[command(after_help = audit::EXAMPLES)]
     Audit(Box<audit::Args>),
@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// List, show, move, copy and delete consumer groups
     #[command(subcommand, after_help = group::EXAMPLES)]
     Group(group::Group),
+    /// Copy the records of one topic to another, as they are
+    #[command(after_help = copy::EXAMPLES)]
+    Copy(copy::Args),
     /// Measure publishing and consuming
     #[command(subcommand, after_help = bench::EXAMPLES)]
     Bench(bench::Bench),

@@ -86,6 +86,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// The same for other brokers.
+    pub(crate) fn at(mut self, brokers: &str) -> Self {
+        self.brokers = Some(brokers.to_owned());
+        self
+    }
+
     /// How much is logged: by the library and, passed on, by librdkafka.
     pub(crate) fn log_mode(&self) -> LogMode {
         // What is wrong with the configuration is told by the command.

@@ -65,6 +65,10 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    pub(crate) fn position(&self) -> u64 {
+        self.bar.position()
+    }
+
     pub(crate) fn inc_by(&self, events: u64) {
         self.bar.inc(events);
     }

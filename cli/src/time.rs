@@ -33,6 +33,15 @@ pub(crate) fn time(text: &str) -> Option<SystemTime> {
     text.parse::<Timestamp>().ok().map(SystemTime::from)
 }
 
+/// A clap parser: a time, or how long ago it was.
+pub(crate) fn time_or_age(text: &str) -> Result<SystemTime, String> {
+    let ago = || SystemTime::now().checked_sub(age(text)?);
+    time(text).or_else(ago).ok_or_else(|| {
+        "must be a time such as 2026-01-31T08:00:00Z, or an age such as 90s, 15m, 2h or 7d"
+            .to_owned()
+    })
+}
+
 /// Milliseconds in UTC, which is what Kafka keeps.
 pub(crate) fn shown_time(time: SystemTime) -> Option<String> {
     let time = Timestamp::try_from(time).ok()?;
@@ -79,6 +88,18 @@ mod tests {
         ] {
             assert_eq!(age(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_or_an_age_is_a_time() {
+        let time = time_or_age("2026-01-31T08:00:00Z").unwrap();
+        assert_eq!(
+            shown_time(time).as_deref(),
+            Some("2026-01-31T08:00:00.000Z")
+        );
+        let ago = SystemTime::now().duration_since(time_or_age("2h").unwrap());
+        assert!(ago.unwrap().as_secs().abs_diff(7200) < 60);
+        assert!(time_or_age("yesterday").unwrap_err().contains("2h"));
     }
 
     #[test]

@@ -17,9 +17,9 @@ use crate::observe::health::Health;
 use crate::observe::metrics::{ClientMeter, Metrics};
 use crate::observe::stats::{ReaderStats, WriterStats};
 use crate::publish::AuditLog;
-use crate::publish::Publish;
 use crate::publish::Undelivered;
 use crate::publish::receipt::{Delivery, Receipt};
+use crate::publish::{Publish, PublishRaw};
 use crate::subscribe::{Events, Subscribe, Subscription};
 use crate::witness::Witness;
 
@@ -175,6 +175,25 @@ impl Client {
         }
     }
 
+    /// Publishes a record as it is, as [`publish`](Self::publish) does an event: accepted into the bounded buffer
+    /// here, stored once the receipt says so.
+    ///
+    /// # Errors
+    ///
+    /// As `publish`; [`ErrorKind::Validation`] for a topic that Kafka does not allow; [`ErrorKind::Unsupported`] on
+    /// `stdout` and `none`. The receipt fails with [`ErrorKind::UnknownTopic`] for a partition that the topic does not have.
+    ///
+    /// # Cancellation
+    ///
+    /// As `publish`.
+    pub async fn publish_raw(&self, record: &PublishRaw) -> Result<Receipt> {
+        let Some(kafka) = self.kafka_engine() else {
+            let text = "publish a record as it is: this client has no broker";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        };
+        kafka.publish_raw(record).await
+    }
+
     /// Publishes an event and waits until it is stored: `publish` and its receipt in one.
     ///
     /// # Errors
@@ -271,6 +290,7 @@ impl Client {
         let query = MetadataQuery {
             topic: topic.map(str::to_owned),
             watermarks: true,
+            at: None,
             group: group.map(str::to_owned),
             exact_group: false,
         };

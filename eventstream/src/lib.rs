@@ -47,7 +47,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | publish | [`Publish`], [`Client::publish`], [`Publisher`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
+//! | publish | [`Publish`], [`Client::publish`], [`PublishRaw`], [`Publisher`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
 //! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
 //! | handle several at once | [`Subscribe::on_batch`], [`Batch`], [`BatchHandler`], [`BatchResult`] |
 //! | pull | [`Client::consume`], [`Events`], [`PulledEvent`] |
@@ -117,7 +117,9 @@ pub use observe::metrics::Metrics;
 pub use observe::stats::{ReaderStats, WriterStats};
 #[cfg(feature = "metrics")]
 pub use prometheus;
-pub use publish::{Actor, AuditLog, Delivery, Publish, Publisher, Receipt, Undelivered};
+pub use publish::{
+    Actor, AuditLog, Delivery, Publish, PublishRaw, Publisher, Receipt, Undelivered,
+};
 pub use record::RawRecord;
 pub use subscribe::{
     BatchHandler, BatchHandlerResult, BatchResult, Context, DeadLetter, DeadLetterLimit,

@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use crate::error::Error;
 
 /// What to ask of a cluster: of all topics or of one, with or without offsets.
@@ -12,6 +14,7 @@ use crate::error::Error;
 pub struct MetadataQuery {
     pub(crate) topic: Option<String>,
     pub(crate) watermarks: bool,
+    pub(crate) at: Option<SystemTime>,
     pub(crate) group: Option<String>,
     pub(crate) exact_group: bool,
 }
@@ -32,6 +35,13 @@ impl MetadataQuery {
     pub fn watermarks(mut self) -> Self {
         self.watermarks = true;
         self
+    }
+
+    /// Of each partition the first record with this timestamp or a later one, and the watermarks: one
+    /// request more for each broker.
+    pub fn at(mut self, time: SystemTime) -> Self {
+        self.at = Some(time);
+        self.watermarks()
     }
 
     /// What this group has committed, given without the client's prefix.
@@ -101,6 +111,8 @@ pub struct PartitionMetadata {
     pub low: Option<i64>,
     /// The offset the next record will get, where it was asked for and is known.
     pub high: Option<i64>,
+    /// The offset of the first record of the time asked for, or a later one; the end where there is none.
+    pub at_time: Option<i64>,
     /// The group's committed offset, where one was asked for and has been committed.
     pub committed: Option<i64>,
     /// Why an offset that was asked for is not known: the partition has no leader, or its broker did

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod broker;
 pub(crate) mod completions;
+pub(crate) mod copy;
 pub(crate) mod demo;
 pub(crate) mod dlq;
 pub(crate) mod group;
@@ -24,10 +25,11 @@ pub(crate) async fn run(cli: Cli, interrupt: &Interrupt) -> anyhow::Result<Exit>
     match command {
         Command::Demo => demo::run(interrupt).await,
         Command::Publish(args) => publish::run(args, &connection, interrupt).await,
-        Command::Subscribe(args) => subscribe::run(args, &connection, interrupt).await,
+        Command::Subscribe(args) => subscribe::run(*args, &connection, interrupt).await,
         Command::Audit(args) => audit::run(*args, &connection, interrupt).await,
         Command::Metadata(args) => metadata::run(&args, &connection, interrupt).await,
         Command::Dlq(dlq) => dlq::run(*dlq, &connection, interrupt).await,
+        Command::Copy(args) => copy::run(&args, &connection, interrupt).await,
         Command::Group(group) => group::run(group, &connection, interrupt).await,
         Command::Bench(bench) => bench::run(bench, &connection, interrupt).await,
         Command::Broker(args) => broker::run(&args, interrupt).await,

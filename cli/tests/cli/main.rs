@@ -12,6 +12,7 @@ mod letters;
 mod metadata;
 mod publish;
 mod round_trip;
+mod select;
 mod subscribe;
 mod support;
 mod usage;

@@ -52,15 +52,15 @@ impl SeekMove {
     /// How many offsets that the group has not handled it would pass over. Of a partition without a committed
     /// offset, those from its head.
     pub fn skipped(&self) -> u64 {
-        u64::try_from(self.to - self.from_within()).unwrap_or(0)
+        u64::try_from(self.to - self.now_within()).unwrap_or(0)
     }
 
     /// How many offsets that the group has handled it would read again.
     pub fn read_again(&self) -> u64 {
-        u64::try_from(self.from_within() - self.to).unwrap_or(0)
+        u64::try_from(self.now_within() - self.to).unwrap_or(0)
     }
 
-    fn from_within(&self) -> i64 {
+    fn now_within(&self) -> i64 {
         self.from.unwrap_or(self.low).clamp(self.low, self.end)
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Question {
     pub(super) topic: Option<String>,
     pub(super) group: Option<String>,
     pub(super) watermarks: bool,
+    /// In milliseconds.
+    pub(super) at: Option<i64>,
 }
 
 /// A new topic is known to each broker a moment after it was made.
@@ -86,6 +88,9 @@ pub(super) fn metadata(
     if question.watermarks {
         offsets.watermarks(&mut found)?;
     }
+    if let Some(millis) = question.at {
+        offsets.at_time(&mut found.topics, millis)?;
+    }
     if let Some(group) = &question.group {
         let is_known = offsets.committed(group, &mut found)?;
         found.group = Some(GroupMetadata {
@@ -102,6 +107,7 @@ pub(super) fn with_watermarks(
     reporter: &Reporter,
     names: &[&str],
     wanted: impl Fn(&str, i32) -> bool,
+    at: Option<i64>,
     deadline: Instant,
 ) -> Result<Vec<TopicMetadata>> {
     let topic = match names {
@@ -121,6 +127,9 @@ pub(super) fn with_watermarks(
         deadline,
     };
     offsets.watermarks(&mut found)?;
+    if let Some(millis) = at {
+        offsets.at_time(&mut found.topics, millis)?;
+    }
     Ok(found.topics)
 }
 
@@ -221,6 +230,7 @@ fn topic_of(reporter: &Reporter, entry: &rdkafka::metadata::MetadataTopic) -> To
             in_sync: partition.isr().to_vec(),
             low: None,
             high: None,
+            at_time: None,
             committed: None,
             error: None,
         })

@@ -21,7 +21,7 @@ mod verify;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::config::ClientConfigs;
 use self::consumer::{Consumers, ConsumersOptions};
@@ -39,7 +39,7 @@ use crate::observe::trace::{self, Labels, Publishing, ToPublish};
 use crate::publish::AuditLog;
 use crate::publish::Undelivered;
 use crate::publish::receipt::{EventId, Receipt};
-use crate::publish::{KEPT, Publish};
+use crate::publish::{KEPT, Publish, PublishRaw};
 use crate::subscribe::{CheckedSubscribe, Subscription};
 use crate::witness::Witness;
 
@@ -243,6 +243,23 @@ impl Kafka {
         self.told(traced, receipt)
     }
 
+    pub(crate) async fn publish_raw(&self, record: &PublishRaw) -> Result<Receipt> {
+        let topic = Topic::new(&record.topic)
+            .and_then(|topic| self.fits("publish", topic.as_str(), "").map(|()| topic))
+            .map_err(|e| self.refused(e))?;
+        let outgoing = Outgoing {
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: &record.headers,
+            timestamp_ms: record.timestamp_ms,
+            partition: record.partition,
+            ..Outgoing::default()
+        };
+        let id = EventId::Chosen("".into());
+        let receipt = self.producer.publish(topic.as_str(), outgoing, id).await;
+        receipt.map_err(|error| self.refused(error))
+    }
+
     fn traced(&self, event: &Publish, id: &EventId) -> Option<Box<Publishing>> {
         let event = ToPublish {
             topic: event.topic_name(),
@@ -322,6 +339,7 @@ impl Kafka {
                 }
             }),
             watermarks: query.watermarks,
+            at: query.at.map(unix_millis),
         };
         let configs = Arc::clone(&self.configs);
         let reporter = Arc::clone(&self.reporter);
@@ -462,6 +480,12 @@ impl Kafka {
     }
 }
 
+/// Milliseconds, as Kafka has them; what was before 1970 is 1970.
+fn unix_millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// librdkafka's calls about the cluster block.
 async fn blocking<T: Send + 'static>(
     doing: &str,
@@ -492,6 +516,7 @@ fn outgoing<'a>(
         value: Some(value),
         headers,
         timestamp_ms: None,
+        partition: None,
         timeout: event.own_timeout(),
         span: traced.and_then(Publishing::span),
     }

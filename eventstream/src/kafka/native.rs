@@ -16,7 +16,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaErrorCode;
 
-use super::verify;
+use super::{Outgoing, verify};
 use crate::publish::receipt::SlotRef;
 
 /// librdkafka's `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
@@ -152,19 +152,16 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         Ok(())
     }
 
-    /// As [`produce`](Self::produce), with headers and a timestamp.
+    /// As [`produce`](Self::produce), with headers, timestamp and partition.
     pub(crate) fn produce_with(
         &self,
         topic: &TopicHandle,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: &[(String, Option<Vec<u8>>)],
-        timestamp_ms: Option<i64>,
+        record: &Outgoing<'_>,
         slot: SlotRef,
     ) -> Result<(), (RDKafkaErrorCode, SlotRef)> {
-        let (key_ptr, key_len) = parts(key);
-        let (value_ptr, value_len) = parts(value);
-        let headers = NativeHeaders::new(headers);
+        let (key_ptr, key_len) = parts(record.key);
+        let (value_ptr, value_len) = parts(record.value);
+        let headers = NativeHeaders::new(record.headers);
         let opaque = slot.into_raw();
         // SAFETY: as in `produce`. librdkafka takes the headers only when it accepts the event.
         unsafe {
@@ -183,7 +180,9 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
                 sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE,
                 ptr::with_exposed_provenance_mut::<c_void>(opaque),
                 sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP,
-                timestamp_ms.unwrap_or(0),
+                record.timestamp_ms.unwrap_or(0),
+                sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION,
+                record.partition.unwrap_or(UNASSIGNED),
                 sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS,
                 headers.0,
                 sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END,

@@ -2,6 +2,7 @@ mod audit;
 mod copy;
 mod parts;
 mod publisher;
+mod raw;
 pub(crate) mod receipt;
 mod undelivered;
 
@@ -14,6 +15,7 @@ pub use self::audit::{Actor, AuditLog};
 pub(crate) use self::parts::KEPT;
 use self::parts::{Field, Lent, Stamp};
 pub use self::publisher::Publisher;
+pub use self::raw::PublishRaw;
 use self::receipt::EventId;
 pub use self::receipt::{Delivery, Receipt};
 pub use self::undelivered::Undelivered;

@@ -15,6 +15,7 @@ use crate::time::shown_time;
 
 mod audit;
 
+use super::subscribe::table;
 use audit::AuditLine;
 
 /// How records are printed.
@@ -23,6 +24,7 @@ pub(crate) enum Format {
     Json,
     Pretty,
     Payload,
+    Table,
 }
 
 impl Format {
@@ -61,6 +63,7 @@ impl Format {
                 out.push(b'\n');
             }
             Self::Payload => push_line(event.payload().as_str(), &mut out),
+            Self::Table => return table::line(&table::columns(&[]), context, Some(event)),
         }
         out.push(b'\n');
         out
@@ -82,6 +85,7 @@ impl Format {
                 out.push(b'\n');
             }
             Self::Payload => push_line(log.payload, &mut out),
+            Self::Table => return table::line(&table::columns(&[]), context, None),
         }
         out.push(b'\n');
         out
@@ -134,7 +138,9 @@ impl Format {
                 out.extend_from_slice(b"\n\n");
             }
             // There is no payload to print: what came is said beside.
-            Self::Payload => output::say(&format!("{}: not an event: {error}", place(context))),
+            Self::Payload | Self::Table => {
+                output::say(&format!("{}: not an event: {error}", place(context)));
+            }
         }
         out
     }
@@ -162,7 +168,13 @@ fn push_place(context: &Context, out: &mut Vec<u8>) {
         Some(time) => push_string(&time, out),
         None => out.extend_from_slice(b"null"),
     }
-    out.extend_from_slice(b",\"headers\":[");
+    out.extend_from_slice(b",\"headers\":");
+    push_headers(context, out);
+}
+
+/// Pairs of name and value.
+pub(super) fn push_headers(context: &Context, out: &mut Vec<u8>) {
+    out.push(b'[');
     for (i, (name, value)) in context.headers().enumerate() {
         out.extend_from_slice(if i == 0 { b"[" } else { b",[" });
         push_string(name, out);
@@ -216,7 +228,7 @@ fn push_some(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Text as a string, other bytes as an object that says so, nothing as null.
-fn push_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
+pub(super) fn push_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => out.extend_from_slice(b"null"),
         Some((_, Ok(text))) => push_string(text, out),

@@ -17,10 +17,16 @@ use crate::exit::{Exit, Usage};
 use crate::output::{Lines, NotWritten};
 use crate::signals::Interrupt;
 
+mod expression;
+mod fields;
 mod problems;
+mod select;
+pub(crate) mod table;
 mod watch;
 
 use problems::Problems;
+pub(crate) use select::{Bounds, QUIET};
+use select::{Last, Select};
 use watch::{Activity, End, Watch};
 
 #[derive(clap::Args)]
@@ -55,12 +61,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: Option<u32>,
     /// Send what cannot be decoded to the dead-letter topic
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["since", "until", "last", "partitions", "key", "grep", "condition", "fields"])]
     dead_letter: bool,
-    /// json, one line each; pretty, for people; payload, the payload alone
-    /// [default: pretty on a terminal, else json]
+    /// json, one line each; pretty, for people; payload, the payload alone; table, a row each
+    /// [default: pretty on a terminal, or table with --fields, else json]
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     output: Option<Format>,
+    #[command(flatten)]
+    select: Select,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -83,6 +91,18 @@ are not shown. An audit log has audit_log instead of event. An event counts as h
 --group has the prefix and a dot in front on the broker, and the dot without a prefix too (`.rewards`),
 as with the Go SDK; --exact-group takes any name as it is.
 
+--since, --until, --last and --partition read without a group and leave none behind. --until and --last end
+by themselves (exit code 0) at the ends of the partitions; where an end has no record of its own (compacted,
+or the mark of a transaction) after 10 s without a record. With a group, records that --key, --grep, --where
+and --name leave out count as handled.
+
+--where compares fields: `=`, `!=`, `<`, `<=`, `>`, `>=`, and `~` for a text within a text; a name alone
+asks whether it is there and not false; `&&`, `||`, `!` and parentheses join. Values need quotes ('..' or
+\"..\") where they have spaces or signs, and are then text. Names are those of --fields: topic, partition,
+offset, key, timestamp, headers and header.NAME of the record, all others of the event (`userId` or
+`user_id`), with dots for what is inside: payload.level, payload.items.0.id. A field that is not there is
+null. Of an array one element has to fit. Text is compared as text, so times in RFC 3339 and UTC are in order.
+
 Exit code 0 after --count lines, and without --count after --idle or an interrupt; with --count 1
 when --idle comes first, 130 when an interrupt does. What nothing mends (a refused credential, a right
 that is missing, a group of another kind) ends it with 1; what can pass is told once and waited for.
@@ -94,6 +114,9 @@ Examples:
   eventstream subscribe --topic player --group rewards --name levelUp --name questDone
   eventstream subscribe --topic player --exact-group connect-player-sink --count 1
   eventstream subscribe --topic player --from 2026-01-31T08:00:00Z --idle 5 --output payload
+  eventstream subscribe --topic player --since 2h --until 1h --where 'name=levelUp && payload.level>3'
+  eventstream subscribe --topic player --last 20 --fields timestamp,key,name,payload.level --output table
+  eventstream subscribe --topic player --from head --partition 3 --grep sword --idle 5
   eventstream subscribe --topic player --group rewards --ordering key --concurrency 32 --dead-letter";
 
 /// How long a subscription may take to end: to finish its lines, commit and leave the group.
@@ -106,15 +129,31 @@ pub(crate) async fn run(
     connection: &Connection,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Exit> {
+    let format = format(&args)?;
     let client = connection.client()?;
+    let asked = args
+        .select
+        .range(&client, &args.topic, &args.from, connection.patience());
+    let Some(range) = interrupt.or(asked).await else {
+        return Ok(end_of(&args, End::Interrupted, 0));
+    };
+    let (from, bounds) = range?;
+    if format == Format::Table {
+        // Before the lines, whose number is counted.
+        let head = table::head(&table::columns(&args.select.fields));
+        crate::output::print(&String::from_utf8_lossy(&head))?;
+    }
     let lines = Lines::start(args.count)?;
     let activity = Arc::new(Activity::default());
-    let format = args.output.unwrap_or_else(Format::usual);
     let printer = Arc::new(Printer {
         lines: lines.clone(),
         activity: Arc::clone(&activity),
         format,
         at_once: at_once(&args)?.map(Semaphore::new),
+        names: args.names.clone(),
+        select: args.select.clone(),
+        bounds,
+        last: args.select.last().map(Last::new),
         given_up: CancellationToken::new(),
     });
     let asked = watch::reach(&client, &args.topic, connection.patience());
@@ -129,18 +168,27 @@ pub(crate) async fn run(
     let ended = lines.ended().clone();
     let problems = Arc::new(Problems::default());
     let subscription = client
-        .register(subscribe(&args, &printer, &problems))
+        .register(subscribe(&args, from, &printer, &problems))
         .await?;
     let watch = Watch {
         client: &client,
         subscription: &subscription,
         activity: &activity,
+        bounds: &printer.bounds,
         problems: &problems,
         written: &ended,
         idle: args.idle,
         interrupt,
     };
     let end = watch.until_end().await;
+    if let (Ok(_), Some(last)) = (&end, &printer.last) {
+        for line in last.take() {
+            // A reader that has gone wants no more.
+            if printer.print(line).await.is_err() {
+                break;
+            }
+        }
+    }
     let given_up = printer.given_up.clone();
     let patience = tokio::spawn(async move {
         tokio::time::sleep(GRACE).await;
@@ -172,7 +220,20 @@ fn end_of(args: &Args, end: End, came: u64) -> Exit {
     crate::output::say(&format!("{came} of {count} events received"));
     match end {
         End::Interrupted => Exit::Interrupted,
-        End::Idle | End::Written => Exit::Failed,
+        End::Idle | End::Written | End::Reached => Exit::Failed,
+    }
+}
+
+/// How records are printed. Fields are columns or members of an object.
+fn format(args: &Args) -> anyhow::Result<Format> {
+    let has_fields = !args.select.fields.is_empty();
+    match args.output {
+        Some(Format::Pretty | Format::Payload) if has_fields => {
+            Err(Usage("--fields: needs --output json or table".to_owned()).into())
+        }
+        Some(format) => Ok(format),
+        None if has_fields && Format::usual() == Format::Pretty => Ok(Format::Table),
+        None => Ok(Format::usual()),
     }
 }
 
@@ -188,11 +249,16 @@ fn at_once(args: &Args) -> anyhow::Result<Option<usize>> {
     }
 }
 
-fn subscribe(args: &Args, printer: &Arc<Printer>, problems: &Arc<Problems>) -> Subscribe {
+fn subscribe(
+    args: &Args,
+    from: StartOffset,
+    printer: &Arc<Printer>,
+    problems: &Arc<Problems>,
+) -> Subscribe {
     let problems = Arc::clone(problems);
     let keys = args.concurrency.unwrap_or(16) as usize;
     let mut subscribe = Subscribe::new(args.topic.as_str())
-        .offset(args.from.clone())
+        .offset(from)
         .concurrency(match args.ordering {
             Order::Partition => Concurrency::PerPartition,
             Order::Key => Concurrency::PerKey(keys),
@@ -244,13 +310,11 @@ fn subscribe(args: &Args, printer: &Arc<Printer>, problems: &Arc<Problems>) -> S
     let handler = |printer: Arc<Printer>| {
         move |context: Context, record: RawRecord| {
             let printer = Arc::clone(&printer);
-            async move {
-                let text = printer.format.record(&context, &record);
-                printer.print(text).await
-            }
+            async move { printer.record(&context, &record).await }
         }
     };
-    if args.names.is_empty() {
+    // What is left out by its name says how far the reading is, where it ends by itself.
+    if args.names.is_empty() || printer.bounds.left().is_some() {
         return subscribe.on_any(handler(Arc::clone(printer)));
     }
     let mut names: Vec<_> = args.names.iter().collect();
@@ -268,11 +332,54 @@ struct Printer {
     activity: Arc<Activity>,
     format: Format,
     at_once: Option<Semaphore>,
+    names: Vec<EventName>,
+    select: Select,
+    bounds: Bounds,
+    /// What `--last` keeps until the end.
+    last: Option<Last>,
     /// The end waits no longer for a reader that does not read.
     given_up: CancellationToken,
 }
 
 impl Printer {
+    /// Shows a record if it is to be shown.
+    async fn record(&self, context: &Context, record: &RawRecord) -> Result<(), NotWritten> {
+        let is_shown =
+            (!self.select.is_any() || self.select.wants(context, record)) && self.is_named(record);
+        let text = match is_shown {
+            true => self.text(context, record),
+            false => Vec::new(),
+        };
+        if let Some(last) = &self.last {
+            last.keep(context, text);
+        } else if is_shown {
+            self.print(text).await?;
+        }
+        self.bounds.seen(context);
+        Ok(())
+    }
+
+    fn text(&self, context: &Context, record: &RawRecord) -> Vec<u8> {
+        let fields = &self.select.fields;
+        if fields.is_empty() {
+            return self.format.record(context, record);
+        }
+        let event = record.decode().ok();
+        match self.format {
+            Format::Table => table::line(fields, context, event.as_ref()),
+            _ => table::object(fields, context, event.as_ref()),
+        }
+    }
+
+    /// Whether the record has one of the names, where they are not the handlers' to look for.
+    fn is_named(&self, record: &RawRecord) -> bool {
+        if self.names.is_empty() || self.bounds.left().is_none() {
+            return true;
+        }
+        let event = record.decode();
+        event.is_ok_and(|event| self.names.iter().any(|name| name.as_str() == event.name()))
+    }
+
     /// Returns once the line is written: only then is its event handled.
     async fn print(&self, text: Vec<u8>) -> Result<(), NotWritten> {
         let _permit = match &self.at_once {
@@ -290,7 +397,7 @@ impl Printer {
 }
 
 /// A clap parser for where to start.
-fn start(text: &str) -> Result<StartOffset, String> {
+pub(crate) fn start(text: &str) -> Result<StartOffset, String> {
     match text {
         "tail" => return Ok(StartOffset::Tail),
         "head" => return Ok(StartOffset::Head),

@@ -9,6 +9,7 @@ use eventstream::{Client, ErrorKind, MetadataQuery, Problem, Subscription, Topic
 use tokio_util::sync::CancellationToken;
 
 use super::problems::Problems;
+use super::select::{Bounds, QUIET};
 use crate::output;
 use crate::signals::Interrupt;
 
@@ -18,6 +19,8 @@ pub(super) enum End {
     /// All lines are written, or nobody reads them any more.
     Written,
     Idle,
+    /// The selection was read to its end.
+    Reached,
     Interrupted,
 }
 
@@ -104,6 +107,7 @@ pub(super) struct Watch<'a> {
     pub(super) client: &'a Client,
     pub(super) subscription: &'a Subscription,
     pub(super) activity: &'a Activity,
+    pub(super) bounds: &'a Bounds,
     pub(super) problems: &'a Problems,
     /// No more lines are written.
     pub(super) written: &'a CancellationToken,
@@ -138,6 +142,9 @@ impl Watch<'_> {
             if self.subscription.is_ended() {
                 anyhow::bail!("the subscription has ended");
             }
+            if self.bounds.is_over() {
+                return Ok(End::Reached);
+            }
             // Records that are passed over count: there is more to come.
             let now = (self.activity.lines(), self.client.reader_stats().records);
             let starts = health.assigned && !assigned;
@@ -147,6 +154,15 @@ impl Watch<'_> {
             seen = now;
             assigned |= health.assigned;
             let silent = self.activity.latest().map(|latest| latest.elapsed());
+            if let (Some(left), Some(silent)) = (self.bounds.left(), silent)
+                && silent >= QUIET
+            {
+                output::say(&format!(
+                    "ended after {}s without a record; the ends of partitions {left:?} have none of their own",
+                    QUIET.as_secs()
+                ));
+                return Ok(End::Reached);
+            }
             if let (Some(idle), Some(silent)) = (self.idle, silent)
                 && silent >= idle
             {

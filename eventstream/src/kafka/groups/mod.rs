@@ -13,7 +13,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use self::calls::ToCommit;
 use self::session::Session;
 use super::questions::TopicPartition;
-use super::{Kafka, blocking, prefixed, wire_group};
+use super::{Kafka, blocking, prefixed, unix_millis, wire_group};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::groups::{
     GroupDescription, GroupListing, GroupMember, GroupOffset, GroupPartition, GroupState, Place,
@@ -132,7 +132,7 @@ impl Kafka {
         let topic = prefixed(&self.prefix, topic);
         let (to, chosen) = (seek.to, seek.partitions.clone());
         self.session("seek", group, timeout, move |session| {
-            let found = session.topic(&topic)?;
+            let found = session.topic(&topic, millis(to))?;
             let ids: Vec<i32> = found.partitions.iter().map(|p| p.id).collect();
             if let Some(id) = chosen.iter().find(|id| !ids.contains(id)) {
                 return Err(session.fault("partition", id.to_string(), &range(&topic, &ids)));
@@ -142,10 +142,6 @@ impl Kafka {
             let committed = session.committed()?;
             let of = |id: i32| committed.get(&(topic.clone(), id)).copied();
             let mark = session.mark(&topic)?;
-            let at_time = match millis(to) {
-                Some(millis) => session.at_time(&found, millis)?,
-                None => HashMap::new(),
-            };
             let mut moves = Vec::new();
             for one in found.partitions.iter().filter(|p| chosen(p.id)) {
                 let (Some(low), Some(end)) = (one.low, one.high) else {
@@ -156,7 +152,7 @@ impl Kafka {
                     low,
                     end,
                     committed: from,
-                    at_time: at_time.get(&one.id).copied(),
+                    at_time: one.at_time,
                 };
                 let Some(to) = target(to, place) else {
                     let allowed = format!(
@@ -339,13 +335,14 @@ fn range(topic: &str, ids: &[i32]) -> String {
 
 /// The time that a seek asks for, in milliseconds.
 fn millis(to: SeekTo) -> Option<i64> {
-    let time = match to {
-        SeekTo::Time(time) => time,
-        SeekTo::Age(age) => SystemTime::now().checked_sub(age).unwrap_or(UNIX_EPOCH),
-        _ => return None,
-    };
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Some(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    match to {
+        SeekTo::Time(time) => Some(unix_millis(time)),
+        SeekTo::Age(age) => {
+            let since = SystemTime::now().checked_sub(age);
+            Some(unix_millis(since.unwrap_or(UNIX_EPOCH)))
+        }
+        _ => None,
+    }
 }
 
 /// Codes with which a coordinator says that a group has members.

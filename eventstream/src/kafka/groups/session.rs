@@ -1,6 +1,6 @@
 //! The questions of one call, each asked again until the call's deadline where what the brokers say passes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use super::super::context::Reporter;
 use super::super::denied::{Operation, Resource, is_denied};
 use super::super::error::{from_code, from_kafka};
 use super::super::inspect::{self, AGAIN, Asking, is_passing};
-use super::super::list_offsets::{Ask, answers, list_offsets};
-use super::super::questions::{Answer, Committed as Answered, TopicPartition, Which};
+use super::super::list_offsets::answers;
+use super::super::questions::{Answer, Committed as Answered, TopicPartition};
 use super::ages::ages;
 use super::calls::{Calls, Facts, ToCommit};
 use super::{Committed, fault, has_members, of_topic};
@@ -123,13 +123,14 @@ impl Session {
         Ok(offsets)
     }
 
-    /// A topic with its watermarks.
-    pub(super) fn topic(&self, name: &str) -> Result<TopicMetadata> {
+    /// A topic with its watermarks, and where each partition was at a time.
+    pub(super) fn topic(&self, name: &str, at: Option<i64>) -> Result<TopicMetadata> {
         let mut found = inspect::with_watermarks(
             &self.client,
             &self.reporter,
             &[name],
             |_, _| true,
+            at,
             self.deadline,
         )?;
         let unknown = || {
@@ -151,8 +152,14 @@ impl Session {
                 .binary_search_by(|(t, p)| (t.as_str(), *p).cmp(&(topic, id)))
                 .is_ok()
         };
-        let found =
-            inspect::with_watermarks(&self.client, &self.reporter, &names, wanted, self.deadline)?;
+        let found = inspect::with_watermarks(
+            &self.client,
+            &self.reporter,
+            &names,
+            wanted,
+            None,
+            self.deadline,
+        )?;
         let mut logs = HashMap::new();
         for topic in found {
             if let Some(error) = &topic.error {
@@ -180,29 +187,6 @@ impl Session {
         })?;
         let id = facts.into_iter().find_map(|facts| facts.id);
         Ok(id.map(commit_mark).unwrap_or_default())
-    }
-
-    /// By partition, the first record of this time or later; those that have none are left out.
-    pub(super) fn at_time(&self, topic: &TopicMetadata, millis: i64) -> Result<HashMap<i32, i64>> {
-        let mut by_leader: BTreeMap<Option<i32>, Vec<TopicPartition>> = BTreeMap::new();
-        for one in &topic.partitions {
-            let partition = (topic.name.clone(), one.id);
-            by_leader.entry(one.leader).or_default().push(partition);
-        }
-        let asks = by_leader.into_values().map(|partitions| Ask {
-            partitions,
-            which: Which::At(millis),
-        });
-        let asks: Vec<_> = asks.collect();
-        let found = self.repeat(Operation::Describe, || {
-            let found = list_offsets(self.client.client(), &asks, self.left());
-            let mut all = HashMap::new();
-            for ((_, id), offset) in found.into_iter().collect::<Result<Vec<_>, _>>()?.concat() {
-                all.insert(id, offset?);
-            }
-            Ok(all)
-        })?;
-        Ok(found.into_iter().filter(|(_, o)| *o >= 0).collect())
     }
 
     pub(super) fn ages(&self, partitions: &mut [GroupPartition]) {

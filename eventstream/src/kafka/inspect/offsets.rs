@@ -12,7 +12,7 @@ use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
 use crate::kafka::list_offsets::{Ask, list_committed, list_offsets};
 use crate::kafka::questions::{Committed, Which};
-use crate::metadata::{Metadata, PartitionMetadata};
+use crate::metadata::{Metadata, PartitionMetadata, TopicMetadata};
 
 /// How long a partition without a leader is waited for. Where another copy is in order, an election
 /// takes less; where none is, nobody knows how long.
@@ -116,6 +116,49 @@ impl Offsets<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Fills in the first record of a time or later, where the end is known.
+    pub(super) fn at_time(&self, topics: &mut [TopicMetadata], millis: i64) -> Result<()> {
+        let mut by_leader: HashMap<i32, Vec<(String, i32)>> = HashMap::new();
+        for topic in topics.iter() {
+            for partition in topic.partitions.iter().filter(|p| p.high.is_some()) {
+                if let Some(leader) = partition.leader {
+                    let partition = (topic.name.clone(), partition.id);
+                    by_leader.entry(leader).or_default().push(partition);
+                }
+            }
+        }
+        let asks = by_leader.into_values().map(|partitions| Ask {
+            partitions,
+            which: Which::At(millis),
+        });
+        let asks: Vec<_> = asks.collect();
+        let mut pause = AGAIN.0;
+        let found = loop {
+            let found = list_offsets(self.client.client(), &asks, self.left().min(ROUND));
+            let found = found.into_iter().flat_map(|one| match one {
+                Ok(found) => found,
+                Err(code) => vec![((String::new(), 0), Err(code))],
+            });
+            let found: Result<HashMap<_, _>, _> =
+                found.map(|(name, offset)| Ok((name, offset?))).collect();
+            match found {
+                Ok(found) => break found,
+                Err(code) if is_passing(code) && !self.is_over() => wait(self.client, &mut pause),
+                Err(code) => return Err(from_code("offsets by time", code)),
+            }
+        };
+        for topic in topics {
+            for partition in &mut topic.partitions {
+                let offset = found.get(&(topic.name.clone(), partition.id));
+                partition.at_time = offset.and_then(|offset| match offset {
+                    0.. => Some(*offset),
+                    _ => partition.high,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Fills in what the group has committed. Whether the brokers know the group.

@@ -188,17 +188,13 @@ impl Live {
         slot: SlotRef,
     ) -> Result<(), (Code, SlotRef)> {
         let native = &self.instance.native;
-        if record.headers.is_empty() && record.timestamp_ms.is_none() {
+        let is_plain = record.headers.is_empty()
+            && record.timestamp_ms.is_none()
+            && record.partition.is_none();
+        if is_plain {
             native.produce(&entry.handle, record.key, record.value, slot)
         } else {
-            native.produce_with(
-                &entry.handle,
-                record.key,
-                record.value,
-                record.headers,
-                record.timestamp_ms,
-                slot,
-            )
+            native.produce_with(&entry.handle, record, slot)
         }
     }
 }

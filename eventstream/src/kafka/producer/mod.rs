@@ -67,6 +67,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a [(String, Option<Vec<u8>>)],
     pub(crate) timestamp_ms: Option<i64>,
+    /// `None`: the partitioner chooses.
+    pub(crate) partition: Option<i32>,
     /// The event's own publish timeout, where it differs from the client's.
     pub(crate) timeout: Option<Duration>,
     /// The span that publishes it, where somebody looks.

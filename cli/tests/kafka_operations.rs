@@ -1,18 +1,25 @@
-//! Groups on real Kafka: looked at, moved, copied and deleted by the tool, with real members.
+//! What operators do, on one node of real Kafka: groups looked at and moved beside real members, topics looked at and
+//! copied.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod groups;
+mod operations;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use eventstream::{Assignment, StartOffset};
-use harness::unique_topic;
+use harness::{Admin, Guarded, RawRecord, eventually, shared, unique_topic};
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 
-use groups::{
+use operations::{
     MINUTE, Member, PARTITIONS, RECORDS, all_from, committed, fill, marked, run, screen, tool,
 };
 
@@ -262,4 +269,185 @@ fn watching_refreshes_in_place() {
     println!("{}", moved.replace("\x1b[K", "").replace("\x1b[H", "--\n"));
     screen.press(b"\x03");
     assert_eq!(screen.end(Duration::from_secs(30)), 0);
+}
+
+#[test]
+fn a_time_bounds_what_is_shown() {
+    let topic = unique_topic("bounded");
+    let first = fill(&topic);
+    let at = |minutes: u32| {
+        let time = first + minutes * MINUTE - MINUTE / 2;
+        jiff::Timestamp::try_from(time).unwrap().to_string()
+    };
+    let places = |more: &[&str]| {
+        let args = [&["subscribe", "--topic", &topic, "--output", "json"], more].concat();
+        let lines = run(&args).expect(0).lines();
+        let number = |line: &Value, field: &str| line[field].as_i64().unwrap();
+        let places = lines
+            .iter()
+            .map(|line| (number(line, "partition"), number(line, "offset")));
+        let mut places: Vec<_> = places.collect();
+        places.sort_unstable();
+        places
+    };
+    let both = |offsets: std::ops::Range<i64>| {
+        let of = |partition| offsets.clone().map(move |offset| (partition, offset));
+        of(0).chain(of(1)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        places(&["--since", &at(12), "--until", &at(15)]),
+        both(12..15)
+    );
+    assert_eq!(places(&["--from", "head", "--until", &at(2)]), both(0..2));
+    let age = SystemTime::now()
+        .duration_since(first + 17 * MINUTE - MINUTE / 2)
+        .unwrap();
+    let age = format!("{}s", age.as_secs());
+    let count = ["--since", &age, "--count", "6"];
+    assert_eq!(places(&count), both(17..20));
+    // By their timestamps, over both partitions.
+    assert_eq!(places(&["--last", "4"]), both(18..20));
+    assert_eq!(
+        places(&["--since", &at(19), "--until", "1s", "--partition", "1"]),
+        [(1, 19)]
+    );
+}
+
+const COPIED: usize = 3000;
+
+/// Events, tombstones, bytes that are no text, headers twice and without a value, records without a key.
+fn fill_with_everything(topic: &str) {
+    shared().admin().create_topic(topic, 3, 1, &[]).unwrap();
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", shared().bootstrap())
+        .create()
+        .unwrap();
+    for partition in 0..3 {
+        for n in 0..COPIED {
+            let headers = OwnedHeaders::new()
+                .insert(Header {
+                    key: "n",
+                    value: Some(&n.to_string()),
+                })
+                .insert(Header {
+                    key: "twice",
+                    value: Some("a"),
+                })
+                .insert(Header {
+                    key: "twice",
+                    value: None::<&str>,
+                });
+            let value = format!("{{\"name\":\"n\",\"payload\":{{\"n\":{n}}}}}").into_bytes();
+            let (key, value) = ([n as u8, 0xff, 0], [value, vec![0xc3, 0x28, 0]]);
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic)
+                .partition(partition)
+                .timestamp(1_700_000_000_000 + i64::try_from(n).unwrap())
+                .headers(headers);
+            if n % 5 != 1 {
+                record = record.key(&key);
+            }
+            if n % 7 != 2 {
+                record = record.payload(&value[usize::from(n % 3 == 0)]);
+            }
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+    }
+    producer.flush(Duration::from_secs(60)).unwrap();
+}
+
+/// The number that a copied record has in a header.
+fn number(record: &RawRecord) -> usize {
+    let (_, number) = record.headers.first().unwrap();
+    std::str::from_utf8(number.as_ref().unwrap())
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn a_copy_to_another_cluster_goes_on_after_a_kill() {
+    let topic = unique_topic("copied");
+    fill_with_everything(&topic);
+    let program = Path::new(env!("CARGO_BIN_EXE_eventstream"));
+    let started = |arguments: &[&str], out| {
+        let arguments: Vec<_> = arguments.iter().map(|&word| word.to_owned()).collect();
+        let errors = File::create("/dev/null").unwrap();
+        Guarded::spawn(program, &arguments, None, out, errors).unwrap()
+    };
+    let mut other = started(&["broker", "--topic", "target:3"], Stdio::piped());
+    let mut address = String::new();
+    BufReader::new(other.take_stdout().unwrap())
+        .read_line(&mut address)
+        .unwrap();
+    let target = Admin::new(address.trim()).unwrap();
+
+    let args = [
+        "copy",
+        "--topic",
+        &topic,
+        "--to",
+        "target",
+        "--to-brokers",
+        address.trim(),
+    ];
+    let args = [
+        &args[..],
+        &["--keep-partitions", "-X", "session.timeout.ms=6000"],
+    ]
+    .concat();
+    let brokers = ["--brokers", shared().bootstrap()];
+    let slowly = [&brokers[..], &args, &["--rate", "2000"]].concat();
+    let mut copy = started(&slowly, Stdio::null());
+    // More than a commit interval, so that there is something to go on from.
+    eventually("a part to be copied", Duration::from_secs(60), || {
+        let copied = target.count_records("target")?;
+        // The group's coordinator may just be made.
+        let group = format!(".copy-{topic}-target");
+        let Ok(committed) = shared().admin().committed(&group, &topic) else {
+            return Ok(None);
+        };
+        let has_come = committed
+            .iter()
+            .any(|offset| offset.is_some_and(|offset| offset > 0));
+        Ok((copied > 2000 && has_come).then_some(()))
+    })
+    .unwrap();
+    copy.kill();
+    let at_kill = target.count_records("target").unwrap();
+    assert!(at_kill < 9000, "it was done before the kill");
+
+    let ended = run(&[&args[..], &["--until-end"]].concat()).expect(0);
+    let source = shared().admin().read_all(&topic).unwrap();
+    let copied = target.read_all("target").unwrap();
+    println!(
+        "{at_kill} at the kill, {} in all; {}",
+        copied.len(),
+        ended.err.trim()
+    );
+    let mut seen = vec![0; 3 * COPIED];
+    for record in &copied {
+        let n = number(record);
+        let at = usize::try_from(record.partition).unwrap() * COPIED + n;
+        let original = RawRecord {
+            offset: record.offset,
+            ..source[at].clone()
+        };
+        assert_eq!(record, &original);
+        seen[at] += 1;
+    }
+    let missing = seen.iter().filter(|count| **count == 0).count();
+    let again = seen.iter().filter(|count| **count > 1).count();
+    println!("missing {missing}, again {again}");
+    assert_eq!((missing, source.len()), (0, 3 * COPIED));
+    assert!(copied.len() < 2 * 3 * COPIED && seen.iter().all(|count| *count <= 2));
+    // In order, but for the step back after the kill.
+    for partition in 0..3 {
+        let of_it = copied.iter().filter(|record| record.partition == partition);
+        let numbers: Vec<_> = of_it.map(number).collect();
+        let steps_back = numbers.windows(2).filter(|pair| pair[1] < pair[0]);
+        assert!(steps_back.count() <= 1, "partition {partition}");
+    }
+    // There is nothing left to copy.
+    run(&[&args[..], &["--until-end"]].concat()).expect(0);
+    assert_eq!(target.count_records("target").unwrap(), copied.len() as u64);
 }

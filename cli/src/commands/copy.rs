@@ -1,0 +1,320 @@
+//! `copy`: the records of one topic into another, as they are.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use eventstream::{
+    Batch, BatchResult, Client, Context, Error, GroupId, MetadataQuery, PublishRaw, RawRecord,
+    Retry, StartOffset, Subscribe, Topic,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::subscribe::{Bounds, QUIET, start};
+use crate::connection::Connection;
+use crate::exit::{Exit, Usage};
+use crate::output;
+use crate::progress::Progress;
+use crate::signals::Interrupt;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Topic to read, without the prefix
+    #[arg(long, value_name = "TOPIC")]
+    topic: Topic,
+    /// Topic to write, without the prefix
+    #[arg(long, value_name = "TOPIC")]
+    to: Topic,
+    /// Brokers of the topic to write, with all else of the connection the same [default: --brokers]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    to_brokers: Option<String>,
+    /// Group that keeps how far the copy has come, without the prefix [default: copy-TOPIC-TO]
+    #[arg(long, value_name = "GROUP")]
+    group: Option<GroupId>,
+    /// Where to start when the group has no committed offset: tail, head, an offset, or an
+    /// RFC 3339 time
+    #[arg(long, value_name = "WHERE", default_value = "head", allow_hyphen_values = true, value_parser = start)]
+    from: StartOffset,
+    /// End at the ends that the topic had when the copy was started
+    #[arg(long)]
+    until_end: bool,
+    /// Write each record to the partition that it was in, whatever its key
+    #[arg(long)]
+    keep_partitions: bool,
+    /// At most so many records a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+}
+
+pub(crate) const EXAMPLES: &str = "\
+Key, value, headers and timestamp are written to the byte, whatever the value is; the order within a
+partition, and so within a key, is kept. The offsets of the group say how far the copy has come: started again
+after any end, it goes on from there. Each record is written at least once: killed, it writes again what was
+on its way and what was written in the second before, at most (up to 1,000 records of each partition at a time).
+
+Without --until-end it goes on until interrupted, which is exit code 0. An end that has no record of its own
+(compacted, or the mark of a transaction) is taken for reached after 10 s without a record.
+
+Examples:
+  eventstream copy --topic player --to player-v2 --until-end
+  eventstream copy --topic player --to player --to-brokers kafka-b:9092 --keep-partitions
+  eventstream copy --topic player --to player-sample --from 2026-01-31T08:00:00Z --rate 500 --group sampling";
+
+const STOP: Duration = Duration::from_secs(30);
+/// As many records of a partition are on their way at once.
+const BATCH: usize = 1000;
+const GATHERED: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(20);
+
+struct Copying {
+    to: Client,
+    topic: Topic,
+    keep_partitions: bool,
+    rate: Option<Rate>,
+    progress: Progress,
+    bounds: Bounds,
+    /// When a record was last written.
+    latest: Mutex<Option<Instant>>,
+    fatal: Mutex<Option<Error>>,
+    ended: CancellationToken,
+}
+
+pub(crate) async fn run(
+    args: &Args,
+    connection: &Connection,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Exit> {
+    if args.topic == args.to && args.to_brokers.is_none() {
+        let text = format!(
+            "--to {}: must be another topic than --topic, or --to-brokers given",
+            args.to
+        );
+        return Err(Usage(text).into());
+    }
+    let from = connection.client()?;
+    let to = match &args.to_brokers {
+        Some(brokers) => connection.clone().at(brokers).client()?,
+        None => from.clone(),
+    };
+    let group = match &args.group {
+        Some(group) => group.as_str().to_owned(),
+        None => format!("copy-{}-{}", args.topic, args.to),
+    };
+    let patience = connection.patience();
+    let Some(bounds) = interrupt.or(ends(args, &from, &group, patience)).await else {
+        return Ok(Exit::Interrupted);
+    };
+    let (bounds, total) = bounds?;
+    let copying = Arc::new(Copying {
+        to: to.clone(),
+        topic: args.to.clone(),
+        keep_partitions: args.keep_partitions,
+        rate: args.rate.map(Rate::new),
+        progress: Progress::new(total, false),
+        bounds,
+        latest: Mutex::new(None),
+        fatal: Mutex::new(None),
+        ended: CancellationToken::new(),
+    });
+    let told = Arc::clone(&copying);
+    let subscribe = Subscribe::new(args.topic.as_str())
+        .group_id(group)
+        .offset(args.from.clone())
+        .retry(Retry::forever())
+        .on_error(move |error| told.hear(&error))
+        .state(Arc::clone(&copying))
+        .on_any_batch(Batch::up_to(BATCH).within(GATHERED), write);
+    let started = std::time::Instant::now();
+    let subscription = from.register(subscribe).await?;
+    let exit = copying.until_end(interrupt).await;
+    let stopped = subscription.stop(STOP).await;
+    from.shutdown(STOP).await;
+    to.shutdown(STOP).await;
+    copying.progress.end();
+    let copied = copying.progress.position();
+    let rate = copied as f64 / started.elapsed().as_secs_f64().max(0.001);
+    output::say(&format!("copied {copied} records, {rate:.0}/s"));
+    let fatal = copying
+        .fatal
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(error) = fatal {
+        return Err(error.into());
+    }
+    stopped?;
+    Ok(if exit == Exit::Interrupted && !args.until_end {
+        Exit::Done
+    } else {
+        exit
+    })
+}
+
+/// The ends to reach, and how many records there are until then.
+async fn ends(
+    args: &Args,
+    client: &Client,
+    group: &str,
+    patience: Duration,
+) -> anyhow::Result<(Bounds, Option<u64>)> {
+    let mut query = MetadataQuery::new().topic(args.topic.as_str()).watermarks();
+    if let StartOffset::Time(time) = args.from {
+        query = query.at(time);
+    }
+    let found = client.query_metadata(query.group(group), patience).await?;
+    let Some(topic) = found.topics.into_iter().next() else {
+        return Err(Usage("--stream: copies need a cluster".to_owned()).into());
+    };
+    if let Some(error) = topic.error {
+        return Err(error.into());
+    }
+    if !args.until_end {
+        return Ok((Bounds::default(), None));
+    }
+    let has_come = topic.partitions.iter().any(|p| p.committed.is_some());
+    let mut open = std::collections::BTreeMap::new();
+    let mut total = 0;
+    for partition in topic.partitions {
+        let (Some(low), Some(end)) = (partition.low, partition.high) else {
+            let id = partition.id;
+            return Err(match partition.error {
+                Some(error) => error.into(),
+                None => anyhow::anyhow!("the ends of partition {id} are not known"),
+            });
+        };
+        let start = match (partition.committed, &args.from) {
+            (Some(committed), _) => committed,
+            // A group that has come elsewhere in the topic reads a partition that is new to it from its head.
+            (None, _) if has_come => low,
+            (None, StartOffset::Tail) => end,
+            (None, StartOffset::At(offset)) => *offset,
+            (None, StartOffset::Time(_)) => partition.at_time.unwrap_or(end),
+            (None, _) => low,
+        };
+        let start = if (low..=end).contains(&start) {
+            start
+        } else {
+            low
+        };
+        if start < end {
+            open.insert(partition.id, end);
+            total += u64::try_from(end - start).unwrap_or(0);
+        }
+    }
+    Ok((Bounds::at(open), Some(total)))
+}
+
+/// Writes all, and waits for all: what follows in the partition comes after them.
+async fn write(
+    records: Vec<(Context, RawRecord)>,
+    eventstream::State(copying): eventstream::State<Arc<Copying>>,
+) -> BatchResult {
+    let mut result = BatchResult::handled();
+    let mut receipts = Vec::with_capacity(records.len());
+    for (context, record) in &records {
+        if let Some(rate) = &copying.rate {
+            rate.wait().await;
+        }
+        let mut copy = PublishRaw::copy(copying.topic.as_str(), context, record);
+        if copying.keep_partitions {
+            copy = copy.partition(context.partition());
+        }
+        receipts.push(copying.to.publish_raw(&copy).await);
+    }
+    // A record after one that failed would be written before it.
+    let mut failed = false;
+    for (position, receipt) in receipts.into_iter().enumerate() {
+        let written = match receipt {
+            Ok(receipt) => receipt.await.map(drop),
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(()) if !failed => {
+                copying.progress.inc();
+                copying.bounds.seen(&records[position].0);
+            }
+            Ok(()) => result.fail(position, "a record before it was not written"),
+            Err(error) => {
+                failed = true;
+                copying.hear(&error);
+                result.fail(position, error);
+            }
+        }
+    }
+    let mut latest = copying
+        .latest
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    *latest = Some(Instant::now());
+    result
+}
+
+impl Copying {
+    /// What cannot pass ends the copy; all else is tried again.
+    fn hear(&self, error: &Error) {
+        if error.is_final() || (!error.is_retriable() && is_about_the_record(error)) {
+            let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+            fatal.get_or_insert_with(|| error.clone());
+            self.ended.cancel();
+        } else {
+            self.progress.say(&crate::exit::chain(error));
+        }
+    }
+
+    async fn until_end(&self, interrupt: &Interrupt) -> Exit {
+        let started = Instant::now();
+        loop {
+            if self.bounds.is_over() {
+                return Exit::Done;
+            }
+            let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            if let (Some(left), Some(latest)) = (self.bounds.left(), latest)
+                && latest.max(started).elapsed() >= QUIET
+            {
+                self.progress.say(&format!(
+                    "ended after {}s without a record; the ends of partitions {left:?} have none of their own",
+                    QUIET.as_secs()
+                ));
+                return Exit::Done;
+            }
+            tokio::select! {
+                () = interrupt.asked() => return Exit::Interrupted,
+                () = self.ended.cancelled() => return Exit::Failed,
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+    }
+}
+
+/// Too large for the topic, or for a partition that it does not have: no attempt mends that.
+fn is_about_the_record(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        eventstream::ErrorKind::TooLarge | eventstream::ErrorKind::UnknownTopic
+    )
+}
+
+/// So many a second, without saving up.
+struct Rate {
+    each: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Rate {
+    fn new(rate: u32) -> Self {
+        Self {
+            each: Duration::from_secs(1) / rate,
+            next: Mutex::new(Instant::now()),
+        }
+    }
+
+    async fn wait(&self) {
+        let at = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = (*next).max(Instant::now());
+            *next = at + self.each;
+            at
+        };
+        tokio::time::sleep_until(at).await;
+    }
+}
