@@ -1,6 +1,7 @@
 //! A record as a line: what `subscribe` and `dlq` print.
 
 use std::io::IsTerminal;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use eventstream::{Context, Event};
 use serde_json::value::RawValue;
 
-use super::record::{push_bytes, push_headers};
+use crate::commands::record::{push_bytes, push_headers};
 use crate::json_text::push_string;
 use crate::time::shown_time;
 
