@@ -88,6 +88,16 @@ pub struct ClientBuilder {
     witness: Option<Arc<dyn Witness>>,
 }
 
+/// What a builder knows of a connection, without a client.
+pub(crate) struct Parts {
+    pub(crate) backend: Backend,
+    pub(crate) prefix: String,
+    pub(crate) brokers: Vec<String>,
+    pub(crate) config: BrokerConfig,
+    pub(crate) embedded: Option<EmbeddedBroker>,
+    pub(crate) faults: Vec<Fault>,
+}
+
 impl Client {
     /// A client of a Kafka cluster; the brokers to ask first, each `host:port`.
     ///
@@ -561,17 +571,7 @@ impl ClientBuilder {
     /// [`ErrorKind::Config`], with every fault of the configuration, the brokers, the prefix and the
     /// audit log's environment variables.
     pub fn build(mut self) -> Result<Client> {
-        if self.brokers.is_empty() {
-            self.brokers.clone_from(&self.config.brokers.0);
-        }
-        if self.prefix.is_empty() {
-            self.prefix.clone_from(&self.config.prefix);
-        }
-        let mut faults = self.config.faults();
-        faults.extend(prefix_fault(&self.prefix));
-        if self.backend == Backend::Kafka {
-            faults.extend(broker_faults(&self.brokers));
-        }
+        let mut faults = self.complete();
         let audit_topic = self
             .audit_topic
             .or_else(|| variable(AUDIT_TOPIC_VAR))
@@ -643,6 +643,35 @@ impl ClientBuilder {
             witness.client(WeakClient(Arc::downgrade(&inner)));
         }
         Ok(Client { inner })
+    }
+
+    /// Takes what was not given from the configuration; the faults of both.
+    fn complete(&mut self) -> Vec<Fault> {
+        if self.brokers.is_empty() {
+            self.brokers.clone_from(&self.config.brokers.0);
+        }
+        if self.prefix.is_empty() {
+            self.prefix.clone_from(&self.config.prefix);
+        }
+        let mut faults = self.config.faults();
+        faults.extend(prefix_fault(&self.prefix));
+        if self.backend == Backend::Kafka {
+            faults.extend(broker_faults(&self.brokers));
+        }
+        faults
+    }
+
+    /// What a connection is made with, and what is wrong with it.
+    pub(crate) fn parts(mut self) -> Parts {
+        let faults = self.complete();
+        Parts {
+            backend: self.backend,
+            prefix: self.prefix,
+            brokers: self.brokers,
+            config: self.config,
+            embedded: self.embedded,
+            faults,
+        }
     }
 
     /// As [`build`](Self::build), for a program without an async runtime.

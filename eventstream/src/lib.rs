@@ -57,6 +57,7 @@
 //! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
 //! | watch | [`Health`], [`Problem`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | look at groups and move them | [`Client::groups`], [`ConsumerGroup`], [`Seek`] |
+//! | check a deployment | [`Doctor`], [`Report`], [`Finding`], [`CheckStatus`] |
 //! | test | `testing::Consumed`, `testing::Recorder`, `testing::TestBroker`, [`EmbeddedBroker`] |
 //! | do without async | [`blocking`] |
 //!
@@ -75,6 +76,7 @@ mod config;
 pub mod dead_letters;
 mod deadline;
 mod delivery;
+mod doctor;
 mod error;
 mod event;
 mod groups;
@@ -98,6 +100,7 @@ pub use config::{
     Secret, Security,
 };
 pub use delivery::{Backoff, Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
+pub use doctor::{CheckStatus, Doctor, Finding, Report};
 pub use error::{Error, ErrorKind, Fault, Result};
 pub use event::{Event, EventType, Json, SpanContext};
 #[cfg(feature = "derive")]

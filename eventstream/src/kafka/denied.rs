@@ -43,27 +43,40 @@ pub(crate) fn denied(
     on: Resource<'_>,
     code: Code,
 ) -> Error {
-    let (what, flag) = match on {
-        Resource::Topic(topic) => (format!("topic {topic}"), format!("--topic {}", word(topic))),
+    let what = match on {
+        Resource::Topic(topic) => format!("topic {topic}"),
         Resource::Group(group) => {
             // Without a prefix groups still get the dot, where topics do not.
             let where_from = group.strip_prefix('.').map_or(String::new(), |name| {
                 format!(" (that is {name:?} of a client without a prefix)")
             });
-            let flag = format!("--group {}", word(group));
-            (format!("group {group}{where_from}"), flag)
+            format!("group {group}{where_from}")
         }
-        Resource::Cluster => ("the cluster".to_owned(), "--cluster".to_owned()),
+        Resource::Cluster => "the cluster".to_owned(),
     };
-    let remedy = format!(
-        "to give it: kafka-acls --add --allow-principal {} --operation {operation:?} {flag}",
-        word(principal.name())
-    );
+    let remedy = right_remedy(principal, operation, on);
     let text = format!("{doing}: {principal} has no right to {operation:?} on {what}; {remedy}");
     Error::new(ErrorKind::Unauthorized, text)
         .with_retriable(false)
         .with_remedy(remedy)
         .with_source(KafkaError::Global(code))
+}
+
+/// How a right is given.
+pub(crate) fn right_remedy(
+    principal: &Principal,
+    operation: Operation,
+    on: Resource<'_>,
+) -> String {
+    let flag = match on {
+        Resource::Topic(topic) => format!("--topic {}", word(topic)),
+        Resource::Group(group) => format!("--group {}", word(group)),
+        Resource::Cluster => "--cluster".to_owned(),
+    };
+    format!(
+        "to give it: kafka-acls --add --allow-principal {} --operation {operation:?} {flag}",
+        word(principal.name())
+    )
 }
 
 /// A word for a shell.

@@ -187,7 +187,7 @@ pub(super) fn fetch(
 }
 
 /// An answer of librdkafka's in this crate's types, without offsets.
-fn described(
+pub(super) fn described(
     reporter: &Reporter,
     found: &rdkafka::metadata::Metadata,
     topic: Option<&str>,

@@ -8,6 +8,7 @@ mod denied;
 mod diagnosis;
 mod embedded;
 mod error;
+mod examine;
 mod groups;
 mod inspect;
 mod list_offsets;
@@ -44,14 +45,17 @@ use crate::subscribe::{CheckedSubscribe, Subscription};
 use crate::witness::Witness;
 
 pub(crate) use self::consumer::RegisteredRoutes;
+pub(crate) use self::denied::{Operation, Resource, right_remedy};
 pub use self::embedded::EmbeddedBroker;
 #[cfg(feature = "testing")]
 pub use self::embedded::Refusal;
+pub(crate) use self::examine::{Examination, Examiner, round_trip};
 pub(crate) use self::groups::PlannedSeek;
 pub(crate) use self::producer::Outgoing;
 #[cfg(feature = "testing")]
 pub(crate) use self::producer::{Admission, Refused, refusals};
 pub(crate) use self::scan::{Bounds, Scan, Span};
+pub(crate) use self::verify::unverified;
 
 /// A topic as the broker knows it; an empty prefix leaves it as it is.
 pub(crate) fn prefixed(prefix: &str, name: &str) -> String {

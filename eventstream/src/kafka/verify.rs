@@ -55,7 +55,7 @@ unsafe extern "C" fn verified(
 }
 
 /// The fault behind OpenSSL's `X509_V_ERR_...`, and the remedy.
-fn unverified(x509_error: c_int) -> &'static str {
+pub(crate) fn unverified(x509_error: c_int) -> &'static str {
     match x509_error {
         2 | 18..=21 => {
             "it is not signed by a trusted CA: name the broker's CA (`ca_file`, `ca_pem`)"

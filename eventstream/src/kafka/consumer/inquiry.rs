@@ -104,7 +104,7 @@ impl Inquiry {
         Some(match answer {
             Some((_, questions::Answer::Topics(Ok(topics)))) => {
                 let topics = topics.into_iter().map(|topic| {
-                    let may_read = topic.error.map_or(Ok(topic.may_read), Err);
+                    let may_read = topic.error.map_or(Ok(topic.rights.read), Err);
                     (topic.name, may_read)
                 });
                 Answer::Topics(topics.collect())

@@ -2,10 +2,12 @@
 //!
 //! `unsafe`: librdkafka's descriptions are read in its own memory.
 
+use std::collections::BTreeSet;
+
 use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::{error_code, may_read};
+use super::{error_code, rights};
 use crate::kafka::native::text;
 
 /// A group as its coordinator describes it.
@@ -20,6 +22,10 @@ pub(crate) struct Described {
     pub(crate) exists: bool,
     /// The client id and the host of each member.
     pub(crate) members: Vec<(String, String)>,
+    /// In Kafka's words, as `Stable`.
+    pub(crate) state: String,
+    /// The topics of which some member has a partition.
+    pub(crate) assigned: BTreeSet<String>,
 }
 
 /// The only group of an answer about one.
@@ -53,28 +59,54 @@ unsafe fn describe(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> De
         let mut allowed = 0;
         let operations =
             sys::rd_kafka_ConsumerGroupDescription_authorized_operations(group, &mut allowed);
+        let mut assigned = BTreeSet::new();
         let members = 0..sys::rd_kafka_ConsumerGroupDescription_member_count(group);
         let members = members.map(|i| {
             let member = sys::rd_kafka_ConsumerGroupDescription_member(group, i);
+            assigned.extend(topics_of(member));
             (
                 text(sys::rd_kafka_MemberDescription_client_id(member)).into_owned(),
                 text(sys::rd_kafka_MemberDescription_host(member)).into_owned(),
             )
         });
+        let members = members.collect();
+        let state = sys::rd_kafka_ConsumerGroupDescription_state(group);
         Described {
-            may_read: (!operations.is_null()).then(|| may_read(operations, allowed)),
+            may_read: (!operations.is_null()).then(|| rights(operations, allowed).read),
             broker_assigns: match sys::rd_kafka_ConsumerGroupDescription_type(group) {
                 Type::RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER => Some(true),
                 Type::RD_KAFKA_CONSUMER_GROUP_TYPE_CLASSIC => Some(false),
                 _ => None,
             },
-            exists: sys::rd_kafka_ConsumerGroupDescription_state(group)
+            exists: state
                 != sys::rd_kafka_consumer_group_state_t::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD,
             assignor: text(sys::rd_kafka_ConsumerGroupDescription_partition_assignor(
                 group,
             ))
             .into_owned(),
-            members: members.collect(),
+            members,
+            state: text(sys::rd_kafka_consumer_group_state_name(state)).into_owned(),
+            assigned,
         }
+    }
+}
+
+/// # Safety
+///
+/// `member` must be alive.
+unsafe fn topics_of(member: *const sys::rd_kafka_MemberDescription_t) -> Vec<String> {
+    // SAFETY: by contract; the names live as long as the member, and are copied.
+    unsafe {
+        let assignment = sys::rd_kafka_MemberDescription_assignment(member);
+        if assignment.is_null() {
+            return Vec::new();
+        }
+        let list = sys::rd_kafka_MemberAssignment_partitions(assignment);
+        if list.is_null() {
+            return Vec::new();
+        }
+        let count = usize::try_from((*list).cnt).unwrap_or(0);
+        let name = |at| text((*(*list).elems.add(at)).topic).into_owned();
+        (0..count).map(name).collect()
     }
 }

@@ -16,9 +16,11 @@ use rdkafka_sys::{RDKafkaErrorCode as Code, rd_kafka_resp_err_t as RespErr};
 
 use super::native::text;
 
+mod configs;
 mod groups;
 
-pub(super) use self::groups::Described;
+pub(super) use self::configs::{Configs, ConfigsOf};
+pub(crate) use self::groups::Described;
 
 /// A partition by the names of the broker.
 pub(super) type TopicPartition = (String, i32);
@@ -63,8 +65,16 @@ pub(super) struct TopicFacts {
     pub(super) error: Option<Code>,
     /// Who leads each partition.
     pub(super) partitions: BTreeMap<i32, Option<i32>>,
-    /// Whether this client may read it; also `false` where that was not asked.
-    pub(super) may_read: bool,
+    /// What this client may do; nothing where that was not asked, or the broker does not say.
+    pub(super) rights: Rights,
+}
+
+/// What a client may do to a topic or a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rights {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) describe: bool,
 }
 
 /// Which offset of a partition is asked for.
@@ -93,6 +103,8 @@ pub(super) enum Answer {
     Topics(Result<Vec<TopicFacts>, Refused>),
     Offsets(Result<Vec<FoundOffset>, Refused>),
     Committed(Result<Vec<Committed>, Refused>),
+    /// Of each resource its properties, or what is said instead.
+    Configs(Result<Vec<Result<Configs, Code>>, Refused>),
     /// A group as its coordinator describes it, or what it says instead.
     Group(Result<Result<Described, Code>, Refused>),
 }
@@ -241,6 +253,10 @@ impl<C: ClientContext> Questions<'_, C> {
         cluster(self.client).is_some()
     }
 
+    pub(super) fn is_embedded(&self) -> bool {
+        cluster(self.client).is_some_and(|name| name.starts_with("mockCluster"))
+    }
+
     fn options(&self, operation: sys::rd_kafka_admin_op_t, token: usize) -> Options {
         self.options_for(operation, self.timeout, token)
     }
@@ -377,6 +393,12 @@ pub(super) unsafe fn answer(event: *mut sys::rd_kafka_event_t) -> Option<(usize,
                     None => committed(sys::rd_kafka_event_ListConsumerGroupOffsets_result(event)),
                 })
             }
+            sys::RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT => Answer::Configs(match refused() {
+                Some(refused) => Err(refused),
+                None => Ok(configs::all(sys::rd_kafka_event_DescribeConfigs_result(
+                    event,
+                ))),
+            }),
             sys::RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT => Answer::Group(match refused() {
                 Some(refused) => Err(refused),
                 None => Ok(groups::first(
@@ -423,7 +445,7 @@ unsafe fn topics(result: *const sys::rd_kafka_DescribeTopics_result_t) -> Vec<To
                 id: id.filter(|id| *id != TopicId { high: 0, low: 0 }),
                 error: error_code(sys::rd_kafka_TopicDescription_error(topic)),
                 partitions: (0..parts).map(partition).collect(),
-                may_read: may_read(operations, allowed),
+                rights: rights(operations, allowed),
             }
         };
         (0..count).map(describe).collect()
@@ -526,12 +548,18 @@ pub(super) fn committed_now<'a, C: ClientContext>(
 /// # Safety
 ///
 /// `operations` must have so many elements, or be null.
-unsafe fn may_read(operations: *const sys::rd_kafka_AclOperation_t, count: usize) -> bool {
+unsafe fn rights(operations: *const sys::rd_kafka_AclOperation_t, count: usize) -> Rights {
     use sys::rd_kafka_AclOperation_t as Operation;
+    if operations.is_null() {
+        return Rights::default();
+    }
     // SAFETY: by contract.
-    (!operations.is_null())
-        .then(|| unsafe { std::slice::from_raw_parts(operations, count) })
-        .is_some_and(|operations| operations.contains(&Operation::RD_KAFKA_ACL_OPERATION_READ))
+    let operations = unsafe { std::slice::from_raw_parts(operations, count) };
+    Rights {
+        read: operations.contains(&Operation::RD_KAFKA_ACL_OPERATION_READ),
+        write: operations.contains(&Operation::RD_KAFKA_ACL_OPERATION_WRITE),
+        describe: operations.contains(&Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE),
+    }
 }
 
 /// # Safety

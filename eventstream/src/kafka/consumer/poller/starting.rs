@@ -695,7 +695,7 @@ impl Round {
             // It concerns one leader.
             Answer::Offsets(Err(refused)) => self.silent = Some(refused.code),
             // Asked elsewhere.
-            Answer::Committed(_) | Answer::Group(_) => {}
+            Answer::Committed(_) | Answer::Group(_) | Answer::Configs(_) => {}
         }
     }
 

@@ -1,0 +1,273 @@
+//! 8: the group.
+
+use super::{cluster, some_of};
+use crate::config::Assignment;
+use crate::doctor::facts::{Age, Cluster, Described, Facts, Group, Partition, Topic, TopicRole};
+use crate::doctor::report::Tally;
+
+const IDS: [&str; 8] = [
+    "group.state",
+    "group.assignor",
+    "group.topics",
+    "group.offsets",
+    "group.expiry",
+    "group.lag",
+    "group.stuck",
+    "group.start",
+];
+
+pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
+    let mut checks = IDS.map(Tally::new);
+    let found = cluster(facts).and_then(|cluster| {
+        let group = cluster.group.as_ref().ok_or("no group was named")?;
+        Ok((cluster, group))
+    });
+    match found {
+        Err(why) => checks.iter_mut().for_each(|check| check.not_run(&*why)),
+        Ok((cluster, group)) => {
+            let [state, assignor, topics, offsets, expiry, lag, stuck, start] = &mut checks;
+            match &group.described {
+                Ok(described) => {
+                    judge_state(group, described, state);
+                    judge_assignor(facts.setup.config.assignment, described, assignor);
+                    judge_topics(cluster, described, topics);
+                }
+                Err(why) => {
+                    for check in [state, assignor, topics] {
+                        check.not_run(why.clone());
+                    }
+                }
+            }
+            if let Some(why) = &group.no_offsets {
+                for check in [offsets, expiry, lag, stuck, start] {
+                    check.not_run(why.clone());
+                }
+            } else {
+                judge_offsets(cluster, offsets);
+                judge_expiry(cluster, group, expiry);
+                judge_lag(cluster, lag);
+                judge_stuck(cluster, stuck);
+                judge_start(facts, cluster, start);
+            }
+        }
+    }
+    out.extend(checks);
+}
+
+/// The partitions of the topics that the group reads.
+fn partitions(cluster: &Cluster) -> impl Iterator<Item = (&Topic, &Partition)> {
+    let topics = cluster.topics.iter();
+    let topics = topics.filter(|topic| topic.role == TopicRole::Source);
+    topics.flat_map(|topic| topic.partitions.iter().flatten().map(move |p| (topic, p)))
+}
+
+/// Those of which something holds, for people.
+fn those(cluster: &Cluster, is_so: impl Fn(&Partition) -> bool) -> Vec<String> {
+    let found = partitions(cluster).filter(|(_, partition)| is_so(partition));
+    found
+        .map(|(topic, p)| format!("{} partition {}", topic.name, p.id))
+        .collect()
+}
+
+fn judge_state(group: &Group, described: &Described, tally: &mut Tally) {
+    let (name, members) = (&group.name, described.members);
+    match &*described.state {
+        "Stable" => tally.ok(format!("{name} is stable with {members} members")),
+        "Empty" => tally.ok(format!("{name} has no members")),
+        "Dead" => tally.ok(format!("{name} is new: the brokers do not know it")),
+        state => tally.warn(
+            format!("{name} is rebalancing ({state}, {members} members)"),
+            "look again: where it stays so, members come and go, or one does not give up its partitions",
+        ),
+    }
+}
+
+fn judge_assignor(own: Assignment, described: &Described, tally: &mut Tally) {
+    if described.members == 0 {
+        tally.ok("there are no members to agree with");
+        return;
+    }
+    let by_broker = own == Assignment::Consumer;
+    if described.broker_assigns.is_some_and(|it| it != by_broker) {
+        let (theirs, word) = match by_broker {
+            true => ("the classic group protocol", "eager or cooperative-sticky"),
+            false => ("the group protocol of KIP-848", "consumer"),
+        };
+        tally.fail(
+            format!("its members use {theirs}: this client is not taken in"),
+            format!("set `assignment` to {word}, or use another group"),
+        );
+        return;
+    }
+    let fits = match own {
+        Assignment::Consumer => true,
+        Assignment::CooperativeSticky => described.assignor == "cooperative-sticky",
+        _ => ["range", "roundrobin"].contains(&&*described.assignor),
+    };
+    let theirs = &described.assignor;
+    if fits || theirs.is_empty() {
+        tally.ok(format!("its members use {theirs}"));
+    } else {
+        tally.fail(
+            format!("its members use the assignor {theirs}: this client is not taken in"),
+            match &**theirs {
+                "cooperative-sticky" => {
+                    "set `assignment` to cooperative-sticky, or use another group"
+                }
+                "range" | "roundrobin" => "set `assignment` to eager, or use another group",
+                _ => "use another group: no `assignment` has this assignor",
+            },
+        );
+    }
+}
+
+fn judge_topics(cluster: &Cluster, described: &Described, tally: &mut Tally) {
+    let sources = || {
+        cluster
+            .topics
+            .iter()
+            .filter(|t| t.role == TopicRole::Source)
+    };
+    let named = |name: &str| sources().any(|topic| topic.name == name);
+    let others: Vec<_> = described
+        .assigned
+        .iter()
+        .filter(|name| !named(name))
+        .cloned()
+        .collect();
+    let missing = sources().filter(|topic| !described.assigned.contains(&topic.name));
+    let missing: Vec<_> = missing.map(|topic| topic.name.clone()).collect();
+    if described.assigned.is_empty() {
+        tally.ok("no member has a partition");
+        return;
+    }
+    if !missing.is_empty() {
+        tally.warn(
+            format!(
+                "no member reads {}; they read {}",
+                some_of(&missing),
+                some_of(&described.assigned.iter().cloned().collect::<Vec<_>>())
+            ),
+            "give each service a group of its own: members of one have to read the same topics",
+        );
+    } else if !others.is_empty() {
+        tally.warn(
+            format!("its members also read {}", some_of(&others)),
+            "name those topics too, or give each service a group of its own",
+        );
+    }
+    tally.ok("its members read the topics that are named");
+}
+
+fn judge_offsets(cluster: &Cluster, tally: &mut Tally) {
+    let below = those(cluster, |p| {
+        p.ends
+            .zip(p.committed)
+            .is_some_and(|((low, _), at)| at < low)
+    });
+    let beyond = those(cluster, |p| {
+        p.ends
+            .zip(p.committed)
+            .is_some_and(|((_, high), at)| at > high)
+    });
+    if !below.is_empty() {
+        tally.fail(
+            format!("what it has not read is deleted: {}", some_of(&below)),
+            "raise retention.ms; the group goes on at the first offset that is left",
+        );
+    }
+    if !beyond.is_empty() {
+        tally.fail(
+            format!("it has committed beyond the end: {}", some_of(&beyond)),
+            "the topic was made anew or cut off: the group goes on at its head, and reads events again",
+        );
+    }
+    tally.ok("what is committed lies within the topics");
+}
+
+fn judge_expiry(cluster: &Cluster, group: &Group, tally: &mut Tally) {
+    if group
+        .described
+        .as_ref()
+        .is_ok_and(|described| described.members > 0)
+    {
+        tally.ok("it has members, so nothing expires");
+        return;
+    }
+    if let Err(why) = &cluster.broker_configs {
+        tally.not_run(why.clone());
+        return;
+    }
+    let late = those(cluster, |p| p.waits_longer_than(Age::NearExpiry));
+    if late.is_empty() {
+        tally.ok("nothing is known to expire soon");
+    } else {
+        tally.warn(
+            format!(
+                "it has no members, and what it has committed is about to expire: {}",
+                some_of(&late)
+            ),
+            "start a member, or raise offsets.retention.minutes of the brokers",
+        );
+    }
+}
+
+fn judge_lag(cluster: &Cluster, tally: &mut Tally) {
+    let lag: i64 = partitions(cluster)
+        .filter(|(_, p)| p.committed.is_some())
+        .filter_map(|(_, p)| p.lag())
+        .sum();
+    let late = those(cluster, |p| p.waits_longer_than(Age::TenMinutes));
+    if late.is_empty() {
+        tally.ok(format!("{lag} records wait, none for longer than 10 min"));
+    } else {
+        tally.warn(
+            format!(
+                "{lag} records wait, some for longer than 10 min: {}",
+                some_of(&late)
+            ),
+            "start members, up to one for each partition, or make the handlers faster",
+        );
+    }
+}
+
+fn judge_stuck(cluster: &Cluster, tally: &mut Tally) {
+    let stuck = those(cluster, |p| {
+        p.committed_later.is_some()
+            && p.committed_later == p.committed
+            && p.waits_longer_than(Age::Minute)
+    });
+    if stuck.is_empty() {
+        tally.ok("no partition stands still");
+    } else {
+        tally.warn(
+            format!("records wait for longer than 1 min and nothing is committed: {}", some_of(&stuck)),
+            "look at the log and the health of the member that has it: a handler fails again and again, or hangs",
+        );
+    }
+}
+
+fn judge_start(facts: &Facts, cluster: &Cluster, tally: &mut Tally) {
+    for topic in cluster
+        .topics
+        .iter()
+        .filter(|t| t.role == TopicRole::Source)
+    {
+        let all = || topic.partitions.iter().flatten();
+        let records: i64 = all()
+            .filter_map(|p| p.ends)
+            .map(|(low, high)| high - low)
+            .sum();
+        let name = &topic.name;
+        if all().any(|p| p.committed.is_some()) {
+            tally.ok(format!("it goes on in {name} where it was"));
+        } else if records > 0 && facts.setup.starts_at_tail {
+            tally.warn(
+                format!("it is new to {name}, and would begin behind the {records} records there"),
+                "subscribe with `StartOffset::Head` where they are wanted",
+            );
+        } else {
+            tally.ok(format!("it is new to {name}, and misses nothing"));
+        }
+    }
+}

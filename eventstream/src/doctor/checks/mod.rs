@@ -1,0 +1,159 @@
+//! The judgement: one file for each group of checks, none of which asks anybody anything.
+
+mod clock;
+mod configuration;
+mod dead_letters;
+mod group;
+mod network;
+mod protocol;
+mod rights;
+mod round_trip;
+mod sasl;
+mod tls;
+mod topic;
+
+#[cfg(test)]
+mod tests;
+
+use super::facts::{Cluster, Facts, Topic, TopicRole};
+use super::report::{Finding, Report, Tally};
+
+/// All ids, in the order of the findings.
+pub(super) const IDS: &[&str] = &[
+    "names.resolve",
+    "listeners.connect",
+    "listeners.advertised",
+    "brokers.answer",
+    "protocol.match",
+    "protocol.version",
+    "tls.files",
+    "tls.chain",
+    "tls.host_name",
+    "tls.expiry",
+    "tls.client_certificate",
+    "sasl.mechanism",
+    "sasl.credentials",
+    "rights.read",
+    "rights.write",
+    "rights.group",
+    "topic.exists",
+    "topic.partitions",
+    "topic.replicas",
+    "topic.min_in_sync",
+    "topic.retention",
+    "topic.message_size",
+    "dead_letters.exists",
+    "dead_letters.writable",
+    "dead_letters.retention",
+    "dead_letters.message_size",
+    "group.state",
+    "group.assignor",
+    "group.topics",
+    "group.offsets",
+    "group.expiry",
+    "group.lag",
+    "group.stuck",
+    "group.start",
+    "config.valid",
+    "config.poll_interval",
+    "config.session_timeout",
+    "config.publish_timeout",
+    "config.promises",
+    "clock.records",
+    "round_trip.canary",
+];
+
+/// Runs all groups.
+pub(super) fn judge(facts: &Facts) -> Report {
+    let mut tallies = Vec::new();
+    network::check(facts, &mut tallies);
+    protocol::check(facts, &mut tallies);
+    tls::check(facts, &mut tallies);
+    sasl::check(facts, &mut tallies);
+    rights::check(facts, &mut tallies);
+    topic::check(facts, &mut tallies);
+    dead_letters::check(facts, &mut tallies);
+    group::check(facts, &mut tallies);
+    configuration::check(facts, &mut tallies);
+    clock::check(facts, &mut tallies);
+    round_trip::check(facts, &mut tallies);
+    let findings: Vec<Finding> = tallies.into_iter().map(Tally::finding).collect();
+    debug_assert!(
+        findings.iter().map(|f| f.check).eq(IDS.iter().copied()),
+        "each check has one finding, in order"
+    );
+    Report { findings }
+}
+
+/// The cluster, or why nothing is known of it.
+fn cluster(facts: &Facts) -> Result<&Cluster, String> {
+    match &facts.cluster {
+        Some(Ok(cluster)) => Ok(cluster),
+        Some(Err(_)) => Err("the brokers do not let this client in: see brokers.answer".to_owned()),
+        None => Err("the configuration is refused: see config.valid".to_owned()),
+    }
+}
+
+/// One check over the topics of a role, where there are some and they can be seen.
+fn over_topics(
+    facts: &Facts,
+    check: &'static str,
+    roles: &[TopicRole],
+    judge: impl Fn(&Cluster, &Topic, &mut Tally),
+) -> Tally {
+    let mut tally = Tally::new(check);
+    match cluster(facts) {
+        Err(why) => tally.not_run(why),
+        Ok(cluster) => {
+            let topics = cluster.topics.iter();
+            let mut any = false;
+            for topic in topics.filter(|topic| roles.contains(&topic.role)) {
+                any = true;
+                judge(cluster, topic, &mut tally);
+            }
+            if !any {
+                let what = match roles {
+                    [TopicRole::DeadLetters] => "no group was named with a topic",
+                    _ => "no topic was named",
+                };
+                tally.not_run(what);
+            }
+        }
+    }
+    tally
+}
+
+/// A property that is a whole number.
+fn number(configs: &super::facts::Configs, property: &str) -> Option<i64> {
+    configs.get(property)?.trim().parse().ok()
+}
+
+/// The first words of many.
+fn some_of(texts: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = texts.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    match texts.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A time for people, in its largest whole unit.
+fn shown(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        s if s % 86_400 == 0 => format!("{} d", s / 86_400),
+        s if s % 3600 == 0 => format!("{} h", s / 3600),
+        s if s % 60 == 0 => format!("{} min", s / 60),
+        s => format!("{s} s"),
+    }
+}
+
+/// A bound of Kafka's in milliseconds, where a negative one is none.
+fn bound(millis: i64) -> String {
+    match u64::try_from(millis) {
+        Ok(millis) => shown(std::time::Duration::from_millis(millis)),
+        Err(_) => "for ever".to_owned(),
+    }
+}

@@ -1,0 +1,84 @@
+//! 1: names resolve, listeners connect, brokers answer.
+
+use super::cluster;
+use crate::doctor::facts::{Facts, Listener, Role};
+use crate::doctor::report::Tally;
+
+pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
+    out.push(names(facts));
+    out.push(bootstrap(facts));
+    out.push(advertised(facts));
+    out.push(answer(facts));
+}
+
+fn names(facts: &Facts) -> Tally {
+    let mut tally = Tally::new("names.resolve");
+    for listener in &facts.listeners {
+        match &listener.resolved {
+            Ok(_) => tally.ok(format!("{} resolves", listener.address)),
+            Err(why) => tally.fail(
+                format!("{} does not resolve: {why}", listener.named()),
+                match listener.role {
+                    Role::Bootstrap => "correct `brokers`, or this host's name server",
+                    Role::Advertised(_) => {
+                        "have the broker advertise a name that this host resolves (`advertised.listeners`)"
+                    }
+                },
+            ),
+        }
+    }
+    if facts.listeners.is_empty() {
+        tally.not_run("the configuration is refused: see config.valid");
+    }
+    tally
+}
+
+fn bootstrap(facts: &Facts) -> Tally {
+    let mut tally = Tally::new("listeners.connect");
+    let of_bootstrap = |l: &&Listener| l.role == Role::Bootstrap;
+    let all = || facts.listeners.iter().filter(of_bootstrap);
+    let is_up = |listener: &Listener| matches!(listener.connected, Some(Ok(_)));
+    let any = all().any(is_up);
+    for listener in all() {
+        let remedy = "check that a broker runs there, and the firewalls between";
+        match &listener.connected {
+            Some(Ok(_)) => tally.ok(format!("{} connects", listener.address)),
+            Some(Err(why)) if any => tally.warn(format!("{}: {why}", listener.address), remedy),
+            Some(Err(why)) => tally.fail(format!("{}: {why}", listener.address), remedy),
+            None => tally.not_run(format!("{} has no address", listener.address)),
+        }
+    }
+    if facts.listeners.is_empty() {
+        tally.not_run("the configuration is refused: see config.valid");
+    }
+    tally
+}
+
+fn advertised(facts: &Facts) -> Tally {
+    let mut tally = Tally::new("listeners.advertised");
+    if let Err(why) = cluster(facts) {
+        tally.not_run(why);
+        return tally;
+    }
+    let remedy = "have the broker advertise an address that this host reaches (`advertised.listeners`), \
+                  or open the firewall: its partitions can neither be written nor read from here";
+    for listener in &facts.listeners {
+        match (&listener.role, &listener.connected) {
+            (Role::Bootstrap, _) => {}
+            (_, Some(Ok(_))) => tally.ok(format!("{} connects", listener.named())),
+            (_, Some(Err(why))) => tally.fail(format!("{}: {why}", listener.named()), remedy),
+            (_, None) => tally.fail(format!("{} does not resolve", listener.named()), remedy),
+        }
+    }
+    tally
+}
+
+fn answer(facts: &Facts) -> Tally {
+    let mut tally = Tally::new("brokers.answer");
+    match &facts.cluster {
+        Some(Ok(cluster)) => tally.ok(format!("the cluster has {} brokers", cluster.brokers.len())),
+        Some(Err(error)) => tally.fail(error.to_string(), error.remedy()),
+        None => tally.not_run("the configuration is refused: see config.valid"),
+    }
+    tally
+}

@@ -1,0 +1,87 @@
+//! 2: what the port speaks, and which Kafka it is.
+
+use crate::config::Assignment;
+use crate::doctor::facts::{Facts, Speaks};
+use crate::doctor::report::Tally;
+
+/// Requests by Kafka's numbers: the least version of the first, and the other two at all.
+const PRODUCE: (i16, i16) = (0, 3);
+const INIT_PRODUCER_ID: i16 = 22;
+const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
+
+pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
+    out.push(matching(facts));
+    out.push(version(facts));
+}
+
+fn matching(facts: &Facts) -> Tally {
+    let mut tally = Tally::new("protocol.match");
+    let tls = facts.setup.config.protocol().tls();
+    for listener in &facts.listeners {
+        let at = listener.named();
+        match &listener.speaks {
+            Speaks::Unknown => tally.not_run(format!("{at}: there is no connection")),
+            Speaks::Kafka { tls: true } => tally.ok(format!("{at} speaks Kafka with TLS")),
+            Speaks::Kafka { tls: false } if !tls => tally.ok(format!("{at} speaks Kafka without TLS")),
+            Speaks::Kafka { .. } => tally.fail(
+                format!("{at} speaks Kafka without TLS, and this client is configured for TLS"),
+                "use the broker's TLS port, or leave TLS out (with SASL: `sasl_without_tls`)",
+            ),
+            Speaks::Tls if tls => tally.fail(
+                format!("{at} speaks TLS, and ends the connection without an answer of Kafka's"),
+                "use a broker's port; if it wants a client certificate, set `cert_file` and `key_file`",
+            ),
+            Speaks::Tls => tally.fail(
+                format!("{at} speaks TLS, and this client is configured without"),
+                "set `tls` and the CA (`ca_file`), or use the broker's plain-text port",
+            ),
+            Speaks::Http => tally.fail(
+                format!("{at} speaks HTTP"),
+                "use a broker's port: this is one of a web server, a REST proxy or a metrics exporter",
+            ),
+            Speaks::Other(said) => tally.fail(
+                format!("{at} does not answer as a Kafka broker does: {said}"),
+                "use a broker's port; a balancer with no broker behind it behaves so, too",
+            ),
+        }
+    }
+    if facts.listeners.is_empty() {
+        tally.not_run("the configuration is refused: see config.valid");
+    }
+    tally
+}
+
+fn version(facts: &Facts) -> Tally {
+    let mut tally = Tally::new("protocol.version");
+    let wants_848 = facts.setup.config.assignment == Assignment::Consumer;
+    for listener in &facts.listeners {
+        let Some(versions) = &listener.versions else {
+            continue;
+        };
+        let at = listener.named();
+        let has = |kind: i16| versions.0.contains_key(&kind);
+        let produces = versions
+            .0
+            .get(&PRODUCE.0)
+            .is_some_and(|most| *most >= PRODUCE.1);
+        if !produces || !has(INIT_PRODUCER_ID) {
+            tally.fail(
+                format!(
+                    "{at} is older than Kafka 0.11: it has no headers and no idempotent producer"
+                ),
+                "upgrade the broker: 2.8 is the oldest that is tried",
+            );
+        } else if wants_848 && !has(CONSUMER_GROUP_HEARTBEAT) {
+            tally.fail(
+                format!("{at} does not know the group protocol of KIP-848"),
+                "set `assignment` to eager or cooperative-sticky, or upgrade to Kafka 4.0",
+            );
+        } else {
+            tally.ok(format!("{at} knows {} kinds of requests", versions.0.len()));
+        }
+    }
+    if facts.listeners.iter().all(|l| l.versions.is_none()) {
+        tally.not_run("no broker said what it knows");
+    }
+    tally
+}

@@ -1,0 +1,80 @@
+//! 4: the mechanism, and the credentials.
+
+use crate::doctor::facts::{Facts, Speaks};
+use crate::doctor::report::Tally;
+use crate::error::ErrorKind;
+
+pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
+    let mut mechanism = Tally::new("sasl.mechanism");
+    let mut credentials = Tally::new("sasl.credentials");
+    if facts.setup.config.protocol().sasl() {
+        judge_mechanism(facts, &mut mechanism);
+        judge_credentials(facts, &mut credentials);
+    } else {
+        judge_none(facts, &mut mechanism);
+        credentials.not_run("this client is configured without SASL");
+    }
+    out.extend([mechanism, credentials]);
+}
+
+fn own(facts: &Facts) -> &str {
+    match facts.setup.consumer("sasl.mechanism") {
+        "" => facts.setup.consumer("sasl.mechanisms"),
+        own => own,
+    }
+}
+
+fn judge_mechanism(facts: &Facts, tally: &mut Tally) {
+    let own = own(facts);
+    for listener in &facts.listeners {
+        let at = listener.named();
+        match listener.mechanisms.as_deref() {
+            None => {}
+            Some([]) => tally.fail(
+                format!("{at} takes no SASL"),
+                "use the broker's SASL port, or leave the SASL options out",
+            ),
+            Some(offered) if offered.iter().any(|it| it == own) => {
+                tally.ok(format!("{at} offers {own}"));
+            }
+            Some(offered) => tally.fail(
+                format!("{at} offers {}, not {own}", offered.join(", ")),
+                "set `sasl_mechanism` to one of them",
+            ),
+        }
+    }
+    if facts.listeners.iter().all(|l| l.mechanisms.is_none()) {
+        tally.not_run("no broker said which it offers");
+    }
+}
+
+/// A broker that wants SASL answers the first request, and hangs up at the next.
+fn judge_none(facts: &Facts, tally: &mut Tally) {
+    let tls = facts.setup.config.protocol().tls();
+    let speaks = |l: &crate::doctor::facts::Listener| l.speaks == Speaks::Kafka { tls };
+    let answered = facts.listeners.iter().any(speaks);
+    match &facts.cluster {
+        Some(Err(error)) if error.kind() == ErrorKind::Authentication && answered => {
+            tally.fail(error.to_string(), error.remedy());
+        }
+        _ => tally.not_run("this client is configured without SASL"),
+    }
+}
+
+fn judge_credentials(facts: &Facts, tally: &mut Tally) {
+    let own = own(facts);
+    let offered = |l: &crate::doctor::facts::Listener| {
+        let mechanisms = l.mechanisms.as_deref().unwrap_or_default();
+        mechanisms.iter().any(|it| it == own)
+    };
+    match &facts.cluster {
+        Some(Ok(_)) => tally.ok(format!("the brokers know {}", facts.setup.principal)),
+        Some(Err(error))
+            if error.kind() == ErrorKind::Authentication && facts.listeners.iter().any(offered) =>
+        {
+            let found = format!("{}: {error}", facts.setup.principal);
+            tally.fail(found, error.remedy());
+        }
+        _ => tally.not_run("it has not come to that"),
+    }
+}

@@ -1,0 +1,240 @@
+//! What the checks judge: gathered once, and plain, so that a test can make it up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::config::{BrokerConfig, Principal};
+use crate::error::{Error, Fault};
+
+/// An answer, or why there is none.
+pub(crate) type Asked<T> = Result<T, String>;
+
+/// Properties in effect, by name.
+pub(crate) type Configs = BTreeMap<String, String>;
+
+pub(crate) struct Facts {
+    pub(crate) setup: Setup,
+    /// The brokers to be asked first, and then all that the cluster advertises.
+    pub(crate) listeners: Vec<Listener>,
+    /// `None`: it was not asked, the configuration does not allow it.
+    pub(crate) cluster: Option<Result<Cluster, Error>>,
+    pub(crate) now: Timestamp,
+}
+
+/// What this client is, and what it was asked to look at.
+pub(crate) struct Setup {
+    pub(crate) config: BrokerConfig,
+    pub(crate) faults: Vec<Fault>,
+    /// librdkafka's properties of each kind of client.
+    pub(crate) producer: Configs,
+    pub(crate) consumer: Configs,
+    pub(crate) principal: Principal,
+    pub(crate) handler_timeout: Option<Duration>,
+    pub(crate) drain_timeout: Duration,
+    /// Whether the subscriptions of the group begin at the tail.
+    pub(crate) starts_at_tail: bool,
+}
+
+impl Setup {
+    pub(crate) fn producer(&self, property: &str) -> &str {
+        self.producer.get(property).map_or("", String::as_str)
+    }
+
+    pub(crate) fn consumer(&self, property: &str) -> &str {
+        self.consumer.get(property).map_or("", String::as_str)
+    }
+}
+
+/// Who named an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Bootstrap,
+    /// The broker of this id.
+    Advertised(i32),
+}
+
+/// An address, as far as one comes with it by the protocol that this client is configured for.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) role: Role,
+    /// `host:port`.
+    pub(crate) address: String,
+    pub(crate) resolved: Asked<Vec<SocketAddr>>,
+    /// How long a connection took; `None` where there was no address for one.
+    pub(crate) connected: Option<Asked<Duration>>,
+    pub(crate) speaks: Speaks,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) versions: Option<Versions>,
+    /// The SASL mechanisms it offers, where this client uses SASL.
+    pub(crate) mechanisms: Option<Vec<String>>,
+}
+
+impl Listener {
+    pub(crate) fn new(role: Role, address: &str) -> Self {
+        Self {
+            role,
+            address: address.to_owned(),
+            resolved: Err("it was not looked up in time".to_owned()),
+            connected: None,
+            speaks: Speaks::Unknown,
+            tls: None,
+            versions: None,
+            mechanisms: None,
+        }
+    }
+
+    /// For people: the address, and whose it is.
+    pub(crate) fn named(&self) -> String {
+        match self.role {
+            Role::Bootstrap => self.address.clone(),
+            Role::Advertised(id) => format!("broker {id} at {}", self.address),
+        }
+    }
+}
+
+/// What answers at a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// Nobody was asked, or no connection came about.
+    Unknown,
+    Kafka {
+        tls: bool,
+    },
+    /// TLS, with something in it that was not told to a client without TLS.
+    Tls,
+    Http,
+    /// Neither; what it did instead.
+    Other(String),
+}
+
+/// A broker's certificate and what OpenSSL says of it.
+#[derive(Debug, Default)]
+pub(crate) struct Tls {
+    pub(crate) version: String,
+    /// OpenSSL's verdicts on the chain, by number.
+    pub(crate) verdicts: BTreeMap<i32, String>,
+    pub(crate) subject: String,
+    /// The names and addresses that it is for.
+    pub(crate) names: Vec<String>,
+    /// The first end of a certificate of the chain.
+    pub(crate) ends: Option<Timestamp>,
+}
+
+/// The greatest version of each kind of request that a broker takes, by the kind's number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Versions(pub(crate) BTreeMap<i16, i16>);
+
+/// What a cluster says of itself to this client.
+pub(crate) struct Cluster {
+    /// Their ids and addresses.
+    pub(crate) brokers: Vec<(i32, String)>,
+    pub(crate) broker_configs: Asked<Configs>,
+    /// Those asked about, and after each its dead-letter topic.
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) group: Option<Group>,
+    pub(crate) round_trip: Option<Result<RoundTrip, Error>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TopicRole {
+    Source,
+    DeadLetters,
+    Canary,
+}
+
+pub(crate) struct Topic {
+    /// As on the broker.
+    pub(crate) name: String,
+    pub(crate) role: TopicRole,
+    /// `Err`: it does not exist, or may not be asked about.
+    pub(crate) partitions: Result<Vec<Partition>, Error>,
+    pub(crate) rights: Asked<Rights>,
+    pub(crate) configs: Asked<Configs>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rights {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Partition {
+    pub(crate) id: i32,
+    pub(crate) leader: Option<i32>,
+    pub(crate) replicas: usize,
+    pub(crate) in_sync: usize,
+    /// The first offset and the next one.
+    pub(crate) ends: Option<(i64, i64)>,
+    pub(crate) committed: Option<i64>,
+    /// What was committed at a second look.
+    pub(crate) committed_later: Option<i64>,
+    /// At each age that was asked for, the first offset that is not older; -1 where all are older.
+    pub(crate) younger: BTreeMap<Age, i64>,
+    /// The most that a record is known to be ahead of this host's clock.
+    pub(crate) ahead: Option<Duration>,
+}
+
+impl Partition {
+    /// Records that the group has not read.
+    pub(crate) fn lag(&self) -> Option<i64> {
+        let (low, high) = self.ends?;
+        Some((high - self.committed.unwrap_or(low)).max(0))
+    }
+
+    /// Whether the group has a record ahead of it that is older than this.
+    pub(crate) fn waits_longer_than(&self, age: Age) -> bool {
+        let (Some(lag), Some(at), Some(committed)) =
+            (self.lag(), self.younger.get(&age), self.committed)
+        else {
+            return false;
+        };
+        lag > 0 && (*at < 0 || committed < *at)
+    }
+}
+
+/// How old a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Age {
+    Minute,
+    TenMinutes,
+    /// Four fifths of what its topic keeps.
+    NearRetention,
+    /// Four fifths of what the brokers keep the offsets of a group without members.
+    NearExpiry,
+}
+
+/// Four fifths of a time, which is when its end is near.
+pub(crate) fn near(time: Duration) -> Duration {
+    time / 5 * 4
+}
+
+pub(crate) struct Group {
+    /// As on the broker.
+    pub(crate) name: String,
+    pub(crate) described: Asked<Described>,
+    /// Why what it has committed is not known.
+    pub(crate) no_offsets: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Described {
+    pub(crate) may_read: Option<bool>,
+    /// Whether the broker assigns (KIP-848).
+    pub(crate) broker_assigns: Option<bool>,
+    pub(crate) assignor: String,
+    pub(crate) state: String,
+    pub(crate) members: usize,
+    /// The topics of which some member has a partition.
+    pub(crate) assigned: BTreeSet<String>,
+}
+
+/// How long canaries took from the publish call until they were read, sorted.
+#[derive(Clone, Debug)]
+pub(crate) struct RoundTrip {
+    pub(crate) topic: String,
+    pub(crate) times: Vec<Duration>,
+}
