@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, bench, broker, completions, copy, demo, dlq, group, metadata, publish, subscribe,
+    audit, bench, broker, completions, copy, demo, dlq, doctor, group, metadata, publish,
+    subscribe,
 };
 use crate::connection::Connection;
 
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     /// Copy the records of one topic to another, as they are
     #[command(after_help = copy::EXAMPLES)]
     Copy(copy::Args),
+    /// Check a deployment: addresses, certificates, rights, topics, a group, this configuration
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Args),
     /// Measure publishing and consuming
     #[command(subcommand, after_help = bench::EXAMPLES)]
     Bench(bench::Bench),

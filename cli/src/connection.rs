@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use eventstream::{
-    Backend, BrokerConfig, Client, Error, ErrorKind, Fault, LogMode, Metrics, SaslMechanism, Secret,
+    Backend, BrokerConfig, Client, ClientBuilder, Error, ErrorKind, Fault, LogMode, Metrics,
+    SaslMechanism, Secret,
 };
 
 use crate::exit::Usage;
@@ -115,19 +116,22 @@ impl Connection {
         metrics: Option<&Metrics>,
         events: &EventLines,
     ) -> anyhow::Result<Client> {
-        let stream = self.stream()?;
-        let mut builder = Client::builder(stream);
-        if stream == Backend::Stdout {
+        let mut builder = self.builder()?;
+        if self.stream()? == Backend::Stdout {
             builder = builder.writer(events.clone());
         }
         if let Some(metrics) = metrics {
             builder = builder.metrics(metrics);
         }
-        builder
+        builder.build().map_err(usage)
+    }
+
+    /// What a client is built with, for a command that makes none.
+    pub(crate) fn builder(&self) -> anyhow::Result<ClientBuilder> {
+        let builder = Client::builder(self.stream()?);
+        Ok(builder
             .config(self.broker_config()?)
-            .name("eventstream-cli")
-            .build()
-            .map_err(usage)
+            .name("eventstream-cli"))
     }
 
     pub(crate) fn stream(&self) -> anyhow::Result<Backend> {

@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Done,
     /// Something failed, and standard error says what.
     Failed,
+    /// A doctor found a failure; its warnings are `Failed`, as monitoring systems expect.
+    Critical,
     /// A signal came before the work was done.
     Interrupted,
 }
@@ -21,6 +23,7 @@ impl Exit {
         ExitCode::from(match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Critical => 2,
             Self::Interrupted => INTERRUPTED,
         })
     }

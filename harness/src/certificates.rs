@@ -34,6 +34,8 @@ pub struct Certificates {
     pub expired_server: Identity,
     /// A client that is let in.
     pub client: Identity,
+    /// A client that is let in, with a certificate that ends in ten days.
+    pub ending_client: Identity,
     /// A client whose certificate, by the right authority, ended yesterday.
     pub expired_client: Identity,
     /// A client signed by the unknown authority.
@@ -50,7 +52,8 @@ impl Certificates {
         let (ca, authority) = make_authority(folder, "ca")?;
         let (unknown_ca, unknown_authority) = make_authority(folder, "unknown-ca")?;
         let now = OffsetDateTime::now_utc();
-        let valid = (now - Duration::days(1), now + Duration::days(30));
+        let valid = (now - Duration::days(1), now + Duration::days(90));
+        let ending = (now - Duration::days(1), now + Duration::days(10));
         let ended = (now - Duration::days(30), now - Duration::days(1));
         Ok(Self {
             ca,
@@ -58,6 +61,7 @@ impl Certificates {
             server: issue(folder, "server", &authority, valid)?,
             expired_server: issue(folder, "expired-server", &authority, ended)?,
             client: issue(folder, "client", &authority, valid)?,
+            ending_client: issue(folder, "ending-client", &authority, ending)?,
             expired_client: issue(folder, "expired-client", &authority, ended)?,
             unknown_client: issue(folder, "unknown-client", &unknown_authority, valid)?,
         })

@@ -8,6 +8,7 @@ pub(crate) mod copy;
 pub(crate) mod demo;
 pub(crate) mod dlq;
 pub(crate) mod group;
+pub(crate) mod doctor;
 pub(crate) mod metadata;
 pub(crate) mod publish;
 mod record;
@@ -31,6 +32,7 @@ pub(crate) async fn run(cli: Cli, interrupt: &Interrupt) -> anyhow::Result<Exit>
         Command::Dlq(dlq) => dlq::run(*dlq, &connection, interrupt).await,
         Command::Copy(args) => copy::run(&args, &connection, interrupt).await,
         Command::Group(group) => group::run(group, &connection, interrupt).await,
+        Command::Doctor(args) => doctor::run(args, &connection, interrupt).await,
         Command::Bench(bench) => bench::run(bench, &connection, interrupt).await,
         Command::Broker(args) => broker::run(&args, interrupt).await,
         Command::Completions(args) => completions::run(&args),

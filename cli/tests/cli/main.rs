@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod demo;
 mod dlq;
+mod doctor;
 mod endings;
 #[path = "../letters/mod.rs"]
 mod letters;

@@ -82,6 +82,17 @@ impl Kafka {
             .context("this cluster was started without `secured()`")
     }
 
+    /// The listeners behind the first proxy, past it. They send their clients to the proxy, so without one only metadata
+    /// works.
+    #[must_use]
+    pub fn past_the_proxy(&self) -> String {
+        let ports = self.proxied(0).into_iter();
+        let all: Vec<_> = ports
+            .map(|(_, _, broker)| format!("127.0.0.1:{broker}"))
+            .collect();
+        all.join(",")
+    }
+
     /// What this call of [`KafkaBuilder::proxied`], counted from 0, has made of each node: its id, the port its clients
     /// are sent to, and the one it listens at.
     pub(crate) fn proxied(&self, call: usize) -> Vec<(i32, u16, u16)> {

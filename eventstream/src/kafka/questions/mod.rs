@@ -254,7 +254,7 @@ impl<C: ClientContext> Questions<'_, C> {
     }
 
     pub(super) fn is_embedded(&self) -> bool {
-        cluster(self.client).is_some_and(|name| name.starts_with("mockCluster"))
+        is_embedded(self.client)
     }
 
     fn options(&self, operation: sys::rd_kafka_admin_op_t, token: usize) -> Options {
