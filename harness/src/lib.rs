@@ -1,4 +1,4 @@
-//! Real Apache Kafka and a Go peer, for the tests and benches of `eventstream`.
+//! Real Apache Kafka, PostgreSQL and a Go peer, for the tests and benches of `eventstream`.
 //!
 //! `cargo xtask setup` fetches the jars and builds the peer once; nothing here downloads by itself. A test asks for
 //! [`shared`] (one node for the whole test binary) or starts what it needs:
@@ -40,6 +40,7 @@ mod jars;
 mod kafka;
 mod paths;
 mod ports;
+mod postgres;
 mod proxy;
 mod shared;
 mod wait;
@@ -52,6 +53,7 @@ pub use guard::Guarded;
 pub use jars::{DEFAULT_VERSION, Jars, OLDER_VERSION, OLDEST_VERSION};
 pub use kafka::{Kafka, KafkaBuilder, Secured, User};
 pub use paths::{home, workspace};
+pub use postgres::{Postgres, shared_postgres};
 pub use proxy::{Direction, FaultProxy};
 pub use rustix::process::Signal;
 pub use shared::{BROKERS_VARIABLE, Shared, shared, unique_topic};

@@ -1,6 +1,7 @@
 //! The chores of this workspace, as `cargo xtask <chore>`.
 
 mod kafka;
+mod postgres;
 mod promtool;
 mod setup;
 mod step;
@@ -20,7 +21,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Fetch and build what the tests need: Apache Kafka, the Go peer, promtool, cargo-deny
+    /// Fetch and build what the tests need: Apache Kafka, PostgreSQL, the Go peer, promtool, cargo-deny
     Setup,
     /// Check and test everything; installs what is missing first
     Test {

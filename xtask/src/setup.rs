@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 use harness::{DEFAULT_VERSION, GoPeer, Jars, OLDER_VERSION, OLDEST_VERSION, workspace};
 
+use crate::postgres;
 use crate::promtool;
 use crate::step::{Steps, cargo, run_logged};
 
@@ -26,6 +27,7 @@ pub(crate) fn take(steps: &mut Steps) -> Result<()> {
     }
     steps.take("go peer", GoPeer::build)?;
     steps.take("promtool", promtool::install)?;
+    steps.take("postgresql", postgres::install)?;
     steps.take("cargo-deny", install_deny)
 }
 
