@@ -47,7 +47,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | publish | [`Publish`], [`Client::publish`], [`PublishRaw`], [`Publisher`], [`Receipt`], [`Undelivered`], [`AuditLog`] |
+//! | publish | [`Publish`], [`Client::publish`], [`PublishRaw`], [`Publisher`], [`Receipt`], [`Undelivered`], [`SealedEvent`], [`AuditLog`] |
 //! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
 //! | handle several at once | [`Subscribe::on_batch`], [`Batch`], [`BatchHandler`], [`BatchResult`] |
 //! | pull | [`Client::consume`], [`Events`], [`PulledEvent`] |
@@ -121,7 +121,7 @@ pub use observe::stats::{ReaderStats, WriterStats};
 #[cfg(feature = "metrics")]
 pub use prometheus;
 pub use publish::{
-    Actor, AuditLog, Delivery, Publish, PublishRaw, Publisher, Receipt, Undelivered,
+    Actor, AuditLog, Delivery, Publish, PublishRaw, Publisher, Receipt, SealedEvent, Undelivered,
 };
 pub use record::RawRecord;
 pub use subscribe::{

@@ -4,6 +4,7 @@ mod parts;
 mod publisher;
 mod raw;
 pub(crate) mod receipt;
+mod sealed;
 mod undelivered;
 
 use std::fmt;
@@ -18,6 +19,7 @@ pub use self::publisher::Publisher;
 pub use self::raw::PublishRaw;
 use self::receipt::EventId;
 pub use self::receipt::{Delivery, Receipt};
+pub use self::sealed::SealedEvent;
 pub use self::undelivered::Undelivered;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::EventType;

@@ -79,6 +79,12 @@ pub(crate) struct ToPublish<'a> {
     pub(crate) span_context: &'a str,
 }
 
+/// The span in which the caller is, as the text that an event takes along. `None` where there is no trace.
+pub(crate) fn current(given: &str) -> Option<String> {
+    let carried = guarded(|| with::carried(&with::ambient(), &Default::default(), given));
+    carried.flatten().map(|carried| carried.span_context)
+}
+
 /// Begins the publishing of an event. `None` where nobody looks and there is no trace.
 pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publishing>> {
     guarded(|| begin_publish(labels, event)).flatten()
