@@ -25,6 +25,7 @@
 //! | `certificates` | a CA, a server and the client certificates of a secured broker |
 //! | `admin` | blocking administration and reading, over librdkafka and Kafka's own tools |
 //! | `acl` | rights given and withdrawn |
+//! | `postgres` | PostgreSQL that can be killed, paused and started again |
 //! | `go_peer` | a Go program that speaks the same envelopes |
 //! | `contract` | what the library promises, as behaviours to be run on any broker (feature `contract`) |
 //! | `guard` | child processes that cannot outlive the test |

@@ -1,0 +1,415 @@
+//! The task of a relay: carries rows from the database to the board, from there to the broker, and the outcomes back.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eventstream::{CancellationToken, Delivery, ErrorKind as Kind, Publisher, SealedEvent};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Notify;
+use tokio::time::{sleep, sleep_until};
+
+use super::board::{Board, Lane, Row, Verdict};
+use super::shared::{Shared, Told};
+use super::store::{Fetch, Leased, Store};
+use super::turn::{self, Found, Turn};
+use super::{Options, Published};
+use crate::error::Result;
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const DEPTH_INTERVAL: Duration = Duration::from_secs(10);
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Taken = (Turn, Found, Result<()>);
+
+pub(super) struct Driver {
+    store: Store,
+    options: Options,
+    publisher: Arc<dyn Publisher>,
+    shared: Arc<Shared>,
+    board: Board,
+    flights: FuturesUnordered<Boxed<Landed>>,
+    turn: Option<Boxed<Taken>>,
+    /// What a turn that failed has left to do.
+    left: Turn,
+    /// When the running turn began, for the board.
+    epoch: u64,
+    /// No turn before this.
+    not_before: Instant,
+    wait: Duration,
+    leases: Leases,
+    /// There may be rows to read.
+    hungry: bool,
+    polled: Instant,
+    depth_at: Instant,
+    stopping: bool,
+}
+
+/// The slots of this relay. All are renewed together.
+struct Leases {
+    slots: HashSet<i16>,
+    /// Not read any more, and given back once nothing of them is on its way.
+    leaving: HashSet<i16>,
+    /// By this machine's clock, and before the database's idea of it.
+    until: Instant,
+    renew_at: Instant,
+    asked_at: Instant,
+}
+
+/// An attempt that has ended.
+struct Landed {
+    lane: Lane,
+    event: SealedEvent,
+    age: Duration,
+    started: Instant,
+    outcome: eventstream::Result<Delivery>,
+    /// The event was never accepted.
+    refused: bool,
+}
+
+impl Driver {
+    pub(super) fn new(
+        store: Store,
+        options: Options,
+        publisher: Arc<dyn Publisher>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            board: Board::new(store.failed_key),
+            store,
+            options,
+            publisher,
+            shared,
+            flights: FuturesUnordered::new(),
+            turn: None,
+            left: Turn::default(),
+            epoch: 0,
+            not_before: now,
+            wait: FIRST_WAIT,
+            leases: Leases {
+                slots: HashSet::new(),
+                leaving: HashSet::new(),
+                until: now,
+                renew_at: now,
+                asked_at: now,
+            },
+            hungry: true,
+            polled: now,
+            depth_at: now,
+            stopping: false,
+        }
+    }
+
+    /// Runs until it is stopped and everything on its way has its outcome, or is marked.
+    pub(super) async fn run(mut self, woken: &Notify, stop: &CancellationToken) {
+        loop {
+            self.step(Instant::now());
+            if self.stopping && self.is_done() {
+                break;
+            }
+            let due = self.due();
+            tokio::select! {
+                // A stop comes before what it would start.
+                biased;
+                () = stop.cancelled(), if !self.stopping => self.begin_stop(),
+                taken = async { self.turn.as_mut().expect("asked before").await }, if self.turn.is_some() => {
+                    self.turn = None;
+                    self.taken(taken);
+                }
+                Some(landed) = self.flights.next() => self.land(landed),
+                () = woken.notified(), if !self.hungry && !self.stopping => self.hungry = true,
+                () = sleep_until(due.into()) => {}
+            }
+        }
+        // What a relay that was killed would leave to the end of its leases.
+        if let Err(error) = self.store.leave().await {
+            self.shared.tell(Told::Database(error));
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        self.stopping = true;
+        self.board.keep_slots(HashSet::new());
+    }
+
+    /// Nothing is on its way or to be marked.
+    fn is_done(&self) -> bool {
+        let left = &self.left;
+        self.turn.is_none()
+            && self.flights.is_empty()
+            && !self.board.has_done()
+            && left.stored.is_empty()
+            && left.rejected.is_empty()
+    }
+
+    fn step(&mut self, now: Instant) {
+        if now >= self.leases.until && !self.leases.slots.is_empty() {
+            // Somebody else may have them by now.
+            self.leases.slots.clear();
+            self.leases.leaving.clear();
+            self.board.keep_slots(HashSet::new());
+        }
+        for row in self.board.start() {
+            self.flights.push(self.fly(row));
+        }
+        if self.turn.is_none() && now >= self.not_before {
+            self.begin_turn(now);
+        }
+        self.shared.set_in_flight(self.board.flying());
+    }
+
+    fn fly(&self, row: Row) -> Boxed<Landed> {
+        let publisher = Arc::clone(&self.publisher);
+        Box::pin(async move {
+            let Row {
+                lane, event, age, ..
+            } = row;
+            let started = Instant::now();
+            let accepted = match event.clone().into_publish() {
+                Ok(publish) => publisher.publish(publish).await,
+                Err(error) => Err(error),
+            };
+            let refused = accepted.is_err();
+            let outcome = match accepted {
+                Ok(receipt) => receipt.await,
+                Err(error) => Err(error),
+            };
+            Landed {
+                lane,
+                event,
+                age,
+                started,
+                outcome,
+                refused,
+            }
+        })
+    }
+
+    fn land(&mut self, landed: Landed) {
+        let Landed {
+            lane,
+            event,
+            age,
+            started,
+            outcome,
+            refused,
+        } = landed;
+        let now = Instant::now();
+        let verdict = match outcome {
+            Ok(delivery) => {
+                self.shared.published();
+                if let Some(callback) = &self.options.on_published {
+                    let waited = age + now.duration_since(started);
+                    callback(Published {
+                        event,
+                        delivery,
+                        waited,
+                    });
+                }
+                Verdict::Stored
+            }
+            Err(error) => {
+                let verdict = verdict(&error, refused);
+                if matches!(verdict, Verdict::Later) {
+                    self.shared.tell(Told::Publish(&lane.topic, error));
+                }
+                verdict
+            }
+        };
+        if matches!(verdict, Verdict::Stored) {
+            self.shared.topic_is_well(&lane.topic);
+        }
+        self.board.settle(&lane, verdict, now);
+    }
+
+    fn begin_turn(&mut self, now: Instant) {
+        let mut turn = std::mem::take(&mut self.left);
+        let (stored, rejected) = self.board.take_done();
+        turn.stored.extend(stored);
+        turn.rejected.extend(rejected);
+        let leases = &mut self.leases;
+        if now >= leases.renew_at && !self.stopping {
+            let leaving = leases.leaving.iter().copied();
+            turn.renew = Some(leaving.filter(|slot| !self.board.flies_in(*slot)).collect());
+            leases.asked_at = now;
+            turn.clean = !self.store.keep.is_zero();
+        }
+        if now >= self.depth_at && !self.stopping {
+            turn.depth = true;
+        }
+        self.want_rows(&mut turn, now);
+        let idle = turn.stored.is_empty() && turn.rejected.is_empty() && turn.renew.is_none();
+        if idle && turn.fetch.is_none() && !turn.depth {
+            self.left = turn;
+            return;
+        }
+        self.epoch = self.board.epoch();
+        self.turn = Some(Box::pin(turn::take(self.store.clone(), turn)));
+    }
+
+    /// Reads, where something may be there and there is room for a good part of a batch.
+    fn want_rows(&mut self, turn: &mut Turn, now: Instant) {
+        let readable = self.leases.slots.difference(&self.leases.leaving);
+        let slots: Vec<i16> = readable.copied().collect();
+        turn.fetch = None;
+        turn.probes.clear();
+        if slots.is_empty() || self.stopping {
+            return;
+        }
+        let probes = self.board.probes(now);
+        let poll = now >= self.polled + self.options.poll_interval;
+        let room = self.room();
+        let wanted = (self.hungry || poll) && room > 0;
+        if !wanted && probes.is_empty() {
+            return;
+        }
+        (self.hungry, self.polled) = (false, now);
+        turn.probes = probes;
+        turn.fetch = Some(Fetch {
+            slots,
+            known: self.board.known(),
+            held: self.board.held(),
+            limit: room,
+        });
+    }
+
+    fn taken(&mut self, (turn, found, outcome): Taken) {
+        let now = Instant::now();
+        let renewed = found.leased.is_some();
+        if let Some(leased) = found.leased {
+            self.lease(leased);
+        }
+        self.board.marked(found.marked);
+        if let Some(depth) = found.depth {
+            self.shared.set_depth(depth);
+            self.depth_at = now + DEPTH_INTERVAL;
+        }
+        for (topic, row) in found.probed {
+            self.board.probed(topic, row, self.epoch);
+        }
+        self.board.unprobed(&turn.probes);
+        match found.rows {
+            Some((rows, more)) => {
+                let taken = self.board.add(rows, self.epoch);
+                self.hungry |= more || !taken;
+            }
+            // It was asked for, or there are slots to read now.
+            None => self.hungry |= renewed || turn.fetch.is_some(),
+        }
+        match outcome {
+            Ok(()) => {
+                self.shared.database_is_well();
+                self.wait = FIRST_WAIT;
+                self.not_before = now;
+            }
+            Err(error) => {
+                self.shared.tell(Told::Database(error));
+                self.not_before = now + self.wait;
+                self.wait = (2 * self.wait).min(LONGEST_WAIT);
+            }
+        }
+        self.left = Turn {
+            stored: turn.stored,
+            rejected: turn.rejected,
+            ..Turn::default()
+        };
+    }
+
+    fn lease(&mut self, leased: Leased) {
+        let leases = &mut self.leases;
+        leases.until = leases.asked_at + self.store.lease;
+        leases.renew_at = leases.asked_at + self.store.lease / 3;
+        leases.slots = leased.slots.into_iter().collect();
+        let extra = leases.slots.len().saturating_sub(leased.share);
+        // Those that leave already are the first to go.
+        let mut slots: Vec<_> = leases.slots.iter().copied().collect();
+        slots.sort_by_key(|slot| (!leases.leaving.contains(slot), *slot));
+        leases.leaving = slots.into_iter().take(extra).collect();
+        if extra > 0 {
+            // Another relay waits for them.
+            leases.renew_at = leases.renew_at.min(Instant::now() + FIRST_WAIT);
+        }
+        let kept = leases.slots.difference(&leases.leaving).copied().collect();
+        self.board.keep_slots(kept);
+        self.shared.set_slots(leases.slots.len());
+    }
+
+    /// How many rows may be read now: none where that would be a small part of a batch.
+    fn room(&self) -> usize {
+        let batch = self.options.batch;
+        let room = (2 * batch)
+            .saturating_sub(self.board.known_count())
+            .min(batch);
+        if 2 * room >= batch { room } else { 0 }
+    }
+
+    /// When there is something to do, if nothing happens before.
+    fn due(&self) -> Instant {
+        let leases = &self.leases;
+        let lost = (!leases.slots.is_empty()).then_some(leases.until);
+        if self.turn.is_some() {
+            // Its end is what is waited for.
+            return lost.unwrap_or_else(|| Instant::now() + LONGEST_WAIT);
+        }
+        let unmarked = self.board.has_done() || !self.left.stored.is_empty();
+        let poll = if self.hungry {
+            self.polled
+        } else {
+            self.polled + self.options.poll_interval
+        };
+        let reads = self.room() > 0 && leases.slots.len() > leases.leaving.len() && !self.stopping;
+        let turns = [
+            (unmarked || self.stopping).then_some(self.not_before),
+            (!self.stopping).then_some(leases.renew_at.min(self.depth_at)),
+            reads.then_some(poll),
+            self.board.next_probe(),
+        ];
+        let turn = turns.into_iter().flatten().min();
+        let turn = turn.map(|turn| turn.max(self.not_before));
+        // Where the clock has no finer steps, it is a moment later.
+        let moment = Instant::now() + Duration::from_millis(1);
+        [lost, turn]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(moment)
+            .max(moment)
+    }
+}
+
+/// What a failure says about the event.
+fn verdict(error: &eventstream::Error, refused: bool) -> Verdict {
+    let text = || crate::error::with_causes(error);
+    match error.kind() {
+        Kind::Validation | Kind::Encode | Kind::Decode => Verdict::Rejected(text()),
+        Kind::TooLarge if refused => Verdict::Rejected(text()),
+        Kind::TooLarge => Verdict::Suspect(text()),
+        Kind::Broker if !error.is_retriable() => Verdict::Suspect(text()),
+        _ => Verdict::Later,
+    }
+}
+
+/// Wakes the relay for each notification of a commit, for as long as it is polled.
+pub(super) async fn listen(store: &Store, woken: &Notify) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        if let Ok(mut listener) = sqlx::postgres::PgListener::connect_with(&store.pool).await
+            && listener.listen(crate::outbox::CHANNEL).await.is_ok()
+        {
+            wait = FIRST_WAIT;
+            // Whatever came before is found now.
+            woken.notify_one();
+            while let Ok(Some(_)) = listener.try_recv().await {
+                woken.notify_one();
+            }
+        }
+        // Polling goes on meanwhile.
+        sleep(wait).await;
+        wait = (2 * wait).min(LONGEST_WAIT);
+    }
+}

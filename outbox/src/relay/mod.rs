@@ -1,0 +1,298 @@
+//! A relay: publishes what is in the outbox.
+
+mod board;
+mod driver;
+mod shared;
+mod store;
+mod turn;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventstream::{CancellationToken, Delivery, Publisher, SealedEvent};
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub use self::board::FailedKey;
+use self::driver::{Driver, listen};
+pub(crate) use self::shared::Shared;
+pub use self::shared::{Health, Problem, RelayStats};
+use self::store::Store;
+use crate::error::{Error, ErrorKind, Result};
+use crate::failed::Depth;
+
+/// Publishes the outbox's events through a client, until it is stopped.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use eventstream::Client;
+/// use eventstream_outbox::Relay;
+///
+/// # async fn relay(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::kafka(["localhost:9092"]).prefix("prod").build()?;
+/// let relay = Relay::builder(pool, client.clone()).start();
+/// # let terminated = async {};
+/// terminated.await;
+/// relay.stop(Duration::from_secs(10)).await?;
+/// # Ok(()) }
+/// ```
+///
+/// Any number of relays may run side by side, in one process or in many: each leases its share of the outbox's 64 parts, and
+/// a key belongs to one part. A row is marked once the broker has acknowledged its event. A relay that is killed leaves what
+/// it had on its way to the next one, which publishes it again, with the same id: consumers that must not see a repeat
+/// keep the ids, as `eventstream-inbox` does.
+///
+/// Of a key one event is on its way at a time: the next one waits until the broker has acknowledged it. That keeps their
+/// order whatever fails, and costs a round trip to the broker for each event of *one* key; keys do not wait for each
+/// other.
+///
+/// What cannot be published now stays and is tried again, with waits that grow from 0.1 to 10 s for each topic, so that a
+/// topic that is missing or forbidden holds up no other. What can never be published, as it is too large, is set apart with
+/// its error: [`Outbox::failed`](crate::Outbox::failed). A database that is away is waited for with waits from 0.1 to 5 s;
+/// both are told by [`health`](Self::health) and by the log.
+///
+/// Dropping a relay ends it at once, as a kill would; [`stop`](Self::stop) leaves nothing to be repeated.
+#[must_use = "a relay that is dropped ends"]
+pub struct Relay {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    store: Store,
+}
+
+/// Options of a [`Relay`] that does not run yet.
+#[must_use = "a relay publishes once it is started"]
+pub struct RelayBuilder {
+    pool: PgPool,
+    publisher: Arc<dyn Publisher>,
+    lease: Duration,
+    keep: Duration,
+    failed_key: FailedKey,
+    listen: bool,
+    options: Options,
+}
+
+struct Options {
+    batch: usize,
+    poll_interval: Duration,
+    on_published: Option<Callback>,
+}
+
+type Callback = Arc<dyn Fn(Published) + Send + Sync>;
+
+/// An event that the broker has acknowledged, for [`RelayBuilder::on_published`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Published {
+    /// The event.
+    pub event: SealedEvent,
+    /// Where the broker stored it.
+    pub delivery: Delivery,
+    /// From the enqueue to the acknowledgement: with the rest of the event's own transaction, and the waiting.
+    pub waited: Duration,
+}
+
+/// What a stopped relay left in the outbox.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// What waits there for the next relay, or for others that run.
+    pub depth: Depth,
+}
+
+impl Relay {
+    /// A relay from a database to a client, or to whatever publishes. It uses up to two connections of the pool, one of
+    /// them for as long as it listens.
+    pub fn builder(pool: PgPool, publisher: impl Publisher + 'static) -> RelayBuilder {
+        RelayBuilder {
+            pool,
+            publisher: Arc::new(publisher),
+            lease: Duration::from_secs(10),
+            keep: Duration::ZERO,
+            failed_key: FailedKey::default(),
+            listen: true,
+            options: Options {
+                batch: 1000,
+                poll_interval: Duration::from_secs(1),
+                on_published: None,
+            },
+        }
+    }
+
+    /// What hinders the relay, since when, and what to do.
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// Figures of this relay.
+    pub fn stats(&self) -> RelayStats {
+        self.shared.stats()
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Starts nothing more, waits until the broker has answered for what is on its way, marks it and gives the leases back.
+    /// Tells what waits in the outbox.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unfinished`](crate::ErrorKind::Unfinished): the timeout passed, and the relay was ended. What was on its
+    /// way is published again by the next one, with the same ids. Another kind: the relay is stopped, and the database
+    /// does not say what is left.
+    ///
+    /// # Cancellation
+    ///
+    /// A stop that is dropped ends the relay at once.
+    pub async fn stop(mut self, within: Duration) -> Result<Stopped> {
+        self.stop.cancel();
+        let task = &mut self.task;
+        // Dropped here, `self` aborts it.
+        if timeout(within, task).await.is_err() {
+            let in_flight = self.shared.stats().in_flight;
+            let message =
+                format!("stop a relay: {in_flight} events were on their way after {within:?}");
+            let error = Error::new(ErrorKind::Unfinished, message);
+            let problem = self.health().problems.into_iter().next();
+            return Err(match problem {
+                Some(problem) => error.with_source(problem.to_string()),
+                None => error,
+            });
+        }
+        let depth = self.store.depth().await?;
+        Ok(Stopped { depth })
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RelayBuilder {
+    /// How many rows are read at once; up to twice as many are in memory. At least 1. Default: 1,000, with which a relay
+    /// comes near what PostgreSQL gives.
+    pub fn batch(mut self, rows: usize) -> Self {
+        self.options.batch = rows.max(1);
+        self
+    }
+
+    /// How often the outbox is looked at when nobody notifies: the latency where notifications are switched off or lost.
+    /// Default: 1 s, an index lookup each.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.options.poll_interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Whether the relay listens to commits (`LISTEN`). Default: yes. It needs a connection to the server itself:
+    /// switch it off behind a pooler that gives connections to transactions, as `PgBouncer` may.
+    pub fn listen(mut self, listen: bool) -> Self {
+        self.listen = listen;
+        self
+    }
+
+    /// How long a part of the outbox stays with a relay that is not heard of: so long the keys of a killed relay stand
+    /// still. Renewed three times as often. Default: 10 s, at least 1 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease.max(Duration::from_secs(1));
+        self
+    }
+
+    /// How long published rows stay in the table, to be looked at. Default: not at all, which costs the database least.
+    pub fn keep_published(mut self, keep: Duration) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// What happens to the later events of a key when one can never be published. Default: [`FailedKey::GoesOn`]. All
+    /// relays of an outbox should have the same.
+    pub fn failed_key(mut self, failed_key: FailedKey) -> Self {
+        self.failed_key = failed_key;
+        self
+    }
+
+    /// Called for each event that the broker has acknowledged, on the relay's task: it should return at once.
+    pub fn on_published(mut self, callback: impl Fn(Published) + Send + Sync + 'static) -> Self {
+        self.options.on_published = Some(Arc::new(callback));
+        self
+    }
+
+    /// Starts the relay on the current runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(self) -> Relay {
+        let store = Store {
+            pool: self.pool,
+            relay: uuid::Uuid::new_v4().simple().to_string().into(),
+            lease: self.lease,
+            keep: self.keep,
+            failed_key: self.failed_key,
+        };
+        let shared = Arc::new(Shared::default());
+        let stop = CancellationToken::new();
+        let driver = Driver::new(
+            store.clone(),
+            self.options,
+            self.publisher,
+            Arc::clone(&shared),
+        );
+        let task = tokio::spawn(run(
+            driver,
+            store.clone(),
+            self.listen,
+            Arc::clone(&shared),
+            stop.clone(),
+        ));
+        Relay {
+            shared,
+            stop,
+            task,
+            store,
+        }
+    }
+}
+
+async fn run(
+    driver: Driver,
+    store: Store,
+    listening: bool,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
+    /// Says that the relay has ended, also where it panics.
+    struct End(Arc<Shared>);
+    impl Drop for End {
+        fn drop(&mut self) {
+            self.0.end();
+        }
+    }
+    let _end = End(shared);
+    let woken = Notify::new();
+    let listen = async {
+        if listening {
+            listen(&store, &woken).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = driver.run(&woken, &stop) => {}
+        () = listen => {}
+    }
+}

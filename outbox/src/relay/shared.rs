@@ -1,0 +1,198 @@
+//! What a relay tells about itself while it runs: health, figures, the log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, ErrorKind, with_causes};
+use crate::failed::Depth;
+
+/// A problem that lasts is logged again after a minute.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
+
+/// Something that hinders the relay.
+pub(super) enum Told<'a> {
+    Database(Error),
+    Publish(&'a str, eventstream::Error),
+}
+
+/// Whether a relay can do its work, with the reasons where it cannot.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Health {
+    /// What hinders the relay; empty when nothing does.
+    pub problems: Vec<Problem>,
+}
+
+/// What hinders a relay: the error, since when, and what to do.
+///
+/// `Display` has the error with its causes and the remedy in one line.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    error: Arc<Error>,
+    since: SystemTime,
+}
+
+/// Figures of a relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RelayStats {
+    /// Events whose storing the broker has acknowledged, repeats included.
+    pub published: u64,
+    /// Events on their way to the broker.
+    pub in_flight: usize,
+    /// The parts of the outbox that this relay publishes, of 64.
+    pub slots: usize,
+    /// How much is in the outbox, as it was 10 s ago at most.
+    pub depth: Depth,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    database: Option<Standing>,
+    topics: HashMap<String, Standing>,
+    ended: bool,
+    stats: RelayStats,
+}
+
+#[derive(Debug)]
+struct Standing {
+    problem: Problem,
+    logged: Instant,
+}
+
+impl Health {
+    /// Whether no problem is known.
+    pub fn is_healthy(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+impl Problem {
+    /// What is wrong.
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// When it began, by this machine's clock.
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// What to do about it: [`Error::remedy`].
+    pub fn remedy(&self) -> &str {
+        self.error.remedy()
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", with_causes(&*self.error), self.remedy())
+    }
+}
+
+impl Standing {
+    /// The problem as it is now, as old as it was; logged when it is new or other, and once a minute.
+    fn renew(before: Option<Self>, error: Error) -> Self {
+        let since = before
+            .as_ref()
+            .map_or_else(SystemTime::now, |before| before.problem.since);
+        let other = |before: &Self| with_causes(&*before.problem.error) != with_causes(&error);
+        let problem = |error| Problem {
+            error: Arc::new(error),
+            since,
+        };
+        match before {
+            Some(before) if !other(&before) && before.logged.elapsed() < LOG_AGAIN => Self {
+                problem: problem(error),
+                logged: before.logged,
+            },
+            _ => {
+                let problem = problem(error);
+                tracing::warn!("outbox relay: {problem}");
+                Self {
+                    problem,
+                    logged: Instant::now(),
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn tell(&self, told: Told<'_>) {
+        let mut state = self.state.lock();
+        match told {
+            Told::Database(error) => {
+                let before = state.database.take();
+                state.database = Some(Standing::renew(before, error));
+            }
+            Told::Publish(topic, error) => {
+                let before = state.topics.remove(topic);
+                let message = format!("publish the outbox's events of topic {topic}");
+                let error = Error::new(ErrorKind::Publish, message).with_source(error);
+                state
+                    .topics
+                    .insert(topic.to_owned(), Standing::renew(before, error));
+            }
+        }
+    }
+
+    pub(super) fn database_is_well(&self) {
+        if self.state.lock().database.take().is_some() {
+            tracing::info!("outbox relay: the database answers again");
+        }
+    }
+
+    pub(super) fn topic_is_well(&self, topic: &str) {
+        let mut state = self.state.lock();
+        if !state.topics.is_empty() && state.topics.remove(topic).is_some() {
+            tracing::info!("outbox relay: events of topic {topic} are published again");
+        }
+    }
+
+    pub(super) fn end(&self) {
+        self.state.lock().ended = true;
+    }
+
+    pub(super) fn published(&self) {
+        self.state.lock().stats.published += 1;
+    }
+
+    pub(super) fn set_in_flight(&self, in_flight: usize) {
+        self.state.lock().stats.in_flight = in_flight;
+    }
+
+    pub(super) fn set_slots(&self, slots: usize) {
+        self.state.lock().stats.slots = slots;
+    }
+
+    pub(super) fn set_depth(&self, depth: Depth) {
+        self.state.lock().stats.depth = depth;
+    }
+
+    pub(crate) fn stats(&self) -> RelayStats {
+        self.state.lock().stats
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let state = self.state.lock();
+        let standing = state.database.iter().chain(state.topics.values());
+        let mut problems: Vec<_> = standing.map(|standing| standing.problem.clone()).collect();
+        if state.ended {
+            let ended = "the relay has ended with its runtime, or by a panic";
+            problems.push(Problem {
+                error: Arc::new(Error::new(ErrorKind::Ended, ended)),
+                since: SystemTime::now(),
+            });
+        }
+        Health { problems }
+    }
+}

@@ -1,0 +1,87 @@
+//! One turn of a relay with its database: what it has to say, and what it wants to know.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::board::Row;
+use super::store::{Fetch, Leased, Store};
+use crate::error::{Error, ErrorKind, Result};
+use crate::failed::Depth;
+
+/// A database that is silent for so long is taken for away.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What is to be done; what has been done is taken out, so that the rest can be tried again.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    pub(crate) stored: Vec<i64>,
+    pub(crate) rejected: Vec<(i64, String)>,
+    /// The slots to give back with the next renewal.
+    pub(crate) renew: Option<Vec<i16>>,
+    pub(crate) fetch: Option<Fetch>,
+    pub(crate) probes: Vec<String>,
+    pub(crate) clean: bool,
+    pub(crate) depth: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) marked: Vec<i64>,
+    pub(crate) leased: Option<Leased>,
+    /// Rows, and whether there may be more.
+    pub(crate) rows: Option<(Vec<Row>, bool)>,
+    pub(crate) probed: Vec<(String, Option<Row>)>,
+    pub(crate) depth: Option<Depth>,
+}
+
+/// Takes a turn. Whatever fails, what came before it is done.
+pub(crate) async fn take(store: Store, mut turn: Turn) -> (Turn, Found, Result<()>) {
+    let mut found = Found::default();
+    let outcome = match timeout(ANSWER, turn.go(&store, &mut found)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::new(
+            ErrorKind::Timeout,
+            format!("work on the outbox: the database has not answered within {ANSWER:?}"),
+        )),
+    };
+    (turn, found, outcome)
+}
+
+impl Turn {
+    async fn go(&mut self, store: &Store, found: &mut Found) -> Result<()> {
+        if !self.stored.is_empty() {
+            store.mark(&self.stored).await?;
+            found.marked.append(&mut self.stored);
+        }
+        if !self.rejected.is_empty() {
+            store.reject(&self.rejected).await?;
+            found
+                .marked
+                .extend(self.rejected.drain(..).map(|(id, _)| id));
+        }
+        if let Some(release) = &self.renew {
+            found.leased = Some(store.lease(release).await?);
+            self.renew = None;
+        }
+        if let Some(fetch) = &self.fetch {
+            while let Some(topic) = self.probes.last() {
+                let row = store.probe(&fetch.slots, &fetch.known, topic).await?;
+                found
+                    .probed
+                    .extend(self.probes.pop().map(|topic| (topic, row)));
+            }
+            let rows = store.fetch(fetch).await?;
+            let more = rows.len() >= fetch.limit;
+            found.rows = Some((rows, more));
+        }
+        if self.clean {
+            store.clean().await?;
+        }
+        if self.depth {
+            found.depth = Some(store.depth().await?);
+        }
+        Ok(())
+    }
+}
