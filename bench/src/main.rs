@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p eventstream-bench -- publish --events 400000 --pairs 5
 //! cargo run --release -p eventstream-bench -- consume --events 400000 --pairs 5
+//! cargo run --release -p eventstream-bench -- outbox --rows 200000 --relays 2
 //! ```
 //!
 //! Absolute figures depend on the machine and on what else it does. The ratios are what counts:
@@ -11,6 +12,7 @@
 mod consuming;
 mod event;
 mod measure;
+mod outbox;
 mod publishing;
 mod scenario;
 mod table;
@@ -41,6 +43,8 @@ enum Command {
     Publish(Options),
     /// Consuming.
     Consume(Options),
+    /// The outbox: a relay's rows a second, and the latency from commit to acknowledgement.
+    Outbox(outbox::Options),
     /// One side of one scenario in this process; what the other commands start, and what to profile.
     Child {
         scenario: Scenario,
@@ -82,6 +86,7 @@ fn main() -> Result<()> {
             use Scenario::{Batches, Consume, Keys, Payload};
             compare(&[Consume, Batches, Payload, Keys], &options)
         }
+        Command::Outbox(options) => outbox::run(&options),
         Command::Child {
             scenario,
             side,
