@@ -48,8 +48,10 @@ impl Letter {
 pub(crate) fn write(brokers: &str, topic: &str, letters: impl IntoIterator<Item = Letter>) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
-        .set("queue.buffering.max.messages", "1000000")
         .set("partitioner", "consistent_random")
+        // In order within a key also where a request is sent again.
+        .set("enable.idempotence", "true")
+        .set("queue.buffering.max.messages", "1000000")
         .set("linger.ms", "20")
         .create()
         .unwrap();
