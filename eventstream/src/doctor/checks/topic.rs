@@ -17,7 +17,7 @@ pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
         &TOPICS,
         |_, topic, tally| {
             with_partitions(topic, tally, |partitions, tally| {
-                leaders(topic, partitions, tally)
+                leaders(topic, partitions, tally);
             });
         },
     ));
@@ -47,7 +47,7 @@ pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
         &[TopicRole::Source],
         |_, topic, tally| {
             with_configs(topic, tally, |configs, tally| {
-                retention(topic, configs, tally)
+                retention(topic, configs, tally);
             });
         },
     ));

@@ -145,7 +145,7 @@ fn seconds(time: &Asn1TimeRef) -> Option<i64> {
 
 fn subject(certificate: &X509Ref) -> String {
     let entries = certificate.subject_name().entries();
-    let texts = entries.filter_map(|entry| Some(entry.data().to_string().ok()?.to_string()));
+    let texts = entries.filter_map(|entry| entry.data().to_string().ok());
     texts.collect::<Vec<_>>().join(", ")
 }
 
