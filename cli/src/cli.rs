@@ -3,8 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, bench, broker, completions, copy, demo, dlq, doctor, group, metadata, publish,
-    subscribe,
+    audit, bench, broker, completions, copy, demo, dlq, doctor, group, metadata, publish, subscribe,
 };
 use crate::connection::Connection;
 

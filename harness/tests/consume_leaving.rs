@@ -12,7 +12,7 @@ use eventstream::{
 };
 use eventstream_harness::unique_topic;
 
-const CYCLES: u32 = 16;
+const CYCLES: u32 = 8;
 /// Far above what a leave may take.
 const SESSION: Duration = Duration::from_secs(40);
 /// What a leave may take: a heartbeat of the member that stays, and its joining.

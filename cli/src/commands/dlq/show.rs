@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Those too that were replayed, parked or edited; PARTITION@OFFSET shows them as well
     #[arg(long)]
     all: bool,
-    /// json, one line each; pretty, for people; payload, the payload alone
+    /// json, one line each; pretty, for people; payload, the payload alone; table, a row each
     /// [default: pretty on a terminal, else json]
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     output: Option<Format>,
@@ -91,7 +91,7 @@ fn text(format: Format, letter: &Letter) -> Vec<u8> {
             told.append(&mut text);
             text = told;
         }
-        Format::Payload => {}
+        Format::Payload | Format::Table => {}
     }
     text
 }

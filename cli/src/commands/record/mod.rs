@@ -15,8 +15,9 @@ use crate::output;
 use crate::time::shown_time;
 
 mod audit;
+pub(crate) mod fields;
+pub(crate) mod table;
 
-use super::subscribe::table;
 use audit::AuditLine;
 
 /// How records are printed.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::fields::{Fields, Path};
+use crate::commands::record::fields::{Fields, Path};
 
 /// A condition on a record.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,17 +11,15 @@ use eventstream::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::record::Format;
+use crate::commands::record::{Format, table};
 use crate::connection::{Connection, seconds};
 use crate::exit::{Exit, Usage};
 use crate::output::{Lines, NotWritten};
 use crate::signals::Interrupt;
 
 mod expression;
-mod fields;
 mod problems;
 mod select;
-pub(crate) mod table;
 mod watch;
 
 use problems::Problems;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use eventstream::{Client, Context, MetadataQuery, RawRecord, StartOffset, Topic};
 
 use super::expression::Expression;
-use super::fields::{Fields, Path};
+use crate::commands::record::fields::{Fields, Path};
 use crate::time::time_or_age;
 
 /// A topic's end may have no record of its own: compacted away, or the mark of a transaction. So long

@@ -253,10 +253,6 @@ impl<C: ClientContext> Questions<'_, C> {
         cluster(self.client).is_some()
     }
 
-    pub(super) fn is_embedded(&self) -> bool {
-        is_embedded(self.client)
-    }
-
     fn options(&self, operation: sys::rd_kafka_admin_op_t, token: usize) -> Options {
         self.options_for(operation, self.timeout, token)
     }

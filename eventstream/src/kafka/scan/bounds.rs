@@ -28,6 +28,7 @@ pub(in crate::kafka) fn bounds(
         topic: Some(topic.to_owned()),
         group: None,
         watermarks: true,
+        at: None,
     };
     let found = metadata(configs, reporter, &question, timeout)?;
     let Some(found) = found.topics.into_iter().find(|found| found.name == topic) else {

@@ -11,7 +11,7 @@ use crate::json_text::{push_line, push_string};
 const USUAL: &[&str] = &["timestamp", "partition", "offset", "key", "name", "payload"];
 
 /// The columns that were asked for, or the usual ones.
-pub(super) fn columns(asked: &[Path]) -> Cow<'_, [Path]> {
+pub(crate) fn columns(asked: &[Path]) -> Cow<'_, [Path]> {
     if asked.is_empty() {
         Cow::Owned(USUAL.iter().copied().filter_map(Path::parse).collect())
     } else {
@@ -19,19 +19,19 @@ pub(super) fn columns(asked: &[Path]) -> Cow<'_, [Path]> {
     }
 }
 
-pub(super) fn head(columns: &[Path]) -> Vec<u8> {
+pub(crate) fn head(columns: &[Path]) -> Vec<u8> {
     let names = columns.iter().map(|column| column.text().into_bytes());
     laid_out(columns, names)
 }
 
-pub(super) fn line(columns: &[Path], context: &Context, event: Option<&Event>) -> Vec<u8> {
+pub(crate) fn line(columns: &[Path], context: &Context, event: Option<&Event>) -> Vec<u8> {
     let fields = Fields { context, event };
     let cells = columns.iter().map(|column| cell(fields.get(column)));
     laid_out(columns, cells)
 }
 
 /// The fields alone, as one object.
-pub(super) fn object(columns: &[Path], context: &Context, event: Option<&Event>) -> Vec<u8> {
+pub(crate) fn object(columns: &[Path], context: &Context, event: Option<&Event>) -> Vec<u8> {
     let fields = Fields { context, event };
     let mut out = Vec::new();
     for (i, column) in columns.iter().enumerate() {

@@ -6,17 +6,17 @@ use std::collections::BTreeMap;
 use eventstream::{Context, Event};
 use serde_json::value::RawValue;
 
-use crate::commands::record::{push_bytes, push_headers};
+use super::{push_bytes, push_headers};
 use crate::json_text::push_string;
 use crate::time::shown_time;
 
 /// A name of a field, as `payload.level`, `header.traceparent` or `userId`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Path(Vec<String>);
+pub(crate) struct Path(Vec<String>);
 
 impl Path {
     /// `None` where a part of it is empty.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let parts: Vec<_> = text.split('.').map(str::to_owned).collect();
         parts
             .iter()
@@ -24,22 +24,22 @@ impl Path {
             .then_some(Self(parts))
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.join(".")
     }
 }
 
 /// A record, to be asked for its fields.
-pub(super) struct Fields<'a> {
-    pub(super) context: &'a Context,
-    pub(super) event: Option<&'a Event>,
+pub(crate) struct Fields<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) event: Option<&'a Event>,
 }
 
 impl<'a> Fields<'a> {
     /// The field as JSON, every digit kept; `None`: the record has none of this name. The record's own are
     /// topic, partition, offset, key, timestamp, headers and header.NAME; all else is looked for in the
     /// event, with the names of the wire or with underscores.
-    pub(super) fn get(&self, path: &Path) -> Option<Cow<'a, str>> {
+    pub(crate) fn get(&self, path: &Path) -> Option<Cow<'a, str>> {
         let (first, rest) = path.0.split_first()?;
         if let Some(own) = self.own(first, rest) {
             return Some(Cow::Owned(own));
