@@ -633,9 +633,9 @@ fn sound_deployments() {
         .is_sound(&["tls.", "sasl."]);
     let letters = format!("{topic}-dlq");
     for (operation, on) in [
-        (Operation::Read, Resource::Topic(&*topic)),
-        (Operation::Write, Resource::Topic(&*topic)),
-        (Operation::Write, Resource::Topic(&*letters)),
+        (Operation::Read, Resource::Topic(&topic)),
+        (Operation::Write, Resource::Topic(&topic)),
+        (Operation::Write, Resource::Topic(&letters)),
         (Operation::Read, Resource::Group(".sound")),
     ] {
         admin().allow("exact", operation, on).unwrap();
@@ -658,8 +658,8 @@ fn sound_deployments() {
         "round_trip",
     ]);
     for (operation, on) in [
-        (Operation::All, Resource::Topic(&*topic)),
-        (Operation::All, Resource::Topic(&*letters)),
+        (Operation::All, Resource::Topic(&topic)),
+        (Operation::All, Resource::Topic(&letters)),
         (Operation::All, Resource::Group(".sound")),
         (Operation::All, Resource::Cluster),
     ] {
