@@ -5,12 +5,12 @@ use crate::error::{Error, ErrorKind, Fault};
 
 /// Where events go to and come from. Parses from the names in the table.
 ///
-/// | name | what |
+/// | name | what it is |
 /// |---|---|
 /// | `kafka` | a cluster |
 /// | `embedded` | a Kafka protocol broker inside this process: see [`EmbeddedBroker`](crate::EmbeddedBroker) |
 /// | `stdout` | one JSON line for each publish, to standard output or the builder's writer: `{"topic":"t","key":"k","headers":[["name","value"]],"event":{..}}`, with `audit_log` in place of `event` for audit logs; a key or header that is not UTF-8 is `{"base64":".."}` |
-/// | `none` | accepts everything, checks and keeps nothing |
+/// | `none` | accepts everything, checks and stores nothing |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
@@ -20,7 +20,7 @@ pub enum Backend {
     Embedded,
     /// JSON lines on a writer.
     Stdout,
-    /// The blackhole.
+    /// Discards everything.
     None,
 }
 

@@ -53,7 +53,7 @@ use crate::subscribe::{
 /// handlers; the handlers themselves run on threads for blocking work.
 const WORKERS: usize = 2;
 
-/// [`Client`](crate::Client) with calls that block, on a small runtime of its own. Cheap to clone;
+/// [`Client`](crate::Client) with blocking calls, on its own small runtime. Cheap to clone;
 /// clones share everything. [`Receipt::wait`] awaits a receipt.
 ///
 /// # Panics
@@ -141,7 +141,7 @@ impl Client {
         }
     }
 
-    /// As [`publish`](Self::publish), without waiting for room.
+    /// Like [`publish`](Self::publish), without waiting for room.
     ///
     /// # Errors
     ///
@@ -273,7 +273,7 @@ impl fmt::Debug for Client {
 }
 
 impl Subscription {
-    /// The README's slug: topic, event name and group, joined by `$`.
+    /// The Go SDK's slug: topic, event name and group, joined by `$`.
     pub fn slug(&self) -> &str {
         self.subscription.slug()
     }

@@ -29,7 +29,7 @@ const DEFAULT_AUDIT_TOPIC: &str = "auditLog";
 
 /// Publishes and consumes events on one backend. Cheap to clone; clones share everything.
 ///
-/// The first event of a service, and its reading back, on the broker inside the process:
+/// Publishes a first event on the broker inside the process:
 ///
 /// ```
 /// use eventstream::{Client, Publish};
@@ -43,9 +43,9 @@ const DEFAULT_AUDIT_TOPIC: &str = "auditLog";
 /// # Ok(()) }
 /// ```
 ///
-/// Call [`shutdown`](Self::shutdown) before the process ends. A client that is dropped without it
-/// delivers what it accepted in the background as long as the process lives, and says so in a
-/// warning when there is something left.
+/// Call [`shutdown`](Self::shutdown) before the process ends. If a client is dropped without it,
+/// accepted events are delivered in the background while the process lives; if any are pending, a
+/// warning says so.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -99,7 +99,7 @@ pub(crate) struct Parts {
 }
 
 impl Client {
-    /// A client of a Kafka cluster; the brokers to ask first, each `host:port`.
+    /// A client of a Kafka cluster, given its bootstrap brokers, each `host:port`.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), eventstream::Error> {
@@ -111,8 +111,8 @@ impl Client {
         Self::builder(Backend::Kafka).brokers(brokers)
     }
 
-    /// A client of a broker inside the process, which lives as long as the client, unless
-    /// [`ClientBuilder::embedded_broker`] gives it one of yours.
+    /// A client of a broker inside the process. The broker lives as long as the client, unless you
+    /// pass your own to [`ClientBuilder::embedded_broker`].
     pub fn embedded() -> ClientBuilder {
         Self::builder(Backend::Embedded)
     }
@@ -123,12 +123,12 @@ impl Client {
         Self::builder(Backend::Stdout)
     }
 
-    /// A client that accepts everything and keeps nothing.
+    /// A client that accepts everything and discards it.
     pub fn none() -> ClientBuilder {
         Self::builder(Backend::None)
     }
 
-    /// A client of a backend that is chosen at run time.
+    /// A client of a backend chosen at run time.
     pub fn builder(backend: Backend) -> ClientBuilder {
         ClientBuilder {
             prefix: String::new(),
@@ -146,22 +146,21 @@ impl Client {
         }
     }
 
-    /// Publishes an event, given as it is or by reference. Returns once it is accepted into the bounded buffer, waiting for room
-    /// where it is full; the receipt, awaited, says where the broker stored it.
+    /// Publishes an event, given by value or by reference. Returns once it is accepted into the bounded buffer, waiting for room
+    /// if the buffer is full; awaiting the receipt tells where the broker stored it.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Validation`] with every bad field, [`ErrorKind::TooLarge`],
     /// [`ErrorKind::Timeout`] when the buffer stayed full for the whole publish timeout,
-    /// [`ErrorKind::Closed`] after a shutdown, [`ErrorKind::UnknownTopic`] for a topic that the cluster
-    /// was found not to have in the last 30 s, [`ErrorKind::Unauthorized`] where the brokers have just refused it. The
-    /// event is then not accepted.
+    /// [`ErrorKind::Closed`] after a shutdown, [`ErrorKind::UnknownTopic`] for a topic that was found missing in the
+    /// last 30 s, [`ErrorKind::Unauthorized`] if the brokers have just refused it. The event is then not accepted.
     ///
-    /// Any executor will do: it needs no tokio runtime.
+    /// Works on any executor; no tokio runtime is needed.
     ///
     /// # Cancellation
     ///
-    /// Dropped while it waits for room, nothing is published. It has no effect later.
+    /// If the future is dropped while it waits for room, nothing is published, then or later.
     pub async fn publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
         let event = event.borrow();
         match &self.inner.engine {
@@ -171,11 +170,11 @@ impl Client {
         }
     }
 
-    /// As [`publish`](Self::publish), without waiting.
+    /// Like [`publish`](Self::publish), without waiting.
     ///
     /// # Errors
     ///
-    /// As `publish`; [`ErrorKind::BufferFull`] when there is no room, or others wait for it.
+    /// As for `publish`; [`ErrorKind::BufferFull`] if there is no room, or other callers are waiting for it.
     pub fn try_publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
         let event = event.borrow();
         match &self.inner.engine {
@@ -185,8 +184,8 @@ impl Client {
         }
     }
 
-    /// Publishes a record as it is, as [`publish`](Self::publish) does an event: accepted into the bounded buffer
-    /// here, stored once the receipt says so.
+    /// Publishes a record unchanged. As with [`publish`](Self::publish), this call accepts it into the bounded
+    /// buffer, and the receipt reports when it is stored.
     ///
     /// # Errors
     ///
@@ -204,7 +203,7 @@ impl Client {
         kafka.publish_raw(record).await
     }
 
-    /// Publishes an event and waits until it is stored: `publish` and its receipt in one.
+    /// Publishes an event and waits until it is stored: `publish` and its receipt in one call.
     ///
     /// # Errors
     ///
@@ -213,8 +212,8 @@ impl Client {
         self.publish(event).await?.await
     }
 
-    /// Publishes an audit log to the audit log topic. `None` when audit logs are disabled; the log
-    /// is checked all the same.
+    /// Publishes an audit log to the audit log topic. `None` if audit logs are disabled; the log is
+    /// still checked.
     ///
     /// # Errors
     ///
@@ -239,15 +238,15 @@ impl Client {
     /// holds its client is dropped when its subscription stops; a detached one keeps the client alive until
     /// `shutdown`, or the end of the runtime.
     ///
-    /// An event that is published right after this returns may come before the tail is fixed that the
-    /// group starts at: from [`Subscription::ready`] on none is missed.
+    /// An event published right after this returns may be missed if the group starts at the tail,
+    /// because the tail is not fixed yet; after [`Subscription::ready`] none is.
     ///
-    /// On `stdout` and `none` the subscription is checked and never gets an event.
+    /// On `stdout` and `none` the subscription is checked but never receives an event.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Validation`] with every bad field, or naming the options in which this
-    /// registration contradicts an earlier one of its group; [`ErrorKind::Closed`] after a shutdown.
+    /// [`ErrorKind::Validation`] with every bad field, or with the options that contradict an
+    /// earlier registration of the group; [`ErrorKind::Closed`] after a shutdown.
     pub async fn register<S>(&self, subscribe: Subscribe<S>) -> Result<Subscription>
     where
         S: Send + Sync + 'static,
@@ -275,8 +274,8 @@ impl Client {
         Ok(Events::new(subscription, offers))
     }
 
-    /// Brokers, partitions and watermarks: of one topic, given without the prefix, or of all.
-    /// [`query_metadata`](Self::query_metadata) asks for more and for less.
+    /// Brokers, partitions and watermarks of one topic (given without the prefix) or all.
+    /// [`query_metadata`](Self::query_metadata) offers finer control.
     ///
     /// # Errors
     ///
@@ -307,15 +306,15 @@ impl Client {
         self.query_metadata(query, timeout).await
     }
 
-    /// Metadata of the cluster, as the query asks for. Never creates a topic. Transient states are
-    /// waited out within the timeout: a topic that is new, for a second; a leader being elected, for three;
-    /// one that does not know yet that it leads. `stdout` and `none` answer with nothing.
+    /// The cluster metadata the query asks for. Never creates a topic. Waits for transient states to pass,
+    /// within the timeout: up to a second for a new topic, three for a leader election, and for a new
+    /// leader that does not yet know that it leads. Empty on `stdout` and `none`.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unreachable`] or [`ErrorKind::Authentication`] when no broker answers in time,
-    /// [`ErrorKind::Unauthorized`] for a group that may not be asked for. What is wrong with a topic
-    /// or a partition is in its entry; the other entries are complete.
+    /// [`ErrorKind::Unauthorized`] for a group that the client may not read. A problem with a topic
+    /// or a partition is reported in its entry; the other entries are complete.
     pub async fn query_metadata(
         &self,
         query: MetadataQuery,
@@ -331,14 +330,15 @@ impl Client {
         }
     }
 
-    /// Creates a topic (given without the prefix) with so many partitions and copies. `false` when
-    /// it exists already, whatever it has. On `stdout` and `none` there is nothing to create.
+    /// Creates a topic (given without the prefix) with this number of partitions and replicas.
+    /// `false` if it already exists, even with other numbers. On `stdout` and `none` there is
+    /// nothing to create.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Validation`] for a name that is not allowed, [`ErrorKind::Unreachable`] or
     /// [`ErrorKind::Authentication`] when no broker answers in time, [`ErrorKind::Unauthorized`],
-    /// or [`ErrorKind::Broker`] when the broker refuses, for example more copies than it has
+    /// or [`ErrorKind::Broker`] if the broker refuses, for example for more replicas than there are
     /// brokers.
     pub async fn create_topic(
         &self,
@@ -358,7 +358,7 @@ impl Client {
         }
     }
 
-    /// The dead letters of a topic, given without the prefix: what is wrong, each of them, and their way back.
+    /// The dead letters of a topic, given without the prefix: to group them by cause, read them, and replay them.
     ///
     /// # Errors
     ///
@@ -383,7 +383,7 @@ impl Client {
         }
     }
 
-    /// The consumer groups of the cluster: what they are, how far they have come, and moving their
+    /// The consumer groups of the cluster: to inspect them and their progress, and to move their
     /// offsets.
     pub fn groups(&self) -> Groups {
         Groups::new(self.clone())
@@ -396,7 +396,7 @@ impl Client {
         }
     }
 
-    /// Counts of the publishing side.
+    /// Counters of the publishing side.
     pub fn writer_stats(&self) -> WriterStats {
         match &self.inner.engine {
             Engine::Kafka(kafka) => kafka.writer_stats(),
@@ -405,7 +405,7 @@ impl Client {
         }
     }
 
-    /// Counts of the subscriptions.
+    /// Counters of the subscriptions.
     pub fn reader_stats(&self) -> ReaderStats {
         match &self.inner.engine {
             Engine::Kafka(kafka) => kafka.reader_stats(),
@@ -422,12 +422,12 @@ impl Client {
         }
     }
 
-    /// Waits until every event accepted before this call has its outcome, stored or failed.
+    /// Waits until every event accepted before this call is stored or has failed.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`] when events are still pending after the timeout, with their number. Nothing
-    /// is lost by that: they are delivered, or fail, in the background.
+    /// [`ErrorKind::Timeout`] with the number of events still pending after the timeout. They are not
+    /// lost: they are delivered, or fail, in the background.
     pub async fn flush(&self, timeout: Duration) -> Result<()> {
         match &self.inner.engine {
             Engine::Kafka(kafka) => kafka.flush(timeout).await,
@@ -435,11 +435,12 @@ impl Client {
         }
     }
 
-    /// Ends the client in order: subscriptions stop, their running handlers finish and offsets are
-    /// committed; publishing is refused, and accepted events are delivered. Events that are still
+    /// Shuts the client down gracefully: subscriptions stop, running handlers finish and offsets
+    /// are committed; new publishes are refused, and accepted events are delivered. Events that are
+    /// still
     /// pending after the timeout fail. They, and those that failed during the call, are returned;
     /// their receipts and `on_error` report them too. Affects all clones; a second call returns
-    /// nothing, at once.
+    /// nothing, immediately.
     pub async fn shutdown(&self, timeout: Duration) -> Vec<Undelivered> {
         match &self.inner.engine {
             Engine::Kafka(kafka) => kafka.shutdown(timeout).await,
@@ -447,7 +448,7 @@ impl Client {
         }
     }
 
-    /// The broker inside the process, on the `embedded` backend.
+    /// The broker inside the process, if the backend is `embedded`.
     pub fn embedded_broker(&self) -> Option<&EmbeddedBroker> {
         match &self.inner.engine {
             Engine::Kafka(kafka) => kafka.embedded_broker(),
@@ -492,14 +493,14 @@ impl fmt::Debug for Client {
 
 impl ClientBuilder {
     /// The prefix for topic and group names, joined by a dot. Default: the configuration's, else
-    /// none; then a topic is what it is called, and a group still has the dot: `.group`, where the
-    /// Go SDK keeps its offsets. See [`Subscribe::exact_group_id`] for other groups.
+    /// none. Without a prefix, a topic keeps its name but a group still gets the dot: `.group`,
+    /// where the Go SDK keeps its offsets. See [`Subscribe::exact_group_id`] for other groups.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// The brokers to ask first, each `host:port`. Default: the configuration's.
+    /// The bootstrap brokers, each `host:port`. Default: the configuration's.
     pub fn brokers<B: Into<String>>(mut self, brokers: impl IntoIterator<Item = B>) -> Self {
         self.brokers = brokers.into_iter().map(Into::into).collect();
         self
@@ -517,16 +518,16 @@ impl ClientBuilder {
         self
     }
 
-    /// Called with every event that failed after it was accepted, once, receipt or not: the
-    /// README's `ErrorCallback`. On the delivery thread: must not block, which would hold up all
-    /// receipts.
+    /// Called once with every event that failed after it was accepted, even if its receipt was
+    /// kept: the Go SDK's `ErrorCallback`. Runs on the delivery thread and must not block, which
+    /// would delay all receipts.
     pub fn on_error(mut self, callback: impl Fn(Undelivered) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(callback));
         self
     }
 
     /// Counts into these metrics, under the client's [`name`](Self::name). For the backends `kafka`
-    /// and `embedded`; the others count nothing. Default: no metrics, which cost nothing.
+    /// and `embedded`; the others count nothing. Default: no metrics, at no cost.
     #[cfg(feature = "metrics")]
     pub fn metrics(mut self, metrics: &Metrics) -> Self {
         self.metrics = Some(metrics.clone());
@@ -563,12 +564,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Checks everything and makes the client. It connects with the first event or subscription, in
-    /// the background: a broker that is not there yet is not an error here.
+    /// Checks everything and makes the client. It connects in the background, at the first event or
+    /// subscription, so a broker that is not up yet is not an error here.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`], with every fault of the configuration, the brokers, the prefix and the
+    /// [`ErrorKind::Config`], with every fault in the configuration, the brokers, the prefix and the
     /// audit log's environment variables.
     pub fn build(mut self) -> Result<Client> {
         let mut faults = self.complete();
@@ -674,11 +675,11 @@ impl ClientBuilder {
         }
     }
 
-    /// As [`build`](Self::build), for a program without an async runtime.
+    /// Like [`build`](Self::build), for a program without an async runtime.
     ///
     /// # Errors
     ///
-    /// As `build`; and where the process has no thread left for the client's runtime.
+    /// As for `build`; also if no thread can be started for the client's runtime.
     pub fn build_blocking(self) -> Result<crate::blocking::Client> {
         crate::blocking::Client::build(self)
     }

@@ -7,7 +7,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, what was being done, and whether trying again can help.
 ///
-/// [`kind`](Error::kind) is for programs, `Display` for people. The cause, where there is one, is
+/// [`kind`](Error::kind) is for programs, `Display` for people. The cause, if any, is
 /// [`source`](StdError::source) and is not repeated in the message. Clones share one allocation:
 /// the same failure reaches a receipt and an error callback.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ struct Inner {
 pub enum ErrorKind {
     /// A setting is missing, malformed or contradicts another; [`Error::faults`] lists each.
     Config,
-    /// A field of what was to be published or subscribed is not allowed; [`Error::faults`] lists each.
+    /// A field of an event or a subscription is not allowed; [`Error::faults`] lists each.
     Validation,
     /// A payload could not be written as JSON.
     Encode,
@@ -40,7 +40,7 @@ pub enum ErrorKind {
     TooLarge,
     /// The publish buffer is full (`try_publish` only).
     BufferFull,
-    /// The time given for the operation passed. A publish that timed out while a request was in
+    /// The operation timed out. A publish that timed out while a request was in
     /// flight may still have been stored.
     Timeout,
     /// The client, the stream or the subscription has been shut down.
@@ -55,18 +55,18 @@ pub enum ErrorKind {
     Unreachable,
     /// The broker refused the request for another reason.
     Broker,
-    /// The Kafka client instance cannot go on and was replaced.
+    /// The Kafka client instance hit a fatal error and was replaced.
     Fatal,
     /// A handler returned an error or panicked.
     Handler,
-    /// The offsets of a partition are not what they were: records were deleted before they were
-    /// read, the topic was made anew, or the subscription's start offset is not there.
+    /// The offsets of a partition have changed: records were deleted before they were read, the
+    /// topic was deleted and recreated, or the subscription's start offset does not exist.
     OffsetReset,
     /// The group has neither members nor committed offsets.
     UnknownGroup,
     /// The group has members, and its offsets can only be moved while it has none.
     GroupNotEmpty,
-    /// This stream, these brokers or this group do not offer it.
+    /// This backend, these brokers or this group do not support it.
     Unsupported,
 }
 
@@ -136,7 +136,7 @@ impl ErrorKind {
     }
 }
 
-/// One field or setting that is not allowed: which, what it held, and what is allowed.
+/// One field or setting that is not allowed: its name, its value, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
@@ -229,9 +229,10 @@ impl Error {
         &self.inner.faults
     }
 
-    /// Whether waiting cannot help: somebody has to give a right or a credential, or change a setting or a name. What
-    /// is not final may pass by itself, or is about one event alone. A program that waits for events ends at a final
-    /// error, or waits until [`Health`](crate::Health) is good again: the client goes on by itself once it can.
+    /// Whether waiting cannot help: a permission or a credential has to be granted, or a setting or a name changed.
+    /// An error that is not final may pass by itself, or concerns one event only. A program that waits for events can
+    /// exit at a final error, or wait until [`Health`](crate::Health) is good again: the client resumes by itself
+    /// once it can.
     pub fn is_final(&self) -> bool {
         matches!(
             self.kind(),
@@ -243,8 +244,8 @@ impl Error {
         )
     }
 
-    /// What to do about it, in one sentence without a full stop: of this very error where that is
-    /// known, as for a right that is missing or a port of another protocol, else of its kind.
+    /// What to do about it, in one sentence without a full stop: specific to this error if
+    /// possible, as for a missing permission or a port of another protocol, else to its kind.
     pub fn remedy(&self) -> &str {
         self.own_remedy().unwrap_or_else(|| self.kind().remedy())
     }
@@ -257,7 +258,7 @@ impl Error {
         self.inner.remedy.as_deref().or_else(of_cause)
     }
 
-    /// Whether the same call may succeed later without a change of input or configuration.
+    /// Whether the same call may succeed later with the same input and configuration.
     pub fn is_retriable(&self) -> bool {
         self.inner.retriable
     }

@@ -1,5 +1,5 @@
 //! Publish and consume event envelopes over Apache Kafka: no silent loss, order within a key, bounded
-//! memory and time, and hardly any cost over librdkafka.
+//! memory and time, and little overhead over librdkafka.
 //!
 //! The wire format is that of `AccelByte`'s Go SDK (`eventstream-go-sdk` v3 and v4), so services in
 //! both languages share topics, partitions and consumer groups.
@@ -51,23 +51,24 @@
 //! | handle | [`Subscribe`], [`Handler`], [`Client::register`], [`Payload`], [`State`], [`Context`], [`Event`] |
 //! | handle several at once | [`Subscribe::on_batch`], [`Batch`], [`BatchHandler`], [`BatchResult`] |
 //! | pull | [`Client::consume`], [`Events`], [`PulledEvent`] |
-//! | give events types of their own | [`EventType`] |
-//! | fail | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterReason`], [`DeadLetterOrigin`] |
-//! | look at dead letters, replay them | [`Client::dead_letters`], [`dead_letters`] |
+//! | define typed events | [`EventType`] |
+//! | handle failures | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterReason`],
+//! [`DeadLetterOrigin`] |
+//! | inspect and replay dead letters | [`Client::dead_letters`], [`dead_letters`] |
 //! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
-//! | watch | [`Health`], [`Problem`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
-//! | look at groups and move them | [`Client::groups`], [`ConsumerGroup`], [`Seek`] |
+//! | monitor | [`Health`], [`Problem`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
+//! | inspect and move groups | [`Client::groups`], [`ConsumerGroup`], [`Seek`] |
 //! | check a deployment | [`Doctor`], [`Report`], [`Finding`], [`CheckStatus`] |
 //! | test | `testing::Consumed`, `testing::Recorder`, `testing::TestBroker`, [`EmbeddedBroker`] |
-//! | do without async | [`blocking`] |
+//! | work without async | [`blocking`] |
 //!
-//! | feature | what; none is on by default |
+//! | feature | what it adds; none is on by default |
 //! |---|---|
 //! | `derive` | `#[derive(EventType)]` |
 //! | `testing` | the test kit: handlers without a broker, a recording publisher, a broker for each test |
 //! | `tower` | handlers inside tower's layers: `Subscribe::layer`, `Handler::layer` |
 //! | `metrics` | Prometheus metrics: `Metrics`, `ClientBuilder::metrics` |
-//! | `opentelemetry` | the trace of `tracing` spans travels with events: `traceparent`, `spanContext` |
+//! | `opentelemetry` | traces of `tracing` spans propagate with events: `traceparent`, `spanContext` |
 
 mod backend;
 pub mod blocking;

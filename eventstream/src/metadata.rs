@@ -2,7 +2,7 @@ use std::time::SystemTime;
 
 use crate::error::Error;
 
-/// What to ask of a cluster: of all topics or of one, with or without offsets.
+/// A query for cluster metadata: all topics or one, with or without offsets.
 ///
 /// ```
 /// use eventstream::MetadataQuery;
@@ -25,20 +25,20 @@ impl MetadataQuery {
         Self::default()
     }
 
-    /// Of this topic only, given without the client's prefix. It is never created.
+    /// Only this topic, given without the client's prefix. It is never created.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topic = Some(topic.into());
         self
     }
 
-    /// The first and the next offset of each partition: two requests for each broker.
+    /// The first and the next offset of each partition: two requests per broker.
     pub fn watermarks(mut self) -> Self {
         self.watermarks = true;
         self
     }
 
-    /// Of each partition the first record with this timestamp or a later one, and the watermarks: one
-    /// request more for each broker.
+    /// The first record in each partition with this timestamp or a later one, and the watermarks: one
+    /// more request per broker.
     pub fn at(mut self, time: SystemTime) -> Self {
         self.at = Some(time);
         self.watermarks()
@@ -51,7 +51,7 @@ impl MetadataQuery {
         self
     }
 
-    /// As [`group`](Self::group), with the group's name as on the broker.
+    /// Like [`group`](Self::group), with the group's full name on the broker.
     pub fn exact_group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
         self.exact_group = true;
@@ -59,7 +59,7 @@ impl MetadataQuery {
     }
 }
 
-/// What the cluster says of itself and of topics.
+/// What the cluster reports about itself and its topics.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Metadata {
@@ -91,7 +91,7 @@ pub struct TopicMetadata {
     pub name: String,
     /// The partitions, by number.
     pub partitions: Vec<PartitionMetadata>,
-    /// What is wrong with the topic: it does not exist, or may not be read.
+    /// What is wrong with the topic: it does not exist, or access to it is denied.
     pub error: Option<Error>,
 }
 
@@ -103,26 +103,26 @@ pub struct PartitionMetadata {
     pub id: i32,
     /// The leader's broker id; `None` while there is none.
     pub leader: Option<i32>,
-    /// The brokers that hold a copy.
+    /// The brokers that hold a replica.
     pub replicas: Vec<i32>,
-    /// Those whose copy is complete.
+    /// The in-sync replicas.
     pub in_sync: Vec<i32>,
-    /// The first offset the broker still has, where it was asked for and is known.
+    /// The first offset the broker still has, if requested and known.
     pub low: Option<i64>,
-    /// The offset the next record will get, where it was asked for and is known.
+    /// The offset the next record will get, if requested and known.
     pub high: Option<i64>,
-    /// The offset of the first record of the time asked for, or a later one; the end where there is none.
+    /// The offset of the first record with the requested timestamp or a later one; the end if there is none.
     pub at_time: Option<i64>,
-    /// The group's committed offset, where one was asked for and has been committed.
+    /// The group's committed offset, if requested and committed.
     pub committed: Option<i64>,
-    /// Why an offset that was asked for is not known: the partition has no leader, or its broker did
-    /// not answer in time.
+    /// Why a requested offset is not known: the partition has no leader, or its broker did not
+    /// answer in time.
     pub error: Option<Error>,
 }
 
 impl PartitionMetadata {
-    /// How many records the group has not committed: to the end from its committed offset, or from
-    /// the first one where it has none. `None` where the offsets are not known.
+    /// How many records the group has not committed: from its committed offset, or from the first
+    /// record if it has none, to the end. `None` if the offsets are not known.
     pub fn lag(&self) -> Option<i64> {
         Some((self.high? - self.committed.or(self.low)?).max(0))
     }
@@ -135,6 +135,6 @@ pub struct GroupMetadata {
     /// The name on the broker.
     pub name: String,
     /// Whether the brokers know it: it has members or has committed an offset. On the `embedded`
-    /// stream only the offsets of the topics asked for tell.
+    /// backend, this is judged only by the offsets of the requested topics.
     pub is_known: bool,
 }

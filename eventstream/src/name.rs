@@ -27,7 +27,7 @@ macro_rules! name {
             ///
             /// # Errors
             ///
-            /// [`ErrorKind::Validation`] when the name is empty, too long or holds what is not allowed.
+            /// [`ErrorKind::Validation`] if the name is empty, too long or has characters that are not allowed.
             pub fn new(name: impl AsRef<str>) -> Result<Self, Error> {
                 let name = name.as_ref();
                 match $check(name) {
@@ -100,7 +100,7 @@ name! {
     /// A topic without the client's prefix, as Kafka allows it: 1 to 249 ASCII letters, digits, `.`, `_` and `-`, and not
     /// `.` or `..`. Cheap to clone.
     ///
-    /// Events are published to fewer of them, see [`Publish`](crate::Publish).
+    /// Publishing allows fewer names, see [`Publish`](crate::Publish).
     ///
     /// ```
     /// use eventstream::Topic;

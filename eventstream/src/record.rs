@@ -62,8 +62,8 @@ impl Record {
     }
 }
 
-/// A consumed record before decoding. A handler that takes it and no event gets the records that are
-/// no event envelope too.
+/// A consumed record before decoding. A handler that takes it and no event also gets records that
+/// are not event envelopes.
 #[derive(Clone)]
 pub struct RawRecord {
     record: Arc<Record>,
@@ -88,13 +88,13 @@ impl RawRecord {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when it is no event envelope.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if it is not an event envelope.
     pub fn decode(&self) -> Result<Event, Error> {
         decode(&self.record)
     }
 }
 
-/// The record's event, with the record's place in it.
+/// The record's event, with its topic, partition and offset.
 pub(crate) fn decode(record: &Record) -> Result<Event, Error> {
     let Some(value) = record.value.clone() else {
         return Err(Error::new(

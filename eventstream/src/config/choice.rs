@@ -160,10 +160,10 @@ choice! {
     /// no member runs, or the others are refused.
     Assignment, "assignment" {
         /// The classic protocol with `range,roundrobin`, as the Go SDK's members use: at a rebalance
-        /// every member gives up everything and gets its share anew.
+        /// every member gives up all its partitions and gets a new share.
         #[default]
         Eager = "eager",
-        /// The classic protocol with `cooperative-sticky`: only partitions that move stand still.
+        /// The classic protocol with `cooperative-sticky`: only partitions that move are paused.
         CooperativeSticky = "cooperative-sticky",
         /// The protocol of KIP-848, where the broker assigns (Apache Kafka 4.0 and later). The
         /// session timeout and the heartbeat are then the broker's, so

@@ -5,18 +5,18 @@ use super::backoff::Backoff;
 
 /// Which records of a subscription may be handled at the same time, and which wait for each other.
 ///
-/// Order is kept over retries too: a record that fails is tried again before what comes after it
-/// in its partition or key.
+/// Order is kept across retries: a record that fails is retried before later records in its
+/// partition or key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Concurrency {
     /// Partitions in parallel, one record at a time inside each. A failing record holds back its
-    /// partition and no other. The default: it is the order Kafka gives, and needs no keys.
+    /// partition and no other. The default: it is the order Kafka guarantees, and needs no keys.
     #[default]
     PerPartition,
     /// Keys in parallel, up to this many at once in each partition, one record at a time inside a
     /// key. A failing record holds back its key and no other; while it waits for its next attempt
-    /// it takes up none of the places. Records without a key have no order. 0 counts as 1.
+    /// it does not count towards the limit. Records without a key have no order. 0 counts as 1.
     PerKey(usize),
     /// One record at a time over all partitions of the subscription in this process.
     Serial,
@@ -46,8 +46,8 @@ impl Batch {
         }
     }
 
-    /// How long the first event of a batch waits for others at most. Default: 1 s. A batch starts
-    /// earlier where it is full, where the partition's buffer is, and where the subscription stops.
+    /// The longest that the first event of a batch waits for others. Default: 1 s. A batch starts
+    /// earlier if it or the partition's buffer is full, or if the subscription stops.
     #[must_use]
     pub fn within(mut self, wait: Duration) -> Self {
         self.within = wait;
@@ -66,7 +66,7 @@ impl Batch {
 #[non_exhaustive]
 pub enum Retry {
     /// Try again from memory, without leaving the group. Other partitions (and keys, with
-    /// [`Concurrency::PerKey`]) go on meanwhile.
+    /// [`Concurrency::PerKey`]) continue meanwhile.
     InPlace {
         /// The wait between attempts.
         backoff: Backoff,
@@ -108,7 +108,7 @@ impl Retry {
         }
     }
 
-    /// What happens when the last attempt has failed. Without effect where there is no last one.
+    /// What happens when the last attempt has failed. Has no effect if attempts are unlimited.
     #[must_use]
     pub fn then(mut self, exhausted: Exhausted) -> Self {
         if let Self::InPlace { then, .. } = &mut self {
@@ -117,7 +117,7 @@ impl Retry {
         self
     }
 
-    /// The wait between attempts. Without effect on [`Retry::Rejoin`].
+    /// The wait between attempts. Has no effect on [`Retry::Rejoin`].
     #[must_use]
     pub fn backoff(mut self, chosen: Backoff) -> Self {
         if let Self::InPlace { backoff, .. } = &mut self {
@@ -168,15 +168,15 @@ impl Retry {
 #[non_exhaustive]
 pub enum Exhausted {
     /// It is written to the dead letter topic; its offset moves once that write is acknowledged.
-    /// What comes after it in its partition or key waits until then.
+    /// Later records in its partition or key wait until then.
     #[default]
     DeadLetter,
-    /// It is passed over, and `on_error` is told.
+    /// It is skipped, and `on_error` is called.
     Skip,
-    /// Every subscription of the group in this client ends, with the error told to its `on_error`:
-    /// they share one place in the group, and its offset cannot move past this record. Handlers
-    /// that run finish; the record is not acknowledged, nor is anything after it in its partition,
-    /// so another member of the group reads it.
+    /// Every subscription of the group in this client ends, with the error reported to its
+    /// `on_error`: they are one member of the group, and its offset cannot move past this record.
+    /// Running handlers finish; the record is not acknowledged, nor is anything after it in its
+    /// partition, so another member of the group reads it.
     Stop,
 }
 
@@ -196,7 +196,7 @@ pub enum OnUnmatched {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnUndecodable {
-    /// It is passed over, and `on_error` is told.
+    /// It is skipped, and `on_error` is called.
     #[default]
     Skip,
     /// It is written to the dead letter topic; its offset moves once that write is acknowledged.

@@ -37,12 +37,12 @@ use fields::{Fields, Span};
 /// One event of a record. Immutable and cheap to clone: the fields are stretches of the record's text.
 /// Small records that were read together share their memory, so an event that is kept for long may keep up to 8 KiB.
 ///
-/// A field that the record does not have reads as empty, 0 or false. What the record says about itself (`key`, `offset`
+/// A field missing from the record reads as empty, 0 or false. What the record says about itself (`key`, `offset`
 /// and `partition` in the text) is ignored; [`key`](Self::key), [`offset`](Self::offset) and
 /// [`partition`](Self::partition) come from the broker, and only consumed events have them.
 ///
-/// Decoding is as lenient as the Go SDK's: unknown keys and null are passed over, keys match in any case, of two equal
-/// keys the last wins (whole, also for the payload's object), and halves of surrogate pairs and bytes that are not UTF-8
+/// Decoding is as lenient as the Go SDK's: unknown keys and null are ignored, keys match in any case, the last of two
+/// equal keys wins (whole, also for the payload's object), and halves of surrogate pairs and bytes that are not UTF-8
 /// read as U+FFFD. A field of the wrong type makes the record undecodable.
 ///
 /// ```
@@ -230,8 +230,8 @@ impl Event {
         self.inner.place.as_ref().map(|place| place.offset)
     }
 
-    /// The record's key as text; nothing when there is none or it is not UTF-8, and then
-    /// [`key_bytes`](Self::key_bytes) shows which.
+    /// The record's key as text; `None` if there is none or it is not UTF-8;
+    /// [`key_bytes`](Self::key_bytes) tells which.
     pub fn key(&self) -> Option<&str> {
         self.key_bytes()
             .and_then(|key| std::str::from_utf8(key).ok())

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::error::Error;
 use crate::guard::with_causes;
 
-/// Whether something can do its work, with the reasons where it cannot.
+/// Whether a client or a subscription can do its work, and if not, why.
 ///
 /// ```
 /// # use eventstream::Client;
@@ -19,16 +19,16 @@ use crate::guard::with_causes;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Health {
-    /// What prevents the work; empty when nothing does.
+    /// What prevents work; empty if nothing does.
     pub problems: Vec<Problem>,
-    /// What happened to the offsets of partitions within the last hour: records that were deleted
-    /// before they were read, topics that were made anew. None of it prevents any work, but somebody
-    /// should know.
+    /// What happened to the offsets of partitions within the last hour: records deleted before they
+    /// were read, topics deleted and recreated. None of this prevents work, but operators should
+    /// know.
     pub notices: Vec<Error>,
-    /// Whether the group has given this member at least one partition since it joined; true where
+    /// Whether the group has given this member at least one partition since it joined; true if
     /// there is no group.
     pub assigned: bool,
-    /// Whether a broker has answered, and not all of them have been out of reach since; true where
+    /// Whether a broker has answered, and not all of them have been out of reach since; true if
     /// there is no broker.
     pub connected: bool,
 }

@@ -36,7 +36,7 @@ impl Actor {
     }
 }
 
-/// One audit log: the README's audit log parameters of the Go SDK as a builder.
+/// One audit log: the audit log parameters of the Go SDK as a builder.
 ///
 /// Published with [`Client::publish_audit_log`](crate::Client::publish_audit_log) to the topic that
 /// `APP_EVENT_STREAM_AUDIT_LOG_TOPIC` names (default `auditLog`), unless
@@ -86,7 +86,7 @@ macro_rules! text_options {
 }
 
 impl AuditLog {
-    /// An audit log of an action. Client id, actor namespace and object namespace are needed too.
+    /// An audit log of an action. Client id, actor namespace and object namespace are also required.
     pub fn new(category: impl Into<String>, action_name: impl Into<String>, actor: Actor) -> Self {
         Self {
             category: category.into(),
@@ -113,19 +113,19 @@ impl AuditLog {
     text_options! {
         /// The address of the actor.
         ip;
-        /// The client through which it was done: a UUID v4 without hyphens. Required.
+        /// The client used: a UUID v4 without hyphens. Required.
         client_id;
         /// The namespace of the actor. Required.
         actor_namespace;
-        /// The id of the object it was done to.
+        /// The id of the affected object.
         object_id;
         /// The type of the object.
         object_type;
-        /// The namespace of the object; the publisher's where it has none. Required.
+        /// The namespace of the object, or the publisher's if it has none. Required.
         object_namespace;
-        /// The user it was done to: a UUID v4 without hyphens.
+        /// The affected user: a UUID v4 without hyphens.
         target_user_id;
-        /// The device it was done from.
+        /// The device used.
         device_id;
         /// The record's key. Default: empty, as in the Go SDK, which spreads audit logs over the
         /// partitions without order.
@@ -134,7 +134,7 @@ impl AuditLog {
         id;
     }
 
-    /// When it was done, for copies: kept in milliseconds, from 1970. Default: the moment it is
+    /// When it happened, for copies: kept in milliseconds, from 1970. Default: the moment it is
     /// published.
     pub fn timestamp(mut self, time: SystemTime) -> Self {
         self.timestamp = Some(time);

@@ -3,10 +3,10 @@
 use super::{Field, Publish};
 use crate::event::{self, Event};
 
-/// A copy, to be published again as it is or with fields changed: every field of the envelope with id
-/// and time, and the key and headers of a consumed event. It goes to the topic of the event, without
-/// prefix, unless [`topic`](Publish::topic) names another. What the envelope has beside its known
-/// fields is left out; a time that cannot be read is that of the new publish.
+/// A copy, to be published again unchanged or with some fields changed: every field of the envelope
+/// including id and time, and the key and headers of a consumed event. It goes to the event's topic,
+/// without prefix, unless [`topic`](Publish::topic) names another. Unknown fields of the envelope are
+/// left out; if its time cannot be parsed, the time of publishing replaces it.
 ///
 /// ```
 /// use eventstream::{Event, Publish};

@@ -26,11 +26,11 @@ use crate::event::EventType;
 use crate::event::{self, Envelope};
 use crate::name;
 
-/// One event to publish: the README's publish parameters of the Go SDK as a builder.
+/// One event to publish: the publish parameters of the Go SDK as a builder.
 ///
-/// Topic and event name are needed and stand in the constructor; everything else is optional and
-/// is checked when the event is published, with every bad field listed at once. Text is copied
-/// into one buffer, which a thread that publishes again and again uses again.
+/// Topic and event name are required and passed to the constructor; everything else is optional and
+/// is checked when the event is published, with every bad field listed at once. Text is copied into
+/// one buffer, which each publishing thread reuses.
 ///
 /// ```
 /// # #[derive(serde::Serialize)] struct LoggedIn { platform: &'static str }
@@ -86,8 +86,7 @@ impl Publish {
         self
     }
 
-    /// The topic, without the client's prefix, instead of the one that it has: for copies that go
-    /// elsewhere.
+    /// Replaces the topic, given without the client's prefix: for copies that go elsewhere.
     pub fn topic(mut self, topic: impl AsRef<str>) -> Self {
         self.put(Field::Topic, topic.as_ref());
         self
@@ -101,7 +100,7 @@ impl Publish {
         self
     }
 
-    /// As [`key`](Self::key), for a key that need not be text, or is empty.
+    /// Like [`key`](Self::key), for a key that is empty or not text.
     pub fn key_bytes(mut self, key: impl Into<Vec<u8>>) -> Self {
         self.parts.key = Some(key.into());
         self
@@ -243,8 +242,8 @@ impl Publish {
         self
     }
 
-    /// The event's time as it stood on another envelope, for copies: the `timestamp` text (RFC 3339)
-    /// and `timestampUnixNano` (0 where it had none), both kept as they are.
+    /// The event's time as in another envelope, for copies: the `timestamp` text (RFC 3339)
+    /// and `timestampUnixNano` (0 if it had none), both kept unchanged.
     pub fn timestamp_text(mut self, timestamp: impl AsRef<str>, unix_nano: i64) -> Self {
         self.put(Field::Timestamp, timestamp.as_ref());
         self.parts.timestamp = Stamp::Given(unix_nano);
@@ -254,13 +253,13 @@ impl Publish {
     /// How long this event may take, from the call to the broker's acknowledgement. Default, and
     /// upper bound: the client's `publish_timeout`.
     ///
-    /// An event that timed out here may still be stored: librdkafka cannot take back a single one.
+    /// An event that timed out may still be stored: librdkafka cannot cancel a single message.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.parts.timeout = Some(timeout);
         self
     }
 
-    /// A header of the Kafka record. May be given many times, also with one name.
+    /// Adds a header to the Kafka record. May be called many times, even with the same name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.parts.headers.push((name.into(), Some(value.into())));
         self

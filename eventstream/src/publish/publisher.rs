@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::publish::receipt::Receipt;
 
-/// What a service publishes through: a [`Client`], or the test kit's `Recorder`.
+/// What services publish through: a [`Client`], or the test kit's `Recorder`.
 ///
 /// Object safe, so that a service holds an `Arc<dyn Publisher>` and its tests decide what that is:
 ///
@@ -34,10 +34,10 @@ use crate::publish::receipt::Receipt;
 /// # Ok(()) }
 /// ```
 ///
-/// Each call costs an allocation more than [`Client`]'s own methods of the same names.
+/// Each call costs one allocation more than [`Client`]'s methods of the same name.
 pub trait Publisher: Send + Sync {
-    /// Publishes an event. Returns once it is accepted into the bounded buffer, waiting for room where it is full; the
-    /// receipt, awaited, says where the broker stored it.
+    /// Publishes an event. Returns once it is accepted into the bounded buffer, waiting for room if it is full;
+    /// awaiting the receipt tells where the broker stored it.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ pub trait Publisher: Send + Sync {
     /// As [`Client::try_publish`].
     fn try_publish(&self, event: Publish) -> Result<Receipt>;
 
-    /// Waits until every event accepted before this call has its outcome, stored or failed.
+    /// Waits until every event accepted before this call is stored or has failed.
     ///
     /// # Errors
     ///

@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::record::RawRecord;
 use crate::subscribe::Context;
 
-/// A record to publish as it is: bytes that are an event already, or none at all. For tools that move
-/// records; what a service publishes is a [`Publish`](super::Publish).
+/// A record to publish unchanged, whether it is an event or not. For tools that move records;
+/// services publish a [`Publish`](super::Publish).
 ///
 /// ```
 /// use eventstream::{Client, PublishRaw};
@@ -41,8 +41,8 @@ impl PublishRaw {
         }
     }
 
-    /// What was consumed, for another topic: key, value, headers and timestamp to the byte. The partition is
-    /// chosen anew unless [`partition`](Self::partition) says otherwise.
+    /// A consumed record for another topic, with the same key, value, headers and timestamp, byte for byte.
+    /// The partition is chosen again unless [`partition`](Self::partition) sets it.
     pub fn copy(topic: impl Into<String>, context: &Context, record: &RawRecord) -> Self {
         let headers = context.headers();
         let mut copy = Self::new(topic);
@@ -57,7 +57,7 @@ impl PublishRaw {
         }
     }
 
-    /// The key. Records of one key keep their order and share a partition.
+    /// The key. Records with the same key share a partition and keep their order.
     pub fn key(mut self, key: impl Into<Vec<u8>>) -> Self {
         self.key = Some(key.into());
         self
@@ -69,7 +69,7 @@ impl PublishRaw {
         self
     }
 
-    /// A header; `None` is a header without a value. May be given many times, also with one name.
+    /// A header; `None` is a header without a value. May be called many times, even with the same name.
     pub fn header(mut self, name: impl Into<String>, value: Option<Vec<u8>>) -> Self {
         self.headers.push((name.into(), value));
         self

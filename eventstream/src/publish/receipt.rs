@@ -44,13 +44,13 @@ impl Delivery {
     }
 
     /// The offset in the partition. On `stdout` and `none` the count of events before this one.
-    /// -1 where the broker gives none (`acks` 0).
+    /// -1 if the broker returns none (`acks` 0).
     pub fn offset(&self) -> i64 {
         self.stored.offset
     }
 
     /// The record's timestamp, in milliseconds since the Unix epoch. The embedded broker acknowledges
-    /// every event with 1234 here, whatever it keeps.
+    /// every event with 1234, whatever it stores.
     pub fn timestamp_millis(&self) -> i64 {
         self.stored.timestamp_ms
     }
@@ -78,13 +78,12 @@ impl EventId {
     }
 }
 
-/// The acknowledgement that an accepted event will have: awaited, it says where the event is
-/// stored, or why it is not.
+/// The future acknowledgement of an accepted event: await it to learn where the event is stored, or
+/// why it is not.
 ///
-/// Dropping a receipt cancels nothing: the event is delivered all the same, and a failure still
-/// reaches the client's `on_error` callback. Without that callback, a failure that no receipt told
-/// is a `tracing` event at level `ERROR`; of many with the same cause the first is, then their number every 10 s and
-/// at the end.
+/// Dropping a receipt cancels nothing: the event is still delivered, and a failure still reaches the client's
+/// `on_error` callback. Without that callback, a failure that no receipt reported is logged through `tracing` at
+/// level `ERROR`; of many with the same cause the first is logged, then their number every 10 s and at the end.
 #[must_use = "the event is accepted, not yet stored: await the receipt, or drop it to rely on `on_error`"]
 pub struct Receipt {
     slot: SlotRef,

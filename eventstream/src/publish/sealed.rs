@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::observe::trace;
 
-/// An event whose id, time, key and bytes stand: to be kept somewhere, as in an outbox, and published later, each time as
-/// the same event.
+/// An event with fixed id, time, key and bytes, which can be stored, for example in an outbox, and published later, each
+/// time as the same event.
 ///
 /// ```
 /// use eventstream::{Publish, SealedEvent};
@@ -31,13 +31,13 @@ pub struct SealedEvent {
 }
 
 impl Publish {
-    /// Checks the event as a client does, and fixes what else would be chosen when it is published: its id, its time and,
-    /// where it has none, its key. With the feature `opentelemetry` it keeps the caller's span as its
-    /// [`span_context`](Self::span_context), so that its trace goes on.
+    /// Checks the event as a client does, and fixes what would otherwise be chosen at publish time: its id, its time and,
+    /// if it has none, its key. With the feature `opentelemetry` it keeps the caller's span as its
+    /// [`span_context`](Self::span_context), so that its trace continues.
     ///
     /// `strict_validation` is what the client that publishes it later has as
-    /// [`BrokerConfig::strict_validation`](crate::BrokerConfig::strict_validation). Its size is checked by that client
-    /// alone. A [`timeout`](Self::timeout) of its own is not kept.
+    /// [`BrokerConfig::strict_validation`](crate::BrokerConfig::strict_validation). Only that client checks its size.
+    /// The event's own [`timeout`](Self::timeout) is not kept.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl SealedEvent {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode): what was kept is no event.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the stored value is not an event.
     pub fn into_publish(self) -> Result<Publish> {
         let event = Event::decode(&self.value)?;
         Ok(Publish::from(&event)

@@ -6,7 +6,7 @@ use crate::publish::Publish;
 
 /// An accepted event that was not stored, or may not have been stored, and why.
 ///
-/// Given to the `on_error` callback and returned by `shutdown`, so that it can be kept elsewhere
+/// Passed to the `on_error` callback and returned by `shutdown`, so that it can be stored elsewhere
 /// or published again.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -56,9 +56,9 @@ impl Undelivered {
         headers.map(|(name, value)| (&**name, value.as_deref()))
     }
 
-    /// The event, to be published again as it was: every field with id and time, key and headers, to
-    /// the same topic. After an error that says that the event may have been stored this may store it
-    /// twice, with one id.
+    /// The event, to be published again unchanged: every field including id and time, key and
+    /// headers, to the same topic. If the error says that the event may have been stored, this may
+    /// store it twice, with the same id.
     ///
     /// ```no_run
     /// # async fn again(client: eventstream::Client) -> eventstream::Result<()> {

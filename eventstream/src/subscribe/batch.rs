@@ -11,8 +11,8 @@ use super::extract::{FromRecord, FromRef, State};
 use super::handler::BoxError;
 use super::reject::Reject;
 
-/// What became of the events of a batch: all are handled but those that it names, by their position
-/// in the batch, from 0.
+/// The results of a batch: every event is handled except those listed here, by position in the
+/// batch, from 0.
 ///
 /// ```
 /// use eventstream::{BatchResult, Event, Reject};
@@ -31,7 +31,7 @@ use super::reject::Reject;
 /// # drop(write_all);
 /// ```
 ///
-/// It can be collected from a result for each event, in order.
+/// It can be collected from one result per event, in order.
 #[derive(Default)]
 #[must_use = "it says which events were not handled"]
 pub struct BatchResult {
@@ -44,8 +44,8 @@ impl BatchResult {
         Self::default()
     }
 
-    /// The event at this position has failed: it is tried again, alone. A [`Reject`] in the error's
-    /// chain of sources says that no retry can mend it.
+    /// The event at this position has failed: it is retried alone. A [`Reject`] in the error's
+    /// chain of sources says that no retry can fix it.
     pub fn fail(
         &mut self,
         position: usize,
@@ -54,7 +54,7 @@ impl BatchResult {
         self.failed.insert(position, error.into());
     }
 
-    /// No retry can mend the event at this position: it is dead-lettered with this reason.
+    /// No retry can fix the event at this position: it is dead-lettered with this reason.
     pub fn reject(
         &mut self,
         position: usize,
@@ -102,7 +102,7 @@ impl BatchAnswer {
     }
 }
 
-/// What a handler of batches may return: `()`, [`BatchResult`], or a `Result` of either with any
+/// What a batch handler may return: `()`, [`BatchResult`], or a `Result` of either with any
 /// error that boxes, which then counts for each event of the batch.
 #[diagnostic::on_unimplemented(
     message = "a handler of batches cannot return `{Self}`",
@@ -145,12 +145,12 @@ impl<T: BatchHandlerResult, E: Into<BoxError>> BatchHandlerResult for Result<T, 
 
 pub(crate) type BatchHandled = Pin<Box<dyn Future<Output = BatchAnswer> + Send>>;
 
-/// A handler of batches: an async function or closure whose first argument is a `Vec` of what it takes
-/// of each event: anything that implements [`FromRecord`], or a tuple of up to four. After it there
+/// A batch handler: an async function or closure whose first argument is a `Vec` of what it takes from
+/// each event: anything that implements [`FromRecord`], or a tuple of up to four. After it there
 /// may be up to three [`State`]s.
 ///
-/// An event of which that cannot be taken, such as one whose payload does not fit, is not in the
-/// `Vec`: it fails or is rejected by itself. Where none is left, the handler is not called.
+/// An event from which that cannot be extracted, such as one whose payload does not fit, is not in
+/// the `Vec`: it fails or is rejected by itself. If none is left, the handler is not called.
 ///
 /// It returns `()`, [`BatchResult`], or a `Result` of either.
 ///

@@ -14,8 +14,8 @@ use crate::record::{RawRecord, Record};
 #[cfg(feature = "tower")]
 type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
-/// What a handler may need besides its event: topic, partition and offset of the record, the number
-/// of the attempt, and whether the result still counts.
+/// What a handler may need besides its event: the record's topic, partition and offset, the attempt
+/// number, and whether the result still counts.
 #[derive(Clone)]
 pub struct Context {
     pub(crate) record: Arc<Record>,
@@ -35,8 +35,8 @@ impl Context {
         }
     }
 
-    /// The attempt at this record, from 1. Counted in this process: a record that comes back after
-    /// a rebalance or a restart starts at 1 again.
+    /// The attempt number, from 1. Counted in this process: after a rebalance or a restart it
+    /// starts at 1 again.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -56,7 +56,7 @@ impl Context {
         self.record.offset
     }
 
-    /// The event; `None` where the record is none, or no handler of the topic takes events.
+    /// The event; `None` if the record is not an event, or no handler of the topic takes events.
     pub fn event(&self) -> Option<&Event> {
         self.record.event.as_ref()
     }
@@ -66,15 +66,15 @@ impl Context {
         RawRecord::new(Arc::clone(&self.record))
     }
 
-    /// Gives the handler, and the layers inside this one, a value: as [`Extension`](crate::Extension), or by
-    /// [`extension`](Self::extension). A value of the same type is replaced.
+    /// Passes a value to the handler and the inner layers, which read it as [`Extension`](crate::Extension)
+    /// or with [`extension`](Self::extension). Replaces a value of the same type.
     #[cfg(feature = "tower")]
     pub fn insert_extension<T: Send + Sync + 'static>(&mut self, value: T) {
         let extensions = self.extensions.get_or_insert_default();
         Arc::make_mut(extensions).insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    /// The value of this type that a layer has given.
+    /// The value of this type that a layer has passed.
     #[cfg(feature = "tower")]
     pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
         let value = self.extensions.as_ref()?.get(&TypeId::of::<T>())?;
@@ -91,7 +91,7 @@ impl Context {
         self.record.header_values()
     }
 
-    /// The record's timestamp, where the broker has one.
+    /// The record's timestamp, if it has one.
     pub fn timestamp(&self) -> Option<SystemTime> {
         let millis = u64::try_from(self.record.timestamp_ms?).ok()?;
         Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
@@ -99,7 +99,7 @@ impl Context {
 
     /// Completes when the result of this handler no longer counts: its partition went to another
     /// member of the group, or the timeout of a stop has passed. The record is then read again. The
-    /// future borrows nothing, so that a task of its own can await it.
+    /// future borrows nothing, so a spawned task can await it.
     ///
     /// ```
     /// use eventstream::{Context, Event};

@@ -33,7 +33,7 @@ impl DeadLetter {
         }
     }
 
-    /// Where the record was read, its headers and timestamp, and how often a handler was given it.
+    /// Where the record was read, its headers and timestamp, and the number of attempts.
     pub fn context(&self) -> &Context {
         &self.context
     }
@@ -48,7 +48,7 @@ impl DeadLetter {
         self.reason
     }
 
-    /// The last error, as in the dead letter's header; empty where there was none.
+    /// The last error, as in the dead letter's header; empty if there was none.
     pub fn error(&self) -> &str {
         &self.error
     }

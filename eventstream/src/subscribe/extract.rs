@@ -17,10 +17,10 @@ use crate::event::Event;
 use crate::event::EventType;
 use crate::record::{self, RawRecord, Record};
 
-/// An argument of a [`Handler`](crate::Handler), made of the record and the subscription's state `S`.
+/// An argument of a [`Handler`](crate::Handler), extracted from the record and the subscription's state `S`.
 ///
-/// An error fails the attempt, as one of the handler's own would; [`Reject`] says that no retry can
-/// mend it.
+/// An error fails the attempt, just as an error of the handler would; [`Reject`] says that no retry
+/// can fix it.
 ///
 /// ```
 /// use eventstream::{Context, FromRecord, Reject, Subscribe};
@@ -47,31 +47,31 @@ use crate::record::{self, RawRecord, Record};
             `Key<T>`, `Headers`, `RawRecord`, and what implements `FromRecord<{S}>`"
 )]
 pub trait FromRecord<S>: Sized {
-    /// Why it could not be made.
+    /// Why it could not be extracted.
     type Error: Into<Box<dyn StdError + Send + Sync>>;
 
-    /// Takes records that are no event, if no other argument needs an event.
+    /// Accepts records that are not events, if no other argument needs an event.
     #[doc(hidden)]
     const IS_RAW: bool = false;
-    /// Cannot be made of a record that is no event.
+    /// Cannot be extracted from a record that is not an event.
     #[doc(hidden)]
     const NEEDS_EVENT: bool = false;
 
-    /// Makes the argument. Called once for each attempt, before the handler.
+    /// Extracts the argument. Called once per attempt, before the handler.
     ///
     /// # Errors
     ///
-    /// Where the record or the state does not have it.
+    /// If the record or the state does not have it.
     fn from_record(context: &Context, state: &S) -> Result<Self, Self::Error>;
 }
 
-/// The payload of the event, as a `T`. One that does not fit is dead-lettered at the first attempt,
-/// without a call of the handler: no retry can mend it.
+/// The payload of the event, as a `T`. If it does not fit, the event is dead-lettered at the first
+/// attempt, without calling the handler: no retry can fix it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Payload<T>(pub T);
 
-/// The state of the subscription, given to [`Subscribe::state`](crate::Subscribe::state), or a part of
-/// it: what implements [`FromRef`] for it. Cloned for each attempt.
+/// The state of the subscription, set with [`Subscribe::state`](crate::Subscribe::state), or a part of
+/// it that implements [`FromRef`]. Cloned for each attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State<T>(pub T);
 
@@ -194,7 +194,7 @@ impl Headers {
         self.0.header_values()
     }
 
-    /// The value of the last header of this name: `None` where there is none, or its value is null.
+    /// The value of the last header with this name: `None` if there is none, or its value is null.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let mut headers = self.0.headers().iter().rev();
         headers.find(|(n, _)| n == name)?.1.as_deref()

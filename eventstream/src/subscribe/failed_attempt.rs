@@ -22,17 +22,17 @@ impl FailedAttempt {
         }
     }
 
-    /// Where the record stands, and which attempt has failed.
+    /// The record's position, and which attempt failed.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// What came of it. The handler's own error is its [`source`](std::error::Error::source).
+    /// The failure. The handler's own error is its [`source`](std::error::Error::source).
     pub fn error(&self) -> &Error {
         &self.error
     }
 
-    /// Within which time the next attempt begins.
+    /// The longest time until the next attempt.
     pub fn next_within(&self) -> Duration {
         self.next
     }

@@ -23,20 +23,20 @@ pub(crate) type Handled = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Se
 /// A handler: an async function or closure of up to eight arguments, each taken from the record or
 /// from the subscription's state by its [`FromRecord`].
 ///
-/// | argument | what |
+/// | argument | what it is |
 /// |---|---|
 /// | [`Payload<T>`](crate::Payload) | the payload as a `T` |
 /// | [`Event`](crate::Event) | the envelope |
-/// | [`State<T>`](crate::State) | what [`Subscribe::state`](crate::Subscribe::state) was given, or a part of it |
+/// | [`State<T>`](crate::State) | the value given to [`Subscribe::state`](crate::Subscribe::state), or a part of it |
 /// | [`Context`] | topic, partition, offset, attempt, timestamp, cancellation |
 /// | [`Key<T>`](crate::Key), [`Headers`](crate::Headers) | the record's key and headers |
 /// | [`RawRecord`](crate::RawRecord) | the record before decoding |
 ///
 /// It returns `()`, or `Result<(), E>` for any `E` that boxes: a `thiserror` enum, `anyhow::Error`, a
 /// `String`. An error is retried as [`Subscribe::retry`](crate::Subscribe::retry) says, unless no
-/// retry can mend it: see [`Reject`](crate::Reject).
+/// retry can fix it: see [`Reject`](crate::Reject).
 ///
-/// The trait is implemented for all such functions, and is not for implementing by hand.
+/// The trait is implemented for all such functions; do not implement it by hand.
 ///
 /// ```
 /// use eventstream::{Context, Payload, State, Subscribe};
@@ -70,9 +70,9 @@ pub trait Handler<Args, S = ()>: Sized + Send + Sync + 'static {
     where
         S: Send + Sync + 'static;
 
-    /// The handler with a retry policy of its own, in place of
+    /// The handler with its own retry policy, in place of
     /// [`Subscribe::retry`](crate::Subscribe::retry). Order between names is kept: while an event of this
-    /// handler waits for its next attempt, so does what comes after it in its partition or key.
+    /// handler waits for its next attempt, so do later events in its partition or key.
     ///
     /// ```
     /// use eventstream::{Event, Exhausted, Handler, Retry, Subscribe};
@@ -89,7 +89,7 @@ pub trait Handler<Args, S = ()>: Sized + Send + Sync + 'static {
         Tuned::new(self).with_retry(retry)
     }
 
-    /// The handler with a time limit of its own for each call, in place of
+    /// The handler with its own time limit for each call, in place of
     /// [`Subscribe::handler_timeout`](crate::Subscribe::handler_timeout).
     fn timeout(self, timeout: Duration) -> Tuned<Self, Args, S> {
         Tuned::new(self).with_timeout(timeout)

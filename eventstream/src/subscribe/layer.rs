@@ -41,13 +41,12 @@ impl fmt::Debug for HandlerService {
 /// A tower [`Layer`] for handlers, given to [`Subscribe::layer`](crate::Subscribe::layer) or
 /// [`Handler::layer`]: middleware that sees each call, for metrics, limits or the like.
 ///
-/// Its service takes the record's [`Context`] and returns `()` or an error. What the handler's own
-/// error says still counts where the layer passes it on, as it is or in its chain: a [`Reject`](crate::Reject), or a
-/// payload that does not fit, is dead-lettered at the first attempt. An error of the layer's own is retried
-/// like any.
+/// Its service takes the record's [`Context`] and returns `()` or an error. The handler's error keeps its meaning if
+/// the layer passes it on, directly or in its chain: a [`Reject`](crate::Reject), or a payload that does not fit, is
+/// dead-lettered at the first attempt. The layer's own errors are retried like any other.
 ///
 /// The trait is implemented for every layer whose service is [`Clone`], `Send` and `Sync`. Each call gets
-/// a clone of the service, once that is ready.
+/// a clone of the service, once it is ready.
 ///
 /// ```
 /// use std::task::{Context as TaskContext, Poll};
@@ -162,8 +161,8 @@ impl<H, L, Args, S> fmt::Debug for Layered<H, L, Args, S> {
     }
 }
 
-/// What a layer has given with [`Context::insert_extension`], as an argument of a handler: a clone.
-/// Where no layer has, the attempt fails.
+/// A handler argument: a clone of the value that a layer passed with [`Context::insert_extension`].
+/// If no layer did, the attempt fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Extension<T>(pub T);
 

@@ -53,23 +53,24 @@ use crate::name::{self, EventName, GroupId, Topic};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartOffset {
-    /// After the last record: only what comes from now on. The README's -1 and the default. 'Now' is
+    /// After the last record: only new records. -1 in the Go SDK, and the default. 'Now' is
     /// when the group has given this member its partitions, some time after `register` returned:
-    /// await [`Subscription::ready`](crate::Subscription::ready), and what is published then is
-    /// handled. The position is committed before anything is, so a crash does not move it. A partition
-    /// that is added to the topic later, or a topic that does not exist yet, is read from its head all
-    /// the same.
+    /// await [`Subscription::ready`](crate::Subscription::ready), and what is published after that is
+    /// handled. The position is committed before any event is handled, so a crash does not move it. A
+    /// partition
+    /// that is added to the topic later, or a topic that does not exist yet, is still read from its
+    /// head.
     #[default]
     Tail,
-    /// At the first record that the broker still has. The README's -2.
+    /// At the first record that the broker still has. -2 in the Go SDK.
     Head,
-    /// At this offset, in every partition. If it is out of range, at the head, and `on_error` reports
-    /// it.
+    /// At this offset, in every partition. If it is out of range, reading starts at the head, and
+    /// `on_error` reports it.
     At(i64),
-    /// At an offset of its own in each partition, given by the partition's number: for a program that
-    /// keeps its offsets in a database, beside what its handlers write there. The offset is the first
-    /// to be read, one after the last that was handled. A partition that is not named was never read,
-    /// and starts at the head; so does one whose offset is out of range, which `on_error` reports.
+    /// At a separate offset in each partition, by partition number: for a program that keeps its
+    /// offsets in a database, next to what its handlers write. The offset is the first to read, one
+    /// past the last handled. A partition that is not listed starts at the head; so does one whose
+    /// offset is out of range, which `on_error` reports.
     ///
     /// With a group, what it has committed wins; without one, a program always starts here.
     ///
@@ -83,7 +84,7 @@ pub enum StartOffset {
     /// # drop(subscribe);
     /// ```
     Each(BTreeMap<i32, i64>),
-    /// At the first record with this timestamp or a later one; where there is none, at the tail.
+    /// At the first record with this timestamp or a later one; at the tail if there is none.
     Time(SystemTime),
 }
 
@@ -126,7 +127,7 @@ impl StartOffset {
     }
 }
 
-/// The README's numbers: -1 tail, -2 head, from 0 an offset. Other negative numbers are refused
+/// The Go SDK's numbers: -1 is the tail, -2 the head, 0 and above an offset. Other negative numbers are refused
 /// when the subscription is registered.
 impl From<i64> for StartOffset {
     fn from(offset: i64) -> Self {
@@ -139,11 +140,11 @@ impl From<i64> for StartOffset {
 }
 
 /// When dead letters come too fast, something other than the records is broken: the subscription
-/// then pauses instead of draining a topic into its dead letters.
+/// then pauses instead of draining the topic into the dead-letter topic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DeadLetterLimit {
-    /// How many of the latest records are looked at: 1 to 1,000,000, a byte each.
+    /// How many of the latest records are considered: 1 to 1,000,000, at a byte each.
     pub window: usize,
     /// The share of them, from 0 to 1, that pauses the subscription.
     pub ratio: f64,
@@ -162,16 +163,16 @@ impl DeadLetterLimit {
 /// What went wrong in a subscription, outside its handlers' own results.
 pub(crate) type OnSubscriptionError = Arc<dyn Fn(Error) + Send + Sync>;
 
-/// What is told of a handler that failed and is called again.
+/// Called when a handler has failed and will be called again.
 pub(crate) type OnRetry = Arc<dyn Fn(FailedAttempt) + Send + Sync>;
 
-/// What is told of a record once its dead letter is acknowledged.
+/// Called with a record once its dead letter is acknowledged.
 pub(crate) type OnDeadLetter = Arc<dyn Fn(DeadLetter) + Send + Sync>;
 
-/// A subscription to be registered: the README's subscribe parameters of the Go SDK as a builder.
+/// A subscription to register: the subscribe parameters of the Go SDK as a builder.
 ///
 /// Handlers are async functions and closures, whose arguments say what they need: see [`Handler`].
-/// The type parameter is the state that they may take.
+/// The type parameter is the state available to them.
 ///
 /// ```
 /// use eventstream::{Event, Subscribe};
@@ -233,8 +234,8 @@ const LARGEST_BATCH: usize = 100_000;
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 impl Subscribe {
-    /// A subscription of a topic, given without the client's prefix: any that Kafka allows, see
-    /// [`Topic`]. It needs at least one handler, or is given to [`Client::consume`](crate::Client::consume).
+    /// A subscription to a topic, given without the client's prefix: any that Kafka allows, see [`Topic`].
+    /// It needs at least one handler, unless it is passed to [`Client::consume`](crate::Client::consume).
     pub fn new(topic: impl Into<String>) -> Self {
         Self {
             state: Arc::new(()),
@@ -267,15 +268,15 @@ impl Subscribe {
         }
     }
 
-    /// A subscription of the topic of an event type.
+    /// A subscription to the topic of an event type.
     pub fn to<T: EventType>() -> Self {
         Self::new(T::TOPIC)
     }
 }
 
 impl<S: Send + Sync + 'static> Subscribe<S> {
-    /// What the handlers that follow may take as [`State`], whole or in parts: see [`FromRef`].
-    /// Handlers that were given before keep the state they had.
+    /// The state that handlers added after this may take as [`State`], whole or in part: see
+    /// [`FromRef`]. Handlers added earlier keep the previous state.
     pub fn state<T>(self, state: T) -> Subscribe<T> {
         Subscribe {
             state: Arc::new(state),
@@ -283,9 +284,9 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         }
     }
 
-    /// A handler for the events of one name. Several names in one registration share everything
-    /// else that is set here, the order too: an event whose handler fails holds back what comes
-    /// after it in its partition or key, whatever its name.
+    /// A handler for the events of one name. Several names in one registration share all other
+    /// options, and their order: an event whose handler fails holds back later events in its
+    /// partition or key, whatever their names.
     pub fn on<H, Args>(mut self, event_name: impl Into<String>, handler: H) -> Self
     where
         H: Handler<Args, S>,
@@ -296,8 +297,8 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// A handler for the events of one type: those of its name. Its first argument is the
-    /// [`Payload`] of that type, whose topic has to be this subscription's.
+    /// A handler for the events of one type, matched by name. Its first argument is the [`Payload`]
+    /// of that type, whose topic must be this subscription's.
     ///
     /// ```
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct LoggedIn { platform: String }
@@ -326,11 +327,12 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self.on(name, handler)
     }
 
-    /// A handler for every event of the topic, also for those that [`on`](Self::on) has a handler
-    /// for: then both are called, and each has attempts of its own. At most one in a registration.
+    /// A handler for every event of the topic, including those that have a handler from
+    /// [`on`](Self::on): both are then called, and their attempts are counted separately. At most
+    /// one per registration.
     ///
-    /// One that takes a [`RawRecord`](crate::RawRecord) and no event is also given the records that are
-    /// no event envelope.
+    /// If it takes a [`RawRecord`](crate::RawRecord) and no event, it also gets records that are not
+    /// event envelopes.
     pub fn on_any<H, Args>(mut self, handler: H) -> Self
     where
         H: Handler<Args, S>,
@@ -342,20 +344,20 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
 
     /// A handler for the events of one name, several at once: see [`BatchHandler`].
     ///
-    /// A call takes the events of one partition, in order. What it does not handle is tried again
-    /// as [`retry`](Self::retry) says, each event alone; what it does handle is not handled again.
-    /// Until then what comes after it waits: in its partition, or in its key with
-    /// [`Concurrency::PerKey`], where so many calls may run at once, each with keys of its own.
+    /// A call takes events of one partition, in order. Those it does not handle are retried as
+    /// [`retry`](Self::retry) says, each alone; those it does handle are not handled again. Until
+    /// then, later events wait: in the partition, or in the key with [`Concurrency::PerKey`], where
+    /// several calls may run at once, each with different keys.
     ///
     /// Offsets are committed up to the first event that is not done. A rebalance waits up to 5 s for
-    /// events that failed and have their next attempt due by then; events after one that still fails,
-    /// or after the last commit of a process that dies, are handled again, also those of its batch
-    /// that succeeded.
+    /// failed events whose next attempt is due by then. Events after one that still fails, or after
+    /// the last commit of a process that dies, are handled again, including those of its batch that
+    /// succeeded.
     ///
-    /// A batch is at most what a partition buffers: 10,000 events or 32 MiB. Order is kept among the
-    /// events of this name; those of other handlers of this registration do not wait for them.
+    /// A batch holds at most what a partition buffers: 10,000 events or 32 MiB. Order is kept among
+    /// the events of this name; events of this registration's other handlers do not wait for them.
     ///
-    /// Not for a client that commits before processing: each event has a commit of its own there.
+    /// Not available if the client commits before processing, because each event then has its own commit.
     pub fn on_batch<H, Args>(
         mut self,
         event_name: impl Into<String>,
@@ -373,8 +375,8 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// As [`on_batch`](Self::on_batch), for every event of the topic. Beside handlers for names, as
-    /// [`on_any`](Self::on_any).
+    /// Like [`on_batch`](Self::on_batch), for every event of the topic. Can be combined with
+    /// handlers for names, like [`on_any`](Self::on_any).
     pub fn on_any_batch<H, Args>(mut self, batch: Batch, handler: H) -> Self
     where
         H: BatchHandler<Args, S>,
@@ -387,10 +389,9 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// A [`tower`](https://docs.rs/tower) layer around every handler of this registration, given before or
-    /// after, but for those of batches: see [`HandlerLayer`]. Of several the last one is the outermost, as in axum. Each handler
-    /// gets a service of its own, so that a limit counts for each event name; one for a single handler is given with
-    /// [`Handler::layer`], inside of these.
+    /// A [`tower`](https://docs.rs/tower) layer around every handler of this registration, added before or after, except batch
+    /// handlers: see [`HandlerLayer`]. The last layer added is the outermost, as in axum. Each handler gets its own service, so
+    /// a limit applies per event name. [`Handler::layer`] wraps a single handler, inside these layers.
     #[cfg(feature = "tower")]
     pub fn layer<L: HandlerLayer>(mut self, layer: L) -> Self {
         self.options.layers.push(Arc::new(layer));
@@ -407,28 +408,28 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
     /// The group whose members share the topic's partitions. On the broker it is `prefix.group`, and
     /// `.group` for a client without a prefix, where the Go SDK keeps its offsets.
     ///
-    /// Default: none. The subscription then reads every partition itself, those that are added later
-    /// as well. It commits nothing, needs no right on a group and leaves none behind; a process that
-    /// starts again begins anew at [`offset`](Self::offset).
+    /// Default: none. The subscription then reads every partition itself, including those added
+    /// later. It commits nothing, needs no permission for a group and leaves no group behind; after
+    /// a restart it begins at [`offset`](Self::offset) again.
     pub fn group_id(mut self, group: impl Into<String>) -> Self {
         self.options.group_id = group.into();
         self.options.exact_group = false;
         self
     }
 
-    /// As [`group_id`](Self::group_id), with the group's name as on the broker: a group of another
-    /// prefix, or one that was made by another client.
+    /// Like [`group_id`](Self::group_id), with the group's full name on the broker: for a group
+    /// with another prefix, or one made by another client.
     pub fn exact_group_id(mut self, group: impl Into<String>) -> Self {
         self.options.group_id = group.into();
         self.options.exact_group = true;
         self
     }
 
-    /// A name for this member that outlives it: a restart within the session timeout then costs no
-    /// rebalance. Must differ between the members of a group: a second member of the same name
-    /// fences the first, which then tries to come back every 1 to 30 s, and `health` of the one
-    /// that is fenced says so. Within one client a subscription of the same name that is registered
-    /// while an earlier one stops waits until that has left.
+    /// A stable name for this member: a restart within the session timeout then causes no
+    /// rebalance. Must be unique within the group: a second member with the same name fences the
+    /// first, which then tries to rejoin every 1 to 30 s, and whose `health` says so. Within one
+    /// client, a subscription registered with the name of one that is stopping waits until that one
+    /// has left.
     pub fn group_instance_id(mut self, instance: impl Into<String>) -> Self {
         self.options.group_instance_id = instance.into();
         self
@@ -440,34 +441,35 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// A token whose cancellation stops this subscription, as `stop` does.
+    /// Stops this subscription when the token is cancelled, as `stop` does.
     pub fn cancel_on(mut self, token: CancellationToken) -> Self {
         self.options.cancel_on = Some(token);
         self
     }
 
-    /// What may be handled at the same time. Default: partitions in parallel, in order inside.
+    /// What may be handled concurrently. Default: partitions in parallel, each in order.
     pub fn concurrency(mut self, concurrency: Concurrency) -> Self {
         self.options.concurrency = concurrency;
         self
     }
 
-    /// The timeout of one call of a handler. A call that takes longer is dropped where it awaits and
-    /// counts as failed: its event is retried as [`retry`](Self::retry) says. A handler that never
+    /// The timeout of one call of a handler. A call that takes longer is dropped at its current
+    /// await point and counts as failed: its event is retried as [`retry`](Self::retry) says. A
+    /// handler that never
     /// awaits cannot be stopped. Default: no limit.
     pub fn handler_timeout(mut self, timeout: Duration) -> Self {
         self.options.handler_timeout = Some(timeout);
         self
     }
 
-    /// What happens when a handler fails that has no policy of its own, see [`Handler::retry`]. A failure
+    /// What happens when a handler without its own policy fails, see [`Handler::retry`]. A failure
     /// that no retry can fix is not retried: a payload that does not fit its type, and a [`Reject`]
     /// anywhere in the error's chain. Such a record is
     /// dead-lettered at the first attempt, whatever the policy. With [`CommitPolicy::BeforeProcessing`] there is one
     /// attempt, and a policy with more is refused.
     ///
     /// Default: called again until it succeeds; with [`dead_letters`](Self::dead_letters) at most ten
-    /// times (50 s of growing waits), then dead-lettered.
+    /// times (50 s of growing delays), then dead-lettered.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.options.retry = Some(retry);
         self
@@ -475,7 +477,7 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
 
     /// Sends records that cannot be decoded, or failed their last attempt, to the dead-letter topic:
     /// the topic's name with the configured suffix. A [`retry`](Self::retry) that ends with
-    /// [`Exhausted::DeadLetter`] does the same. The README's `SendErrorDLQ`. Default: no.
+    /// [`Exhausted::DeadLetter`] does the same. The Go SDK's `SendErrorDLQ`. Default: no.
     pub fn dead_letters(mut self, send: bool) -> Self {
         self.options.dead_letters = send;
         self
@@ -502,7 +504,7 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// How long running handlers may take to finish when a rebalance takes their partition away.
+    /// How long running handlers may take to finish when a rebalance revokes their partition.
     /// Default: 20 s. All members of the group wait for them, so keep it below `max_poll_interval`.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.options.drain_timeout = timeout;
@@ -516,17 +518,17 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
     }
 
     /// Called with errors outside the handlers' results: skipped records, dead letters that cannot be
-    /// written, errors of the consumer. One call at a time and in order, on a worker of the runtime,
-    /// which it must not block. A callback that is more than 1,024 calls behind misses some, and the
+    /// written, errors of the consumer. Called one at a time and in order, on a runtime worker,
+    /// which it must not block. If it falls more than 1,024 calls behind, it misses some, and the
     /// next call reports how many.
     pub fn on_error(mut self, callback: impl Fn(Error) + Send + Sync + 'static) -> Self {
         self.options.on_error = Some(Arc::new(callback));
         self
     }
 
-    /// Called when a handler has failed and will be called again with the same record; the log reports
-    /// it at `WARN` too, at once the first time and then at growing intervals. On a worker of the
-    /// runtime, in turn with [`on_error`](Self::on_error) and under the same rules. Not called for a
+    /// Called when a handler has failed and will be called again with the same record; it is also
+    /// logged at `WARN`, immediately the first time and then at growing intervals. Runs on a runtime
+    /// worker, in turn with [`on_error`](Self::on_error) and under the same rules. Not called for the
     /// last attempt, which goes to `on_error` or `on_dead_letter`.
     ///
     /// ```
@@ -544,7 +546,7 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
     }
 
     /// Called with each record of this subscription that was written to the dead letter topic,
-    /// once the broker has acknowledged it. On a worker of the runtime: must not block.
+    /// once the broker has acknowledged it. Runs on a runtime worker: must not block.
     pub fn on_dead_letter(mut self, callback: impl Fn(DeadLetter) + Send + Sync + 'static) -> Self {
         self.options.on_dead_letter = Some(Arc::new(callback));
         self

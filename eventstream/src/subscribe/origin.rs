@@ -38,12 +38,12 @@ pub struct DeadLetterOrigin {
 
 impl DeadLetterOrigin {
     /// Reads a record's headers, such as [`Context::headers`](crate::Context::headers) gives them.
-    /// `None` where none of them is a dead letter's; a record that was replayed is no dead letter. If a
+    /// `None` if none of them belongs to a dead letter; a replayed record is not a dead letter. If a
     /// name occurs twice, the last one counts.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`] where one is missing or is not what it should be; [`Error::faults`] lists
+    /// [`ErrorKind::Decode`] if one is missing or malformed; [`Error::faults`] lists
     /// each.
     pub fn read<'a>(
         headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
@@ -124,7 +124,7 @@ impl DeadLetterOrigin {
         self.reason
     }
 
-    /// The last error with its causes, cut at 8 KiB; empty where there was none.
+    /// The last error with its causes, cut at 8 KiB; empty if there was none.
     pub fn error(&self) -> &str {
         &self.error
     }
@@ -155,17 +155,17 @@ impl DeadLetterOrigin {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis))
     }
 
-    /// The group that gave it up, as the broker knows it.
+    /// The group that dead-lettered it, by its full name on the broker.
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// The event's name, where the record could be decoded.
+    /// The event's name, if the record could be decoded.
     pub fn event_name(&self) -> Option<&str> {
         self.event_name.as_deref()
     }
 
-    /// How often it had been replayed from the dead-letter topic before it came here again.
+    /// How often it had been replayed before it was dead-lettered again.
     pub fn replays(&self) -> u32 {
         self.replays
     }

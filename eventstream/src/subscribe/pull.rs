@@ -17,11 +17,11 @@ use super::subscription::Subscription;
 use crate::error::Result;
 use crate::event::Event;
 
-/// The events of a subscription, pulled instead of handled: a [`Stream`]. Made by
+/// The events of a subscription as a [`Stream`], to pull instead of handle. Returned by
 /// [`Client::consume`](crate::Client::consume).
 ///
-/// Each event carries its acknowledgement. Everything else is as with handlers: order, retries, dead
-/// letters, commits, rebalances.
+/// Each event carries its acknowledgement. Order, retries, dead letters, commits and rebalances work
+/// as with handlers.
 ///
 /// ```
 /// # use eventstream::{Client, Publish, StartOffset, Subscribe};
@@ -48,16 +48,16 @@ use crate::event::Event;
 /// ```
 ///
 /// **How much is in flight**: as many events as handlers would run. With
-/// [`Concurrency::PerPartition`](crate::Concurrency::PerPartition) the next event of a partition comes when the one before is
-/// acknowledged: so at most one for each partition is out. With `PerKey(n)` there are `n` for each partition, one
-/// for each key; with `Serial` one. A stream that is not polled keeps its place in the group. Each
-/// partition then buffers up to 10,000 records or 32 MiB, and stops reading.
+/// [`Concurrency::PerPartition`](crate::Concurrency::PerPartition) the next event of a partition comes once the previous one
+/// is acknowledged, so at most one per partition is outstanding. With `PerKey(n)` up to `n` per partition are, one per key;
+/// with `Serial`, one. A stream that is not polled stays in the group. Each partition then buffers up to 10,000 records or 32
+/// MiB, and stops reading.
 ///
 /// **The time to answer** is [`Subscribe::handler_timeout`](crate::Subscribe::handler_timeout), counted from when the event
-/// is pulled; default: no limit. An event that is late counts as failed.
+/// is pulled; default: no limit. An event answered too late counts as failed.
 ///
-/// **When a partition goes to another member**, what was not pulled goes with it. For events that
-/// are out the group waits up to [`Subscribe::drain_timeout`](crate::Subscribe::drain_timeout). After that their
+/// **When a partition goes to another member**, what was not pulled goes with it. For outstanding events the
+/// group waits up to [`Subscribe::drain_timeout`](crate::Subscribe::drain_timeout). After that their
 /// answers are [`Settled::TooLate`]: [`PulledEvent::cancelled`] says so, and the event is read again.
 ///
 /// The stream ends when the subscription does: after [`stop`](Self::stop), the cancellation of
@@ -91,19 +91,19 @@ impl Events {
         poll_fn(|cx| self.poll_pull(cx)).await
     }
 
-    /// The subscription behind the stream, to wait until it is ready, to pause it, and to ask for its
-    /// health. Events that were not pulled yet wait while it is paused.
+    /// The subscription behind the stream, to wait until it is ready, to pause it, and to check its
+    /// health. While it is paused, events that have not been pulled wait.
     pub fn subscription(&self) -> &Subscription {
         self.subscription
             .as_ref()
             .expect("taken only by `stop`, which takes the stream")
     }
 
-    /// As [`Subscription::stop`]: waits until the events that are out are answered, commits, and leaves
-    /// the group. What was not pulled is read again; where other subscriptions of the group go on, it goes to one
-    /// of the same name, or counts as unmatched.
+    /// Like [`Subscription::stop`]: waits until outstanding events are answered, commits, and leaves the group.
+    /// Events that were not pulled are read again; if other subscriptions of the group remain, they go to one for
+    /// the same name, or count as unmatched.
     ///
-    /// To go on pulling meanwhile, use [`Subscribe::cancel_on`](crate::Subscribe::cancel_on).
+    /// To keep pulling meanwhile, use [`Subscribe::cancel_on`](crate::Subscribe::cancel_on).
     ///
     /// # Errors
     ///
@@ -154,9 +154,9 @@ impl fmt::Debug for Events {
     }
 }
 
-/// An event that waits for its answer: [`ack`](Self::ack), [`retry`](Self::retry),
-/// [`reject`](Self::reject), or [`settle`](Self::settle) with a result. One that is dropped without a word
-/// counts as failed: it is tried again.
+/// An event that awaits its answer: [`ack`](Self::ack), [`retry`](Self::retry), [`reject`](Self::reject),
+/// or [`settle`](Self::settle) with a result. If it is dropped without an answer, it counts as failed and
+/// is retried.
 #[must_use = "an event that is dropped without an answer is tried again"]
 pub struct PulledEvent {
     event: Event,
@@ -164,13 +164,13 @@ pub struct PulledEvent {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Whether an answer came in time.
+/// Whether the answer came in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Settled {
     /// It counts. As with handlers, a crash before the next commit brings the event back.
     InTime,
-    /// It does not: the partition has gone to another member, the time to answer has passed, or the
-    /// subscription has ended. The event is tried again, by whoever has its partition.
+    /// It does not: the partition has moved to another member, the time to answer has passed, or
+    /// the subscription has ended. The event is retried by the member that has its partition.
     TooLate,
 }
 
@@ -180,7 +180,7 @@ impl PulledEvent {
         &self.event
     }
 
-    /// Where the record stands, its key and headers, and which attempt this is.
+    /// The record's position, key and headers, and the attempt number.
     pub fn context(&self) -> &Context {
         &self.context
     }
@@ -189,8 +189,8 @@ impl PulledEvent {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) where it does not fit. As an answer, by
-    /// [`retry`](Self::retry) as well, this error is a rejection: no retry can mend it.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if it does not fit. Passed as an answer,
+    /// even to [`retry`](Self::retry), this error is a rejection: no retry can fix it.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
         self.event.payload().decode()
     }
@@ -200,25 +200,25 @@ impl PulledEvent {
         self.answer(Ok(()))
     }
 
-    /// The event has failed, and is tried again as the subscription's
-    /// [retry policy](crate::Subscribe::retry) says: it comes back after a wait, before what follows it in
-    /// its partition or key. An error that no retry can mend is a rejection: see [`Reject`].
+    /// The event has failed, and is retried as the subscription's [retry policy](crate::Subscribe::retry)
+    /// says: it comes back after a delay, before later events in its partition or key. An error that no
+    /// retry can fix is a rejection: see [`Reject`].
     pub fn retry(self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Settled {
         self.answer(Err(error.into()))
     }
 
-    /// No retry can mend it: the event goes to the dead-letter topic at this attempt, with this reason.
+    /// No retry can fix it: the event goes to the dead-letter topic at this attempt, with this reason.
     pub fn reject(self, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Settled {
         self.answer(Err(Reject::new(reason).into()))
     }
 
-    /// What a handler's result would do: `Ok` acknowledges, an error retries or rejects.
+    /// Answers as a handler's result would: `Ok` acknowledges, an error retries or rejects.
     pub fn settle(self, result: impl HandlerResult) -> Settled {
         self.answer(result.into_result())
     }
 
-    /// Waits until no answer counts any more: see [`Settled::TooLate`]. For work that is better given up
-    /// then.
+    /// Waits until an answer no longer counts: see [`Settled::TooLate`]. For work that should then be
+    /// abandoned.
     ///
     /// # Cancellation
     ///
@@ -230,7 +230,7 @@ impl PulledEvent {
         }
     }
 
-    /// Whether no answer counts any more.
+    /// Whether an answer no longer counts.
     pub fn is_cancelled(&self) -> bool {
         self.answer.is_closed() || self.context.record.source.lost.is_cancelled()
     }

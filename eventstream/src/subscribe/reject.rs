@@ -6,13 +6,12 @@ use super::handler::BoxError;
 use crate::error::{Error, ErrorKind};
 use crate::guard;
 
-/// The error of a handler whose event no retry can mend: it goes to the dead-letter topic at the
-/// first attempt, with this reason and its causes.
+/// A handler's error for an event that no retry can fix: the event goes to the dead-letter topic at
+/// the first attempt, with this reason and its causes.
 ///
-/// It may stand anywhere in the chain of [`source`](StdError::source)s of the error that the handler
-/// returns: what wraps it adds its context and changes nothing. So does an error of this crate of
-/// the kind [`Decode`](ErrorKind::Decode): a payload that does not fit its type now does not fit it
-/// later.
+/// It may be anywhere in the [`source`](StdError::source) chain of the handler's error: errors that
+/// wrap it only add context. An error of this crate of kind [`Decode`](ErrorKind::Decode) works the
+/// same way: a payload that does not fit its type now will not fit later.
 ///
 /// ```
 /// use eventstream::{Event, Reject};
@@ -35,7 +34,7 @@ pub struct Reject(Reason);
 struct Reason(BoxError);
 
 impl Reject {
-    /// A rejection for this reason: a text or an error, whose sources are kept.
+    /// A rejection with this reason: a text, or an error, whose sources are kept.
     pub fn new(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(Reason(reason.into()))
     }

@@ -8,8 +8,8 @@ use crate::kafka::RegisteredRoutes;
 use crate::observe::health::Health;
 use crate::subscribe::CheckedSubscribe;
 
-/// A registered subscription. Dropping it stops it in the background, without waiting; keep it, or
-/// call [`detach`](Self::detach) to let it live as long as its client.
+/// A registered subscription. Dropping it stops the subscription in the background, without
+/// waiting; keep it, or call [`detach`](Self::detach) to let it live as long as its client.
 #[must_use = "dropping a subscription stops it: keep it, or call `detach`"]
 pub struct Subscription {
     slug: String,
@@ -35,7 +35,7 @@ impl Subscription {
         }
     }
 
-    /// The README's slug: topic, event name and group, joined by `$`.
+    /// The Go SDK's slug: topic, event name and group, joined by `$`.
     pub fn slug(&self) -> &str {
         &self.slug
     }
@@ -45,9 +45,9 @@ impl Subscription {
     /// cancelled (see [`Context::cancelled`](crate::Context::cancelled)), and their records
     /// are read again.
     ///
-    /// If other subscriptions of the group go on, queued records of this one are handled first, even
+    /// If other subscriptions of the group remain, queued records of this one are handled first, even
     /// if it is paused; later records of its names go to another subscription for the name, or count
-    /// as unmatched. After the timeout queued records do too, so that the others are not held up;
+    /// as unmatched. After the timeout queued records do too, so as not to delay the others;
     /// `on_error` reports how many in each partition. A handler that still runs is not cancelled,
     /// since its partition stays with this client.
     ///
@@ -64,13 +64,12 @@ impl Subscription {
         }
     }
 
-    /// Waits until this member of the group reads what it was given: it has joined, and where it
-    /// starts is fixed and committed. What is published from then on to the partitions it has is
-    /// handled, also where the group starts at the tail, and also after a crash. Without it, an
-    /// event that is published right after `register` may come before the tail is fixed, and so be
-    /// skipped.
+    /// Waits until this member has joined the group and reads its partitions, with its start
+    /// positions fixed and committed. Events published to its partitions from then on are handled,
+    /// even if the group starts at the tail, and even after a crash. Without this wait, an event
+    /// published right after `register` may arrive before the tail is fixed and be skipped.
     ///
-    /// A topic that does not exist yet holds nothing up: it is read from its first record.
+    /// A topic that does not exist yet is not waited for: it is read from its first record.
     ///
     /// ```
     /// # use eventstream::{Client, Event, Publish, Subscribe};
@@ -91,8 +90,8 @@ impl Subscription {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`] when the subscription ends first. It waits as long as no broker answers,
-    /// or the broker refuses: [`health`](Self::health) says why.
+    /// [`ErrorKind::Closed`] if the subscription ends first. While no broker answers, or the broker
+    /// refuses, it keeps waiting: [`health`](Self::health) says why.
     ///
     /// # Cancellation
     ///
@@ -107,14 +106,14 @@ impl Subscription {
         }
     }
 
-    /// Starts no more handlers until [`resume`](Self::resume). The place in the group is kept.
+    /// Starts no more handlers until [`resume`](Self::resume). The member stays in the group.
     pub fn pause(&self) {
         if let Some(routes) = &self.routes {
             routes.pause();
         }
     }
 
-    /// Goes on after [`pause`](Self::pause), or after a dead letter limit has paused it.
+    /// Resumes after [`pause`](Self::pause), or after a dead letter limit has paused it.
     pub fn resume(&self) {
         if let Some(routes) = &self.routes {
             routes.resume();
@@ -130,9 +129,9 @@ impl Subscription {
 
     /// Completes when the subscription has ended: it was stopped, its
     /// [`cancel_on`](crate::Subscribe::cancel_on) was cancelled, its client shut down, its runtime is
-    /// gone, or its retry policy said so; [`health`](Self::health) then says why. On the backends
-    /// `stdout` and `none` it never completes. The future borrows nothing, so that a task of its own
-    /// can await it.
+    /// gone, or its retry policy ended it; [`health`](Self::health) then says why. On the backends
+    /// `stdout` and `none` it never completes. The future borrows nothing, so a spawned task can
+    /// await it.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
         let routes = self.routes.as_ref();
         let ended = routes.map_or_else(CancellationToken::new, RegisteredRoutes::ended);
@@ -145,10 +144,9 @@ impl Subscription {
         routes.any(|routes| routes.ended().is_cancelled())
     }
 
-    /// Waits until no record is queued or being handled: all that this client has read of the topic
-    /// for this group is handled, passed over, or in the dead-letter topic. Records that the broker
-    /// has and this client has not read yet do not count. Completes as well when the subscription
-    /// ends.
+    /// Waits until no record is queued or being handled: all records of the topic that this client
+    /// has read for this group are handled, skipped, or in the dead-letter topic. Records that this
+    /// client has not read yet do not count. Also completes when the subscription ends.
     ///
     /// # Cancellation
     ///

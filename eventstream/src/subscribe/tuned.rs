@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::handler::{BoxHandler, Handler};
 use crate::delivery::Retry;
 
-/// A handler with options of its own: made by [`Handler::retry`] and [`Handler::timeout`].
+/// A handler with its own options: made by [`Handler::retry`] and [`Handler::timeout`].
 pub struct Tuned<H, Args, S> {
     handler: H,
     retry: Option<Retry>,

@@ -135,12 +135,12 @@ impl TestBroker {
             .base_config("reconnect.backoff.ms", 10)
     }
 
-    /// Waits until every subscription of the broker's clients is ready, so that it misses nothing, publishes the event and
-    /// waits until it is stored.
+    /// Waits until every subscription of the broker's clients is ready, so that none misses the event, then publishes it
+    /// and waits until it is stored.
     ///
     /// # Panics
     ///
-    /// Where it is refused, or is not stored within the bound.
+    /// If it is refused, or is not stored within the bound.
     pub async fn publish(&self, event: impl Borrow<Publish>) -> Delivery {
         let until = deadline(self.bound);
         self.ready(until).await;
@@ -163,11 +163,11 @@ impl TestBroker {
         }
     }
 
-    /// Waits until nothing is left to do: everything that the broker's clients published has its outcome, and every group
-    /// that is subscribed to it has handled, dead-lettered or passed over what is stored, by whichever member. What handlers
-    /// publish is waited for in the same way, whole chains of it.
+    /// Waits until nothing is left to do: every event the broker's clients published is stored or has failed, and every
+    /// subscribed group has handled, dead-lettered or skipped what is stored. This includes events that handlers publish,
+    /// and any that follow from them.
     ///
-    /// What tasks do that a handler has left behind is not known.
+    /// Tasks that a handler has spawned are not waited for.
     ///
     /// # Panics
     ///
@@ -246,7 +246,7 @@ impl TestBroker {
         done(self.embedded.round_trip_time(NODE, delay));
     }
 
-    /// Refuses the next so many requests to store events. A request may carry many events.
+    /// Refuses this many of the next requests to store events. A request may carry many events.
     ///
     /// # Panics
     ///
@@ -255,7 +255,7 @@ impl TestBroker {
         done(self.embedded.refuse_produce(requests, refusal));
     }
 
-    /// Refuses the next so many requests for records.
+    /// Refuses this many of the next requests for records.
     ///
     /// # Panics
     ///
@@ -264,7 +264,8 @@ impl TestBroker {
         done(self.embedded.refuse_fetch(requests, refusal));
     }
 
-    /// Takes the groups' coordinator away: nobody joins, and no commit is taken. Who has partitions reads on.
+    /// Takes the group coordinator away: no member can join, and no commit succeeds. Members that have
+    /// partitions keep reading.
     ///
     /// # Panics
     ///
@@ -273,7 +274,7 @@ impl TestBroker {
         done(self.embedded.lose_coordinator());
     }
 
-    /// Gives the coordinator back, with its groups and what they have committed.
+    /// Restores the coordinator, with its groups and their committed offsets.
     ///
     /// # Panics
     ///
@@ -282,8 +283,8 @@ impl TestBroker {
         done(self.embedded.restore_coordinator());
     }
 
-    /// Lets a further member join a group, by names without the prefix: the group agrees anew, which takes 2 s or more, and
-    /// the member gets its share of the partitions. It handles nothing: what is in them waits until it
+    /// Adds a member to a group; names are given without the prefix. The group rebalances, which takes 2 s or more, and the
+    /// member gets its share of the partitions. It handles nothing: their records wait until it
     /// [leaves](Member::leave). Returns when it has them.
     ///
     /// # Panics

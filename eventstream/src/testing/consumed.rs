@@ -117,7 +117,7 @@ impl<S> Consumed<S> {
         self
     }
 
-    /// What the subscription would have as its state.
+    /// The state that the subscription would have.
     pub fn state<T>(self, state: T) -> Consumed<T> {
         Consumed {
             record: self.record,
@@ -126,7 +126,7 @@ impl<S> Consumed<S> {
         }
     }
 
-    /// Where the record stands. Default: partition 0, offset 0.
+    /// The record's position. Default: partition 0, offset 0.
     pub fn at(mut self, partition: i32, offset: i64) -> Self {
         (self.record.partition, self.record.offset) = (partition, offset);
         self
@@ -177,8 +177,8 @@ impl<S> Consumed<S> {
         Context::of(&Arc::new(record), self.attempt)
     }
 
-    /// Calls a handler: takes its arguments from the record and the state, runs it once, and tells what
-    /// a subscription would make of it.
+    /// Calls a handler: extracts its arguments from the record and the state, runs it once, and returns
+    /// how a subscription would treat the result.
     pub async fn call<H, Args>(&self, handler: H) -> Outcome
     where
         H: Handler<Args, S>,
@@ -257,9 +257,9 @@ impl<S> fmt::Debug for Consumed<S> {
 pub enum Outcome {
     /// The event is done.
     Handled,
-    /// It is tried again, as the subscription's retry policy says. A panic counts as a failure.
+    /// It is retried, as the subscription's retry policy says. A panic counts as a failure.
     Failed(Box<dyn std::error::Error + Send + Sync>),
-    /// No retry can mend it: it goes to the dead-letter topic, with this reason.
+    /// No retry can fix it: it goes to the dead-letter topic, with this reason.
     Rejected(Box<dyn std::error::Error + Send + Sync>),
 }
 

@@ -6,8 +6,8 @@
 //! | what a service publishes, and what it does when that fails | [`Recorder`], as its [`Publisher`](crate::Publisher) | microseconds, no broker |
 //! | a service's subscriptions: retries, dead letters, rebalances, outages | [`TestBroker`] | a tenth of a second or so, a broker in the process |
 //!
-//! Nothing here needs a test to sleep. What waits has a bound, 30 s unless it is set, and panics with what is still
-//! outstanding. What is expected and not there panics with what is there instead.
+//! Nothing here needs a test to sleep. Every wait has a bound, 30 s by default, and panics with what is still
+//! outstanding. A failed expectation panics with what is there instead.
 //!
 //! ```
 //! use eventstream::testing::Recorder;

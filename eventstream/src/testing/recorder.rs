@@ -238,7 +238,7 @@ impl Recorder {
         );
     }
 
-    /// Waits until so many events of a type were published: for a service that publishes in the background.
+    /// Waits until this many events of a type were published: for a service that publishes in the background.
     ///
     /// # Panics
     ///
@@ -302,7 +302,7 @@ impl Recorder {
         }
     }
 
-    /// Takes back what [`fill`](Self::fill) did: who waits goes on.
+    /// Undoes [`fill`](Self::fill): waiting calls proceed.
     pub fn make_room(&self) {
         let filling = std::mem::take(&mut self.inner.state.lock().filling);
         for slot in &filling {
@@ -315,7 +315,7 @@ impl Recorder {
         self.inner.admission.waiting()
     }
 
-    /// Waits until so many calls of `publish` wait for room.
+    /// Waits until this many calls of `publish` are waiting for room.
     ///
     /// # Panics
     ///
@@ -337,7 +337,7 @@ impl Recorder {
         self.inner.state.lock().holding = true;
     }
 
-    /// Gives the oldest so many of the held events their outcomes.
+    /// Completes this many of the held events, oldest first.
     ///
     /// # Panics
     ///
