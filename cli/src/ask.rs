@@ -10,7 +10,7 @@ pub(crate) struct Consent {
     /// Do it without asking
     #[arg(long)]
     yes: bool,
-    /// Show what would be done, and do nothing
+    /// Show what would be done, without doing it
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
 }

@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Publish events from NDJSON
     #[command(after_help = publish::EXAMPLES)]
     Publish(publish::Args),
-    /// Print events as they come
+    /// Print events as they arrive
     #[command(after_help = subscribe::EXAMPLES)]
     Subscribe(Box<subscribe::Args>),
     /// Publish audit logs, one from options or many from NDJSON
@@ -49,16 +49,16 @@ pub(crate) enum Command {
     /// Show brokers, topics, partitions, watermarks and a group's lag
     #[command(after_help = metadata::EXAMPLES)]
     Metadata(metadata::Args),
-    /// Look at dead letters, replay them, put them aside, edit one
+    /// List, show, replay, park and edit dead letters
     #[command(subcommand, after_help = dlq::EXAMPLES)]
     Dlq(Box<dlq::Dlq>),
     /// List, show, move, copy and delete consumer groups
     #[command(subcommand, after_help = group::EXAMPLES)]
     Group(group::Group),
-    /// Copy the records of one topic to another, as they are
+    /// Copy the records of one topic to another, unchanged
     #[command(after_help = copy::EXAMPLES)]
     Copy(copy::Args),
-    /// Check a deployment: addresses, certificates, rights, topics, a group, this configuration
+    /// Check a deployment: addresses, certificates, permissions, topics, a group, this configuration
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Args),
     /// Measure publishing and consuming

@@ -27,15 +27,15 @@ pub(crate) struct Connection {
     /// [env: EVENTSTREAM_STREAM]
     #[arg(long, global = true, value_name = "STREAM", value_parser = ["kafka", "embedded", "stdout", "none"], hide_possible_values = true)]
     stream: Option<String>,
-    /// Brokers to ask first [default: 127.0.0.1:9092] [env: EVENTSTREAM_BROKERS]
+    /// Bootstrap brokers [default: 127.0.0.1:9092] [env: EVENTSTREAM_BROKERS]
     #[arg(long, global = true, value_name = "HOST:PORT,...")]
     brokers: Option<String>,
-    /// Prefix for topic and group names, joined by a dot; a group has the dot without a prefix too
+    /// Prefix for topic and group names, joined by a dot; groups have the dot even without a prefix
     /// [env: EVENTSTREAM_PREFIX]
     #[arg(long, global = true, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// Configuration in TOML: brokers, prefix, [security] and the rest; a variable wins over it, an
-    /// option over both [env: EVENTSTREAM_CONFIG]
+    /// Configuration in TOML: brokers, prefix, [security] and the rest; variables override it,
+    /// options override both [env: EVENTSTREAM_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Use TLS, if no other option implies it

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Stop at the first bad line; earlier lines are still delivered
     #[arg(long)]
     strict: bool,
-    /// NDJSON file, or - for standard input; standard input too where no field is given
+    /// NDJSON file, or - for standard input; standard input too if no field is given
     file: Option<PathBuf>,
 }
 
@@ -41,34 +41,34 @@ struct Fields {
     /// Name of the action
     #[arg(long, value_name = "ACTION")]
     action_name: Option<String>,
-    /// Id of who did it: a UUID v4 without hyphens
+    /// Id of the actor: a UUID v4 without hyphens
     #[arg(long, value_name = "ID")]
     actor: Option<String>,
-    /// What the actor is
+    /// Type of the actor
     #[arg(long, value_name = "TYPE", ignore_case = true)]
     actor_type: Option<ActorType>,
-    /// Client through which it was done: a UUID v4 without hyphens
+    /// Client used: a UUID v4 without hyphens
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
     /// Namespace of the actor
     #[arg(long, value_name = "NAMESPACE")]
     actor_namespace: Option<String>,
-    /// Namespace of the object; the publisher's where it has none
+    /// Namespace of the object, or the publisher's if it has none
     #[arg(long, value_name = "NAMESPACE")]
     object_namespace: Option<String>,
-    /// Id of the object it was done to
+    /// Id of the affected object
     #[arg(long, value_name = "ID")]
     object_id: Option<String>,
     /// Type of the object
     #[arg(long, value_name = "TYPE")]
     object_type: Option<String>,
-    /// User it was done to: a UUID v4 without hyphens
+    /// Affected user: a UUID v4 without hyphens
     #[arg(long, value_name = "ID")]
     target_user_id: Option<String>,
     /// Address of the actor
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<String>,
-    /// Device it was done from
+    /// Device used
     #[arg(long, value_name = "ID")]
     device_id: Option<String>,
     /// Key of the record [default: empty]
@@ -77,10 +77,10 @@ struct Fields {
     /// What was done, in detail: a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
     content: Option<Box<RawValue>>,
-    /// The object as it was: a JSON object
+    /// The object before: a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
     before: Option<Box<RawValue>>,
-    /// The object as it is now: a JSON object
+    /// The object after: a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
     after: Option<Box<RawValue>>,
 }

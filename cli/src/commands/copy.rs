@@ -25,23 +25,23 @@ pub(crate) struct Args {
     /// Topic to write, without the prefix
     #[arg(long, value_name = "TOPIC")]
     to: Topic,
-    /// Brokers of the topic to write, with all else of the connection the same [default: --brokers]
+    /// Brokers of the topic to write; other connection options stay the same [default: --brokers]
     #[arg(long, value_name = "HOST:PORT,...")]
     to_brokers: Option<String>,
-    /// Group that keeps how far the copy has come, without the prefix [default: copy-TOPIC-TO]
+    /// Group that keeps the copy's progress, without the prefix [default: copy-TOPIC-TO]
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
     /// Where to start when the group has no committed offset: tail, head, an offset, or an
     /// RFC 3339 time
     #[arg(long, value_name = "WHERE", default_value = "head", allow_hyphen_values = true, value_parser = start)]
     from: StartOffset,
-    /// End at the ends that the topic had when the copy was started
+    /// Stop where the topic ended when the copy started
     #[arg(long)]
     until_end: bool,
-    /// Write each record to the partition that it was in, whatever its key
+    /// Keep each record's partition, whatever its key
     #[arg(long)]
     keep_partitions: bool,
-    /// At most so many records a second
+    /// At most this many records per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
 }

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// The drain timeout of the group's subscriptions [default: 20]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     drain_timeout: Option<Duration>,
-    /// The group's subscriptions begin at the head where it is new
+    /// The group's subscriptions start at the head if the group is new
     #[arg(long)]
     from_head: bool,
     /// What to print

@@ -25,13 +25,13 @@ pub(crate) struct Args {
     /// Topic to publish to, without the prefix
     #[arg(long, value_name = "TOPIC", value_parser = topic)]
     topic: Topic,
-    /// Event name of lines that give none
+    /// Event name for lines that have none
     #[arg(long, value_name = "NAME")]
     name: Option<eventstream::EventName>,
-    /// Namespace of lines that give none
+    /// Namespace for lines that have none
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// Key of lines that give none [default: the event's id]
+    /// Key for lines that have none [default: the event's id]
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Take each line as the payload of an event

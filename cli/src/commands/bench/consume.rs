@@ -16,7 +16,7 @@ use crate::signals::Interrupt;
 pub(crate) struct Args {
     #[command(flatten)]
     pub(super) common: Common,
-    /// Give up after so long without an event
+    /// Give up after this long without an event
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     idle: Duration,
 }

@@ -23,10 +23,10 @@ pub(crate) enum Bench {
     /// Publish events and await every receipt
     #[command(after_help = publish::EXAMPLES)]
     Publish(publish::Args),
-    /// Read events from the head with a fresh group, decoded and counted
+    /// Read, decode and count events from the head with a new group
     #[command(after_help = consume::EXAMPLES)]
     Consume(consume::Args),
-    /// Time each event from its publishing to its receipt
+    /// Time each event from publish to receipt
     #[command(after_help = latency::EXAMPLES)]
     Latency(latency::Args),
 }
@@ -50,13 +50,13 @@ pub(crate) struct Common {
     /// The topic, without the prefix; created if it is missing
     #[arg(long, value_name = "TOPIC", default_value = "bench")]
     topic: Topic,
-    /// Partitions of a topic that is created here
+    /// Partitions of a topic created here
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     partitions: u32,
-    /// Copies of each partition of a topic that is created here
+    /// Replication factor of a topic created here
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     replication: u16,
-    /// Count into Prometheus metrics, and scrape them each second
+    /// Collect Prometheus metrics, and scrape them every second
     #[arg(long)]
     metrics: bool,
     /// Record the spans of this share of the traces, from 0 to 1, and let each trace travel with

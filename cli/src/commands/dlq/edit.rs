@@ -21,7 +21,7 @@ use crate::signals::Interrupt;
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
-    /// Where it stands in the dead-letter topic: as --at
+    /// Its position in the dead-letter topic, as for --at
     #[arg(value_name = "PARTITION@OFFSET", value_parser = place)]
     place: Option<Place>,
 }

@@ -17,10 +17,10 @@ use crate::signals::Interrupt;
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
-    /// Put together by one thing alone [default: reason, event name, error and group]
+    /// Group by this alone [default: reason, event name, error and group]
     #[arg(long, value_name = "WHAT", value_enum)]
     by: Option<Together>,
-    /// Count those too that were replayed, parked or edited
+    /// Include those replayed, parked or edited
     #[arg(long)]
     all: bool,
     /// table, for people, or json, one line each

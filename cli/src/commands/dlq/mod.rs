@@ -18,16 +18,16 @@ mod table;
 
 #[derive(Subcommand)]
 pub(crate) enum Dlq {
-    /// Say what is wrong, since when and how often: one line for each cause
+    /// List what is wrong, since when and how often: one line per cause
     #[command(after_help = list::EXAMPLES)]
     List(list::Args),
-    /// Show dead letters whole
+    /// Show complete dead letters
     #[command(after_help = show::EXAMPLES)]
     Show(show::Args),
     /// Publish dead letters to their source topic again
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::Args),
-    /// Put dead letters aside, with a reason
+    /// Park dead letters, with a reason
     #[command(after_help = park::EXAMPLES)]
     Park(park::Args),
     /// Publish an edited copy of one dead letter

@@ -16,13 +16,13 @@ pub(crate) struct Args {
     /// Why; kept in the header eventstream-dead-letter-parked
     #[arg(long, value_name = "TEXT")]
     because: String,
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// Only say what would be done
+    /// Only show what would be done
     #[arg(long)]
     dry_run: bool,
     /// The summary as text or json

@@ -16,25 +16,25 @@ use crate::signals::Interrupt;
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
-    /// Another topic to publish to, without the prefix; has to be said where records came from another topic
+    /// Another topic to publish to, without the prefix; required if records came from another topic
     #[arg(long, value_name = "TOPIC")]
     to: Option<Topic>,
-    /// At most so many a second
+    /// At most this many per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
     /// At most so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Park what was replayed so often and came here again
+    /// Park what was replayed this often and dead-lettered again
     #[arg(long, value_name = "N", default_value_t = 3)]
     max_replays: u32,
-    /// Then look so long at what is dead-lettered again, and how far the groups come
+    /// Then watch this long for records dead-lettered again, and for the groups' progress
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     follow: Option<Duration>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// Only say what would be done
+    /// Only show what would be done
     #[arg(long)]
     dry_run: bool,
     /// The summary as text or json

@@ -17,16 +17,16 @@ pub(super) struct Selection {
     /// Only events of this name; repeatable
     #[arg(long = "name", value_name = "NAME", help_heading = "Filters")]
     names: Vec<String>,
-    /// Only with this text in the error, as written or as `list` shows it; repeatable
+    /// Only those whose error contains this text, as written or as `list` shows it; repeatable
     #[arg(long = "error", value_name = "TEXT", help_heading = "Filters")]
     errors: Vec<String>,
     /// Only with this key; repeatable
     #[arg(long = "key", value_name = "KEY", help_heading = "Filters")]
     keys: Vec<String>,
-    /// Only those that this group gave up, with the prefix or without; repeatable
+    /// Only those that this group dead-lettered, with or without the prefix; repeatable
     #[arg(long = "group", value_name = "GROUP", help_heading = "Filters")]
     groups: Vec<String>,
-    /// Only from this time on: RFC 3339, or an age such as 90s, 15m, 2h or 7d
+    /// Only since this time: RFC 3339, or an age such as 90s, 15m, 2h or 7d
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Filters")]
     since: Option<SystemTime>,
     /// Only before this time, or older than this age
@@ -35,7 +35,7 @@ pub(super) struct Selection {
     /// Only the event with this id; repeatable
     #[arg(long = "id", value_name = "ID", help_heading = "Filters")]
     ids: Vec<String>,
-    /// Only at these offsets of a partition of the dead-letter topic, both included; repeatable
+    /// Only at these offsets of a partition of the dead-letter topic, inclusive; repeatable
     #[arg(long = "at", value_name = "PARTITION@OFFSET[..OFFSET]", value_parser = place, help_heading = "Filters")]
     places: Vec<Place>,
 }

@@ -17,13 +17,13 @@ use crate::signals::Interrupt;
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
-    /// Where it stands in the dead-letter topic: as --at
+    /// Its position in the dead-letter topic, as for --at
     #[arg(value_name = "PARTITION@OFFSET", value_parser = place)]
     place: Option<Place>,
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
-    /// Those too that were replayed, parked or edited; PARTITION@OFFSET shows them as well
+    /// Include those replayed, parked or edited; PARTITION@OFFSET always does
     #[arg(long)]
     all: bool,
     /// json, one line each; pretty, for people; payload, the payload alone; table, a row each

@@ -62,7 +62,7 @@ pub(super) fn table(causes: &Causes, by: By, look: Look) -> String {
     }
     if causes.others() > 0 {
         text += &format!(
-            "{} more, of causes that are not told apart\n",
+            "{} more, of causes that are not listed separately\n",
             causes.others()
         );
     }

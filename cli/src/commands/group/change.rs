@@ -14,7 +14,7 @@ use crate::table::{listed, row};
 pub(crate) struct CopyArgs {
     #[command(flatten)]
     named: Named,
-    /// The new group, named as the first one
+    /// The new group, named like the first
     #[arg(value_name = "NEW")]
     new: GroupId,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(crate) struct DeleteArgs {
 pub(crate) struct DeleteOffsetsArgs {
     #[command(flatten)]
     named: Named,
-    /// Topic whose offsets are forgotten, without the prefix
+    /// Topic whose offsets to delete, without the prefix
     #[arg(long, value_name = "TOPIC")]
     topic: Topic,
     #[command(flatten)]

@@ -33,7 +33,7 @@ pub(crate) enum Group {
     /// List the groups of the cluster
     #[command(after_help = list::EXAMPLES)]
     List(list::Args),
-    /// Show a group's members, and how far it has come
+    /// Show a group's members and progress
     #[command(after_help = show::EXAMPLES)]
     Show(show::Args),
     /// Move a group's committed offsets
@@ -42,10 +42,10 @@ pub(crate) enum Group {
     /// Copy a group's committed offsets to a new group
     #[command(after_help = change::COPY_EXAMPLES)]
     Copy(change::CopyArgs),
-    /// Delete a group with all it has committed
+    /// Delete a group and its committed offsets
     #[command(after_help = change::DELETE_EXAMPLES)]
     Delete(change::DeleteArgs),
-    /// Forget what a group has committed in a topic
+    /// Delete a group's committed offsets in a topic
     #[command(after_help = change::DELETE_OFFSETS_EXAMPLES)]
     DeleteOffsets(change::DeleteOffsetsArgs),
 }
@@ -72,7 +72,7 @@ pub(crate) struct Named {
     /// The group, without the prefix
     #[arg(value_name = "GROUP")]
     group: GroupId,
-    /// Take group names as they are on the broker, without adding the prefix
+    /// Use full group names, without adding the prefix
     #[arg(long)]
     exact: bool,
 }

@@ -13,7 +13,7 @@ use crate::time::{age, time};
 pub(crate) struct Args {
     #[command(flatten)]
     named: Named,
-    /// Topic to move in, without the prefix
+    /// Topic whose offsets to move, without the prefix
     #[arg(long, value_name = "TOPIC")]
     topic: Topic,
     /// head, tail, an offset, an RFC 3339 time, an age such as 2h, or +N or -N records from the

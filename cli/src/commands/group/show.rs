@@ -17,10 +17,10 @@ use crate::time::shown_age;
 pub(crate) struct Args {
     #[command(flatten)]
     named: Named,
-    /// Look again and again, in place on a terminal, until interrupted
+    /// Refresh until interrupted, in place on a terminal
     #[arg(long)]
     watch: bool,
-    /// With --watch: how long to wait between two looks
+    /// With --watch: how long to wait between refreshes
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, requires = "watch")]
     interval: Duration,
     #[command(flatten)]

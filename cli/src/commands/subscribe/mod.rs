@@ -35,26 +35,26 @@ pub(crate) struct Args {
     /// Group whose members share the partitions, without the prefix [default: a new one]
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
-    /// Group by its name on the broker, with nothing in front of it
+    /// Group by its full name on the broker, without the prefix
     #[arg(long, value_name = "GROUP", conflicts_with = "group")]
     exact_group: Option<GroupId>,
-    /// Only events of this name; repeatable
+    /// Only events with this name; repeatable
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<EventName>,
     /// Where to start when the group has no committed offset: tail, head, an offset, or an
     /// RFC 3339 time
     #[arg(long, value_name = "WHERE", default_value = "tail", allow_hyphen_values = true, value_parser = start)]
     from: StartOffset,
-    /// End after so many lines
+    /// Exit after this many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after so long without a record, counted from the first assignment
+    /// Exit after this long without a record, counted from the first assignment
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     idle: Option<Duration>,
     /// What stays in order
     #[arg(long, value_name = "ORDER", default_value = "partition")]
     ordering: Order,
-    /// How many events are handled at the same time at most [default with --ordering key: 16 in
+    /// Maximum number of events handled at the same time [default with --ordering key: 16 in
     /// each partition]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: Option<u32>,

@@ -19,13 +19,13 @@ const LATE: Duration = Duration::from_secs(1);
 #[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Selection")]
 pub(super) struct Select {
-    /// Start at this time, or so long ago; without a group
+    /// Start at this time, or this long ago; without a group
     #[arg(long, value_name = "TIME|AGE", value_parser = time_or_age, conflicts_with_all = ["from", "group", "exact_group"])]
     since: Option<SystemTime>,
-    /// Show nothing later, and end once all before it was read; without a group
+    /// Show only records before this, and exit once all are read; without a group
     #[arg(long, value_name = "TIME|AGE", value_parser = time_or_age, conflicts_with_all = ["group", "exact_group"])]
     until: Option<SystemTime>,
-    /// Show the last N records of the topic, by their timestamps, and end; without a group
+    /// Show the last N records of the topic, by timestamp, and exit; without a group
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["from", "since", "until", "group", "exact_group"])]
     last: Option<u32>,
     /// Only this partition, repeatable; without a group
@@ -34,13 +34,13 @@ pub(super) struct Select {
     /// Only records with this key
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Only records whose value has this text in it
+    /// Only records whose value contains this text
     #[arg(long, value_name = "TEXT")]
     grep: Option<String>,
-    /// Only records for which this holds, as 'user_id=7f3a && payload.level>3'
+    /// Only records that match this, such as 'user_id=7f3a && payload.level>3'
     #[arg(long = "where", value_name = "EXPRESSION", value_parser = Expression::parse)]
     condition: Option<Expression>,
-    /// Only these fields, as timestamp,userId,payload.level; json or table
+    /// Only these fields, such as timestamp,userId,payload.level; json or table
     #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = path)]
     pub(super) fields: Vec<Path>,
 }
