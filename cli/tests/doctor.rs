@@ -490,7 +490,7 @@ fn groups_that_are_not_well() {
         "group.offsets",
         "failure",
         "beyond the end",
-        "goes on at its head",
+        "continues at its head",
     );
     commit("behind", &topic, 1);
     admin().delete_records(&topic, 0, 3).unwrap();

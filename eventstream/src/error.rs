@@ -113,13 +113,13 @@ impl ErrorKind {
             Self::Timeout => "check the load of the brokers and the network, or allow more time",
             Self::Closed => "make a new client, or register again",
             Self::UnknownTopic => "create the topic, or correct its name",
-            Self::Unauthorized => "give this principal the right that is missing",
+            Self::Unauthorized => "grant this principal the missing permission",
             Self::Authentication => "check the credentials and certificates of this client",
             Self::Unreachable => {
                 "check that the brokers run, and that this host reaches every address they advertise"
             }
             Self::Broker => "look at the broker's log",
-            Self::Fatal => "nothing: the client replaces what failed; report it if it comes again",
+            Self::Fatal => "nothing: the client replaces what failed; report it if it recurs",
             Self::Handler => {
                 "correct the handler or what it depends on; `Retry::attempts` dead-letters an event \
                  that keeps failing"

@@ -109,7 +109,7 @@ impl<'a> Scanner<'a> {
                     escaped = true;
                     self.escape()?;
                 }
-                _ => return Err(self.flaw("a control character stands in a string")),
+                _ => return Err(self.flaw("a string contains a control character")),
             }
         }
         let end = self.pos;
@@ -134,7 +134,7 @@ impl<'a> Scanner<'a> {
                     self.pos += 1;
                 }
             }
-            _ => return Err(self.flaw("an unknown escape stands in a string")),
+            _ => return Err(self.flaw("a string contains an unknown escape")),
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ pub struct ReaderStats {
     pub undecodable: u64,
     /// Records written to a dead letter topic, acknowledged.
     pub dead_lettered: u64,
-    /// Records passed over after their last attempt or as undecodable.
+    /// Records skipped after their last attempt or as undecodable.
     pub skipped: u64,
     /// Successful offset commits.
     pub commits: u64,

@@ -339,7 +339,7 @@ mod tests {
         let deleted = "torture.trimmed/3: offsets 7 to 9 were deleted before this group read them";
         assert_eq!(told(deleted), Some(("trimmed", 3, Some((7, 10)))));
         let anew =
-            "torture.reborn/0: the topic was deleted and made anew; it is read from its head";
+            "torture.reborn/0: the topic was deleted and recreated; it is read from its head";
         assert_eq!(told(anew), Some(("reborn", 0, None)));
         assert_eq!(told("no place"), None);
     }

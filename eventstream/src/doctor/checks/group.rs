@@ -172,14 +172,14 @@ fn judge_offsets(cluster: &Cluster, tally: &mut Tally) {
     });
     if !below.is_empty() {
         tally.fail(
-            format!("what it has not read is deleted: {}", some_of(&below)),
-            "raise retention.ms; the group goes on at the first offset that is left",
+            format!("records it has not read are deleted: {}", some_of(&below)),
+            "raise retention.ms; the group continues at the first offset that is left",
         );
     }
     if !beyond.is_empty() {
         tally.fail(
             format!("it has committed beyond the end: {}", some_of(&beyond)),
-            "the topic was made anew or cut off: the group goes on at its head, and reads events again",
+            "the topic was recreated or truncated: the group continues at its head, and reads events again",
         );
     }
     tally.ok("what is committed lies within the topics");
@@ -238,7 +238,7 @@ fn judge_stuck(cluster: &Cluster, tally: &mut Tally) {
             && p.waits_longer_than(Age::Minute)
     });
     if stuck.is_empty() {
-        tally.ok("no partition stands still");
+        tally.ok("no partition is stalled");
     } else {
         tally.warn(
             format!("records wait for longer than 1 min and nothing is committed: {}", some_of(&stuck)),
@@ -260,7 +260,7 @@ fn judge_start(facts: &Facts, cluster: &Cluster, tally: &mut Tally) {
             .sum();
         let name = &topic.name;
         if all().any(|p| p.committed.is_some()) {
-            tally.ok(format!("it goes on in {name} where it was"));
+            tally.ok(format!("it continues in {name} where it was"));
         } else if records > 0 && facts.setup.starts_at_tail {
             tally.warn(
                 format!("it is new to {name}, and would begin behind the {records} records there"),

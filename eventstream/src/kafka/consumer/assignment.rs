@@ -264,11 +264,11 @@ impl Told {
         let place = format!("{topic}/{partition}");
         let text = match self {
             Self::Remade => {
-                format!("{place}: the topic was deleted and made anew; it is read from its head")
+                format!("{place}: the topic was deleted and recreated; it is read from its head")
             }
             Self::Beyond { position, high } => format!(
                 "{place}: the group was at offset {position}, beyond the end {high}: the topic was \
-                 made anew, or its log was cut off; what it holds now is read again"
+                 recreated, or its log was truncated; what it holds now is read again"
             ),
             Self::Deleted { from, to } => format!(
                 "{place}: offsets {from} to {} were deleted before this group read them ({} records \

@@ -289,8 +289,8 @@ impl Poller {
         };
         let (topic, partition) = &self.assigned.iter().find(is_silent)?.name;
         let text = format!(
-            "consume {topic}/{partition}: its topic was made anew, and nothing is read of it, for the \
-             leader epochs of the old one are remembered; a new consumer forgets them"
+            "consume {topic}/{partition}: its topic was recreated, and the partition is not read, because \
+             the old leader epochs are remembered; a new consumer forgets them"
         );
         Some(Error::new(ErrorKind::Broker, text).with_retriable(true))
     }

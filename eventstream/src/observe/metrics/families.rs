@@ -105,7 +105,7 @@ families! {
     letter_failures: IntCounterVec = counter("reader_dead_letter_failures_total", GROUP_TOPIC,
         "Dead letters that could not be written and are tried again.");
     skipped: IntCounterVec = counter("reader_skipped_total", REASON,
-        "Records passed over without being handled or dead-lettered, as the policies say.");
+        "Records skipped without being handled or dead-lettered, as the policies say.");
     deleted_unread: IntCounterVec = counter("reader_deleted_unread_total", GROUP_TOPIC,
         "Offsets whose records the broker deleted before the group read them.");
     pauses: IntCounterVec = counter("reader_pauses_total", GROUP_TOPIC,
@@ -117,7 +117,7 @@ families! {
     commit_failures: IntCounterVec = counter("reader_commit_failures_total", GROUP,
         "Offset commits that were refused, those overtaken by a rebalance not included.");
     reader_rebuilt: IntCounterVec = counter("reader_rebuilt_total", GROUP,
-        "Consumers lost to a fatal error and made anew.");
+        "Consumers lost to a fatal error and replaced.");
     dials: IntCounterVec = counter("reader_dials", GROUP_BROKER,
         "Connections to the broker that the consumer attempted.");
     timeouts: IntCounterVec = counter("reader_timeouts", GROUP_BROKER,

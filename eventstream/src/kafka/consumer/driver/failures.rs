@@ -282,7 +282,7 @@ impl Driver {
         if failure.reason == Reason::Stopped {
             self.count_unhandled(failure.route);
         } else if failure.reason != Reason::Undecodable {
-            let error = self.failure_error(failure, "passed over, as the policy says");
+            let error = self.failure_error(failure, "skipped, as the policy says");
             self.tell(failure.route, &error);
         }
         self.forget_error(failure.ticket, failure.route);
