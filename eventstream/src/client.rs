@@ -164,7 +164,7 @@ impl Client {
     pub async fn publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
         let event = event.borrow();
         match &self.inner.engine {
-            Engine::Kafka(kafka) => kafka.publish(event).await,
+            Engine::Kafka(kafka) => kafka.sender.publish(event).await,
             Engine::Stdout(stdout) => stdout.publish(event),
             Engine::None(none) => Ok(none.publish(event)),
         }
@@ -178,7 +178,7 @@ impl Client {
     pub fn try_publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
         let event = event.borrow();
         match &self.inner.engine {
-            Engine::Kafka(kafka) => kafka.try_publish(event),
+            Engine::Kafka(kafka) => kafka.sender.try_publish(event),
             Engine::Stdout(stdout) => stdout.publish(event),
             Engine::None(none) => Ok(none.publish(event)),
         }
@@ -200,7 +200,7 @@ impl Client {
             let text = "publish a record as it is: this client has no broker";
             return Err(Error::new(ErrorKind::Unsupported, text));
         };
-        kafka.publish_raw(record).await
+        kafka.sender.publish_raw(record).await
     }
 
     /// Publishes an event and waits until it is stored: `publish` and its receipt in one call.
@@ -224,7 +224,7 @@ impl Client {
         }
         let topic = &self.inner.audit_topic;
         match &self.inner.engine {
-            Engine::Kafka(kafka) => kafka.publish_audit_log(topic, &log).await,
+            Engine::Kafka(kafka) => kafka.sender.publish_audit_log(topic, &log).await,
             Engine::Stdout(stdout) => stdout.publish_audit_log(topic, &log),
             Engine::None(none) => Ok(none.publish_audit_log(topic)),
         }

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind};
 pub(crate) use crate::event::Headers;
 use crate::event::{Event, Place};
 use crate::name::Topic;
+use crate::publish::Publisher;
 
 /// A record as it came from the broker.
 pub(crate) struct Record {
@@ -31,6 +32,8 @@ pub(crate) struct Source {
     pub(crate) partition: i32,
     /// Cancelled when the partition is taken away before its handlers are done.
     pub(crate) lost: CancellationToken,
+    /// What handlers publish through.
+    pub(crate) publisher: Arc<dyn Publisher>,
 }
 
 impl Record {
@@ -126,6 +129,7 @@ impl fmt::Debug for RawRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::NoPublisher;
 
     #[test]
     fn every_byte_of_a_record_counts() {
@@ -133,6 +137,7 @@ mod tests {
             topic: Topic::new("t").expect("valid"),
             partition: 0,
             lost: CancellationToken::new(),
+            publisher: Arc::new(NoPublisher),
         };
         let headers = vec![
             ("trace".to_owned(), Some(vec![0; 1000])),

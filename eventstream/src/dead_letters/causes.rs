@@ -267,6 +267,7 @@ mod tests {
 
     use super::*;
     use crate::name::Topic;
+    use crate::publish::NoPublisher;
     use crate::record::{Record, Source};
 
     fn letter(name: &str, error: &str, time: i64) -> Letter {
@@ -287,6 +288,7 @@ mod tests {
                 topic: Topic::new("t-dlq").expect("valid"),
                 partition: 0,
                 lost: CancellationToken::new(),
+                publisher: Arc::new(NoPublisher),
             }),
             offset: 0,
             timestamp_ms: Some(time),

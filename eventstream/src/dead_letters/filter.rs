@@ -167,6 +167,7 @@ mod tests {
 
     use super::*;
     use crate::name::Topic;
+    use crate::publish::NoPublisher;
     use crate::record::{Record, Source};
     use crate::subscribe::DeadLetterOrigin;
 
@@ -190,6 +191,7 @@ mod tests {
                 topic: Topic::new("player-dlq").expect("valid"),
                 partition: 2,
                 lost: CancellationToken::new(),
+                publisher: Arc::new(NoPublisher),
             }),
             offset: 40,
             timestamp_ms: Some(5_000),

@@ -79,7 +79,10 @@ impl<'a> Ledger<'a> {
             ..Outgoing::default()
         };
         let kafka = self.letters.kafka()?;
-        let receipt = kafka.publish_record(self.topic.as_str(), record).await?;
+        let receipt = kafka
+            .sender
+            .publish_record(self.topic.as_str(), record)
+            .await?;
         let stored = receipt.await?;
         let place = (stored.partition(), stored.offset());
         let expected = self.next.replace((place.0, place.1 + 1));

@@ -90,7 +90,9 @@ impl DeadLetters {
         let doing = "dead letters";
         let kafka = client.on_brokers(doing)?;
         let suffix = kafka.dead_letter_suffix();
-        kafka.fits(doing, source.as_str(), &format!("{suffix}{LEDGER_SUFFIX}"))?;
+        kafka
+            .sender
+            .fits(doing, source.as_str(), &format!("{suffix}{LEDGER_SUFFIX}"))?;
         let topic = Topic::new(format!("{source}{suffix}"))?;
         Ok(Self {
             client,

@@ -280,6 +280,6 @@ impl Run<'_> {
             ..Outgoing::default()
         };
         let kafka = self.plan.letters.kafka()?;
-        kafka.publish_record(topic, record).await
+        kafka.sender.publish_record(topic, record).await
     }
 }

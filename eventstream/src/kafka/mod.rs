@@ -16,11 +16,10 @@ mod native;
 mod producer;
 mod questions;
 mod scan;
+mod sender;
 mod trial;
 mod verify;
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,19 +27,17 @@ use self::config::ClientConfigs;
 use self::consumer::{Consumers, ConsumersOptions};
 use self::context::Reporter;
 use self::producer::{OnError, Producer, ProducerOptions};
+use self::sender::Sender;
 use crate::config::BrokerConfig;
 use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{Metadata, MetadataQuery};
-use crate::name::{Topic, check_whole_topic};
+use crate::name::Topic;
 use crate::observe::health::Health;
 use crate::observe::metrics::{ClientMeter, STATISTICS_INTERVAL};
 use crate::observe::stats::{ReaderStats, WriterStats};
-use crate::observe::trace::{self, Labels, Publishing, ToPublish};
-use crate::publish::AuditLog;
-use crate::publish::Undelivered;
-use crate::publish::receipt::{EventId, Receipt};
-use crate::publish::{KEPT, Publish, PublishRaw};
+use crate::observe::trace::Labels;
+use crate::publish::{Publisher, Undelivered};
 use crate::subscribe::{CheckedSubscribe, Subscription};
 use crate::witness::Witness;
 
@@ -86,22 +83,15 @@ pub(crate) struct KafkaOptions {
 
 /// The `kafka` and `embedded` streams.
 pub(crate) struct Kafka {
-    producer: Arc<Producer>,
+    /// What is published goes through it.
+    pub(crate) sender: Arc<Sender>,
     consumers: Consumers,
     configs: Arc<ClientConfigs>,
     prefix: Arc<str>,
-    labels: Labels,
-    strict: bool,
     dead_letter_suffix: Box<str>,
     reporter: Arc<Reporter>,
-    meter: ClientMeter,
     /// Last: it outlives the clients above.
     embedded: Option<EmbeddedBroker>,
-}
-
-thread_local! {
-    /// Where envelopes are written. librdkafka copies them, so one buffer serves a thread.
-    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Kafka {
@@ -147,183 +137,45 @@ impl Kafka {
             witness: witness.clone(),
             keep_alive: embedded.clone(),
         })?);
-        let strict = config.strict_validation;
-        let dead_letter_suffix = config.dead_letter_suffix.as_str().into();
-        let consumers = Consumers::new(ConsumersOptions {
-            prefix: Arc::clone(&prefix),
-            config,
-            configs: Arc::clone(&configs),
-            producer: Arc::clone(&producer),
-            reporter: Arc::clone(&reporter),
-            meter: meter.clone(),
-            witness,
-            embedded: embedded.clone(),
-        });
-        Ok(Self {
+        let sender = Arc::new(Sender {
             producer,
-            consumers,
-            configs,
+            prefix: Arc::clone(&prefix),
             labels: Labels {
                 client: name,
                 prefix: Arc::clone(&prefix),
                 group: "".into(),
             },
+            strict: config.strict_validation,
+            meter: meter.clone(),
+        });
+        let dead_letter_suffix = config.dead_letter_suffix.as_str().into();
+        let consumers = Consumers::new(ConsumersOptions {
+            prefix: Arc::clone(&prefix),
+            config,
+            configs: Arc::clone(&configs),
+            sender: Arc::clone(&sender),
+            reporter: Arc::clone(&reporter),
+            meter,
+            witness,
+            embedded: embedded.clone(),
+        });
+        Ok(Self {
+            sender,
+            consumers,
+            configs,
             prefix,
-            strict,
             dead_letter_suffix,
             reporter,
-            meter,
             embedded,
-        })
-    }
-
-    pub(crate) async fn publish(&self, event: &Publish) -> Result<Receipt> {
-        self.check(event)?;
-        let id = event.assign_id();
-        let traced = self.traced(event, &id);
-        let traced = traced.as_deref();
-        let headers = headers(event, traced);
-        let receipt = match self.encoded(event, &id, traced, |value| {
-            let record = outgoing(event, &id, value, &headers, traced);
-            match self
-                .producer
-                .try_publish(event.topic_name(), record, id.clone())
-            {
-                // No room: the bytes have to be kept while it waits, so it gets its own copy.
-                Err(e) if e.kind() == ErrorKind::BufferFull => Err(value.to_vec()),
-                receipt => Ok(receipt),
-            }
-        }) {
-            Ok(receipt) => receipt,
-            Err(value) => {
-                let record = outgoing(event, &id, &value, &headers, traced);
-                self.producer
-                    .publish(event.topic_name(), record, id.clone())
-                    .await
-            }
-        };
-        self.told(traced, receipt)
-    }
-
-    pub(crate) fn try_publish(&self, event: &Publish) -> Result<Receipt> {
-        self.check(event)?;
-        let id = event.assign_id();
-        let traced = self.traced(event, &id);
-        let traced = traced.as_deref();
-        let headers = headers(event, traced);
-        let receipt = self.encoded(event, &id, traced, |value| {
-            let record = outgoing(event, &id, value, &headers, traced);
-            self.producer
-                .try_publish(event.topic_name(), record, id.clone())
-        });
-        self.told(traced, receipt)
-    }
-
-    pub(crate) async fn publish_audit_log(&self, topic: &Topic, log: &AuditLog) -> Result<Receipt> {
-        log.validate()
-            .and_then(|()| self.fits("publish", topic.as_str(), ""))
-            .map_err(|e| self.refused(e))?;
-        let mut value = Vec::new();
-        let id = log.encode_now(&mut value);
-        let traced = trace::publish(
-            &self.labels,
-            &ToPublish {
-                topic: topic.as_str(),
-                name: "",
-                id: id.as_str(),
-                span_context: "",
-            },
-        );
-        let traced = traced.as_deref();
-        let headers = traced.map_or_else(Cow::default, |traced| traced.headers(&[]));
-        let outgoing = Outgoing {
-            key: Some(log.record_key().as_bytes()),
-            value: Some(&value),
-            headers: &headers,
-            span: traced.and_then(Publishing::span),
-            ..Outgoing::default()
-        };
-        let receipt = self.producer.publish(topic.as_str(), outgoing, id).await;
-        self.told(traced, receipt)
-    }
-
-    pub(crate) async fn publish_raw(&self, record: &PublishRaw) -> Result<Receipt> {
-        let topic = Topic::new(&record.topic)
-            .and_then(|topic| self.fits("publish", topic.as_str(), "").map(|()| topic))
-            .map_err(|e| self.refused(e))?;
-        let outgoing = Outgoing {
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: &record.headers,
-            timestamp_ms: record.timestamp_ms,
-            partition: record.partition,
-            ..Outgoing::default()
-        };
-        let id = EventId::Chosen("".into());
-        let receipt = self.producer.publish(topic.as_str(), outgoing, id).await;
-        receipt.map_err(|error| self.refused(error))
-    }
-
-    fn traced(&self, event: &Publish, id: &EventId) -> Option<Box<Publishing>> {
-        let event = ToPublish {
-            topic: event.topic_name(),
-            name: event.event_name(),
-            id: id.as_str(),
-            span_context: event.given_span_context(),
-        };
-        trace::publish(&self.labels, &event)
-    }
-
-    fn encoded<T>(
-        &self,
-        event: &Publish,
-        id: &EventId,
-        traced: Option<&Publishing>,
-        send: impl FnOnce(&[u8]) -> T,
-    ) -> T {
-        let span_context = traced.and_then(Publishing::span_context);
-        encoded(|out| event.encode(id.as_str(), span_context, out), send)
-    }
-
-    fn check(&self, event: &Publish) -> Result<()> {
-        event
-            .validate(self.strict)
-            .and_then(|()| self.fits("publish", event.topic_name(), ""))
-            .map_err(|e| self.refused(e))
-    }
-
-    /// Whether Kafka allows a topic of this length.
-    pub(crate) fn fits(&self, doing: &str, topic: &str, suffix: &str) -> Result<()> {
-        match check_whole_topic(&self.prefix, topic, suffix) {
-            None => Ok(()),
-            Some(fault) => Err(Error::from_faults(
-                ErrorKind::Validation,
-                doing,
-                vec![fault],
-            )),
-        }
-    }
-
-    /// Counts a publish call that was refused.
-    fn refused(&self, error: Error) -> Error {
-        self.meter.refused(error.kind());
-        error
-    }
-
-    fn told(&self, traced: Option<&Publishing>, receipt: Result<Receipt>) -> Result<Receipt> {
-        receipt.map_err(|error| {
-            if let Some(traced) = traced {
-                traced.refused(&error);
-            }
-            self.refused(error)
         })
     }
 
     pub(crate) async fn register(&self, subscribe: CheckedSubscribe) -> Result<Subscription> {
         let topic = subscribe.topic.as_str();
-        self.fits("register", topic, "")?;
+        self.sender.fits("register", topic, "")?;
         if subscribe.options.may_dead_letter() {
-            self.fits("register", topic, &self.dead_letter_suffix)?;
+            self.sender
+                .fits("register", topic, &self.dead_letter_suffix)?;
         }
         self.consumers.register(subscribe)
     }
@@ -372,7 +224,7 @@ impl Kafka {
         kept: bool,
         timeout: Duration,
     ) -> Result<bool> {
-        self.fits("create topic", topic, "")?;
+        self.sender.fits("create topic", topic, "")?;
         let wanted = admin::NewTopic {
             name: prefixed(&self.prefix, topic),
             partitions,
@@ -423,17 +275,15 @@ impl Kafka {
     /// Reads these spans of the topic (without prefix).
     pub(crate) fn scan(&self, topic: &Topic, spans: &[Span]) -> Result<Scan> {
         let wire = prefixed(&self.prefix, topic.as_str());
-        Scan::start(&self.configs, &self.reporter, wire, topic.clone(), spans)
-    }
-
-    /// Publishes a record as it is, to a topic without prefix.
-    pub(crate) async fn publish_record(
-        &self,
-        topic: &str,
-        record: Outgoing<'_>,
-    ) -> Result<Receipt> {
-        let id = EventId::Chosen("".into());
-        self.producer.publish(topic, record, id).await
+        let publisher: Arc<dyn Publisher> = Arc::clone(&self.sender) as _;
+        Scan::start(
+            &self.configs,
+            &self.reporter,
+            wire,
+            topic.clone(),
+            spans,
+            &publisher,
+        )
     }
 
     /// What the names of dead-letter topics end with.
@@ -442,7 +292,7 @@ impl Kafka {
     }
 
     pub(crate) fn writer_stats(&self) -> WriterStats {
-        self.producer.stats()
+        self.sender.producer.stats()
     }
 
     pub(crate) fn reader_stats(&self) -> ReaderStats {
@@ -451,7 +301,7 @@ impl Kafka {
 
     pub(crate) fn health(&self) -> Health {
         let mut health = self.consumers.health();
-        let problems = [self.reporter.problem(), self.producer.refusal()];
+        let problems = [self.reporter.problem(), self.sender.producer.refusal()];
         for problem in problems.into_iter().flatten() {
             health.add(problem);
         }
@@ -459,14 +309,14 @@ impl Kafka {
     }
 
     pub(crate) async fn flush(&self, timeout: Duration) -> Result<()> {
-        self.producer.flush(timeout).await
+        self.sender.producer.flush(timeout).await
     }
 
     pub(crate) async fn shutdown(&self, timeout: Duration) -> Vec<Undelivered> {
         let until = deadline::after(timeout);
         // Consumers first: their handlers may publish, and their dead letters go through the producer.
         self.consumers.shutdown(timeout).await;
-        self.producer.shutdown(deadline::left(until)).await
+        self.sender.producer.shutdown(deadline::left(until)).await
     }
 
     #[cfg(feature = "testing")]
@@ -499,45 +349,4 @@ async fn blocking<T: Send + 'static>(
         let message = format!("{doing}: the runtime is shutting down");
         Error::new(ErrorKind::Closed, message).with_source(e)
     })?
-}
-
-fn headers<'a>(event: &'a Publish, traced: Option<&Publishing>) -> Cow<'a, trace::Headers> {
-    match traced {
-        Some(traced) => traced.headers(event.headers()),
-        None => event.headers().into(),
-    }
-}
-
-fn outgoing<'a>(
-    event: &'a Publish,
-    id: &'a EventId,
-    value: &'a [u8],
-    headers: &'a trace::Headers,
-    traced: Option<&'a Publishing>,
-) -> Outgoing<'a> {
-    Outgoing {
-        key: Some(event.key_or(id)),
-        value: Some(value),
-        headers,
-        timestamp_ms: None,
-        partition: None,
-        timeout: event.own_timeout(),
-        span: traced.and_then(Publishing::span),
-    }
-}
-
-/// Writes into the thread's buffer and gives it to `send`.
-fn encoded<T>(write: impl FnOnce(&mut Vec<u8>), send: impl FnOnce(&[u8]) -> T) -> T {
-    ENCODED.with(|buffer| {
-        // Taken, not borrowed: an `on_error` callback that publishes runs on a thread of its own,
-        // but a serialiser could publish too.
-        let mut out = buffer.take();
-        out.clear();
-        write(&mut out);
-        let sent = send(&out);
-        if out.capacity() <= KEPT {
-            buffer.replace(out);
-        }
-        sent
-    })
 }

@@ -15,6 +15,8 @@ use serde::Serialize;
 pub use self::audit::{Actor, AuditLog};
 pub(crate) use self::parts::KEPT;
 use self::parts::{Field, Lent, Stamp};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::publisher::NoPublisher;
 pub use self::publisher::Publisher;
 pub use self::raw::PublishRaw;
 use self::receipt::EventId;

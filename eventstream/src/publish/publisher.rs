@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::Publish;
 use crate::client::Client;
 use crate::error::Result;
+#[cfg(any(test, feature = "testing"))]
+use crate::error::{Error, ErrorKind};
 use crate::publish::receipt::Receipt;
 
 /// What services publish through: a [`Client`], or the test kit's `Recorder`.
@@ -100,5 +102,35 @@ impl<P: Publisher + ?Sized> Publisher for Arc<P> {
 
     fn flush(&self, timeout: Duration) -> Boxed<'_, Result<()>> {
         (**self).flush(timeout)
+    }
+}
+
+/// Of a record without a client: one in a test.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) struct NoPublisher;
+
+#[cfg(any(test, feature = "testing"))]
+impl NoPublisher {
+    fn error() -> Error {
+        Error::new(
+            ErrorKind::Unsupported,
+            "publish in a handler: this record has no publisher",
+        )
+        .with_remedy("give it one with `Consumed::publisher`")
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Publisher for NoPublisher {
+    fn publish(&self, _: Publish) -> Boxed<'_, Result<Receipt>> {
+        Box::pin(std::future::ready(Err(Self::error())))
+    }
+
+    fn try_publish(&self, _: Publish) -> Result<Receipt> {
+        Err(Self::error())
+    }
+
+    fn flush(&self, _: Duration) -> Boxed<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -6,8 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::error::Result;
 use crate::event::Event;
 use crate::name::Topic;
+use crate::publish::{Publish, Receipt};
 use crate::record::{RawRecord, Record};
 
 /// What layers pass on, by its type.
@@ -95,6 +97,34 @@ impl Context {
     pub fn timestamp(&self) -> Option<SystemTime> {
         let millis = u64::try_from(self.record.timestamp_ms?).ok()?;
         Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+    }
+
+    /// Publishes an event through the client that reads this record, as
+    /// [`Client::publish`](crate::Client::publish) does; a trace goes on in it. Await the receipt before the handler
+    /// returns where the event must not be lost.
+    ///
+    /// A handler that fails afterwards is retried and publishes again. Give the event an
+    /// [`id`](Publish::id) made from this record, so that the copies can be recognized.
+    ///
+    /// ```
+    /// use eventstream::{Context, Payload, Publish};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Order { item: String }
+    ///
+    /// async fn ship(Payload(order): Payload<Order>, cx: Context) -> eventstream::Result<()> {
+    ///     let id = format!("shipped-{}-{}", cx.partition(), cx.offset());
+    ///     let event = Publish::new("shipping", "shipped").id(id).key(&order.item);
+    ///     cx.publish(event).await?.await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `Client::publish`.
+    pub async fn publish(&self, event: Publish) -> Result<Receipt> {
+        self.record.source.publisher.publish(event).await
     }
 
     /// Completes when the result of this handler no longer counts: its partition went to another

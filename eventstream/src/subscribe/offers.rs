@@ -120,6 +120,7 @@ mod tests {
                 topic: Topic::new("t").expect("valid"),
                 partition: 0,
                 lost: tokio_util::sync::CancellationToken::new(),
+                publisher: Arc::new(crate::publish::NoPublisher),
             }),
             offset: 0,
             timestamp_ms: None,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
 use crate::name::Topic;
-use crate::publish::Publish;
+use crate::publish::{NoPublisher, Publish, Publisher};
 use crate::record::{self, Record, Source};
 use crate::subscribe::{self, BoxError, Context, Handler};
 
@@ -62,6 +62,7 @@ struct Parts {
     value: Option<Vec<u8>>,
     headers: Vec<(String, Option<Vec<u8>>)>,
     lost: CancellationToken,
+    publisher: Arc<dyn Publisher>,
 }
 
 impl Consumed {
@@ -104,6 +105,7 @@ impl Consumed {
                 value: Some(value.into()),
                 headers: Vec::new(),
                 lost: CancellationToken::new(),
+                publisher: Arc::new(NoPublisher),
             },
             attempt: 1,
             state: Arc::new(()),
@@ -153,6 +155,13 @@ impl<S> Consumed<S> {
     /// The record's timestamp. Default: now.
     pub fn timestamp(mut self, timestamp: SystemTime) -> Self {
         self.record.timestamp = timestamp;
+        self
+    }
+
+    /// What [`Context::publish`] goes through, for example a [`Recorder`](super::Recorder). Without one it fails with
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    pub fn publisher(mut self, publisher: impl Publisher + 'static) -> Self {
+        self.record.publisher = Arc::new(publisher);
         self
     }
 
@@ -215,6 +224,7 @@ impl<S> Consumed<S> {
                 topic: parts.topic.clone(),
                 partition: parts.partition,
                 lost: parts.lost.clone(),
+                publisher: Arc::clone(&parts.publisher),
             }),
             offset: parts.offset,
             timestamp_ms: i64::try_from(millis).ok(),

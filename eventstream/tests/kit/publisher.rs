@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventstream::testing::Recorder;
-use eventstream::{Client, ErrorKind, Publish, Publisher};
+use eventstream::testing::{Consumed, Recorder, TestBroker};
+use eventstream::{
+    Client, Context, ErrorKind, Event, Payload, Publish, Publisher, StartOffset, Subscribe,
+};
 
-use super::up;
+use super::{LevelUp, up};
 
 /// A service that is generic over what it publishes with.
 async fn level_up(publisher: impl Publisher) -> eventstream::Result<i64> {
@@ -60,4 +62,41 @@ async fn both_refuse_the_same_with_the_same_words() {
         assert_eq!(errors[0], errors[1]);
     }
     recorder.expect_nothing();
+}
+
+async fn promote(Payload(up): Payload<LevelUp>, cx: Context) -> eventstream::Result<()> {
+    let id = format!("promoted-{}-{}", cx.partition(), cx.offset());
+    let event = Publish::new("player", "promoted").id(id).key(&up.player);
+    cx.publish(event).await?.await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_publishes_through_its_context() {
+    let broker = TestBroker::start().topic("player", 2);
+    let subscribe = Subscribe::new("player")
+        .group_id("promotions")
+        .offset(StartOffset::Head)
+        .on("levelUp", promote)
+        .on("promoted", async |_: Event| {});
+    let _subscription = broker.client().register(subscribe).await.unwrap();
+    broker.publish(up(12)).await;
+    broker.settled().await;
+    let promoted = broker.handled("promoted").await_count(1).await;
+    assert!(promoted[0].id().starts_with("promoted-"));
+}
+
+#[tokio::test]
+async fn what_a_called_handler_publishes_is_recorded_and_without_a_publisher_it_fails() {
+    let recorder = Recorder::new();
+    let event = Consumed::new(up(12)).at(3, 17).publisher(recorder.clone());
+    event.call(promote).await.expect_handled();
+    let published = recorder.published_as("promoted");
+    assert_eq!(published.len(), 1);
+    assert_eq!(published[0].event().id(), "promoted-3-17");
+
+    let error = Consumed::new(up(12)).call(promote).await.expect_failed();
+    let error: Box<eventstream::Error> = error.downcast().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.remedy().contains("Consumed::publisher"), "{error}");
 }

@@ -259,7 +259,11 @@ fn judge_start(facts: &Facts, cluster: &Cluster, tally: &mut Tally) {
             .map(|(low, high)| high - low)
             .sum();
         let name = &topic.name;
-        if all().any(|p| p.committed.is_some()) {
+        if all().any(|p| p.ends.is_none()) {
+            tally.not_run(format!(
+                "it is not known where the partitions of {name} end"
+            ));
+        } else if all().any(|p| p.committed.is_some()) {
             tally.ok(format!("it continues in {name} where it was"));
         } else if records > 0 && facts.setup.starts_at_tail {
             tally.warn(

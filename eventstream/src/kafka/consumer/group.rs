@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind};
 use crate::guard::{guarded, tracing, with_causes};
 use crate::kafka::config::ClientConfigs;
 use crate::kafka::context::Reporter;
-use crate::kafka::producer::Producer;
+use crate::kafka::sender::Sender;
 use crate::kafka::{EmbeddedBroker, prefixed};
 use crate::name::Topic;
 use crate::observe::health::Problem;
@@ -48,7 +48,7 @@ pub(super) struct GroupEnv {
     pub(super) log_errors: bool,
     pub(super) drain_millis: AtomicU64,
     pub(super) configs: Arc<ClientConfigs>,
-    pub(super) producer: Arc<Producer>,
+    pub(super) sender: Arc<Sender>,
     pub(super) reporter: Arc<Reporter>,
     pub(super) counters: Arc<Counters>,
     pub(super) witness: Option<Arc<dyn Witness>>,

@@ -57,7 +57,7 @@ use self::routes::{Handlers, Registration, Route, serial};
 use self::told::Told;
 use super::config::ClientConfigs;
 use super::context::Reporter;
-use super::producer::Producer;
+use super::sender::Sender;
 use super::{EmbeddedBroker, prefixed};
 use crate::config::{BrokerConfig, CommitPolicy, LogMode};
 use crate::deadline;
@@ -80,7 +80,7 @@ pub(crate) struct ConsumersOptions {
     pub(crate) prefix: Arc<str>,
     pub(crate) config: BrokerConfig,
     pub(crate) configs: Arc<ClientConfigs>,
-    pub(crate) producer: Arc<Producer>,
+    pub(crate) sender: Arc<Sender>,
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) meter: ClientMeter,
     pub(crate) witness: Option<Arc<dyn Witness>>,
@@ -89,14 +89,7 @@ pub(crate) struct ConsumersOptions {
 
 /// The groups of one client.
 pub(crate) struct Consumers {
-    prefix: Arc<str>,
-    config: BrokerConfig,
-    configs: Arc<ClientConfigs>,
-    producer: Arc<Producer>,
-    reporter: Arc<Reporter>,
-    meter: ClientMeter,
-    witness: Option<Arc<dyn Witness>>,
-    embedded: Option<EmbeddedBroker>,
+    options: ConsumersOptions,
     counters: Arc<Counters>,
     groups: Mutex<Groups>,
     numbers: AtomicU32,
@@ -135,25 +128,8 @@ const TRIES: u32 = 100;
 
 impl Consumers {
     pub(crate) fn new(options: ConsumersOptions) -> Self {
-        let ConsumersOptions {
-            prefix,
-            config,
-            configs,
-            producer,
-            reporter,
-            meter,
-            witness,
-            embedded,
-        } = options;
         Self {
-            prefix,
-            config,
-            configs,
-            producer,
-            reporter,
-            meter,
-            witness,
-            embedded,
+            options,
             counters: Arc::default(),
             groups: Mutex::default(),
             numbers: AtomicU32::new(0),
@@ -170,9 +146,9 @@ impl Consumers {
         })?;
         refuse(self.contradictions(&subscribe))?;
         let labels = Arc::new(Labels {
-            client: self.reporter.client(),
-            prefix: Arc::clone(&self.prefix),
-            group: subscribe.wire_group(&self.prefix).into(),
+            client: self.options.reporter.client(),
+            prefix: Arc::clone(&self.options.prefix),
+            group: subscribe.wire_group(&self.options.prefix).into(),
         });
         let mut tries = 0;
         let (group, registration) = loop {
@@ -279,7 +255,7 @@ impl Consumers {
         // The group waits for the drain, and the broker for the next poll: less than all of it.
         let drain = options
             .drain_timeout
-            .min(self.config.max_poll_interval.mul_f64(0.75));
+            .min(self.options.config.max_poll_interval.mul_f64(0.75));
         let drain = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
         let key = (Arc::clone(&labels.group), options.group_instance_id.clone());
         let ended = self.groups.lock().take_ended();
@@ -309,31 +285,31 @@ impl Consumers {
             .filter(|_| !options.group_instance_id.is_empty())
             .map(|group| group.ended.clone());
         let env = GroupEnv {
-            prefix: Arc::clone(&self.prefix),
-            meter: self.meter.group(&labels.group),
+            prefix: Arc::clone(&self.options.prefix),
+            meter: self.options.meter.group(&labels.group),
             labels: Arc::clone(labels),
             wire_group: Arc::clone(&labels.group),
             groupless: subscribe.is_groupless().then(Mutex::default),
             wire_instance: match &*options.group_instance_id {
                 "" => String::new(),
-                instance => prefixed(&self.prefix, instance),
+                instance => prefixed(&self.options.prefix, instance),
             },
             start: options.offset.clone(),
             commit,
-            registration_settle: self.config.registration_settle,
-            dead_letter_suffix: self.config.dead_letter_suffix.as_str().into(),
-            log_errors: self.config.log_mode != LogMode::Off,
+            registration_settle: self.options.config.registration_settle,
+            dead_letter_suffix: self.options.config.dead_letter_suffix.as_str().into(),
+            log_errors: self.options.config.log_mode != LogMode::Off,
             drain_millis: AtomicU64::new(drain),
-            configs: Arc::clone(&self.configs),
-            producer: Arc::clone(&self.producer),
-            reporter: Arc::clone(&self.reporter),
+            configs: Arc::clone(&self.options.configs),
+            sender: Arc::clone(&self.options.sender),
+            reporter: Arc::clone(&self.options.reporter),
             counters: Arc::clone(&self.counters),
-            witness: self.witness.clone(),
+            witness: self.options.witness.clone(),
             runtime,
             tasks: TaskTracker::new(),
             quiet: Notify::new(),
             assignments: AtomicU64::new(0),
-            _keep_alive: self.embedded.clone(),
+            _keep_alive: self.options.embedded.clone(),
         };
         let group = Group::start(env, predecessor);
         let before = groups.running.insert(key, Arc::clone(&group));
@@ -343,7 +319,7 @@ impl Consumers {
 
     /// The subscription's own policy, else the client's.
     fn commit_policy(&self, options: &Options) -> CommitPolicy {
-        options.commit.unwrap_or(self.config.commit)
+        options.commit.unwrap_or(self.options.config.commit)
     }
 
     fn add_routes(
@@ -403,7 +379,7 @@ impl Consumers {
     pub(crate) fn health(&self) -> Health {
         let mut health = Health {
             assigned: true,
-            connected: self.reporter.is_connected(),
+            connected: self.options.reporter.is_connected(),
             ..Health::of_nothing()
         };
         let groups: Vec<_> = self.groups.lock().all().map(Arc::clone).collect();

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{Examiner, ROUND};
 use crate::deadline;
 use crate::doctor::facts::{Age, Cluster, Configs, Partition, Topic, near};
-use crate::kafka::list_offsets::{Ask, list_committed, list_offsets};
+use crate::kafka::inspect::is_passing;
+use crate::kafka::list_offsets::{Ask, Found, list_committed, list_offsets};
 use crate::kafka::questions::{TopicPartition, Which};
 
 /// How far a clock may be ahead; each is asked about, for brokers tell no more than whether such a record is there.
@@ -19,6 +21,8 @@ const AHEAD: [Duration; 4] = [
     Duration::from_secs(600),
     Duration::from_secs(3600),
 ];
+/// Between two questions about what passes.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Between two looks at what a group has committed: members commit each second.
 const LATER: Duration = Duration::from_millis(2500);
 
@@ -34,8 +38,7 @@ enum Wanted {
 impl Examiner {
     pub(super) fn offsets(&self, cluster: &mut Cluster, deadline: Instant) {
         let (wanted, asks) = questions(cluster);
-        let timeout = deadline::left(deadline).min(ROUND);
-        let found = list_offsets(self.client.client(), &asks, timeout);
+        let found = self.ask(&asks, deadline);
         let mut lows = HashMap::new();
         for (wanted, found) in wanted.iter().zip(found) {
             for (name, offset) in found.into_iter().flatten() {
@@ -60,6 +63,25 @@ impl Examiner {
             }
         }
         self.committed(cluster, deadline);
+    }
+
+    /// Asks again as long as what is in the way passes, as where the topic is new.
+    fn ask(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Found, Code>> {
+        let until = Instant::now() + deadline::left(deadline).min(ROUND);
+        let passes = |answer: &Result<Found, Code>| match answer {
+            Ok(found) => found
+                .iter()
+                .any(|(_, offset)| offset.as_ref().is_err_and(|code| is_passing(*code))),
+            Err(code) => is_passing(*code),
+        };
+        loop {
+            let found = list_offsets(self.client.client(), asks, deadline::left(until));
+            if !found.iter().any(passes) || deadline::left(until) <= AGAIN {
+                return found;
+            }
+            // What is polled is librdkafka's log: nothing is subscribed.
+            let _ = self.client.poll(AGAIN);
+        }
     }
 
     fn committed(&self, cluster: &mut Cluster, deadline: Instant) {

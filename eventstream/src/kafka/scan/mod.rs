@@ -14,6 +14,7 @@ use super::config::ClientConfigs;
 use super::context::Reporter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Topic;
+use crate::publish::Publisher;
 use crate::record::Record;
 
 pub(super) use self::bounds::bounds;
@@ -55,13 +56,14 @@ impl Scan {
         wire_topic: String,
         topic: Topic,
         spans: &[Span],
+        publisher: &Arc<dyn Publisher>,
     ) -> Result<Self> {
         let (sender, batches) = mpsc::channel(WAITING);
         #[cfg(test)]
         let running = tokio_util::sync::CancellationToken::new();
         #[cfg(test)]
         let guard = running.clone().drop_guard();
-        let reader = reader::Reader::new(configs, reporter, wire_topic, topic, spans)?;
+        let reader = reader::Reader::new(configs, reporter, wire_topic, topic, spans, publisher)?;
         if let Some(reader) = reader {
             std::thread::Builder::new()
                 .name("eventstream-scan".to_owned())

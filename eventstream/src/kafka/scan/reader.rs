@@ -17,6 +17,7 @@ use crate::kafka::denied::{Operation, Resource, is_denied};
 use crate::kafka::error::{classify, from_kafka};
 use crate::kafka::inspect::Asking;
 use crate::name::Topic;
+use crate::publish::Publisher;
 use crate::record::{Record, Source};
 
 /// A batch is handed over at so many records or bytes, or when nothing more is here.
@@ -50,6 +51,7 @@ impl Reader {
         wire_topic: String,
         topic: Topic,
         spans: &[Span],
+        publisher: &Arc<dyn Publisher>,
     ) -> Result<Option<Self>> {
         let doing = || format!("read topic {wire_topic}");
         let mut open = HashMap::new();
@@ -59,6 +61,7 @@ impl Reader {
                 topic: topic.clone(),
                 partition: span.partition,
                 lost: CancellationToken::new(),
+                publisher: Arc::clone(publisher),
             });
             open.insert(span.partition, (source, span.to));
             assignment

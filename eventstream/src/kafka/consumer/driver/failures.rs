@@ -135,7 +135,7 @@ impl Driver {
     }
 
     pub(super) fn dead_letter(&mut self, failure: Failure<Arc<Record>>) {
-        let producer = Arc::clone(&self.env.producer);
+        let producer = Arc::clone(&self.env.sender.producer);
         let cause = Cause {
             error: self
                 .find_error(&failure)

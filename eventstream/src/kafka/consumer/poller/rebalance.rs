@@ -107,6 +107,7 @@ impl Poller {
             topic: topic.clone(),
             partition,
             lost: CancellationToken::new(),
+            publisher: Arc::clone(&env.sender) as _,
         });
         let shared = Arc::new(Shared::new(source, start.offset));
         if !start.to_commit {

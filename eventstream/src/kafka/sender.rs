@@ -1,0 +1,242 @@
+//! Publishing: from an event to what the producer sends.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::producer::{Outgoing, Producer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{Topic, check_whole_topic};
+use crate::observe::metrics::ClientMeter;
+use crate::observe::trace::{self, Labels, Publishing, ToPublish};
+use crate::publish::receipt::{EventId, Receipt};
+use crate::publish::{AuditLog, KEPT, Publish, PublishRaw, Publisher};
+
+/// What events go through: the client's own, and those that its handlers publish.
+pub(crate) struct Sender {
+    pub(super) producer: Arc<Producer>,
+    pub(super) prefix: Arc<str>,
+    pub(super) labels: Labels,
+    pub(super) strict: bool,
+    pub(super) meter: ClientMeter,
+}
+
+thread_local! {
+    /// Where envelopes are written. librdkafka copies them, so one buffer serves a thread.
+    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Sender {
+    pub(crate) async fn publish(&self, event: &Publish) -> Result<Receipt> {
+        self.check(event)?;
+        let id = event.assign_id();
+        let traced = self.traced(event, &id);
+        let traced = traced.as_deref();
+        let headers = headers(event, traced);
+        let receipt = match self.encoded(event, &id, traced, |value| {
+            let record = outgoing(event, &id, value, &headers, traced);
+            match self
+                .producer
+                .try_publish(event.topic_name(), record, id.clone())
+            {
+                // No room: the bytes have to be kept while it waits, so it gets its own copy.
+                Err(e) if e.kind() == ErrorKind::BufferFull => Err(value.to_vec()),
+                receipt => Ok(receipt),
+            }
+        }) {
+            Ok(receipt) => receipt,
+            Err(value) => {
+                let record = outgoing(event, &id, &value, &headers, traced);
+                self.producer
+                    .publish(event.topic_name(), record, id.clone())
+                    .await
+            }
+        };
+        self.told(traced, receipt)
+    }
+
+    pub(crate) fn try_publish(&self, event: &Publish) -> Result<Receipt> {
+        self.check(event)?;
+        let id = event.assign_id();
+        let traced = self.traced(event, &id);
+        let traced = traced.as_deref();
+        let headers = headers(event, traced);
+        let receipt = self.encoded(event, &id, traced, |value| {
+            let record = outgoing(event, &id, value, &headers, traced);
+            self.producer
+                .try_publish(event.topic_name(), record, id.clone())
+        });
+        self.told(traced, receipt)
+    }
+
+    pub(crate) async fn publish_audit_log(&self, topic: &Topic, log: &AuditLog) -> Result<Receipt> {
+        log.validate()
+            .and_then(|()| self.fits("publish", topic.as_str(), ""))
+            .map_err(|e| self.refused(e))?;
+        let mut value = Vec::new();
+        let id = log.encode_now(&mut value);
+        let traced = trace::publish(
+            &self.labels,
+            &ToPublish {
+                topic: topic.as_str(),
+                name: "",
+                id: id.as_str(),
+                span_context: "",
+            },
+        );
+        let traced = traced.as_deref();
+        let headers = traced.map_or_else(Cow::default, |traced| traced.headers(&[]));
+        let outgoing = Outgoing {
+            key: Some(log.record_key().as_bytes()),
+            value: Some(&value),
+            headers: &headers,
+            span: traced.and_then(Publishing::span),
+            ..Outgoing::default()
+        };
+        let receipt = self.producer.publish(topic.as_str(), outgoing, id).await;
+        self.told(traced, receipt)
+    }
+
+    pub(crate) async fn publish_raw(&self, record: &PublishRaw) -> Result<Receipt> {
+        let topic = Topic::new(&record.topic)
+            .and_then(|topic| self.fits("publish", topic.as_str(), "").map(|()| topic))
+            .map_err(|e| self.refused(e))?;
+        let outgoing = Outgoing {
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: &record.headers,
+            timestamp_ms: record.timestamp_ms,
+            partition: record.partition,
+            ..Outgoing::default()
+        };
+        let id = EventId::Chosen("".into());
+        let receipt = self.producer.publish(topic.as_str(), outgoing, id).await;
+        receipt.map_err(|error| self.refused(error))
+    }
+
+    fn traced(&self, event: &Publish, id: &EventId) -> Option<Box<Publishing>> {
+        let event = ToPublish {
+            topic: event.topic_name(),
+            name: event.event_name(),
+            id: id.as_str(),
+            span_context: event.given_span_context(),
+        };
+        trace::publish(&self.labels, &event)
+    }
+
+    fn encoded<T>(
+        &self,
+        event: &Publish,
+        id: &EventId,
+        traced: Option<&Publishing>,
+        send: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        let span_context = traced.and_then(Publishing::span_context);
+        encoded(|out| event.encode(id.as_str(), span_context, out), send)
+    }
+
+    fn check(&self, event: &Publish) -> Result<()> {
+        event
+            .validate(self.strict)
+            .and_then(|()| self.fits("publish", event.topic_name(), ""))
+            .map_err(|e| self.refused(e))
+    }
+
+    /// Whether Kafka allows a topic of this length.
+    pub(crate) fn fits(&self, doing: &str, topic: &str, suffix: &str) -> Result<()> {
+        match check_whole_topic(&self.prefix, topic, suffix) {
+            None => Ok(()),
+            Some(fault) => Err(Error::from_faults(
+                ErrorKind::Validation,
+                doing,
+                vec![fault],
+            )),
+        }
+    }
+
+    /// Counts a publish call that was refused.
+    fn refused(&self, error: Error) -> Error {
+        self.meter.refused(error.kind());
+        error
+    }
+
+    fn told(&self, traced: Option<&Publishing>, receipt: Result<Receipt>) -> Result<Receipt> {
+        receipt.map_err(|error| {
+            if let Some(traced) = traced {
+                traced.refused(&error);
+            }
+            self.refused(error)
+        })
+    }
+
+    /// Publishes a record as it is, to a topic without prefix.
+    pub(crate) async fn publish_record(
+        &self,
+        topic: &str,
+        record: Outgoing<'_>,
+    ) -> Result<Receipt> {
+        let id = EventId::Chosen("".into());
+        self.producer.publish(topic, record, id).await
+    }
+}
+
+/// For handlers, which know no backend.
+impl Publisher for Sender {
+    fn publish(
+        &self,
+        event: Publish,
+    ) -> Pin<Box<dyn Future<Output = Result<Receipt>> + Send + '_>> {
+        Box::pin(async move { Self::publish(self, &event).await })
+    }
+
+    fn try_publish(&self, event: Publish) -> Result<Receipt> {
+        Self::try_publish(self, &event)
+    }
+
+    fn flush(&self, timeout: Duration) -> Pin<Box<dyn Future<Output = Result<()>> + Send + '_>> {
+        Box::pin(self.producer.flush(timeout))
+    }
+}
+
+fn headers<'a>(event: &'a Publish, traced: Option<&Publishing>) -> Cow<'a, trace::Headers> {
+    match traced {
+        Some(traced) => traced.headers(event.headers()),
+        None => event.headers().into(),
+    }
+}
+
+fn outgoing<'a>(
+    event: &'a Publish,
+    id: &'a EventId,
+    value: &'a [u8],
+    headers: &'a trace::Headers,
+    traced: Option<&'a Publishing>,
+) -> Outgoing<'a> {
+    Outgoing {
+        key: Some(event.key_or(id)),
+        value: Some(value),
+        headers,
+        timestamp_ms: None,
+        partition: None,
+        timeout: event.own_timeout(),
+        span: traced.and_then(Publishing::span),
+    }
+}
+
+/// Writes into the thread's buffer and gives it to `send`.
+fn encoded<T>(write: impl FnOnce(&mut Vec<u8>), send: impl FnOnce(&[u8]) -> T) -> T {
+    ENCODED.with(|buffer| {
+        // Taken, not borrowed: an `on_error` callback that publishes runs on a thread of its own,
+        // but a serialiser could publish too.
+        let mut out = buffer.take();
+        out.clear();
+        write(&mut out);
+        let sent = send(&out);
+        if out.capacity() <= KEPT {
+            buffer.replace(out);
+        }
+        sent
+    })
+}
