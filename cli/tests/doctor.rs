@@ -497,7 +497,7 @@ fn groups_that_are_not_well() {
     named("offsets below the head", &topic, "behind").is_broken(
         "group.offsets",
         "failure",
-        "is deleted",
+        "are deleted",
         "raise retention.ms",
     );
 }

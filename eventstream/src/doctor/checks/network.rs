@@ -3,6 +3,7 @@
 use super::cluster;
 use crate::doctor::facts::{Facts, Listener, Role};
 use crate::doctor::report::Tally;
+use crate::error::Error;
 
 pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
     out.push(names(facts));
@@ -56,12 +57,17 @@ fn bootstrap(facts: &Facts) -> Tally {
 
 fn advertised(facts: &Facts) -> Tally {
     let mut tally = Tally::new("listeners.advertised");
-    if let Err(why) = cluster(facts) {
-        tally.not_run(why);
-        return tally;
-    }
     let remedy = "have the broker advertise an address that this host reaches (`advertised.listeners`), \
                   or open the firewall: its partitions can neither be written nor read from here";
+    if let Err(why) = cluster(facts) {
+        match facts.cluster.as_ref().and_then(unreached) {
+            Some((id, address)) => {
+                tally.fail(format!("broker {id} at {address} does not connect"), remedy);
+            }
+            None => tally.not_run(why),
+        }
+        return tally;
+    }
     for listener in &facts.listeners {
         match (&listener.role, &listener.connected) {
             (Role::Bootstrap, _) => {}
@@ -73,6 +79,16 @@ fn advertised(facts: &Facts) -> Tally {
     tally
 }
 
+/// A broker that the cluster advertises, and that librdkafka has tried in vain: it learns of the brokers before it is asked,
+/// and may then ask none of those it began with. It calls one `address/id`, those it began with `address/bootstrap`.
+fn unreached<T>(answer: &Result<T, Error>) -> Option<(i32, String)> {
+    let text = answer.as_ref().err()?.to_string();
+    text.split_whitespace().find_map(|word| {
+        let (address, id) = word.strip_suffix(':')?.rsplit_once('/')?;
+        Some((id.parse().ok()?, address.to_owned()))
+    })
+}
+
 fn answer(facts: &Facts) -> Tally {
     let mut tally = Tally::new("brokers.answer");
     match &facts.cluster {
@@ -81,4 +97,21 @@ fn answer(facts: &Facts) -> Tally {
         None => tally.not_run("the configuration is refused: see config.valid"),
     }
     tally
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_broker_that_is_advertised_and_not_reached_is_named() {
+        let named = |text: &str| unreached::<()>(&Err(Error::new(ErrorKind::Unreachable, text)));
+        let refused = "metadata: no broker answered; last error: kafka: 127.0.0.1:24375/1: Connect to \
+                       ipv4#127.0.0.1:24375 failed: Connection refused";
+        assert_eq!(named(refused), Some((1, "127.0.0.1:24375".to_owned())));
+        let first = refused.replace("/1:", "/bootstrap:");
+        assert_eq!(named(&first), None);
+        assert_eq!(named("metadata: no broker answered"), None);
+    }
 }
