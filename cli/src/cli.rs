@@ -100,6 +100,20 @@ mod tests {
         assert!(parsed >= 20, "{parsed} examples");
     }
 
+    #[test]
+    fn the_commands_beside_those_of_other_tools_parse() {
+        let page = include_str!("../../docs/other-tools.md");
+        let codes = page.split('`').skip(1).step_by(2);
+        let ours: Vec<_> = codes.filter(|code| code.contains("eventstream ")).collect();
+        assert!(ours.len() > 18, "{ours:?}");
+        for command in ours {
+            let words = words(&command.replace("\\|", "|"));
+            if let Err(error) = Cli::try_parse_from(&words) {
+                panic!("{command}: {words:?}: {error}");
+            }
+        }
+    }
+
     fn check(command: &clap::Command, parsed: &mut usize) {
         let name = command.get_name();
         let help = command.get_after_help().map(ToString::to_string);
