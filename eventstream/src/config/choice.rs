@@ -24,7 +24,7 @@ macro_rules! choice {
             /// The words this option accepts.
             pub(crate) const WORDS: &[&str] = &[$($word),+];
 
-            /// The word that stands for this variant in the environment and in TOML.
+            /// The word for this variant in the environment and in TOML.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $( Self::$variant => $word, )+
@@ -52,10 +52,10 @@ macro_rules! choice {
         impl FromStr for $name {
             type Err = Error;
 
-            /// Parses the word, in any case, with `-` and `_` alike.
+            /// Parses the word, ignoring case and treating `-` and `_` alike.
             ///
             /// # Errors
-            /// [`ErrorKind::Config`] with the words that are allowed.
+            /// [`ErrorKind::Config`] with the allowed words.
             fn from_str(word: &str) -> Result<Self, Error> {
                 Self::from_word(word).ok_or_else(|| {
                     Error::from_faults(
@@ -75,18 +75,18 @@ pub(crate) fn one_of(words: &[&str]) -> String {
 }
 
 choice! {
-    /// How much of the Kafka client's own log is passed on, for each client on its own.
+    /// How much of the Kafka client's own log is forwarded, for each client separately.
     LogMode, "log_mode" {
         /// Nothing. Failures still reach the caller: as errors, receipts and callbacks.
         #[default]
         Off = "off",
-        /// What failed.
+        /// Failures.
         Error = "error",
-        /// And what was odd: a lost connection, a slow broker.
+        /// Also anything unusual: a lost connection, a slow broker.
         Warn = "warn" | "warning",
-        /// And what happened: assignments, leaders.
+        /// Also state changes: assignments, leaders.
         Info = "info",
-        /// Everything. For more still, add librdkafka's contexts: `base_config("debug", "broker,cgrp")`.
+        /// Everything. For even more, add librdkafka's contexts: `base_config("debug", "broker,cgrp")`.
         Debug = "debug",
     }
 }
@@ -94,16 +94,16 @@ choice! {
 choice! {
     /// How many copies must exist before an event counts as published.
     Acks, "acks" {
-        /// Every replica in sync. An event that was acknowledged survives the loss of any broker
-        /// but all of them; with it the producer is idempotent.
+        /// Every in-sync replica. An acknowledged event survives unless all of them are lost; with it
+        /// the producer is idempotent.
         #[default]
         All = "all" | "-1",
-        /// The leader alone. What is given up: an acknowledged event is lost when the leader dies
-        /// before its followers copied it; idempotence is off, so a retry may store an event twice
-        /// and out of order.
+        /// The leader alone. The cost: an acknowledged event is lost if the leader dies before its
+        /// followers have copied it; idempotence is off, so a retry may store an event twice and out of
+        /// order.
         Leader = "leader" | "1",
-        /// Nobody. What is given up: everything. A receipt says only that the bytes were handed to
-        /// the socket, its offset is unknown, and no failure at the broker is ever reported.
+        /// No replica. The cost: everything. A receipt only says that the bytes were handed to the socket,
+        /// its offset is unknown, and no failure at the broker is ever reported.
         None = "none" | "0",
     }
 }
@@ -111,14 +111,14 @@ choice! {
 choice! {
     /// The codec for batches of events.
     Compression, "compression" {
-        /// None: no CPU spent, most bytes sent.
+        /// None: no CPU cost, most bytes sent.
         #[default]
         None = "none",
         /// gzip: small and slow.
         Gzip = "gzip",
-        /// Snappy: quick.
+        /// Snappy: fast.
         Snappy = "snappy",
-        /// LZ4: quickest.
+        /// LZ4: fastest.
         Lz4 = "lz4",
         /// Zstandard: smaller than gzip, at a fraction of its CPU.
         Zstd = "zstd",
@@ -126,24 +126,24 @@ choice! {
 }
 
 choice! {
-    /// How the key of an event chooses its partition. All producers of a topic must agree, or the
-    /// order of events within a key is lost.
+    /// How an event's key maps to a partition. All producers of a topic must agree, or the order of
+    /// events within a key is lost.
     Partitioner, "partitioner" {
-        /// CRC32 of the key; without a key at random. Where the Go SDK v4 (and any librdkafka
-        /// client) puts a key, so that services in both languages share topics.
+        /// CRC32 of the key; random without a key. It puts a key where the Go SDK v4 (and any librdkafka
+        /// client) does, so that services in both languages can share topics.
         #[default]
         ConsistentRandom = "consistent-random",
-        /// CRC32 of the key; without a key the same partition always.
+        /// CRC32 of the key; without a key, always the same partition.
         Consistent = "consistent",
-        /// Murmur2 of the key, as the Java client does; without a key at random.
+        /// Murmur2 of the key, as in the Java client; random without a key.
         Murmur2Random = "murmur2-random",
-        /// Murmur2 of the key; without a key the same partition always.
+        /// Murmur2 of the key; without a key, always the same partition.
         Murmur2 = "murmur2",
-        /// FNV-1a of the key, as Sarama does; without a key at random.
+        /// FNV-1a of the key, as in Sarama; random without a key.
         Fnv1aRandom = "fnv1a-random",
-        /// FNV-1a of the key; without a key the same partition always.
+        /// FNV-1a of the key; without a key, always the same partition.
         Fnv1a = "fnv1a",
-        /// Any partition, whatever the key: there is no order within a key.
+        /// Any partition, whatever the key: no order within a key.
         Random = "random",
     }
 }
@@ -159,16 +159,16 @@ choice! {
     /// How a group divides its partitions. All members of a group must agree: change it only while
     /// no member runs, or the others are refused.
     Assignment, "assignment" {
-        /// The classic protocol with `range,roundrobin`, as the Go SDK's members use: at a rebalance
+        /// The classic protocol with `range,roundrobin`, as the Go SDK's members use: in a rebalance,
         /// every member gives up all its partitions and gets a new share.
         #[default]
         Eager = "eager",
         /// The classic protocol with `cooperative-sticky`: only partitions that move are paused.
         CooperativeSticky = "cooperative-sticky",
-        /// The protocol of KIP-848, where the broker assigns (Apache Kafka 4.0 and later). The
-        /// session timeout and the heartbeat are then the broker's, so
+        /// The KIP-848 protocol, in which the broker assigns (Apache Kafka 4.0 and later). The broker
+        /// then sets the session timeout and the heartbeat, so
         /// [`session_timeout`](crate::BrokerConfig::session_timeout) and
-        /// [`heartbeat_interval`](crate::BrokerConfig::heartbeat_interval) may not be given.
+        /// [`heartbeat_interval`](crate::BrokerConfig::heartbeat_interval) must not be set.
         Consumer = "consumer",
     }
 }
@@ -177,14 +177,14 @@ choice! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SaslMechanism {
-    /// SCRAM with SHA-512; what the Go SDK calls `SASL-SCRAM`.
+    /// SCRAM with SHA-512, which the Go SDK calls `SASL-SCRAM`.
     ScramSha512,
     /// SCRAM with SHA-256.
     ScramSha256,
-    /// The password itself: only over TLS.
+    /// Sends the password itself: only over TLS.
     Plain,
-    /// OAuth bearer tokens. Named so that it can be refused with its reason: this build of
-    /// librdkafka has no HTTP client to fetch tokens with, so [`validate`] fails.
+    /// OAuth bearer tokens. Listed only to be refused with a reason: this build of librdkafka has no
+    /// HTTP client to fetch tokens with, so [`validate`] fails.
     ///
     /// [`validate`]: crate::BrokerConfig::validate
     OauthBearer,
@@ -223,10 +223,10 @@ impl fmt::Display for SaslMechanism {
 impl FromStr for SaslMechanism {
     type Err = Error;
 
-    /// Parses the name, in any case, with `-` and `_` alike.
+    /// Parses the name, ignoring case and treating `-` and `_` alike.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with the names that are allowed.
+    /// [`ErrorKind::Config`] with the allowed names.
     fn from_str(word: &str) -> Result<Self, Error> {
         Self::from_word(word).ok_or_else(|| {
             Error::from_faults(

@@ -14,23 +14,23 @@ const MAX_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// When the offsets of handled events are committed.
 ///
 /// [`BrokerConfig::commit`] sets it for a client, [`Subscribe::commit`](crate::Subscribe::commit) for
-/// one subscription, which wins. All subscriptions of a group in a client must agree.
+/// one subscription, which takes precedence. All subscriptions of a group in a client must agree.
 ///
 /// In TOML and in the environment it is `interval`, `each-event`, `each-event-async`,
 /// `before-processing`, or an interval such as `5s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CommitPolicy {
-    /// At this interval, 10 ms to 24 h: events of so much time are handled twice after a crash. The
-    /// default, with 1 s: one small request a second.
+    /// At this interval, 10 ms to 24 h: after a crash, the events of one interval are handled twice.
+    /// The default, at 1 s: one small request a second.
     Interval(Duration),
-    /// After each event, and the next event of the partition waits for it. At most the events that
-    /// were being handled are handled twice after a crash; each costs a round trip.
+    /// After each event; the next event of the partition waits for the commit. At most the events
+    /// that were being handled are handled twice after a crash; each costs a round trip.
     EachEvent,
-    /// After each event, without waiting for it: a commit that is overtaken by a later one is left
-    /// out, and the committed offset never moves backwards.
+    /// After each event, without waiting for the commit: a commit overtaken by a later one is
+    /// skipped, and the committed offset never moves backwards.
     EachEventAsync,
-    /// Before the event is handled: at most once. An event whose handler failed or whose process died
+    /// Before the event is handled: at most once. An event whose handler fails or whose process dies
     /// is not handled again, so a retry policy with more than one attempt is refused.
     BeforeProcessing,
 }

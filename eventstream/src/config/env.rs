@@ -23,12 +23,12 @@ impl BrokerConfig {
     /// `EVENTSTREAM_SASL_PASSWORD_FILE=/run/secrets/kafka`, and librdkafka's properties as
     /// `EVENTSTREAM_BASE_CONFIG_FETCH_MIN_BYTES=1000`. An empty variable counts as unset.
     ///
-    /// A variable whose name is nearly an option's is taken for a misspelling and refused. Others
-    /// are passed over: beside a Kubernetes service called `eventstream` every container has an
+    /// A variable whose name is close to an option's is treated as a misspelling and refused. Others are
+    /// ignored: next to a Kubernetes service called `eventstream`, every container has an
     /// `EVENTSTREAM_SERVICE_HOST`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] lists every misspelt variable and every value that does not fit.
+    /// [`ErrorKind::Config`] lists every misspelt variable and every invalid value.
     pub fn from_env() -> Result<Self> {
         Self::new().apply_env()
     }
@@ -45,15 +45,15 @@ impl BrokerConfig {
     /// ```
     ///
     /// # Errors
-    /// Those of `from_env`.
+    /// As `from_env`.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         Self::new().apply_vars(vars)
     }
 
-    /// The environment over this configuration, for instance over a file's.
+    /// Applies the environment on top of this configuration, for instance a file's.
     ///
     /// # Errors
-    /// Those of [`from_env`](BrokerConfig::from_env).
+    /// As [`from_env`](BrokerConfig::from_env).
     pub fn apply_env(self) -> Result<Self> {
         let mut vars = Vec::new();
         for (name, value) in std::env::vars_os() {
@@ -72,10 +72,10 @@ impl BrokerConfig {
         self.apply_vars(vars)
     }
 
-    /// `vars` over this configuration.
+    /// Applies `vars` on top of this configuration.
     ///
     /// # Errors
-    /// Those of [`from_env`](BrokerConfig::from_env).
+    /// As [`from_env`](BrokerConfig::from_env).
     pub fn apply_vars(mut self, vars: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let mut faults = Vec::new();
         let mut go = GoKeys::default();

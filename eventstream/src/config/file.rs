@@ -23,7 +23,7 @@ const DOING: &str = "reading the configuration";
 
 impl BrokerConfig {
     /// Reads TOML: the builder's names as keys, the options of [`Security`] in the table
-    /// `[security]`, librdkafka's properties in the table `[base_config]`, quoted or not.
+    /// `[security]`, and librdkafka's properties in the table `[base_config]`, quoted or not.
     ///
     /// `sasl_password_file` in `[security]` names a file that holds the password.
     ///
@@ -43,8 +43,8 @@ impl BrokerConfig {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when it is not TOML, with the line, or lists every unknown key, with
-    /// the nearest one, and every value that does not fit. What contradicts is left to
+    /// [`ErrorKind::Config`] if it is not TOML, with the line; otherwise it lists every unknown
+    /// key, with the nearest known one, and every invalid value. Contradictions are left to
     /// [`validate`](BrokerConfig::validate).
     pub fn from_toml(text: &str) -> Result<Self> {
         Self::new().apply_toml(text)
@@ -53,15 +53,15 @@ impl BrokerConfig {
     /// Reads a TOML file as [`from_toml`](BrokerConfig::from_toml) does.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when the file cannot be read, and those of `from_toml`.
+    /// [`ErrorKind::Config`] if the file cannot be read; otherwise as `from_toml`.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         Self::new().apply_file(path)
     }
 
-    /// A TOML file over this configuration, for instance over a program's own defaults.
+    /// Applies a TOML file on top of this configuration, for instance a program's own defaults.
     ///
     /// # Errors
-    /// Those of [`from_file`](BrokerConfig::from_file).
+    /// As [`from_file`](BrokerConfig::from_file).
     pub fn apply_file(self, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|error| {

@@ -7,8 +7,8 @@ pub(crate) const PLACEHOLDER: &str = "[secret]";
 
 /// A password, a private key or another text that must not be printed.
 ///
-/// `Debug` and `Display` print `[secret]`, so that a configuration can be logged as it is. The text
-/// is handed out only by [`expose`](Secret::expose).
+/// `Debug` and `Display` print `[secret]`, so a configuration can be logged as it is. Only
+/// [`expose`](Secret::expose) returns the text.
 ///
 /// ```
 /// let secret = eventstream::Secret::from("hunter2");
@@ -24,12 +24,12 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself. Whoever calls this sees to it that it is not printed.
+    /// The text itself. The caller must make sure that it is not printed.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is no text.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

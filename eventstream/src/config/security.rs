@@ -5,11 +5,12 @@ use super::options::options;
 use super::secret::Secret;
 
 options! {
-    /// How the connection is secured: who the client is (SASL, a certificate) and what it trusts.
+    /// How the connection is secured: how the client authenticates (SASL, a certificate) and what it
+    /// trusts.
     ///
-    /// The parts combine: SASL with an own CA, a client certificate with SASL. Whatever is given
-    /// implies TLS; only [`sasl_without_tls`](Security::sasl_without_tls) sends credentials over
-    /// plain text, and has to be said. Without a CA the system's certificates are trusted.
+    /// The parts combine: SASL with a private CA, a client certificate with SASL. Each of them implies
+    /// TLS; only [`sasl_without_tls`](Security::sasl_without_tls) sends credentials over plain text,
+    /// and it must be set explicitly. Without a CA, the system's certificates are trusted.
     ///
     /// ```
     /// use eventstream::{SaslMechanism, Security};
@@ -18,23 +19,23 @@ options! {
     ///     .ca_pem("-----BEGIN CERTIFICATE-----\n...");
     /// ```
     ///
-    /// What contradicts (a certificate without its key, two CAs, credentials over plain text) is
-    /// found by [`BrokerConfig::validate`](crate::BrokerConfig::validate).
+    /// [`BrokerConfig::validate`](crate::BrokerConfig::validate) finds contradictions (a certificate
+    /// without its key, two CAs, credentials over plain text).
     pub struct Security {
-        /// The Go SDK's word for the authentication: `SASL-SCRAM` stands for SCRAM-SHA-512 over TLS.
-        /// Any other word is a fault that names this one. Default: empty, no word.
+        /// The Go SDK's name for the authentication: `SASL-SCRAM` means SCRAM-SHA-512 over TLS. Any
+        /// other value is refused with an error that names this one. Default: empty, not set.
         authentication_type(impl Into<String>): String = String::new();
-        /// The SASL mechanism. Default: none, the client does not authenticate with SASL.
+        /// The SASL mechanism. Default: none; the client does not use SASL.
         sasl_mechanism(impl Into<Option<SaslMechanism>>): Option<SaslMechanism> = None;
         /// The SASL user name. Default: empty.
         sasl_username(impl Into<String>): String = String::new();
         /// The SASL password. Default: empty.
         sasl_password(impl Into<Secret>): Secret = Secret::default();
-        /// Sends SASL credentials over plain text. For a network that nobody else reads: PLAIN then
-        /// shows the password, SCRAM the events. Default: false.
+        /// Sends SASL credentials over plain text, for a network that nobody else can read. PLAIN then
+        /// exposes the password, SCRAM the events. Default: false.
         sasl_without_tls(bool): bool = false;
-        /// TLS, when nothing else here implies it. `false` beside an option that needs TLS is a
-        /// fault. Default: on when another option implies it.
+        /// TLS, if no other option here implies it. `false` together with an option that needs TLS is
+        /// an error. Default: on if another option implies it.
         tls(impl Into<Option<bool>>): Option<bool> = None;
         /// A file with the CA certificates (PEM) to trust instead of the system's, or a directory of
         /// them with OpenSSL's hashed names. Default: empty, the system's.
@@ -106,7 +107,7 @@ impl Security {
     /// Options that are secret: their values are in no fault.
     pub(crate) const SECRET: &[&str] = &["sasl_password", "key_pem", "key_password"];
 
-    /// Plain text, nobody authenticated: the default.
+    /// Plain text without authentication: the default.
     pub fn none() -> Self {
         Self::default()
     }

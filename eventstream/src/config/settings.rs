@@ -56,15 +56,15 @@ impl BrokerConfig {
         usize::try_from(self.number("message.max.bytes", option)).unwrap_or(0)
     }
 
-    /// How long an event may take: what [`publish_timeout`](Self::publish_timeout) was set to, or
-    /// `base_config`'s `delivery.timeout.ms`. For a program that bounds its own waiting by it.
+    /// How long an event may take: the configured [`publish_timeout`](Self::publish_timeout), or
+    /// `base_config`'s `delivery.timeout.ms`. For programs that bound their own waits by it.
     pub fn effective_publish_timeout(&self) -> Duration {
         let millis = self.number("delivery.timeout.ms", whole_millis(self.publish_timeout));
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
     }
 
-    /// What [`log_mode`](Self::log_mode) was set to, in code, a file or the environment. For a
-    /// program that sets up its log by it.
+    /// The configured [`log_mode`](Self::log_mode), from code, a file or the environment. For
+    /// programs that set up their logging by it.
     pub fn effective_log_mode(&self) -> LogMode {
         self.log_mode
     }

@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const MAX: usize = i32::MAX as usize;
 
 impl BrokerConfig {
-    /// Checks everything; a client does it when it is made.
+    /// Checks everything. Building a client does the same.
     ///
     /// ```
     /// use std::time::Duration;
@@ -34,9 +34,9 @@ impl BrokerConfig {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] lists every option out of its range, every unknown or refused
-    /// property, and everything that contradicts, each with what is allowed. Files named by
-    /// [`Security`](crate::Security) are looked for.
+    /// [`ErrorKind::Config`] lists every option out of range, every unknown or refused property,
+    /// and every contradiction, each with what is allowed. Files named by
+    /// [`Security`](crate::Security) are checked too.
     pub fn validate(&self) -> Result<()> {
         let faults = self.faults();
         if faults.is_empty() {
