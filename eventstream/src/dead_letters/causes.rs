@@ -5,7 +5,7 @@ use super::fold::fold;
 use super::letter::Letter;
 use crate::subscribe::{DeadLetterOrigin, DeadLetterReason};
 
-/// What dead letters are put together by.
+/// What dead letters are grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum By {
@@ -26,8 +26,7 @@ pub enum By {
     Hour,
 }
 
-/// What some dead letters have in common, and how many there are. What they are not put together by is not known
-/// of them, and absent.
+/// What some dead letters have in common, and how many there are. Properties they are not grouped by are absent.
 #[derive(Clone, Debug)]
 pub struct Cause {
     common: Common,
@@ -48,7 +47,7 @@ struct Common {
     hour: Option<i64>,
 }
 
-/// Causes, the most frequent first.
+/// Causes, most frequent first.
 #[derive(Clone, Debug, Default)]
 pub struct Causes {
     by: By,
@@ -72,23 +71,23 @@ impl Causes {
         }
     }
 
-    /// Each cause: at most 10,000, see [`others`](Self::others).
+    /// The causes: at most 10,000, see [`others`](Self::others).
     pub fn list(&self) -> &[Cause] {
         &self.list
     }
 
-    /// How many dead letters there are in all.
+    /// How many dead letters there are in total.
     pub fn count(&self) -> u64 {
         self.list.iter().map(Cause::count).sum::<u64>() + self.others
     }
 
-    /// How many dead letters belong to causes beyond the first 10,000 that were met.
+    /// How many dead letters belong to causes beyond the first 10,000 found.
     pub fn others(&self) -> u64 {
         self.others
     }
 
-    /// How many of a cause fall into each of so many equal parts of the time from the oldest of all dead letters here to
-    /// the newest.
+    /// Splits the time from the oldest of all dead letters here to the newest into this many equal parts, and counts
+    /// those of the cause in each.
     pub fn over_time(&self, cause: &Cause, parts: usize) -> Vec<u64> {
         let mut counts = vec![0; parts];
         let ends = self
@@ -208,22 +207,23 @@ impl Causes {
 }
 
 impl Cause {
-    /// Why they were dead-lettered; `None` too where their headers do not say so.
+    /// Why they were dead-lettered; `None` also if their headers do not say so.
     pub fn reason(&self) -> Option<DeadLetterReason> {
         self.common.reason
     }
 
-    /// The name of their events; `None` too where they are no events.
+    /// The name of their events; `None` also if they are not events.
     pub fn name(&self) -> Option<&str> {
         self.common.name.as_deref()
     }
 
-    /// Their error with `<id>`, `<n>`, `<addr>`, `<time>` and `…` in place of what differs; empty where there is none.
+    /// Their error with `<id>`, `<n>`, `<addr>`, `<time>` and `…` in place of the variable parts; empty if there is
+    /// none.
     pub fn error(&self) -> &str {
         self.common.error.as_deref().unwrap_or_default()
     }
 
-    /// The group that gave them up, as on the broker.
+    /// The group that gave up on them, by its name on the broker.
     pub fn group(&self) -> Option<&str> {
         self.common.group.as_deref()
     }

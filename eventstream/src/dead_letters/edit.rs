@@ -11,18 +11,19 @@ use crate::publish::receipt::Delivery;
 const EDITED: &str = "eventstream-edited-from";
 
 impl DeadLetters {
-    /// Publishes an edited copy of a dead letter's event to the source topic, with its key and own headers, a new id, and
-    /// the header `eventstream-edited-from` (`player-dlq/3@17`). Returns once the copy is stored and the dead letter
-    /// recorded as done. `event` is an envelope; of it, what is not a field of [`Event`] is left out.
+    /// Publishes an edited copy of a dead letter's event to the source topic, with its key and own headers, a new id,
+    /// and the header `eventstream-edited-from` (`player-dlq/3@17`). Returns once the copy is stored and the dead
+    /// letter is recorded as done. `event` is an envelope; anything in it that is not a field of [`Event`] is dropped.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) where it is none, [`ErrorKind::Validation`](crate::ErrorKind::Validation)
-    /// where the dead letter was replayed, parked or edited before, and as [`Client::publish`](crate::Client::publish).
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if it is not an envelope,
+    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) if the dead letter was replayed, parked or edited
+    /// before; otherwise as [`Client::publish`](crate::Client::publish).
     ///
     /// # Cancellation
     ///
-    /// Dropped before it returns, the copy may be published without a record of it.
+    /// If dropped before it returns, the copy may be published without being recorded.
     pub async fn edit(&self, letter: &Letter, event: &str) -> Result<Delivery> {
         let event = Event::decode(event)?;
         let raw = letter.raw();

@@ -6,7 +6,7 @@ use super::letter::Letter;
 use crate::kafka::Span;
 use crate::subscribe::DeadLetterReason;
 
-/// Which dead letters are meant. All that is given has to hold; of one thing given several times, one has to.
+/// Which dead letters to select. All criteria must match; of several values for one criterion, any may match.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -34,24 +34,24 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Lets everything through.
+    /// Matches everything.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Of this reason.
+    /// With this reason.
     pub fn reason(mut self, reason: DeadLetterReason) -> Self {
         self.reasons.push(reason);
         self
     }
 
-    /// Of events with this name.
+    /// For events with this name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.names.push(name.into());
         self
     }
 
-    /// Whose error has this text in it, as it was written or folded as in [`Cause::error`](super::Cause::error).
+    /// Whose error contains this text, as written or folded as in [`Cause::error`](super::Cause::error).
     pub fn error(mut self, text: impl Into<String>) -> Self {
         self.errors.push(text.into());
         self
@@ -63,25 +63,25 @@ impl Filter {
         self
     }
 
-    /// Given up by this group: its name on the broker, or without the prefix.
+    /// Given up on by this group: its name on the broker, or without the prefix.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.groups.push(group.into());
         self
     }
 
-    /// The event with this id.
+    /// For the event with this id.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.ids.push(id.into());
         self
     }
 
-    /// Those at these offsets of a partition of the dead-letter topic.
+    /// At these offsets of a partition of the dead-letter topic.
     pub fn at(mut self, partition: i32, offsets: Range<i64>) -> Self {
         self.places.push((partition, offsets));
         self
     }
 
-    /// From this time on.
+    /// At or after this time.
     pub fn since(mut self, time: SystemTime) -> Self {
         self.since = Some(time);
         self

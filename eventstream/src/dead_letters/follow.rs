@@ -10,8 +10,8 @@ use crate::kafka::{Bounds, Span};
 use crate::metadata::MetadataQuery;
 use crate::name::Topic;
 
-/// What became of replayed records: which of them were dead-lettered again, and how far their groups have come.
-/// Made by [`Report::follow`](super::Report::follow).
+/// What became of replayed records: which were dead-lettered again, and how far their groups have got. Created by
+/// [`Report::follow`](super::Report::follow).
 pub struct Follow {
     letters: DeadLetters,
     target: Topic,
@@ -22,16 +22,16 @@ pub struct Follow {
     groups: Vec<GroupProgress>,
 }
 
-/// How far a group has come with the replayed records.
+/// A group's progress through the replayed records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupProgress {
     /// The group, as on the broker.
     pub group: String,
-    /// How many of them lie below its committed offsets: handled, skipped, or dead-lettered again. `None` where the
-    /// brokers did not say.
+    /// How many are below its committed offsets: handled, skipped, or dead-lettered again. `None` if the brokers
+    /// did not say.
     pub passed: Option<u64>,
-    /// How many there are.
+    /// How many there are in total.
     pub of: u64,
 }
 
@@ -64,11 +64,12 @@ impl Follow {
         }
     }
 
-    /// Looks once. Groups first: what they have passed was dead-lettered before.
+    /// Checks once, groups first: a record is dead-lettered before its group passes it.
     ///
     /// # Errors
     ///
-    /// Where the dead letters cannot be read, as [`DeadLetters::causes`]. Groups that cannot be asked are none.
+    /// As [`DeadLetters::causes`] if the dead letters cannot be read. A group that cannot be queried is not an
+    /// error.
     pub async fn look(&mut self) -> Result<()> {
         for progress in &mut self.groups {
             progress.passed =
@@ -114,13 +115,13 @@ impl Follow {
         &self.again
     }
 
-    /// Each group that had given up one of the records.
+    /// Every group that had given up on one of the records.
     pub fn groups(&self) -> &[GroupProgress] {
         &self.groups
     }
 
-    /// Whether all groups have passed all records, so that nothing more can come back. Never where no record says
-    /// which group gave it up.
+    /// Whether all groups have passed all records, so that nothing more can come back. Never true if no record says
+    /// which group gave up on it.
     pub fn is_over(&self) -> bool {
         let mut groups = self.groups.iter();
         !self.groups.is_empty() && groups.all(|progress| progress.passed == Some(progress.of))

@@ -23,7 +23,7 @@ impl Letter {
         }
     }
 
-    /// Where it stands in the dead-letter topic, with its key, headers and timestamp; the attempt is 0.
+    /// Its position in the dead-letter topic, with its key, headers and timestamp; the attempt is 0.
     pub fn context(&self) -> &Context {
         &self.context
     }
@@ -33,22 +33,23 @@ impl Letter {
         self.context.raw_record()
     }
 
-    /// Why it is here and where it was. `None` where its headers do not say so, as with those that other programs
-    /// wrote; [`DeadLetterOrigin::read`] on the headers of its context then tells what is wrong with them.
+    /// Why it is here and where it came from. `None` if its headers do not say so, as for records written by
+    /// other programs; [`DeadLetterOrigin::read`] on the headers of its context then tells what is wrong with
+    /// them.
     pub fn origin(&self) -> Option<&DeadLetterOrigin> {
         self.origin.as_deref()
     }
 
-    /// The event, where it is one.
+    /// The event, if it is one.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) for what is no event envelope.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if it is not an event envelope.
     pub fn event(&self) -> Result<Event> {
         self.record().decode()
     }
 
-    /// How often it was replayed before it came here again.
+    /// How often it was replayed before it came back here.
     pub fn replays(&self) -> u32 {
         DeadLetterOrigin::replays_in(self.raw().header_values())
     }

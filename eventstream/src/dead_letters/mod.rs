@@ -1,4 +1,4 @@
-//! The dead letters of a topic: what is wrong and since when, each record whole, and the way back.
+//! The dead letters of a topic: what is wrong and since when, each record in full, and how to replay them.
 //!
 //! ```
 //! use eventstream::dead_letters::{Filter, Replay};
@@ -20,18 +20,18 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Reading joins no group and commits nothing. Times are those of the records, which a dead letter has from its
-//! original, unless the topic's brokers write their own (`message.timestamp.type`).
+//! Reading joins no group and commits nothing. Times are the records' own, which a dead letter keeps from its original,
+//! unless the topic's brokers write theirs (`message.timestamp.type`).
 //!
 //! # What is done, and what is promised
 //!
-//! What was replayed, parked or edited is recorded in a topic of its own beside the dead letters (`player-dlq-replayed`
-//! for `player-dlq`), and left out from then on, unless [`DeadLetters::all`] asks for it. A run writes a batch of at most
-//! [`IN_FLIGHT`] records, waits until the broker has acknowledged each, and records the batch before it writes the next.
-//! So a run that is killed and run again repeats at most the one batch that was written and not recorded, never more, and
-//! nothing is left out. Records carry the id of the dead-letter topic: one that was deleted and made anew starts afresh.
-//! Two runs at once would each repeat what the other does: the one that finds the other's record between its own
-//! stops with an error.
+//! Whatever was replayed, parked or edited is recorded in a separate topic next to the dead letters
+//! (`player-dlq-replayed` for `player-dlq`), and skipped from then on, unless [`DeadLetters::all`] asks for it. A run
+//! writes a batch of at most [`IN_FLIGHT`] records, waits until the broker has acknowledged each, and records the batch
+//! before it writes the next. So a run that is killed and run again repeats at most the one batch that was written but
+//! not recorded, and nothing is left out. Records carry the id of the dead-letter topic: one that is deleted and
+//! recreated starts afresh. Two concurrent runs would each repeat what the other does: the one that finds the other's
+//! record among its own stops with an error.
 
 mod causes;
 mod done;
@@ -72,7 +72,7 @@ const PARKED_SUFFIX: &str = "-parked";
 /// How the topic that the work is recorded in is named, after that of the dead letters.
 const LEDGER_SUFFIX: &str = "-replayed";
 
-/// The dead letters of one topic. Made by [`Client::dead_letters`]; cheap to clone.
+/// The dead letters of one topic. Created by [`Client::dead_letters`]; cheap to clone.
 #[derive(Clone)]
 pub struct DeadLetters {
     client: Client,
@@ -104,14 +104,14 @@ impl DeadLetters {
         })
     }
 
-    /// Only those that the filter lets through [default: all].
+    /// Only those that match the filter [default: all].
     #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
     }
 
-    /// Those too that were replayed, parked or edited [default: they are left out]. They can be looked at, and are not
+    /// Also those that were replayed, parked or edited [default: they are skipped]. They can be read, but are not
     /// replayed again.
     #[must_use]
     pub fn all(mut self) -> Self {
@@ -119,8 +119,7 @@ impl DeadLetters {
         self
     }
 
-    /// How long a question to the brokers may take [default: 60 s]. The reading itself ends with an error when nothing
-    /// comes for 30 s.
+    /// How long a request to the brokers may take [default: 60 s]. Reading itself fails if nothing arrives for 30 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -141,14 +140,14 @@ impl DeadLetters {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UnknownTopic`] where there is neither the topic nor one of its dead letters; a topic without dead
-    /// letters has no causes. [`ErrorKind::Unreachable`], [`ErrorKind::Authentication`] or [`ErrorKind::Unauthorized`]
-    /// where the brokers do not answer or do not allow it.
+    /// [`ErrorKind::UnknownTopic`] if neither the topic nor its dead-letter topic exists; a topic without dead letters
+    /// has no causes. [`ErrorKind::Unreachable`], [`ErrorKind::Authentication`] or [`ErrorKind::Unauthorized`] if the
+    /// brokers do not answer or do not allow it.
     pub async fn causes(&self) -> Result<Causes> {
         self.causes_by(By::Cause).await
     }
 
-    /// As [`causes`](Self::causes), put together by one thing alone.
+    /// Like [`causes`](Self::causes), but grouped by one property alone.
     ///
     /// # Errors
     ///
@@ -162,7 +161,7 @@ impl DeadLetters {
         Ok(causes.sorted())
     }
 
-    /// Each of them, in the order of its partition.
+    /// Every dead letter, in order within its partition.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::kafka::Bounds;
 use crate::name::Topic;
 
-/// How dead letters are replayed, or put aside.
+/// How dead letters are replayed or parked.
 ///
 /// ```
 /// use eventstream::dead_letters::Replay;
@@ -40,8 +40,8 @@ impl Default for Replay {
 }
 
 impl Replay {
-    /// Back to the source topic, with the key, the value, the headers and the timestamp that they had before they were
-    /// dead-lettered, and the header `eventstream-dead-letter-replays`.
+    /// Back to the source topic, with the key, value, headers and timestamp they had before they were dead-lettered,
+    /// and the header `eventstream-dead-letter-replays`.
     pub fn new() -> Self {
         Self {
             park: None,
@@ -53,7 +53,7 @@ impl Replay {
         }
     }
 
-    /// Out of the way: to the topic named as the source with `-parked`, as they are, and with the header
+    /// Out of the way: unchanged, to the topic named after the source with `-parked`, and with the header
     /// `eventstream-dead-letter-parked`, which says why.
     pub fn park(reason: impl Into<String>) -> Self {
         Self {
@@ -62,32 +62,32 @@ impl Replay {
         }
     }
 
-    /// To this topic, given without the prefix. It has to be said for dead letters that came from another topic than the
-    /// one they are looked for by, even where that is meant.
+    /// To this topic, given without the prefix. Required for dead letters that came from a topic other than the one
+    /// they are looked up by, even if that is intended.
     pub fn to(mut self, topic: impl Into<String>) -> Self {
         self.to = Some(topic.into());
         self
     }
 
-    /// At most so many records a second [default: as fast as the brokers take them].
+    /// At most this many records a second [default: as fast as the brokers accept them].
     pub fn rate(mut self, records: u32) -> Self {
         self.rate = Some(records);
         self
     }
 
-    /// At most so many records, the first of each partition [default: all].
+    /// At most this many records, the first of each partition [default: all].
     pub fn limit(mut self, records: u64) -> Self {
         self.limit = Some(records);
         self
     }
 
-    /// What was replayed so often and came here again is parked instead [default: 3]. 0 parks all.
+    /// A record that comes back after this many replays is parked instead [default: 3]. 0 parks all.
     pub fn max_replays(mut self, replays: u32) -> Self {
         self.max_replays = replays;
         self
     }
 
-    /// Ends the run in order once the token is cancelled: after the batch that is on its way.
+    /// Ends the run gracefully once the token is cancelled: after the batch in flight.
     pub fn stop(mut self, token: CancellationToken) -> Self {
         self.stop = token;
         self
@@ -102,7 +102,7 @@ impl Replay {
     }
 }
 
-/// What a replay would do: made by [`DeadLetters::replay`], which writes nothing. [`run`](Self::run) does it.
+/// What a replay would do: created by [`DeadLetters::replay`], which writes nothing. [`run`](Self::run) executes it.
 #[must_use]
 pub struct Plan {
     pub(super) letters: DeadLetters,
@@ -119,12 +119,12 @@ pub struct Plan {
 }
 
 impl DeadLetters {
-    /// Looks at what a replay would do, and writes nothing.
+    /// Plans a replay, and writes nothing.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) for a rate or a limit of 0 and for a target that is one of
-    /// the topics of the dead letters; else as [`causes`](Self::causes).
+    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) for a rate or a limit of 0 and for a target that is one
+    /// of the dead letters' own topics; otherwise as [`causes`](Self::causes).
     pub async fn replay(&self, options: Replay) -> Result<Plan> {
         let target = self.target(&options)?;
         let Some(bounds) = self.bounds().await? else {
@@ -212,16 +212,16 @@ impl Plan {
         }
     }
 
-    /// Where the records go that are replayed, without prefix.
+    /// Where replayed records go, without prefix.
     pub fn target(&self) -> &Topic {
         &self.target
     }
 
-    /// Where the records go that are parked, without prefix.
+    /// Where parked records go, without prefix.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) where that name is too long.
+    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) if that name is too long.
     pub fn parking(&self) -> Result<Topic> {
         self.letters.parked()
     }
@@ -241,22 +241,22 @@ impl Plan {
         self.to_park
     }
 
-    /// How many more the filter lets through with which something was done before.
+    /// How many more match the filter but were dealt with before.
     pub fn already_done(&self) -> u64 {
         self.already
     }
 
-    /// What would be replayed and came from other topics, as the headers say, with the number of each. Unless
+    /// The other topics that records to be replayed came from, by their headers, with the number from each. Unless
     /// [`Replay::to`] names the target, [`run`](Self::run) refuses them.
     pub fn foreign(&self) -> &BTreeMap<String, u64> {
         &self.foreign
     }
 
-    /// Whether the target has to be named.
+    /// Fails if the target must be named.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) with the topics that records came from.
+    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) with the topics the records came from.
     pub fn check(&self) -> Result<()> {
         if self.options.to.is_some() || self.foreign.is_empty() {
             return Ok(());

@@ -14,7 +14,7 @@ use crate::publish::receipt::Delivery;
 /// So many groups, and failures, are kept for the report.
 const KEPT: usize = 100;
 
-/// How far a run has come.
+/// A run's progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -30,15 +30,15 @@ pub struct Progress {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum End {
-    /// All that was planned was tried.
+    /// Everything planned was attempted.
     Complete,
-    /// It was stopped: run again, it goes on.
+    /// It was stopped; running it again continues.
     Stopped,
-    /// An error ended it: run again, it goes on.
+    /// An error ended it; running it again continues.
     Failed(Error),
 }
 
-/// What came of a [`Plan`].
+/// The result of a [`Plan`].
 pub struct Report {
     pub(super) progress: Progress,
     selected: u64,
@@ -88,12 +88,12 @@ impl Report {
         }
     }
 
-    /// How many dead letters the filter let through, those included with which something was done before.
+    /// How many dead letters matched the filter, including those dealt with before.
     pub fn selected(&self) -> u64 {
         self.selected
     }
 
-    /// How many were written to the target. That is not to say that they were handled: see [`follow`](Self::follow).
+    /// How many were written to the target. This does not mean that they were handled: see [`follow`](Self::follow).
     pub fn replayed(&self) -> u64 {
         self.progress.replayed
     }
@@ -103,17 +103,17 @@ impl Report {
         self.progress.parked
     }
 
-    /// With how many something was done before.
+    /// How many were dealt with before.
     pub fn already_replayed(&self) -> u64 {
         self.already
     }
 
-    /// How many could not be written, and those of their keys that were held back for it.
+    /// How many could not be written, including those of their keys that were held back.
     pub fn failed(&self) -> u64 {
         self.progress.failed
     }
 
-    /// Where the first 100 of those stand that could not be written, as `player-dlq/3@17`, and why.
+    /// Where the first 100 that could not be written are, as `player-dlq/3@17`, and why.
     pub fn failures(&self) -> &[(String, Error)] {
         &self.failures
     }
@@ -123,7 +123,7 @@ impl Report {
         &self.end
     }
 
-    /// Watches what becomes of what was replayed.
+    /// Tracks what becomes of the replayed records.
     pub fn follow(&self) -> Follow {
         Follow::new(
             &self.letters,

@@ -16,30 +16,30 @@ use crate::name::Topic;
 use crate::publish::receipt::Receipt;
 use crate::subscribe::{PARKED, REPLAYS};
 
-/// So many records at most are written and not yet recorded as done. They are what a run that was killed repeats.
+/// At most this many records are written but not yet recorded as done. These are repeated if a run is killed.
 pub const IN_FLIGHT: usize = 500;
 /// A run at a rate writes so many batches a second.
 const BATCHES: u32 = 10;
 
 impl Plan {
-    /// Replays and parks what was planned, in batches; `progress` hears before the first and after each. What another run has done since the
-    /// plan was made is left out.
+    /// Replays and parks what was planned, in batches; `progress` is called before the first and after each. Whatever
+    /// another run has done since the plan was made is skipped.
     ///
-    /// Order within a key is kept: of a partition, records are written in its order. Where one cannot be written (too
+    /// Order within a key is kept: the records of a partition are written in order. If one cannot be written (too
     /// large for the target), those of its key in later batches are held back. Records without a key have no order. A
-    /// replayed event comes after newer ones of its key that are in the target already.
+    /// replayed event comes after newer ones of its key that are already in the target.
     ///
-    /// Records keep the time of their original, and brokers delete by that time: a target that keeps records for less
+    /// Records keep the timestamp of their original, and brokers delete by it: a target with a shorter retention
     /// (`retention.ms`) soon deletes them again.
     ///
     /// # Errors
     ///
-    /// As [`check`](Self::check), and where the run could not begin. What happens later is in the report.
+    /// As [`check`](Self::check), or if the run could not start. Later errors are in the report.
     ///
     /// # Cancellation
     ///
-    /// Dropped, it is as if the process were killed: up to [`IN_FLIGHT`] records may be repeated by the next run.
-    /// [`Replay::stop`](super::Replay::stop) ends it in order.
+    /// Dropping it is like killing the process: the next run may repeat up to [`IN_FLIGHT`] records.
+    /// [`Replay::stop`](super::Replay::stop) ends it gracefully.
     pub async fn run(self, mut progress: impl FnMut(&Progress)) -> Result<Report> {
         self.check()?;
         let mut report = Report::new(&self);

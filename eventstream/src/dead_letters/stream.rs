@@ -11,10 +11,10 @@ use super::letter::Letter;
 use crate::error::Result;
 use crate::kafka::Scan;
 
-/// The dead letters that were there when it was made, in the order of each partition. Made by
+/// The dead letters that existed when it was created, in order within each partition. Created by
 /// [`DeadLetters::letters`](super::DeadLetters::letters).
 ///
-/// As a `Stream` it gives each, or the error that ends it; [`next`](Self::next) needs no trait.
+/// As a `Stream` it yields each, or the error that ends it; [`next`](Self::next) needs no trait.
 pub struct Letters {
     /// `None` at its end.
     scan: Option<Scan>,
@@ -45,12 +45,12 @@ impl Letters {
         }
     }
 
-    /// The next one; `None` at the end. Cancel-safe.
+    /// The next dead letter; `None` at the end. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) where the brokers give nothing for 30 s, and what they
-    /// refuse. Nothing comes after it.
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if the brokers send nothing for 30 s, or whatever
+    /// error they return. Nothing follows it.
     pub async fn next(&mut self) -> Option<Result<Letter>> {
         std::future::poll_fn(|cx| self.poll_letter(cx)).await
     }
