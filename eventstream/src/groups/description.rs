@@ -22,15 +22,15 @@ pub struct GroupListing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GroupState {
-    /// It has no members; what it has committed is kept.
+    /// It has no members; its committed offsets are kept.
     Empty,
     /// Its members have their partitions.
     Stable,
     /// Its members are getting their partitions.
     Rebalancing,
-    /// It is about to be forgotten.
+    /// It is about to be removed.
     Dead,
-    /// The broker does not say, or says what this version does not know.
+    /// The broker does not say, or reports a state unknown to this version.
     Unknown,
 }
 
@@ -42,11 +42,11 @@ pub enum GroupProtocol {
     Classic,
     /// The broker assigns (KIP-848).
     Consumer,
-    /// The broker does not say, as before Kafka 3.8, or it has no members yet.
+    /// The broker does not say, as before Kafka 3.8, or the group has no members yet.
     Unknown,
 }
 
-/// A group, its members, and how far it has come.
+/// A group, its members, and its progress.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GroupDescription {
@@ -56,11 +56,11 @@ pub struct GroupDescription {
     pub state: GroupState,
     /// How its members share the partitions.
     pub protocol: GroupProtocol,
-    /// The assignor, as `range` or `uniform`; empty where there is none.
+    /// The assignor, such as `range` or `uniform`; empty if there is none.
     pub assignor: String,
     /// The members, by client id.
     pub members: Vec<GroupMember>,
-    /// The partitions that it has committed an offset of or that a member has, by topic and number.
+    /// The partitions that have a committed offset or a member, by topic and number.
     pub partitions: Vec<GroupPartition>,
 }
 
@@ -68,50 +68,50 @@ pub struct GroupDescription {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupMember {
-    /// The id that the broker or the member has drawn.
+    /// The id chosen by the broker or the member.
     pub id: String,
     /// The name of a static member.
     pub instance_id: Option<String>,
     /// The client's own name.
     pub client_id: String,
-    /// The address that it connects from.
+    /// The address it connects from.
     pub host: String,
-    /// Its partitions, by topic as on the broker.
+    /// Its partitions, by the topic's name on the broker.
     pub partitions: BTreeMap<String, Vec<i32>>,
 }
 
-/// How far a group has come in a partition.
+/// A group's progress in a partition.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GroupPartition {
-    /// The topic as on the broker, with the prefix.
+    /// The topic's name on the broker, with the prefix.
     pub topic: String,
     /// The partition's number.
     pub partition: i32,
-    /// The offset of the next record to be handled; `None` where nothing is committed.
+    /// The offset of the next record to be handled; `None` if nothing is committed.
     pub committed: Option<i64>,
-    /// The first offset that the broker still has, where that is known.
+    /// The first offset that the broker still has, if known.
     pub low: Option<i64>,
-    /// The offset that the next record gets, where that is known.
+    /// The offset that the next record gets, if known.
     pub end: Option<i64>,
-    /// How long ago the next record to be handled was published, by its timestamp and this machine's
-    /// clock: how far the group is behind. Zero where nothing is left. `None` where nothing is committed,
-    /// or the record could not be read in time.
+    /// How far the group is behind: how long ago the next record to be handled was published, by its
+    /// timestamp and this machine's clock. Zero if nothing is left. `None` if nothing is committed, or the
+    /// record could not be read in time.
     pub lag_time: Option<Duration>,
-    /// The id of the member that has it.
+    /// The id of the member that owns it.
     pub member: Option<String>,
-    /// Why an offset is not known.
+    /// Why an offset is unknown.
     pub error: Option<Error>,
 }
 
-/// Whether the committed offset of a partition moves.
+/// Whether the committed offset of a partition is moving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Progress {
-    /// It differs from the earlier one.
+    /// It has changed.
     Moving,
-    /// It is the earlier one, and there was something to do then and is now.
+    /// It has not changed, though there was something to do then and there is now.
     Stuck,
-    /// It is the earlier one, and there is nothing left, or there was nothing then.
+    /// It has not changed, and there is nothing left, or there was nothing then.
     Idle,
 }
 
@@ -151,8 +151,8 @@ impl Progress {
 }
 
 impl GroupDescription {
-    /// Fails while the group has members, which the error names: its offsets can be changed only while
-    /// it has none.
+    /// Fails while the group has members, which the error names: offsets can be changed only while it has
+    /// none.
     ///
     /// # Errors
     ///
@@ -203,15 +203,15 @@ impl fmt::Display for GroupMember {
 }
 
 impl GroupPartition {
-    /// How many records the group has not committed, or gaps between them: to the end from the committed
-    /// offset, or from the first one where it has none. `None` where the offsets are not known.
+    /// How many records, or gaps between them, the group has not committed: from the committed offset to
+    /// the end, or from the first one if it has none. `None` if the offsets are unknown.
     pub fn lag(&self) -> Option<i64> {
         Some((self.end? - self.committed.or(self.low)?).max(0))
     }
 
-    /// Whether the committed offset has moved since an earlier description of the group, which has to be
-    /// older than the group's commit interval to say anything. `None` where the partition was not there or
-    /// an offset is not known.
+    /// Whether the committed offset has moved since an earlier description of the group, which must be
+    /// older than the group's commit interval to be meaningful. `None` if the partition was not there or
+    /// an offset is unknown.
     pub fn progress_since(&self, earlier: &GroupDescription) -> Option<Progress> {
         let same = |p: &&Self| p.partition == self.partition && p.topic == self.topic;
         let before = earlier.partitions.iter().find(same)?;

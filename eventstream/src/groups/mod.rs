@@ -1,4 +1,4 @@
-//! Consumer groups: what they are, how far they have come, and moving their offsets.
+//! Consumer groups: their state, their progress, and moving their offsets.
 
 mod description;
 mod plan;
@@ -24,7 +24,7 @@ use crate::name::{GroupId, Topic};
 /// How long a call waits for the brokers, unless [`Groups::timeout`] says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The consumer groups of a cluster. Made by [`Client::groups`].
+/// The consumer groups of a cluster. Created by [`Client::groups`].
 ///
 /// ```no_run
 /// use eventstream::{Client, Seek, SeekTo};
@@ -44,19 +44,17 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// # Ok(()) }
 /// ```
 ///
-/// The clients `embedded`, `stdout` and `none` have no groups to look at: every call fails with
-/// [`ErrorKind::Unsupported`].
+/// The clients `embedded`, `stdout` and `none` have no groups: every call fails with [`ErrorKind::Unsupported`].
 #[derive(Clone)]
 pub struct Groups {
     client: Client,
     timeout: Duration,
 }
 
-/// One group, to be looked at and changed; it need not exist. Made by [`Groups::group`] and
-/// [`Groups::exact_group`].
+/// One group to inspect and change; it need not exist. Created by [`Groups::group`] and [`Groups::exact_group`].
 ///
-/// Each change is refused with [`ErrorKind::GroupNotEmpty`] while the group has members, which the error
-/// names. The brokers refuse it as well, so a member that joins meanwhile is safe.
+/// Every change is refused with [`ErrorKind::GroupNotEmpty`] while the group has members, which the error names.
+/// The brokers refuse it too, so a member that joins in the meantime is safe.
 #[derive(Clone)]
 pub struct ConsumerGroup {
     client: Client,
@@ -79,13 +77,13 @@ impl Groups {
         self
     }
 
-    /// Every group of consumers in the cluster that this client may describe, by name: also those of
-    /// other prefixes.
+    /// Every consumer group in the cluster that this client may describe, by name, including those with other
+    /// prefixes.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unreachable`], [`ErrorKind::Authentication`] or [`ErrorKind::Timeout`] when the brokers do not
-    /// answer in time; a broker that is away fails the call, for its groups would be missing.
+    /// [`ErrorKind::Unreachable`], [`ErrorKind::Authentication`] or [`ErrorKind::Timeout`] if the brokers do not
+    /// answer in time; an unavailable broker fails the call, because its groups would be missing.
     pub async fn list(&self) -> Result<Vec<GroupListing>> {
         kafka(&self.client, "list groups")?
             .list_groups(self.timeout)
@@ -96,14 +94,14 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Validation`] when the name is empty or too long.
+    /// [`ErrorKind::Validation`] if the name is empty or too long.
     pub fn group(&self, name: &str) -> Result<ConsumerGroup> {
         let name = GroupId::new(name)?;
         let kafka = kafka(&self.client, "look at a group")?;
         Ok(self.named(kafka.group_on_the_broker(name.as_str())))
     }
 
-    /// A group by its name on the broker, as [`list`](Self::list) gives it.
+    /// A group by its name on the broker, as returned by [`list`](Self::list).
     ///
     /// # Errors
     ///
@@ -128,18 +126,18 @@ impl ConsumerGroup {
         &self.name
     }
 
-    /// Its state, its members, and how far it has come in each partition that it has committed an offset
-    /// of or that a member has. Reads one record of each partition that has any left, for its time.
+    /// Its state, its members, and its progress in each partition that has a committed offset or a member. Reads
+    /// one record of each partition that has any left, for its time.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UnknownGroup`] when it has neither members nor committed offsets; [`ErrorKind::Unauthorized`];
-    /// [`ErrorKind::Unreachable`] or [`ErrorKind::Timeout`]. What is not known of one partition is in its entry.
+    /// [`ErrorKind::UnknownGroup`] if it has neither members nor committed offsets; [`ErrorKind::Unauthorized`];
+    /// [`ErrorKind::Unreachable`] or [`ErrorKind::Timeout`]. An error about one partition is in its entry.
     pub async fn describe(&self) -> Result<GroupDescription> {
         self.kafka()?.describe_group(&self.name, self.timeout).await
     }
 
-    /// Everything that it has committed, by topic and partition; nothing for a group that nobody knows.
+    /// All its committed offsets, by topic and partition; empty for an unknown group.
     ///
     /// # Errors
     ///
@@ -150,11 +148,11 @@ impl ConsumerGroup {
             .await
     }
 
-    /// What it has committed in a topic, given without the client's prefix.
+    /// Its committed offsets in a topic, given without the client's prefix.
     ///
     /// # Errors
     ///
-    /// As [`offsets`](Self::offsets); [`ErrorKind::Validation`] for a name that is none.
+    /// As [`offsets`](Self::offsets); [`ErrorKind::Validation`] for an invalid name.
     pub async fn offsets_in(&self, topic: &str) -> Result<Vec<GroupOffset>> {
         let topic = Topic::new(topic)?;
         self.kafka()?
@@ -162,12 +160,13 @@ impl ConsumerGroup {
             .await
     }
 
-    /// What a seek would do. Nothing is changed until [`SeekPlan::apply`].
+    /// What a seek would do. Nothing changes until [`SeekPlan::apply`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Validation`] for a partition that the topic does not have, and for `By` where nothing is
-    /// committed; [`ErrorKind::UnknownTopic`]; as [`describe`](Self::describe). A group with members can be planned for.
+    /// [`ErrorKind::Validation`] for a partition that the topic does not have, and for `By` if nothing is
+    /// committed; [`ErrorKind::UnknownTopic`]; otherwise as [`describe`](Self::describe). A group with members can
+    /// be planned for.
     pub async fn plan_seek(&self, seek: &Seek) -> Result<SeekPlan> {
         let topic = Topic::new(&seek.topic)?;
         let planned = self
@@ -177,13 +176,14 @@ impl ConsumerGroup {
         Ok(SeekPlan::new(self.clone(), planned))
     }
 
-    /// What a copy of its committed offsets to a new group would do. The group may have members: what they
-    /// commit later stays theirs.
+    /// What copying its committed offsets to a new group would do. The group may have members: what they commit
+    /// later is not copied.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UnknownGroup`] when it has committed nothing; [`ErrorKind::Validation`] when the new group has
-    /// committed offsets; [`ErrorKind::GroupNotEmpty`] when that has members; as [`describe`](Self::describe).
+    /// [`ErrorKind::UnknownGroup`] if it has committed nothing; [`ErrorKind::Validation`] if the new group has
+    /// committed offsets; [`ErrorKind::GroupNotEmpty`] if that has members; otherwise as
+    /// [`describe`](Self::describe).
     pub async fn plan_copy(&self, to: &Self) -> Result<CopyPlan> {
         let offsets = self
             .kafka()?
@@ -192,8 +192,7 @@ impl ConsumerGroup {
         Ok(CopyPlan::new(to.clone(), offsets))
     }
 
-    /// Deletes the group with all that it has committed. Its next member starts where its subscription
-    /// says.
+    /// Deletes the group and all its committed offsets. Its next member starts where its subscription says.
     ///
     /// # Errors
     ///
@@ -203,12 +202,12 @@ impl ConsumerGroup {
         self.kafka()?.delete_group(&self.name, self.timeout).await
     }
 
-    /// Forgets what the group has committed in a topic, given without the prefix, and says how much that
-    /// was. Its next member starts there where its subscription says.
+    /// Deletes the group's committed offsets in a topic, given without the prefix, and returns them. Its next
+    /// member starts there where its subscription says.
     ///
     /// # Errors
     ///
-    /// As [`delete`](Self::delete); [`ErrorKind::Validation`] when it has committed nothing in the topic.
+    /// As [`delete`](Self::delete); [`ErrorKind::Validation`] if it has committed nothing in the topic.
     pub async fn delete_offsets(&self, topic: &str) -> Result<Vec<GroupOffset>> {
         let topic = Topic::new(topic)?;
         self.kafka()?

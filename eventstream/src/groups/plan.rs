@@ -17,9 +17,9 @@ pub struct SeekPlan {
 pub struct SeekMove {
     /// The partition's number.
     pub partition: i32,
-    /// The committed offset; `None` where there is none.
+    /// The committed offset; `None` if there is none.
     pub from: Option<i64>,
-    /// Where it is moved to.
+    /// The offset it moves to.
     pub to: i64,
     /// The first offset that the broker still has.
     pub low: i64,
@@ -31,13 +31,13 @@ pub struct SeekMove {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupOffset {
-    /// The topic as on the broker, with the prefix.
+    /// The topic's name on the broker, with the prefix.
     pub topic: String,
     /// The partition's number.
     pub partition: i32,
     /// The offset of the next record to be handled.
     pub offset: i64,
-    /// What the member wrote beside it; this library writes the topic's id.
+    /// The metadata the member committed with it; this library writes the topic's id.
     pub metadata: String,
 }
 
@@ -49,8 +49,8 @@ pub struct CopyPlan {
 }
 
 impl SeekMove {
-    /// How many offsets that the group has not handled it would pass over. Of a partition without a committed
-    /// offset, those from its head.
+    /// How many offsets that the group has not handled it would skip. In a partition without a committed offset,
+    /// those from its head.
     pub fn skipped(&self) -> u64 {
         u64::try_from(self.to - self.now_within()).unwrap_or(0)
     }
@@ -70,17 +70,17 @@ impl SeekPlan {
         Self { group, planned }
     }
 
-    /// The topic as on the broker.
+    /// The topic's name on the broker.
     pub fn topic(&self) -> &str {
         &self.planned.topic
     }
 
-    /// What would move, by partition; also what stays where it is.
+    /// What would move, by partition, including what stays where it is.
     pub fn moves(&self) -> &[SeekMove] {
         &self.planned.moves
     }
 
-    /// The members that the group had when this was planned: `apply` is refused as long as it has any.
+    /// The members that the group had when this was planned: `apply` is refused while it has any.
     pub fn members(&self) -> &[GroupMember] {
         &self.planned.members
     }
@@ -94,21 +94,21 @@ impl SeekPlan {
         check_empty("seek", &self.group.name, &self.planned.members)
     }
 
-    /// The partitions of the topic that would still have no committed offset. A member of this library
-    /// reads them from their head, for the group has others in the topic.
+    /// The partitions of the topic that would still have no committed offset. A member of this library reads them
+    /// from their head, because the group has other offsets in the topic.
     pub fn without_offset(&self) -> &[i32] {
         &self.planned.without_offset
     }
 
-    /// Commits the new offsets, all in one request, and reads them back. A member that comes afterwards
-    /// goes on from exactly there: the commits say which topic they are for, so that one of the same name
-    /// that is made anew meanwhile is still noticed.
+    /// Commits the new offsets, all in one request, and reads them back. A member that joins afterwards continues
+    /// from exactly there: the commits say which topic they are for, so that a topic recreated under the same name
+    /// in the meantime is still noticed.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) while the group has members;
-    /// [`ErrorKind::Broker`](crate::ErrorKind::Broker) when the brokers refuse a partition, or what is read back is
-    /// something else; otherwise as [`ConsumerGroup::describe`]. After a timeout it may have been done.
+    /// [`ErrorKind::Broker`](crate::ErrorKind::Broker) if the brokers refuse a partition, or what is read back
+    /// differs; otherwise as [`ConsumerGroup::describe`]. After a timeout it may have taken effect.
     pub async fn apply(&self) -> Result<()> {
         let group = &self.group;
         group
@@ -128,11 +128,11 @@ impl CopyPlan {
         &self.offsets
     }
 
-    /// Commits the offsets for the new group, with what was written beside them.
+    /// Commits the offsets for the new group, with their metadata.
     ///
     /// # Errors
     ///
-    /// As [`SeekPlan::apply`], about the new group.
+    /// As [`SeekPlan::apply`], for the new group.
     pub async fn apply(&self) -> Result<()> {
         let to = &self.to;
         to.kafka()?

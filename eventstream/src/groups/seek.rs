@@ -8,20 +8,21 @@ use std::time::{Duration, SystemTime};
 pub enum SeekTo {
     /// To the first record that the broker still has.
     Head,
-    /// To the end: what is there is not read.
+    /// To the end: existing records are not read.
     Tail,
-    /// To this offset. Outside of what the broker has, to the nearer end.
+    /// To this offset, or to the nearer end if it is out of range.
     Offset(i64),
-    /// To the first record with this timestamp or a later one; to the end where there is none.
+    /// To the first record with this timestamp or later; to the end if there is none.
     Time(SystemTime),
-    /// As `Time`, so long before now.
+    /// Like `Time`, this long before now.
     Age(Duration),
-    /// So many records on, or back where it is negative, from the committed offset, and no further than
-    /// the ends. It counts offsets: in a compacted topic fewer are records.
+    /// This many records forward from the committed offset, or back if negative, but no further than
+    /// the ends. It counts offsets: in a compacted topic, fewer of them are records.
     By(i64),
 }
 
-/// What to move: a topic, given without the client's prefix, all its partitions or some, and where to.
+/// What to move and where to: a topic, given without the client's prefix, with all or some of its
+/// partitions.
 ///
 /// ```
 /// use eventstream::{Seek, SeekTo};
@@ -46,7 +47,7 @@ impl Seek {
         }
     }
 
-    /// This partition alone, and others for which it is called.
+    /// Only this partition, and any others for which it is called.
     pub fn partition(mut self, partition: i32) -> Self {
         self.partitions.push(partition);
         self
