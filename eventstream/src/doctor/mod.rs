@@ -28,11 +28,11 @@ const SOCKETS: Duration = Duration::from_millis(4500);
 const LOGIN: Duration = Duration::from_millis(4000);
 const ADVERTISED: Duration = Duration::from_secs(4);
 
-/// Checks a deployment from where it runs: addresses, protocol, certificates, credentials, rights, topics, dead
-/// letters, a group, this client's configuration, clocks, and on request a round trip. It changes nothing but what
-/// [`publish_to`](Self::publish_to) is for.
+/// Checks a deployment from where it runs: addresses, protocol, certificates, credentials, permissions, topics, dead
+/// letters, a group, this client's configuration, clocks, and on request a round trip. It changes nothing except
+/// through [`publish_to`](Self::publish_to).
 ///
-/// The ids of the checks, with what each looks at and what to do, are in `docs/doctor.md`.
+/// The check ids, with what each looks at and what to do, are in `docs/doctor.md`.
 ///
 /// ```
 /// use eventstream::{CheckStatus, Client, Doctor, EmbeddedBroker};
@@ -59,7 +59,7 @@ impl Doctor {
     /// The ids of all checks, in the order of the findings.
     pub const CHECKS: &'static [&'static str] = checks::IDS;
 
-    /// For a client that is built so. What is wrong with its configuration is a finding.
+    /// For a client built this way. Anything wrong with its configuration is a finding.
     pub fn new(client: ClientBuilder) -> Self {
         Self {
             client,
@@ -72,15 +72,14 @@ impl Doctor {
         }
     }
 
-    /// Looks at this topic too, given without the client's prefix: as its publisher, or with a
-    /// [`group`](Self::group) as its consumer.
+    /// Also checks this topic, given without the client's prefix: as its publisher, or with a [`group`](Self::group)
+    /// as its consumer.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topics.push(topic.into());
         self
     }
 
-    /// Looks at this group, given without the client's prefix, in the topics that are named, and at their dead-letter
-    /// topics.
+    /// Checks this group, given without the client's prefix, in the named topics, and their dead-letter topics.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
         self
@@ -93,25 +92,25 @@ impl Doctor {
         self
     }
 
-    /// The time limit of the group's handlers. Default: none is known.
+    /// The time limit of the group's handlers. Default: unknown.
     pub fn handler_timeout(mut self, timeout: Duration) -> Self {
         self.handler_timeout = Some(timeout);
         self
     }
 
-    /// The drain of the group's subscriptions. Default: 20 s, theirs.
+    /// The drain timeout of the group's subscriptions. Default: 20 s, as theirs.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
         self
     }
 
-    /// Whether a new group begins at the tail of its topics. Default: true, as subscriptions do.
+    /// Whether a new group starts at the tail of its topics. Default: true, as for subscriptions.
     pub fn starts_at_tail(mut self, tail: bool) -> Self {
         self.starts_at_tail = tail;
         self
     }
 
-    /// Runs all checks, in less than 10 s. What cannot be reached or asked is a finding.
+    /// Runs all checks, in less than 10 s. Whatever cannot be reached or queried is a finding.
     ///
     /// # Errors
     ///
@@ -120,7 +119,7 @@ impl Doctor {
     ///
     /// # Cancellation
     ///
-    /// Dropped, the checks end in the background.
+    /// If dropped, the checks end in the background.
     pub async fn run(self) -> Result<Report> {
         for topic in self.topics.iter().chain(&self.canary) {
             Topic::new(topic)?;

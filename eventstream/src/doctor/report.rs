@@ -2,16 +2,16 @@
 
 use serde::Serialize;
 
-/// The verdict of one check, the better ones first.
+/// The verdict of one check, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CheckStatus {
     /// As it should be.
     Ok,
-    /// The check could not look: [`Finding::found`] says why. It counts for nothing.
+    /// The check could not run: [`Finding::found`] says why. It does not count.
     NotRun,
-    /// It works now, and will not under a load, a fault or a day that has to be expected.
+    /// It works now, but will not under a load, a fault or on a day that has to be expected.
     Warning,
     /// It does not work.
     Failure,
@@ -49,9 +49,9 @@ pub struct Finding {
     pub check: &'static str,
     /// The verdict.
     pub status: CheckStatus,
-    /// What was found, in a sentence or several; where the check did not run, why.
+    /// What was found, in one or more sentences; if the check did not run, why.
     pub found: String,
-    /// What to do about it; empty where there is nothing to do.
+    /// What to do about it; empty if there is nothing to do.
     pub remedy: String,
 }
 
@@ -64,7 +64,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// The worst verdict, where checks that did not run count for nothing: ok, warning or failure.
+    /// The worst verdict, ignoring checks that did not run: ok, warning or failure.
     pub fn status(&self) -> CheckStatus {
         let ran = self.findings.iter().map(|finding| finding.status);
         ran.filter(|status| *status != CheckStatus::NotRun)
