@@ -33,7 +33,7 @@ pub struct Health {
     pub connected: bool,
 }
 
-/// What prevents the work of a client or a subscription: the error, since when, and what to do.
+/// What prevents a client or a subscription from working: the error, since when, and what to do.
 ///
 /// `Display` has all three in one line.
 #[derive(Clone, Debug)]
@@ -122,18 +122,18 @@ impl Health {
         }
     }
 
-    /// Whether no problem is known: for a liveness probe, or an alert. A client that has not been in
-    /// contact yet is healthy for its first 10 s, though not ready.
+    /// Whether no problem is known: for a liveness probe or an alert. A client that has not been in
+    /// contact yet is healthy for its first 10 s, but not ready.
     pub fn is_healthy(&self) -> bool {
         self.problems.is_empty()
     }
 
     /// Whether work can be done now: there is no problem, a broker has answered, and each group has
-    /// given this member partitions. For a readiness probe. Of a group with more members than
-    /// partitions some are never ready.
+    /// given this member partitions. For a readiness probe. If a group has more members than
+    /// partitions, some are never ready.
     ///
-    /// A client that neither subscribes nor has published anything has had no contact: ask for
-    /// [`metadata`](crate::Client::metadata) once to make it.
+    /// A client that neither subscribes nor has published anything has not contacted a broker: call
+    /// [`metadata`](crate::Client::metadata) once to do so.
     pub fn is_ready(&self) -> bool {
         self.is_healthy() && self.connected && self.assigned
     }

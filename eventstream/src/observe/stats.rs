@@ -1,10 +1,10 @@
-/// What the publishing side of a client has done since it was made. Reading changes nothing.
+/// What the publishing side of a client has done since it was created. Reading changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriterStats {
     /// Events accepted into the buffer.
     pub accepted: u64,
-    /// Events the broker acknowledged, before they had failed by their own timeout.
+    /// Events the broker acknowledged before they timed out.
     pub stored: u64,
     /// Bytes of keys and values of the stored events.
     pub stored_bytes: u64,
@@ -12,20 +12,20 @@ pub struct WriterStats {
     pub failed: u64,
     /// How often the producer was replaced after a fatal error.
     pub rebuilt: u64,
-    /// Events accepted and without an outcome.
+    /// Events accepted but without an outcome yet.
     pub in_flight: usize,
-    /// Bytes of keys, values and headers in the buffer, those of events included that timed out and that librdkafka still
-    /// has.
+    /// Bytes of keys, values and headers in the buffer, including those of events that timed out
+    /// but that librdkafka still holds.
     pub in_flight_bytes: usize,
-    /// Calls of `publish` that wait for room in the buffer.
+    /// Calls of `publish` waiting for room in the buffer.
     pub waiting: usize,
 }
 
-/// What the subscriptions of a client have done since it was made. Reading changes nothing.
+/// What the subscriptions of a client have done since it was created. Reading changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReaderStats {
-    /// Records read from the broker, those read again included.
+    /// Records read from the broker, including those read again.
     pub records: u64,
     /// Bytes of keys and values of the records read.
     pub bytes: u64,
@@ -37,18 +37,18 @@ pub struct ReaderStats {
     pub unmatched: u64,
     /// Records that are not an event envelope.
     pub undecodable: u64,
-    /// Records written to a dead letter topic, acknowledged.
+    /// Records written to a dead-letter topic and acknowledged.
     pub dead_lettered: u64,
     /// Records skipped after their last attempt or as undecodable.
     pub skipped: u64,
     /// Successful offset commits.
     pub commits: u64,
-    /// Assignments of partitions received, one for each rebalance that gave some.
+    /// Partition assignments received, one for each rebalance that gave some.
     pub rebalances: u64,
-    /// How often a partition's fetching was paused because its handlers were behind.
+    /// How often fetching a partition was paused because its handlers were behind.
     pub pauses: u64,
-    /// Partitions assigned now.
+    /// Partitions currently assigned.
     pub partitions: usize,
-    /// Records read and not done.
+    /// Records read but not done.
     pub buffered: usize,
 }

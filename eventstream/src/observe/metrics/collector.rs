@@ -7,18 +7,18 @@ use prometheus::proto::MetricFamily;
 
 use super::families::Families;
 
-/// The Prometheus metrics of one or more clients, to be registered with a registry of yours.
+/// The Prometheus metrics of one or more clients, to be registered with your own registry.
 ///
-/// Given to [`ClientBuilder::metrics`](crate::ClientBuilder::metrics) of every client whose figures
-/// it is to have, and to the registry once. Names and labels are those of the Go SDK's version 4
-/// and more; `observability/README.md` lists them all. Every metric has the label `client`, the
-/// [name](crate::ClientBuilder::name) of its client: clients that share a name share their series.
-/// Topics and groups are named as on the broker, with the prefix.
+/// Give it to [`ClientBuilder::metrics`](crate::ClientBuilder::metrics) of every client it should cover,
+/// and to the registry once. Names and labels are those of the Go SDK's version 4 and more;
+/// `observability/README.md` lists them all. Every metric has the label `client`, the
+/// [name](crate::ClientBuilder::name) of its client: clients that share a name share their series. Topics
+/// and groups have their names on the broker, with the prefix.
 ///
-/// Counters live as long as this value: they survive rebalances, rebuilt consumers, stopped
-/// subscriptions and clients that have ended. What only librdkafka knows (requests, retries,
-/// connections, queues, the ends of partitions) is as fresh as the configuration's
-/// `statistics_interval`, by default 10 s for a client with metrics and never without.
+/// Counters live as long as this value: they survive rebalances, rebuilt consumers, stopped subscriptions
+/// and clients that have ended. What only librdkafka knows (requests, retries, connections, queues, the
+/// ends of partitions) is as fresh as the configuration's `statistics_interval`, by default 10 s for a
+/// client with metrics and never for others.
 ///
 /// ```
 /// use eventstream::{Client, Metrics, Publish};
@@ -53,7 +53,7 @@ pub(super) struct Inner {
 type Source = Box<dyn Fn(&Families) -> bool + Send + Sync>;
 
 impl Metrics {
-    /// Metrics without a client yet.
+    /// Metrics with no client yet.
     pub fn new() -> Self {
         Self {
             inner: Arc::new(Inner {
