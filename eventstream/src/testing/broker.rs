@@ -17,7 +17,7 @@ use crate::publish::receipt::Delivery;
 use crate::record::RawRecord;
 use crate::subscribe::{Subscribe, Subscription};
 
-/// An [`EmbeddedBroker`] for one test, which knows what its clients have done.
+/// An [`EmbeddedBroker`] for one test that knows what its clients have done.
 ///
 /// ```
 /// use eventstream::testing::TestBroker;
@@ -44,9 +44,9 @@ use crate::subscribe::{Subscribe, Subscription};
 /// # Ok(()) }
 /// ```
 ///
-/// The service under test gets [`client`](Self::client), or one of [`builder`](Self::builder) with a configuration of its
-/// own. What other clients do on this broker is not known here. It needs a runtime whose clock runs: with
-/// `start_paused` every bound is over at once.
+/// The service under test gets [`client`](Self::client), or one from [`builder`](Self::builder) with its own
+/// configuration. What other clients do on this broker is not tracked. It needs a runtime whose clock runs: with
+/// `start_paused`, every bound passes at once.
 pub struct TestBroker {
     prefix: String,
     bound: Duration,
@@ -63,7 +63,7 @@ impl TestBroker {
     ///
     /// # Panics
     ///
-    /// When the process has no thread or port left.
+    /// If the process has no thread or port left.
     pub fn start() -> Self {
         Self::with_prefix("")
     }
@@ -72,7 +72,7 @@ impl TestBroker {
     ///
     /// # Panics
     ///
-    /// When the process has no thread or port left.
+    /// If the process has no thread or port left.
     pub fn with_prefix(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),
@@ -83,11 +83,11 @@ impl TestBroker {
         }
     }
 
-    /// Creates a topic, given without the prefix. One that is not created has 4 partitions from its first use.
+    /// Creates a topic, given without the prefix. One that is not created gets 4 partitions on first use.
     ///
     /// # Panics
     ///
-    /// Where it exists, or has no partition.
+    /// If it exists, or has no partitions.
     #[track_caller]
     pub fn topic(self, topic: &str, partitions: i32) -> Self {
         let name = crate::kafka::prefixed(&self.prefix, topic);
@@ -95,24 +95,24 @@ impl TestBroker {
         self
     }
 
-    /// How long [`publish`](Self::publish), [`settled`](Self::settled) and the other calls that wait may take. Default:
+    /// How long [`publish`](Self::publish), [`settled`](Self::settled) and the other waiting calls may take. Default:
     /// 30 s.
     pub fn bound(mut self, bound: Duration) -> Self {
         self.bound = bound;
         self
     }
 
-    /// The broker's own client, the same at each call: what it publishes and handles is known here.
+    /// The broker's own client, the same at each call: what it publishes and handles is tracked.
     ///
     /// # Panics
     ///
-    /// Where the prefix is not allowed.
+    /// If the prefix is not allowed.
     #[track_caller]
     pub fn client(&self) -> &Client {
         self.client.get_or_init(|| done(self.builder().build()))
     }
 
-    /// A further client, with options of its own: what it publishes and handles is known here too. Its configuration is
+    /// Another client, with its own options: what it publishes and handles is tracked too. Its configuration is
     /// [`config`](Self::config) unless it is given another.
     pub fn builder(&self) -> ClientBuilder {
         Client::embedded()
@@ -122,10 +122,11 @@ impl TestBroker {
             .witness(Arc::new(Told(Arc::clone(&self.ledger))))
     }
 
-    /// The configuration of the clients of a test, which makes it quick. Registrations of a group settle for 10 ms instead
-    /// of 250, and librdkafka connects and asks again after 10 ms instead of 100. The producer is not idempotent and has one request in flight: order is kept, but what is published while
-    /// the broker goes down may be stored twice. An idempotent one stores nothing in its first half second, which librdkafka
-    /// waits before it asks for its id again.
+    /// The configuration of a test's clients, which makes it fast. A group's registrations settle for 10 ms instead of
+    /// 250, and librdkafka reconnects and retries after 10 ms instead of 100. The producer is not idempotent and has
+    /// one request in flight: order is kept, but events published while the broker goes down may be stored twice. An
+    /// idempotent one stores nothing in its first half second, because librdkafka waits that long before asking for its
+    /// id again.
     pub fn config() -> BrokerConfig {
         BrokerConfig::new()
             .registration_settle(Duration::from_millis(10))
@@ -171,7 +172,7 @@ impl TestBroker {
     ///
     /// # Panics
     ///
-    /// When the bound is over, with what is not done in which partition and group, and the last failures.
+    /// When the bound has passed, with what is not done in which partition and group, and the last failures.
     pub async fn settled(&self) {
         let until = deadline(self.bound);
         loop {
@@ -214,7 +215,7 @@ impl TestBroker {
         HandledEvents::new(&self.ledger, event_name, &self.prefix, self.bound)
     }
 
-    /// The records of a topic, given without prefix and suffix, that were dead-lettered so far.
+    /// The records of a topic, given without prefix and suffix, that have been dead-lettered so far.
     pub fn dead_letters(&self, topic: &str) -> DeadLetters {
         DeadLetters::new(topic, self.ledger.letters())
     }
@@ -237,7 +238,7 @@ impl TestBroker {
         done(self.embedded.broker_up(NODE));
     }
 
-    /// Lets the broker answer each request this much later; zero ends it.
+    /// Delays the broker's answer to each request by this much; zero ends it.
     ///
     /// # Panics
     ///
@@ -283,13 +284,13 @@ impl TestBroker {
         done(self.embedded.restore_coordinator());
     }
 
-    /// Adds a member to a group; names are given without the prefix. The group rebalances, which takes 2 s or more, and the
-    /// member gets its share of the partitions. It handles nothing: their records wait until it
-    /// [leaves](Member::leave). Returns when it has them.
+    /// Adds a member to a group; names are given without the prefix. The group rebalances, which takes 2 s or more, and
+    /// the member gets its share of the partitions. It handles nothing: their records wait until it
+    /// [leaves](Member::leave). Returns once it has them.
     ///
     /// # Panics
     ///
-    /// Where it has no place in the group within the bound.
+    /// If it has no place in the group within the bound.
     pub async fn join(&self, topic: &str, group: &str) -> Member {
         let client = done(self.builder().build());
         let subscribe = Subscribe::new(topic)
@@ -317,7 +318,7 @@ impl fmt::Debug for TestBroker {
     }
 }
 
-/// A further member of a group, made by [`TestBroker::join`].
+/// Another member of a group, created by [`TestBroker::join`].
 #[must_use = "a member leaves when it is dropped, in the background"]
 #[derive(Debug)]
 pub struct Member {

@@ -13,7 +13,7 @@ use crate::publish::{NoPublisher, Publish, Publisher};
 use crate::record::{self, Record, Source};
 use crate::subscribe::{self, BoxError, Context, Handler};
 
-/// A record as a handler gets it: what the event becomes on its way over a broker, without one.
+/// A record as a handler gets it: what an event becomes on its way through a broker, but without one.
 ///
 /// ```
 /// use eventstream::testing::{Consumed, Outcome};
@@ -66,12 +66,12 @@ struct Parts {
 }
 
 impl Consumed {
-    /// The record of an event: encoded as a client does and decoded as a consumer does. The first of
-    /// its partition, at its first attempt.
+    /// The record of an event: encoded as a client does and decoded as a consumer does. It is the first of its
+    /// partition, at its first attempt.
     ///
     /// # Panics
     ///
-    /// Where publishing it would be refused, with every bad field.
+    /// If publishing it would be refused, with every bad field.
     pub fn new(event: impl Borrow<Publish>) -> Self {
         let event = event.borrow();
         if let Err(error) = event.validate(false) {
@@ -85,11 +85,11 @@ impl Consumed {
             .headers(event.headers())
     }
 
-    /// A record of any value, which may be no event.
+    /// A record with any value, which need not be an event.
     ///
     /// # Panics
     ///
-    /// Where Kafka does not allow the topic's name.
+    /// If Kafka does not allow the topic's name.
     pub fn raw(topic: impl AsRef<str>, value: impl Into<Vec<u8>>) -> Self {
         let topic = match Topic::new(topic.as_ref()) {
             Ok(topic) => topic,
@@ -134,7 +134,7 @@ impl<S> Consumed<S> {
         self
     }
 
-    /// The attempt that a call is. Default: the first.
+    /// The attempt that a call counts as. Default: the first.
     pub fn attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
         self
@@ -146,7 +146,7 @@ impl<S> Consumed<S> {
         self
     }
 
-    /// A further header.
+    /// Adds a header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.record.headers.push((name.into(), Some(value.into())));
         self
@@ -158,8 +158,8 @@ impl<S> Consumed<S> {
         self
     }
 
-    /// What [`Context::publish`] goes through, for example a [`Recorder`](super::Recorder). Without one it fails with
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    /// What [`Context::publish`] publishes through, for example a [`Recorder`](super::Recorder). Without one it fails
+    /// with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     pub fn publisher(mut self, publisher: impl Publisher + 'static) -> Self {
         self.record.publisher = Arc::new(publisher);
         self
@@ -174,7 +174,7 @@ impl<S> Consumed<S> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) where it is none.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if it is not one.
     pub fn event(&self) -> crate::Result<Event> {
         record::decode(&self.record())
     }
@@ -262,12 +262,12 @@ impl<S> fmt::Debug for Consumed<S> {
     }
 }
 
-/// What a subscription makes of a call of a handler.
+/// How a subscription treats the result of a handler call.
 #[derive(Debug)]
 pub enum Outcome {
     /// The event is done.
     Handled,
-    /// It is retried, as the subscription's retry policy says. A panic counts as a failure.
+    /// It is retried according to the subscription's retry policy. A panic counts as a failure.
     Failed(Box<dyn std::error::Error + Send + Sync>),
     /// No retry can fix it: it goes to the dead-letter topic, with this reason.
     Rejected(Box<dyn std::error::Error + Send + Sync>),
@@ -276,7 +276,7 @@ pub enum Outcome {
 impl Outcome {
     /// # Panics
     ///
-    /// Where it was not handled, with the error.
+    /// If it was not handled, with the error.
     #[track_caller]
     pub fn expect_handled(self) {
         match self {
@@ -289,7 +289,7 @@ impl Outcome {
     ///
     /// # Panics
     ///
-    /// Where it did not fail, or was rejected.
+    /// If it did not fail, or was rejected.
     #[track_caller]
     pub fn expect_failed(self) -> Box<dyn std::error::Error + Send + Sync> {
         match self {
@@ -305,7 +305,7 @@ impl Outcome {
     ///
     /// # Panics
     ///
-    /// Where it was not rejected.
+    /// If it was not rejected.
     #[track_caller]
     pub fn expect_rejected(self) -> Box<dyn std::error::Error + Send + Sync> {
         match self {

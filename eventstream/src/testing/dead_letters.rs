@@ -8,7 +8,7 @@ use super::published::line;
 use crate::guard::with_causes;
 use crate::subscribe::DeadLetter;
 
-/// The records of a topic that were dead-lettered, once the broker had acknowledged it, in that order.
+/// The dead-lettered records of a topic, in the order in which the broker acknowledged them.
 #[derive(Clone)]
 pub struct DeadLetters {
     topic: String,
@@ -32,7 +32,7 @@ impl DeadLetters {
     ///
     /// # Panics
     ///
-    /// Where a record is no event, or its payload does not fit the type, with the dead letter.
+    /// If a record is not an event, or its payload does not fit the type, with the dead letter.
     #[track_caller]
     pub fn payloads<T: DeserializeOwned>(&self) -> Vec<T> {
         let mut payloads = Vec::new();
@@ -50,7 +50,7 @@ impl DeadLetters {
     ///
     /// # Panics
     ///
-    /// Where there is none, or more than one, with all there are.
+    /// If there is none, or more than one, with all of them.
     #[track_caller]
     pub fn expect_one(mut self) -> DeadLetter {
         assert!(
@@ -63,7 +63,7 @@ impl DeadLetters {
 
     /// # Panics
     ///
-    /// Where there is one, with all there are.
+    /// If there are any, with all of them.
     #[track_caller]
     pub fn expect_none(self) {
         assert!(

@@ -11,8 +11,8 @@ use super::published::line;
 use crate::event::Event;
 use crate::guard::with_causes;
 
-/// The events of a name that handlers of a [`TestBroker`](super::TestBroker)'s clients have taken without an error. One that
-/// two groups handled, or one group twice, is there twice.
+/// The events of a name that handlers of a [`TestBroker`](super::TestBroker)'s clients have handled
+/// without an error. One handled by two groups, or twice by one group, appears twice.
 pub struct HandledEvents {
     ledger: Arc<Ledger>,
     name: String,
@@ -33,7 +33,7 @@ impl HandledEvents {
         }
     }
 
-    /// Only those that this group handled, by its name without the prefix.
+    /// Only those handled by this group, by its name without the prefix.
     pub fn by(mut self, group: &str) -> Self {
         self.group = Some(crate::kafka::wire_group(&self.prefix, group));
         self
@@ -57,7 +57,7 @@ impl HandledEvents {
     ///
     /// # Panics
     ///
-    /// Where one does not fit the type, with the event.
+    /// If one does not fit the type, with the event.
     #[track_caller]
     pub fn payloads<T: DeserializeOwned>(&self) -> Vec<T> {
         let decode = |event: &Event| event.payload().decode::<T>();
@@ -71,11 +71,11 @@ impl HandledEvents {
         payloads
     }
 
-    /// Waits until there are so many, or more; all of them.
+    /// Waits until there are this many or more, and returns all of them.
     ///
     /// # Panics
     ///
-    /// When the broker's bound is over, with what was handled instead and what is not done.
+    /// When the broker's bound has passed, with what was handled instead and what is not done.
     pub async fn await_count(&self, count: usize) -> Vec<Event> {
         let enough = || Some(self.events()).filter(|events| events.len() >= count);
         let found = self
@@ -89,11 +89,11 @@ impl HandledEvents {
         }
     }
 
-    /// So many, no more and no fewer.
+    /// Exactly this many.
     ///
     /// # Panics
     ///
-    /// Where there are fewer or more, with what was handled instead and what is not done.
+    /// If there are fewer or more, with what was handled instead and what is not done.
     #[track_caller]
     pub fn expect_count(&self, count: usize) -> Vec<Event> {
         let events = self.events();

@@ -7,7 +7,7 @@
 //! | a service's subscriptions: retries, dead letters, rebalances, outages | [`TestBroker`] | a tenth of a second or so, a broker in the process |
 //!
 //! Nothing here needs a test to sleep. Every wait has a bound, 30 s by default, and panics with what is still
-//! outstanding. A failed expectation panics with what is there instead.
+//! outstanding. A failed expectation panics with what was found instead.
 //!
 //! ```
 //! use eventstream::testing::Recorder;

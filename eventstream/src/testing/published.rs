@@ -45,7 +45,7 @@ impl Published {
     ///
     /// # Panics
     ///
-    /// Where it does not fit the type, with the payload.
+    /// If it does not fit the type, with the payload.
     #[track_caller]
     pub fn payload<T: DeserializeOwned>(&self) -> T {
         match self.event.payload().decode() {

@@ -17,12 +17,12 @@ use crate::name::{Topic, check_whole_topic};
 use crate::publish::receipt::{EventId, Receipt, SlotRef, Stored};
 use crate::publish::{Publish, Publisher};
 
-/// A [`Publisher`] that keeps what it is given, for tests of what a service publishes. Clones share everything.
+/// A [`Publisher`] that keeps what it is given, for testing what a service publishes. Clones share everything.
 ///
-/// It checks, encodes and admits events as a client of Kafka does, and refuses what that refuses. Receipts say that the
-/// event is stored at once, in partition 0 of its topic, unless a test asks for something else: see
+/// It checks, encodes and admits events as a Kafka client does, and refuses what that would refuse. Receipts report the
+/// event as stored at once, in partition 0 of its topic, unless a test asks for something else: see
 /// [`fail_nth`](Self::fail_nth), [`refuse_nth`](Self::refuse_nth), [`fill`](Self::fill) and [`hold`](Self::hold).
-/// To wait for room it needs a tokio runtime with a clock.
+/// Waiting for room needs a tokio runtime with time enabled.
 ///
 /// ```
 /// use eventstream::testing::Recorder;
@@ -114,12 +114,12 @@ impl Default for Recorder {
 }
 
 impl Recorder {
-    /// A recorder that is configured as a client is by default.
+    /// A recorder configured like a default client.
     pub fn new() -> Self {
         Self::with(&BrokerConfig::new())
     }
 
-    /// A recorder that checks events as a client of this configuration does: by its prefix, `strict_validation`,
+    /// A recorder that checks events as a client with this configuration does: by its prefix, `strict_validation`,
     /// `message_max_bytes`, `buffer_events`, `buffer_bytes` and `publish_timeout`.
     pub fn with(config: &BrokerConfig) -> Self {
         let buffer = (config.buffer_events, config.buffer_bytes);
@@ -144,17 +144,17 @@ impl Recorder {
         self
     }
 
-    /// Everything that was accepted and has not failed, in the order of acceptance; what [`hold`](Self::hold) holds is
-    /// among it.
+    /// Everything that was accepted and has not failed, in order of acceptance, including what [`hold`](Self::hold)
+    /// holds.
     pub fn all(&self) -> Vec<Published> {
         self.inner.state.lock().published.clone()
     }
 
-    /// The payloads of what was published of a type: its topic and its name.
+    /// The payloads published as a type: by its topic and its name.
     ///
     /// # Panics
     ///
-    /// Where one does not fit the type, with the payload.
+    /// If one does not fit the type, with the payload.
     #[track_caller]
     pub fn published<T: EventType + DeserializeOwned>(&self) -> Vec<T> {
         let mut payloads = Vec::new();
@@ -171,7 +171,7 @@ impl Recorder {
         self.those(|published| published.topic() == topic)
     }
 
-    /// What was published with a key; without one of its own an event has its id.
+    /// What was published with a key; an event without its own key has its id.
     pub fn published_with_key(&self, key: &str) -> Vec<Published> {
         self.those(|published| published.key() == key)
     }
@@ -187,7 +187,7 @@ impl Recorder {
         found
     }
 
-    /// What was accepted and failed, by [`fail_nth`](Self::fail_nth).
+    /// What was accepted but failed, by [`fail_nth`](Self::fail_nth).
     pub fn failed(&self) -> Vec<Published> {
         self.inner.state.lock().failed.clone()
     }
@@ -203,17 +203,17 @@ impl Recorder {
     ///
     /// # Panics
     ///
-    /// Where there is none, or more than one, with all that was published.
+    /// If there is none, or more than one, with everything that was published.
     #[track_caller]
     pub fn expect_one<T: EventType + DeserializeOwned>(&self) -> T {
         self.expect::<T>(1).remove(0)
     }
 
-    /// So many events of a type.
+    /// Exactly this many events of a type.
     ///
     /// # Panics
     ///
-    /// Where there are fewer or more, with all that was published.
+    /// If there are fewer or more, with everything that was published.
     #[track_caller]
     pub fn expect<T: EventType + DeserializeOwned>(&self, count: usize) -> Vec<T> {
         let found = self.published::<T>();
@@ -227,7 +227,7 @@ impl Recorder {
 
     /// # Panics
     ///
-    /// Where anything was published, with all of it.
+    /// If anything was published, with all of it.
     #[track_caller]
     pub fn expect_nothing(&self) {
         let all = self.all();
@@ -242,7 +242,7 @@ impl Recorder {
     ///
     /// # Panics
     ///
-    /// When the [`bound`](Self::bound) is over, with all that was published.
+    /// When the [`bound`](Self::bound) has passed, with everything that was published.
     pub async fn await_count<T: EventType + DeserializeOwned>(&self, count: usize) -> Vec<T> {
         let bound = self.inner.state.lock().bound;
         let enough = || Some(self.published::<T>()).filter(|found| found.len() >= count);
@@ -262,22 +262,22 @@ impl Recorder {
         )
     }
 
-    /// Has the n-th publish from now, counted from 1, fail after it was accepted: its receipt gives this error, as where
-    /// a broker does not store the event. What a client would refuse does not count.
+    /// Makes the n-th publish from now, counted from 1, fail after it was accepted: its receipt returns this error, as
+    /// if a broker did not store the event. Events that a client would refuse do not count.
     ///
     /// # Panics
     ///
-    /// Where `n` is 0.
+    /// If `n` is 0.
     pub fn fail_nth(&self, n: usize, error: impl Into<Error>) {
         self.order(n, Order::Fail(error.into()));
     }
 
-    /// Has the n-th publish from now, counted from 1, be refused with this error: `publish` and `try_publish` return it,
-    /// and nothing is accepted. What a client would refuse anyway does not count.
+    /// Refuses the n-th publish from now, counted from 1, with this error: `publish` and `try_publish` return it, and
+    /// nothing is accepted. Events that a client would refuse anyway do not count.
     ///
     /// # Panics
     ///
-    /// Where `n` is 0.
+    /// If `n` is 0.
     pub fn refuse_nth(&self, n: usize, error: impl Into<Error>) {
         self.order(n, Order::Refuse(error.into()));
     }
@@ -287,7 +287,7 @@ impl Recorder {
         self.inner.state.lock().orders.push((n - 1, order));
     }
 
-    /// Fills the buffer: `publish` waits for room, for as long as the publish timeout, and `try_publish` returns
+    /// Fills the buffer: `publish` waits for room, up to the publish timeout, and `try_publish` returns
     /// [`ErrorKind::BufferFull`].
     pub fn fill(&self) {
         let inner = &*self.inner;
@@ -310,7 +310,7 @@ impl Recorder {
         }
     }
 
-    /// Calls of `publish` that wait for room.
+    /// Calls of `publish` waiting for room.
     pub fn waiting(&self) -> usize {
         self.inner.admission.waiting()
     }
@@ -319,7 +319,7 @@ impl Recorder {
     ///
     /// # Panics
     ///
-    /// When the [`bound`](Self::bound) is over, with how many wait.
+    /// When the [`bound`](Self::bound) has passed, with how many are waiting.
     pub async fn await_waiting(&self, count: usize) {
         let bound = self.inner.state.lock().bound;
         let enough = || (self.waiting() >= count).then_some(());
@@ -331,8 +331,8 @@ impl Recorder {
         );
     }
 
-    /// Lets receipts wait from now on, as for a slow broker: until [`release`](Self::release). Events without an outcome
-    /// take room in the buffer.
+    /// Makes receipts wait from now on, as with a slow broker, until [`release`](Self::release). Events without an
+    /// outcome take up room in the buffer.
     pub fn hold(&self) {
         self.inner.state.lock().holding = true;
     }
@@ -341,7 +341,7 @@ impl Recorder {
     ///
     /// # Panics
     ///
-    /// Where fewer are held.
+    /// If fewer are held.
     #[track_caller]
     pub fn release(&self, count: usize) {
         let held: Vec<_> = {
@@ -356,7 +356,7 @@ impl Recorder {
         self.inner.complete(held);
     }
 
-    /// Gives all held events their outcomes, and holds no more.
+    /// Gives all held events their outcomes, and stops holding.
     pub fn release_all(&self) {
         let held = {
             let mut state = self.inner.state.lock();
@@ -366,7 +366,7 @@ impl Recorder {
         self.inner.complete(held);
     }
 
-    /// Events whose receipts wait.
+    /// Events whose receipts are waiting.
     pub fn held(&self) -> usize {
         self.inner.state.lock().held.len()
     }
