@@ -1,10 +1,10 @@
 use std::borrow::Cow;
 
-/// A type of event: the payload, with the topic, the name and the schema's version that go with it.
+/// A type of event: the payload, with the topic, name and schema version that go with it.
 ///
-/// [`Publish::of`](crate::Publish::of) takes everything from it,
-/// [`Subscribe::to`](crate::Subscribe::to) and [`Subscribe::on_event`](crate::Subscribe::on_event) find
-/// its events again. The feature `derive` writes the implementation:
+/// [`Publish::of`](crate::Publish::of) takes everything from it;
+/// [`Subscribe::to`](crate::Subscribe::to) and [`Subscribe::on_event`](crate::Subscribe::on_event)
+/// select its events. The feature `derive` writes the implementation:
 ///
 /// ```
 /// # #[cfg(feature = "derive")] {
@@ -51,8 +51,8 @@ pub trait EventType {
     /// The version of the schema.
     const VERSION: i64 = 1;
 
-    /// The record's key: events of one key stay in order. Default: none, so that the event's id is the
-    /// key.
+    /// The record's key: events with the same key stay in order. Default: none, so the event's id is
+    /// the key.
     fn key(&self) -> Option<Cow<'_, str>> {
         None
     }

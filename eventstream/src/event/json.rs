@@ -15,10 +15,10 @@ use crate::error::{Error, ErrorKind};
 /// What an absent object reads as: the wire cannot tell the two apart, since an empty one is not written.
 const EMPTY: &str = "{}";
 
-/// JSON inside an event, kept as text: nothing is parsed before it is asked for, and numbers keep every digit.
+/// JSON inside an event, kept as text: nothing is parsed until it is asked for, and numbers keep every digit.
 ///
-/// It borrows from its [`Event`](crate::Event) and is free to copy. To keep it longer, keep a clone of the event, which is
-/// cheap. An absent payload reads as `{}`: the two are the same on this wire.
+/// It borrows from its [`Event`](crate::Event) and is free to copy. To keep it longer, keep a clone of the event, which
+/// is cheap. An absent payload reads as `{}`: the two are the same on the wire.
 ///
 /// ```
 /// use eventstream::Event;
@@ -52,7 +52,7 @@ impl<'a> Json<'a> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`] when the JSON does not fit `T`, or is nested deeper than 127 levels.
+    /// [`ErrorKind::Decode`] if the JSON does not fit `T`, or is nested deeper than 127 levels.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_str(self.text)
             .or_else(|error| match mend_surrogates(self.text) {
@@ -64,29 +64,29 @@ impl<'a> Json<'a> {
             })
     }
 
-    /// The member `key` of a JSON object, one level down; nothing when there is none or this is not an object. Of equal
+    /// The member `key` of a JSON object, one level down; nothing if there is none or this is not an object. Of equal
     /// keys the last wins.
     ///
-    /// It scans the text at each call and builds nothing. For many members [`decode`](Self::decode) into a struct.
+    /// It scans the text on each call and builds nothing. To read many members, [`decode`](Self::decode) into a struct.
     pub fn get(&self, key: &str) -> Option<Json<'a>> {
         member(self.text, key).ok().flatten()
     }
 
-    /// Parses the JSON into a tree. Integers of 64 bits stay exact.
+    /// Parses the JSON into a tree. 64-bit integers stay exact.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`] when a number is beyond the range of a double, or the nesting is deeper than 127 levels.
+    /// [`ErrorKind::Decode`] if a number is beyond the range of a double, or the nesting is deeper than 127 levels.
     pub fn to_value(&self) -> Result<Value, Error> {
         self.decode()
     }
 
-    /// The JSON text as it stands in the record.
+    /// The JSON text as written in the record.
     pub fn as_str(&self) -> &'a str {
         self.text
     }
 
-    /// The JSON text as it stands in the record; another name for [`as_str`](Self::as_str).
+    /// The JSON text as written in the record; another name for [`as_str`](Self::as_str).
     pub fn json(&self) -> &'a str {
         self.text
     }
@@ -97,7 +97,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Passes the JSON on as it is. For JSON formats.
+/// Serializes the JSON as it is. For JSON formats.
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw: &RawValue = serde_json::from_str(self.text).map_err(serde::ser::Error::custom)?;

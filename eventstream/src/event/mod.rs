@@ -34,16 +34,16 @@ pub(crate) use timestamp::{format_seconds, now, parse_rfc3339, unix_nanos};
 use crate::name::Topic;
 use fields::{Fields, Span};
 
-/// One event of a record. Immutable and cheap to clone: the fields are stretches of the record's text.
-/// Small records that were read together share their memory, so an event that is kept for long may keep up to 8 KiB.
+/// One event of a record. Immutable and cheap to clone: the fields are slices of the record's text. Small records read
+/// together share their memory, so an event that is kept for long may hold up to 8 KiB.
 ///
 /// A field missing from the record reads as empty, 0 or false. What the record says about itself (`key`, `offset`
 /// and `partition` in the text) is ignored; [`key`](Self::key), [`offset`](Self::offset) and
 /// [`partition`](Self::partition) come from the broker, and only consumed events have them.
 ///
 /// Decoding is as lenient as the Go SDK's: unknown keys and null are ignored, keys match in any case, the last of two
-/// equal keys wins (whole, also for the payload's object), and halves of surrogate pairs and bytes that are not UTF-8
-/// read as U+FFFD. A field of the wrong type makes the record undecodable.
+/// equal keys wins (as a whole, even for the payload's object), and lone surrogates and bytes that are not UTF-8 read
+/// as U+FFFD. A field of the wrong type makes the record undecodable.
 ///
 /// ```
 /// use eventstream::Event;
@@ -141,14 +141,15 @@ impl Event {
         service;
         /// The namespace that the event is about.
         target_namespace;
-        /// When the event was published, as written: RFC 3339 with 0 to 9 fraction digits. [`time`](Self::time) reads it.
+        /// When the event was published, as written: RFC 3339 with 0 to 9 fraction digits. [`time`](Self::time) parses
+        /// it.
         timestamp;
     }
 
     integer_fields! {
         /// When the event was published, in nanoseconds since the Unix epoch; 0 from publishers that do not write it.
         timestamp_unix_nano;
-        /// The version of the event's schema; 1 by default at the publisher.
+        /// The version of the event's schema; publishers default to 1.
         version;
         /// The event id of the older, numeric scheme.
         event_id;
@@ -162,8 +163,8 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the bytes are not one JSON object, a field has the wrong
-    /// type, or the nesting is deeper than 10,000. The message names the field, the reason and the offset in bytes.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the bytes are not one JSON object, a field has the wrong
+    /// type, or the nesting is deeper than 10,000. The message names the field, the reason and the byte offset.
     pub fn decode(json: impl AsRef<[u8]>) -> Result<Self, crate::Error> {
         let json = json.as_ref();
         decode::decode(&Arc::from(json), 0..json.len(), None)
@@ -178,7 +179,7 @@ impl Event {
         decode::decode(body, value, Some(place))
     }
 
-    /// The topic without prefix: the subscription's for a consumed event, else what the envelope says.
+    /// The topic without prefix: the subscription's for a consumed event, otherwise what the envelope says.
     pub fn topic(&self) -> &str {
         match &self.inner.place {
             Some(place) => place.topic.as_str(),
@@ -186,8 +187,8 @@ impl Event {
         }
     }
 
-    /// When the event was published: `timestampUnixNano` where present, else the parsed [`timestamp`](Self::timestamp).
-    /// Nothing when neither is readable.
+    /// When the event was published: `timestampUnixNano` if present, otherwise the parsed
+    /// [`timestamp`](Self::timestamp). Nothing if neither is readable.
     pub fn time(&self) -> Option<SystemTime> {
         match self.inner.fields.timestamp_unix_nano {
             0 => parse_rfc3339(self.timestamp()),
@@ -200,12 +201,12 @@ impl Event {
         self.inner.fields.privacy
     }
 
-    /// The OAuth clients of the event. Parsed at each call.
+    /// The OAuth clients of the event. Parsed on each call.
     pub fn client_ids(&self) -> Vec<Cow<'_, str>> {
         json::strings(self.str_at(self.inner.fields.client_ids))
     }
 
-    /// The users that the event is about. Parsed at each call.
+    /// The users that the event is about. Parsed on each call.
     pub fn target_user_ids(&self) -> Vec<Cow<'_, str>> {
         json::strings(self.str_at(self.inner.fields.target_user_ids))
     }
@@ -262,12 +263,12 @@ impl Event {
         &self.inner.body[self.inner.wire.range()]
     }
 
-    /// The envelope as text: as in the record, with bytes that are not UTF-8 as U+FFFD.
+    /// The envelope as text: as in the record, with bytes that are not UTF-8 read as U+FFFD.
     pub fn json(&self) -> &str {
         self.str_at(self.inner.text)
     }
 
-    /// The envelope written anew: known fields only, in the wire's order, with `topic`, and `Partition`, `Offset` and
+    /// The envelope re-encoded: known fields only, in the wire's order, with `topic`, and `Partition`, `Offset` and
     /// `Key` as the Go SDK writes a consumed event.
     pub fn to_json(&self) -> String {
         encode::event_to_json(self)
@@ -287,7 +288,7 @@ impl Event {
     }
 }
 
-/// Writes what [`Event::to_json`] gives. For JSON formats: lists and objects are passed on as raw JSON.
+/// Writes the output of [`Event::to_json`]. For JSON formats: lists and objects are passed through as raw JSON.
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         RawValue::from_string(self.to_json())

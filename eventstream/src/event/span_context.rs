@@ -7,10 +7,10 @@ use crate::error::{Error, ErrorKind, Fault};
 
 const SAMPLED: u8 = 1;
 
-/// Where an event stands in a distributed trace, as in an envelope's `spanContext`.
+/// An event's place in a distributed trace, as in an envelope's `spanContext`.
 ///
-/// The text is Jaeger's `{trace}:{span}:{parent}:{flags}` in hex. Reading takes shorter and upper-case digits as well;
-/// flags are one or two hex digits. [`to_traceparent`](Self::to_traceparent) gives the W3C form.
+/// The text is Jaeger's `{trace}:{span}:{parent}:{flags}` in hex. Parsing also accepts shorter and upper-case digits;
+/// flags are one or two hex digits. [`to_traceparent`](Self::to_traceparent) returns the W3C form.
 ///
 /// ```
 /// use eventstream::SpanContext;
@@ -36,7 +36,7 @@ pub struct SpanContext {
 }
 
 impl SpanContext {
-    /// Whether neither the trace nor the span is 0: only then can a span be its child.
+    /// Whether neither the trace nor the span is 0: only then can another span be its child.
     pub fn is_valid(&self) -> bool {
         self.trace_id != 0 && self.span_id != 0
     }
@@ -46,7 +46,7 @@ impl SpanContext {
         self.flags & SAMPLED != 0
     }
 
-    /// The W3C `traceparent` header of this span. Parent, debug and firehose have no place in it.
+    /// The W3C `traceparent` header of this span. It has no room for parent, debug and firehose.
     pub fn to_traceparent(&self) -> String {
         let Self {
             trace_id, span_id, ..
@@ -57,11 +57,11 @@ impl SpanContext {
         )
     }
 
-    /// Reads a W3C `traceparent` header. The parent is 0: the header does not tell it.
+    /// Reads a W3C `traceparent` header. The parent is 0: the header does not carry it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Validation`] when the text is not a valid `traceparent`, or the trace or the span is 0.
+    /// [`ErrorKind::Validation`] if the text is not a valid `traceparent`, or the trace or the span is 0.
     ///
     /// ```
     /// use eventstream::SpanContext;
@@ -112,8 +112,8 @@ impl SpanContext {
     }
 }
 
-/// Reads `{trace}:{span}:{parent}:{flags}`: 1 to 32, 1 to 16, 1 to 16 and 1 to 2 hex digits. Ids of 0 are read; see
-/// [`SpanContext::is_valid`].
+/// Parses `{trace}:{span}:{parent}:{flags}`: 1 to 32, 1 to 16, 1 to 16 and 1 to 2 hex digits. Ids of 0 are accepted;
+/// see [`SpanContext::is_valid`].
 impl FromStr for SpanContext {
     type Err = Error;
 
@@ -158,7 +158,7 @@ fn refuse(field: &str, value: &str, allowed: &str) -> Error {
     )
 }
 
-/// As Jaeger's client writes it: a trace of 64 bits as 16 digits, else 32; flags without padding.
+/// As Jaeger's client writes it: a 64-bit trace as 16 digits, any other as 32; flags without padding.
 impl fmt::Display for SpanContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = if self.trace_id >> 64 == 0 { 16 } else { 32 };
