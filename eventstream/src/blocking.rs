@@ -14,7 +14,7 @@
 //! # Ok::<(), eventstream::Error>(())
 //! ```
 //!
-//! Handlers are sync closures too, by way of [`handler`]:
+//! Handlers can be sync closures too, with [`handler`]:
 //!
 //! ```
 //! use eventstream::blocking::handler;
@@ -53,21 +53,21 @@ use crate::subscribe::{
 /// handlers; the handlers themselves run on threads for blocking work.
 const WORKERS: usize = 2;
 
-/// [`Client`](crate::Client) with blocking calls, on its own small runtime. Cheap to clone;
-/// clones share everything. [`Receipt::wait`] awaits a receipt.
+/// [`Client`](crate::Client) with blocking calls, on its own small runtime. Cheap to clone; clones share
+/// everything. [`Receipt::wait`] blocks on a receipt.
 ///
 /// # Panics
 ///
-/// `register`, `metadata`, `group_metadata`, `ready`, `idle`, `ended`, `stop` and `shutdown` panic inside an async runtime, whose worker they would
-/// block: use [`Client`](crate::Client) there. The calls that publish, and `flush`, only block it.
+/// `register`, `metadata`, `group_metadata`, `ready`, `idle`, `ended`, `stop` and `shutdown` panic inside
+/// an async runtime, whose worker they would block: use [`Client`](crate::Client) there. The calls that
+/// publish, and `flush`, only block it.
 #[derive(Clone)]
 pub struct Client {
     client: crate::Client,
     runtime: Owned,
 }
 
-/// A subscription of a blocking [`Client`]. As with the async one, dropping it stops it in the
-/// background.
+/// A subscription of a blocking [`Client`]. Like the async one, it stops in the background when dropped.
 #[must_use = "dropping a subscription stops it: keep it, or call `detach`"]
 pub struct Subscription {
     subscription: crate::Subscription,
@@ -159,7 +159,7 @@ impl Client {
         self.publish(event)?.wait()
     }
 
-    /// Publishes an audit log; `None` when they are disabled.
+    /// Publishes an audit log; `None` if they are disabled.
     ///
     /// # Errors
     ///
@@ -168,7 +168,7 @@ impl Client {
         block_on(self.client.publish_audit_log(log))
     }
 
-    /// Registers a subscription, whose handlers may be made by [`handler`].
+    /// Registers a subscription, whose handlers may be created with [`handler`].
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ impl Client {
         })
     }
 
-    /// Registers a subscription whose events are pulled, by an iterator.
+    /// Registers a subscription whose events are pulled through an iterator.
     ///
     /// # Errors
     ///
@@ -197,7 +197,7 @@ impl Client {
         })
     }
 
-    /// Brokers, partitions and watermarks: of one topic, or of all.
+    /// Brokers, partitions and watermarks, of one topic or of all.
     ///
     /// # Errors
     ///
@@ -210,7 +210,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for the async call.
     pub fn query_metadata(&self, query: MetadataQuery, timeout: Duration) -> Result<Metadata> {
         self.runtime
             .block_on(self.client.query_metadata(query, timeout))
@@ -260,7 +260,7 @@ impl Client {
         block_on(self.client.flush(timeout))
     }
 
-    /// Ends the client in order, as [`Client::shutdown`](crate::Client::shutdown).
+    /// Shuts the client down gracefully, as [`Client::shutdown`](crate::Client::shutdown).
     pub fn shutdown(&self, timeout: Duration) -> Vec<Undelivered> {
         self.runtime.block_on(self.client.shutdown(timeout))
     }
@@ -278,12 +278,12 @@ impl Subscription {
         self.subscription.slug()
     }
 
-    /// Waits until what is published is handled, as
+    /// Blocks until events published from then on are handled, as
     /// [`Subscription::ready`](crate::Subscription::ready).
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`] when the subscription ends first.
+    /// [`ErrorKind::Closed`] if the subscription ends first.
     pub fn ready(&self) -> Result<()> {
         self.runtime.block_on(self.subscription.ready())
     }
@@ -310,17 +310,17 @@ impl Subscription {
         self.subscription.pause();
     }
 
-    /// Goes on after [`pause`](Self::pause).
+    /// Resumes after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.subscription.resume();
     }
 
-    /// Whether records flow, and if not, why.
+    /// Whether records are flowing, and if not, why.
     pub fn health(&self) -> Health {
         self.subscription.health()
     }
 
-    /// Stops in order.
+    /// Stops gracefully.
     ///
     /// # Errors
     ///
@@ -329,7 +329,7 @@ impl Subscription {
         self.runtime.block_on(self.subscription.stop(timeout))
     }
 
-    /// Lets the subscription live as long as its client, without a handle.
+    /// Keeps the subscription alive as long as its client, without a handle.
     pub fn detach(self) {
         self.subscription.detach();
     }
@@ -341,7 +341,7 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// The events of a subscription, pulled: an iterator that blocks until the next one is there, and ends with
+/// The events of a subscription, pulled: an iterator that blocks until the next one arrives and ends with
 /// the subscription. Otherwise as [`crate::Events`].
 #[must_use = "dropping the iterator stops its subscription"]
 pub struct Events {
@@ -358,32 +358,32 @@ impl Iterator for Events {
 }
 
 impl Events {
-    /// The next event, if there is one within the timeout.
+    /// The next event, if one arrives within the timeout.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<PulledEvent> {
         let next = async { tokio::time::timeout(timeout, self.events.next()).await };
         self.runtime.block_on(next).ok().flatten()
     }
 
-    /// Waits until nothing that is published is missed any more, as
+    /// Blocks until no event published from then on is missed, as
     /// [`Subscription::ready`](crate::Subscription::ready).
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`] when the subscription ends first.
+    /// [`ErrorKind::Closed`] if the subscription ends first.
     pub fn ready(&self) -> Result<()> {
         self.runtime.block_on(self.events.subscription().ready())
     }
 
-    /// The subscription behind it, to pause it and to ask for its health.
+    /// The underlying subscription, to pause it or ask for its health.
     pub fn subscription(&self) -> &crate::Subscription {
         self.events.subscription()
     }
 
-    /// Stops in order, as [`Events::stop`](crate::Events::stop).
+    /// Stops gracefully, as [`Events::stop`](crate::Events::stop).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for the async call.
     pub fn stop(self, timeout: Duration) -> Result<()> {
         self.runtime.block_on(self.events.stop(timeout))
     }
@@ -395,14 +395,14 @@ impl fmt::Debug for Events {
     }
 }
 
-/// Makes a handler of a sync function or closure, with the arguments that an async one may have. It
-/// runs on a thread for blocking work and may take its time; once begun it runs to its end, also when
-/// its partition is taken away: see [`Context::is_cancelled`](crate::Context::is_cancelled).
+/// Turns a sync function or closure into a handler, with the same arguments as an async one. It runs on a
+/// thread for blocking work and may take its time; once started it runs to its end, even if its partition
+/// is taken away: see [`Context::is_cancelled`](crate::Context::is_cancelled).
 pub fn handler<F>(f: F) -> Blocking<F> {
     Blocking(Arc::new(f))
 }
 
-/// A handler made of a sync function: see [`handler`].
+/// A handler made from a sync function: see [`handler`].
 pub struct Blocking<F>(Arc<F>);
 
 impl<F> fmt::Debug for Blocking<F> {
