@@ -2,14 +2,14 @@ use std::time::Duration;
 
 /// How long to wait before trying again: exponential, capped, with jitter.
 ///
-/// The wait before retry `n` (1, 2, ..) is `initial * multiplier^(n-1)`, at most `max`, of which
-/// jitter takes away a random part of up to `jitter`. So `max` is never exceeded.
+/// The wait before retry `n` (1, 2, ..) is `initial * multiplier^(n-1)`, at most `max`, minus a
+/// random share of it, up to `jitter`. So `max` is never exceeded.
 ///
-/// The defaults, 100 ms doubling to 30 s with a jitter of 0.2, argue as follows. 100 ms outlasts a
+/// The reasons for the defaults, 100 ms doubling to 30 s with a jitter of 0.2: 100 ms outlasts a
 /// lost connection or a lock conflict and is too short to be noticed. Doubling reaches the cap at
-/// the tenth attempt, after about 51 s, by when a restarted dependency is back. At the cap one
-/// failing record costs its dependency two calls a minute, and work goes on at most 30 s after the
-/// dependency does. A jitter of 0.2 spreads partitions that failed together over 6 s.
+/// the tenth attempt, after about 51 s, by which time a restarted dependency is back. At the cap,
+/// one failing record costs its dependency two calls a minute, and work resumes at most 30 s after
+/// the dependency does. A jitter of 0.2 spreads partitions that failed together over 6 s.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,14 +51,14 @@ impl Backoff {
         self
     }
 
-    /// How much longer each wait is than the one before; at least 1.
+    /// By what factor each wait is longer than the one before; at least 1.
     #[must_use]
     pub fn multiplier(mut self, multiplier: f64) -> Self {
         self.multiplier = multiplier;
         self
     }
 
-    /// Which part of a wait chance may take away: 0 (none) to 1 (all).
+    /// The fraction of a wait that may be randomly taken away: 0 (none) to 1 (all).
     #[must_use]
     pub fn jitter(mut self, jitter: f64) -> Self {
         self.jitter = jitter;

@@ -70,7 +70,7 @@ pub enum Retry {
     InPlace {
         /// The wait between attempts.
         backoff: Backoff,
-        /// How many attempts, the first included; `None`: until it succeeds.
+        /// How many attempts, including the first; `None`: until it succeeds.
         max_attempts: Option<NonZeroU32>,
         /// What happens when the last attempt has failed.
         then: Exhausted,
@@ -87,9 +87,9 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// In place until it succeeds. The default, because it is the one choice that neither loses a
-    /// record nor breaks its order; its price is that a record that can never succeed holds back
-    /// its partition or key until someone acts.
+    /// In place until it succeeds. The default, because it is the only choice that neither loses a
+    /// record nor breaks its order; the cost is that a record that can never succeed holds back its
+    /// partition or key until someone acts.
     pub fn forever() -> Self {
         Self::InPlace {
             backoff: Backoff::default(),
@@ -98,7 +98,7 @@ impl Retry {
         }
     }
 
-    /// In place, at most this many attempts, the first included; then [`Exhausted::DeadLetter`],
+    /// In place, at most this many attempts, including the first; then [`Exhausted::DeadLetter`],
     /// unless [`then`](Self::then) says otherwise. 0 counts as 1.
     pub fn attempts(max: u32) -> Self {
         Self::InPlace {
@@ -167,7 +167,7 @@ impl Retry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Exhausted {
-    /// It is written to the dead letter topic; its offset moves once that write is acknowledged.
+    /// It is written to the dead-letter topic; its offset moves once that write is acknowledged.
     /// Later records in its partition or key wait until then.
     #[default]
     DeadLetter,
@@ -185,10 +185,10 @@ pub enum Exhausted {
 #[non_exhaustive]
 pub enum OnUnmatched {
     /// It is acknowledged and counted. The default: a topic carries many event names, and a group
-    /// that wants few of them is the normal case.
+    /// normally wants only a few of them.
     #[default]
     Acknowledge,
-    /// It is written to the dead letter topic.
+    /// It is written to the dead-letter topic.
     DeadLetter,
 }
 
@@ -199,7 +199,7 @@ pub enum OnUndecodable {
     /// It is skipped, and `on_error` is called.
     #[default]
     Skip,
-    /// It is written to the dead letter topic; its offset moves once that write is acknowledged.
+    /// It is written to the dead-letter topic; its offset moves once that write is acknowledged.
     DeadLetter,
     /// The group stops here, as with [`Exhausted::Stop`].
     Stop,
