@@ -4,7 +4,8 @@ use std::fmt;
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong. `Display` says what was being done; the cause is [`source`](StdError::source) and not repeated.
+/// What went wrong. `Display` says what was being done; the cause is [`source`](StdError::source) and is not
+/// repeated.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -20,15 +21,15 @@ pub enum ErrorKind {
     Event,
     /// The outbox's tables are missing or older than this crate.
     NotMigrated,
-    /// The database refused, or was not reached.
+    /// The database refused, or could not be reached.
     Database,
     /// The database did not answer in time.
     Timeout,
-    /// Events cannot be published now: the source says why. They wait.
+    /// Events cannot be published now: the source says why. They are waiting.
     Publish,
-    /// The relay ended by a panic, or with its runtime.
+    /// The relay ended with a panic, or with its runtime.
     Ended,
-    /// The time of a stop passed with work left.
+    /// The stop timed out with work left.
     Unfinished,
 }
 

@@ -33,7 +33,7 @@ pub struct Depth {
     pub oldest: Option<Duration>,
 }
 
-/// An event that can never be published as it is, set apart with the reason.
+/// An event that can never be published as it is, set aside with the reason.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FailedEvent {
@@ -41,12 +41,12 @@ pub struct FailedEvent {
     pub event: SealedEvent,
     /// Why it cannot be published.
     pub error: String,
-    /// When it was set apart, by the database's clock.
+    /// When it was set aside, by the database's clock.
     pub failed_at: SystemTime,
 }
 
 impl Outbox {
-    /// How much waits, and for how long. It counts every waiting row: half a second for a million.
+    /// How much is waiting, and for how long. It counts every waiting row: half a second for a million.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Outbox {
         })
     }
 
-    /// The oldest of the events that were set apart, at most `limit`.
+    /// The oldest events that were set aside, at most `limit`.
     ///
     /// # Errors
     ///
@@ -83,8 +83,8 @@ impl Outbox {
             .map_err(failed)
     }
 
-    /// Lets events that were set apart be published after all, once the cause is gone. Gives how many of these ids there
-    /// were. Within its key such an event comes after those that were published meanwhile.
+    /// Lets events that were set aside be published after all, once the cause is gone. Returns how many of these ids
+    /// existed. Within its key, such an event comes after those published in the meantime.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl Outbox {
         Ok(done.rows_affected())
     }
 
-    /// Deletes events that were set apart: they are never published. Gives how many of these ids there were.
+    /// Deletes events that were set aside: they are never published. Returns how many of these ids existed.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl FailedEvent {
         })
     }
 
-    /// What the event says, where it is one.
+    /// The event, if it is one.
     pub fn decode(&self) -> Option<Event> {
         Event::decode(self.event.value()).ok()
     }

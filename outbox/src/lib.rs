@@ -1,5 +1,5 @@
-//! A transactional outbox on PostgreSQL for [`eventstream`]: a service changes its tables and says what happened in one
-//! database transaction, and a relay publishes it after the commit.
+//! A transactional outbox on PostgreSQL for [`eventstream`]: a service changes its tables and records what happened in
+//! one database transaction, and a relay publishes it after the commit.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -24,22 +24,22 @@
 //!
 //! * Every committed event is published, and none that was rolled back.
 //! * Events of a key keep the order of the commits: [`KeyOrder`].
-//! * An event has its id from the enqueue on. One that a killed relay had on its way is published twice, with that id; a
-//!   consumer that keeps the ids, as `eventstream-inbox` does, handles it once.
+//! * An event gets its id when it is enqueued. One that a killed relay had in flight is published twice, with that id;
+//!   a consumer that keeps the ids, as `eventstream-inbox` does, handles it once.
 //!
 //! | to | see |
 //! |---|---|
-//! | make the tables | [`migrate`], [`MIGRATION`] |
+//! | create the tables | [`migrate`], [`MIGRATION`] |
 //! | write events | [`Outbox::enqueue`], [`Outbox::enqueue_all`], [`KeyOrder`] |
 //! | publish them | [`Relay`], [`RelayBuilder`] |
 //! | watch | [`Relay::health`], [`Relay::stats`], [`Outbox::depth`], `Metrics` |
-//! | look after what can never be published | [`FailedKey`], [`Outbox::failed`], [`Outbox::retry`], [`Outbox::discard`] |
+//! | handle what can never be published | [`FailedKey`], [`Outbox::failed`], [`Outbox::retry`], [`Outbox::discard`] |
 //!
-//! | feature | what; none is on by default |
+//! | feature | what; none is enabled by default |
 //! |---|---|
 //! | `metrics` | Prometheus metrics: `Metrics` |
 //!
-//! The database is reached through `sqlx` 0.8, whose TLS features are the user's to choose.
+//! The database is reached through `sqlx` 0.8, whose TLS features you choose.
 
 mod error;
 mod failed;

@@ -7,18 +7,18 @@ use eventstream::prometheus::{Gauge, IntCounter, IntGauge, Opts};
 
 use crate::relay::{Relay, Shared};
 
-/// Prometheus metrics of a relay, for a registry of yours (feature `metrics`).
+/// Prometheus metrics of a relay, for your own registry (feature `metrics`).
 ///
 /// | metric | what |
 /// |---|---|
-/// | `outbox_published_total` | events whose storing the broker has acknowledged, repeats included |
-/// | `outbox_in_flight` | events on their way to the broker |
-/// | `outbox_slots` | the parts of the outbox that this relay publishes; over all relays 64 |
+/// | `outbox_published_total` | events that the broker has acknowledged, including repeats |
+/// | `outbox_in_flight` | events in flight to the broker |
+/// | `outbox_slots` | the parts of the outbox that this relay publishes; 64 over all relays |
 /// | `outbox_waiting` | committed events that are not published yet, in the whole outbox |
 /// | `outbox_failed` | events that can never be published as they are |
-/// | `outbox_oldest_seconds` | how long the oldest waiting event has waited; 0 where none waits |
+/// | `outbox_oldest_seconds` | how long the oldest waiting event has waited; 0 if none is waiting |
 ///
-/// The last three are 10 s old at most, and the same for every relay of an outbox: take their maximum.
+/// The last three are at most 10 s old, and the same for every relay of an outbox: take their maximum.
 ///
 /// ```no_run
 /// # fn watch(relay: &eventstream_outbox::Relay) -> Result<(), Box<dyn std::error::Error>> {

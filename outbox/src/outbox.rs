@@ -21,7 +21,7 @@ const INSERT: [&str; 3] = [
 ];
 const IN_ORDER: &str = " ORDER BY event.n";
 
-/// What a service writes its events into, in the database transaction that its tables change in.
+/// What a service writes its events to, in the same database transaction that changes its tables.
 ///
 /// ```no_run
 /// use eventstream::Publish;
@@ -39,8 +39,8 @@ const IN_ORDER: &str = " ORDER BY event.n";
 /// # Ok(()) }
 /// ```
 ///
-/// Events of one key are published in the order in which their transactions commit, and within a transaction in that of
-/// the calls: see [`KeyOrder`].
+/// Events of one key are published in the order in which their transactions commit, and within a transaction in the
+/// order of the calls: see [`KeyOrder`].
 #[derive(Clone, Copy, Debug)]
 pub struct Outbox {
     strict_validation: bool,
@@ -50,23 +50,22 @@ pub struct Outbox {
 
 /// What keeps the events of one key in order.
 ///
-/// The number of a row says nothing by itself: a transaction that drew a lower one may commit later. No relay leaves such a
-/// row out, whatever is chosen here; this is about which of two events of a key is first.
+/// A row's number alone says nothing: a transaction that drew a lower one may commit later. No relay skips such a row,
+/// whatever is chosen here; this only decides which of two events of a key comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyOrder {
-    /// An enqueue locks its key until its transaction ends, so that the transactions of a key come one after the other from
-    /// there on: their events have the order of the commits, whatever else they lock. The default.
+    /// An enqueue locks its key until its transaction ends, so that from there on the transactions of a key run one
+    /// after the other: their events have the order of the commits, whatever else they lock. The default.
     ///
-    /// The price: they wait for each other; two transactions that enqueue for the same two keys in different orders
+    /// The cost: they wait for each other; two transactions that enqueue for the same two keys in different orders
     /// deadlock, which PostgreSQL ends with an error for one of them, unless they use
-    /// [`enqueue_all`](Outbox::enqueue_all), which locks in one order; and each key costs a place in the server's table of
-    /// locks until the end, of which it has 6,400 by default (`max_locks_per_transaction` raises it). An event without a
+    /// [`enqueue_all`](Outbox::enqueue_all), which locks in a fixed order; and each key takes an entry in the server's
+    /// lock table until the end, which has 6,400 by default (`max_locks_per_transaction` raises it). An event without a
     /// key locks nothing.
     #[default]
     Commits,
-    /// Nothing is locked. Where two transactions of a key are kept apart by a row that both update or lock *before* they
-    /// enqueue, their events have the order of the commits all the same. Where they run at the same time, either may be
-    /// first.
+    /// Nothing is locked. If two transactions of a key are kept apart by a row that both update or lock *before* they
+    /// enqueue, their events still have the order of the commits. If they run at the same time, either may come first.
     Unlocked,
 }
 
@@ -77,7 +76,7 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// An outbox in the tables that [`migrate`](crate::migrate) makes.
+    /// An outbox in the tables created by [`migrate`](crate::migrate).
     pub fn new() -> Self {
         Self {
             strict_validation: false,
@@ -86,7 +85,7 @@ impl Outbox {
         }
     }
 
-    /// Whether ids must be UUIDs, as the relay's client demands with
+    /// Whether ids must be UUIDs, as the relay's client requires with
     /// [`BrokerConfig::strict_validation`](eventstream::BrokerConfig::strict_validation). Default: no.
     #[must_use]
     pub fn strict_validation(mut self, strict: bool) -> Self {
@@ -101,8 +100,8 @@ impl Outbox {
         self
     }
 
-    /// Whether a commit wakes the relays (`NOTIFY`). Default: yes. PostgreSQL lets transactions that notify commit one
-    /// after the other; with many thousands of commits a second it may be better that relays find the rows at their next
+    /// Whether a commit wakes the relays (`NOTIFY`). Default: yes. PostgreSQL commits transactions that notify one at a
+    /// time; at many thousands of commits a second it may be better for relays to find the rows at their next
     /// [`poll_interval`](crate::RelayBuilder::poll_interval).
     #[must_use]
     pub fn notify(mut self, notify: bool) -> Self {
@@ -110,13 +109,13 @@ impl Outbox {
         self
     }
 
-    /// Writes an event into the outbox, as part of the transaction, and gives its id. It is published once the
-    /// transaction has committed, as one and the same event at every attempt.
+    /// Writes an event to the outbox, as part of the transaction, and returns its id. It is published once the
+    /// transaction has committed, as the same event at every attempt.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Event`] for fields that are not allowed; nothing was asked of the database then, and the transaction
-    /// can go on. [`ErrorKind::NotMigrated`] and [`ErrorKind::Database`]: the transaction can only be rolled back.
+    /// [`ErrorKind::Event`] for fields that are not allowed; the database was not touched, and the transaction can
+    /// continue. [`ErrorKind::NotMigrated`] and [`ErrorKind::Database`]: the transaction can only be rolled back.
     pub async fn enqueue(
         &self,
         tx: &mut Transaction<'_, Postgres>,
@@ -128,11 +127,11 @@ impl Outbox {
         Ok(id)
     }
 
-    /// As [`enqueue`](Self::enqueue), for several events, in their order: one statement for all of them.
+    /// Like [`enqueue`](Self::enqueue), for several events, in order: one statement for all of them.
     ///
     /// # Errors
     ///
-    /// As `enqueue`; one event that is not allowed refuses all.
+    /// As `enqueue`; one invalid event refuses all.
     pub async fn enqueue_all<'a>(
         &self,
         tx: &mut Transaction<'_, Postgres>,

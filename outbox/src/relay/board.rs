@@ -45,7 +45,7 @@ pub(crate) enum Verdict {
 /// What happens to the later events of a key when one can never be published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailedKey {
-    /// They go on: the failed event is missing among them, as one that was dead-lettered. The default.
+    /// They continue: the failed event is missing among them, like one that was dead-lettered. The default.
     #[default]
     GoesOn,
     /// They wait until the failed event is [retried](crate::Outbox::retry) or [discarded](crate::Outbox::discard).

@@ -41,21 +41,21 @@ use crate::failed::Depth;
 /// # Ok(()) }
 /// ```
 ///
-/// Any number of relays may run side by side, in one process or in many: each leases its share of the outbox's 64 parts, and
-/// a key belongs to one part. A row is marked once the broker has acknowledged its event. A relay that is killed leaves what
-/// it had on its way to the next one, which publishes it again, with the same id: consumers that must not see a repeat
-/// keep the ids, as `eventstream-inbox` does.
+/// Any number of relays may run side by side, in one process or in many: each leases its share of the outbox's 64
+/// parts, and a key belongs to one part. A row is marked once the broker has acknowledged its event. Whatever a killed
+/// relay had in flight is published again by the next one, with the same id: consumers that must not see a repeat keep
+/// the ids, as `eventstream-inbox` does.
 ///
-/// Of a key one event is on its way at a time: the next one waits until the broker has acknowledged it. That keeps their
-/// order whatever fails, and costs a round trip to the broker for each event of *one* key; keys do not wait for each
-/// other.
+/// A key has one event in flight at a time: the next one waits until the broker has acknowledged it. That keeps the
+/// key in order whatever fails, and costs a round trip to the broker for each event of *one* key; keys do not wait for
+/// each other.
 ///
-/// What cannot be published now stays and is tried again, with waits that grow from 0.1 to 10 s for each topic, so that a
-/// topic that is missing or forbidden holds up no other. What can never be published, as it is too large, is set apart with
-/// its error: [`Outbox::failed`](crate::Outbox::failed). A database that is away is waited for with waits from 0.1 to 5 s;
-/// both are told by [`health`](Self::health) and by the log.
+/// Events that cannot be published now stay and are retried, with waits that grow from 0.1 to 10 s for each topic, so a
+/// missing or forbidden topic holds up no other. Events that can never be published, such as one that is too large, are
+/// set aside with the error: [`Outbox::failed`](crate::Outbox::failed). An unavailable database is retried with waits
+/// from 0.1 to 5 s. [`health`](Self::health) and the log report both.
 ///
-/// Dropping a relay ends it at once, as a kill would; [`stop`](Self::stop) leaves nothing to be repeated.
+/// Dropping a relay ends it at once, like a kill; [`stop`](Self::stop) leaves nothing to be repeated.
 #[must_use = "a relay that is dropped ends"]
 pub struct Relay {
     shared: Arc<Shared>,
@@ -64,7 +64,7 @@ pub struct Relay {
     store: Store,
 }
 
-/// Options of a [`Relay`] that does not run yet.
+/// Options of a [`Relay`] that is not running yet.
 #[must_use = "a relay publishes once it is started"]
 pub struct RelayBuilder {
     pool: PgPool,
@@ -92,7 +92,7 @@ pub struct Published {
     pub event: SealedEvent,
     /// Where the broker stored it.
     pub delivery: Delivery,
-    /// From the enqueue to the acknowledgement: with the rest of the event's own transaction, and the waiting.
+    /// From the enqueue to the acknowledgement, including the rest of the event's own transaction and the waiting.
     pub waited: Duration,
 }
 
@@ -100,13 +100,13 @@ pub struct Published {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Stopped {
-    /// What waits there for the next relay, or for others that run.
+    /// What is waiting there for the next relay, or for others that are running.
     pub depth: Depth,
 }
 
 impl Relay {
-    /// A relay from a database to a client, or to whatever publishes. It uses up to two connections of the pool, one of
-    /// them for as long as it listens.
+    /// A relay from a database to a client, or to any other publisher. It uses up to two connections of the pool, one
+    /// of them for as long as it listens.
     pub fn builder(pool: PgPool, publisher: impl Publisher + 'static) -> RelayBuilder {
         RelayBuilder {
             pool,
@@ -123,12 +123,12 @@ impl Relay {
         }
     }
 
-    /// What hinders the relay, since when, and what to do.
+    /// What prevents the relay from working, since when, and what to do.
     pub fn health(&self) -> Health {
         self.shared.health()
     }
 
-    /// Figures of this relay.
+    /// Statistics of this relay.
     pub fn stats(&self) -> RelayStats {
         self.shared.stats()
     }
@@ -138,18 +138,18 @@ impl Relay {
         &self.shared
     }
 
-    /// Starts nothing more, waits until the broker has answered for what is on its way, marks it and gives the leases back.
-    /// Tells what waits in the outbox.
+    /// Starts nothing more, waits until the broker has answered for everything in flight, marks it and gives the leases
+    /// back. Returns what is waiting in the outbox.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unfinished`](crate::ErrorKind::Unfinished): the timeout passed, and the relay was ended. What was on its
-    /// way is published again by the next one, with the same ids. Another kind: the relay is stopped, and the database
-    /// does not say what is left.
+    /// [`ErrorKind::Unfinished`](crate::ErrorKind::Unfinished): the timeout passed, and the relay was ended. What was
+    /// in flight is published again by the next one, with the same ids. Any other kind: the relay has stopped, but the
+    /// database does not say what is left.
     ///
     /// # Cancellation
     ///
-    /// A stop that is dropped ends the relay at once.
+    /// Dropping the stop ends the relay at once.
     pub async fn stop(mut self, within: Duration) -> Result<Stopped> {
         self.stop.cancel();
         let task = &mut self.task;
@@ -185,42 +185,42 @@ impl fmt::Debug for Relay {
 }
 
 impl RelayBuilder {
-    /// How many rows are read at once; up to twice as many are in memory. At least 1. Default: 1,000, with which a relay
-    /// comes near what PostgreSQL gives.
+    /// How many rows are read at once; up to twice as many are in memory. At least 1. Default: 1,000, with which a
+    /// relay comes close to what PostgreSQL can deliver.
     pub fn batch(mut self, rows: usize) -> Self {
         self.options.batch = rows.max(1);
         self
     }
 
-    /// How often the outbox is looked at when nobody notifies: the latency where notifications are switched off or lost.
+    /// How often the outbox is polled without notifications: the latency if notifications are disabled or lost.
     /// Default: 1 s, an index lookup each.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.options.poll_interval = interval.max(Duration::from_millis(1));
         self
     }
 
-    /// Whether the relay listens to commits (`LISTEN`). Default: yes. It needs a connection to the server itself:
-    /// switch it off behind a pooler that gives connections to transactions, as `PgBouncer` may.
+    /// Whether the relay listens to commits (`LISTEN`). Default: yes. It needs a direct connection to the server:
+    /// disable it behind a pooler that assigns connections per transaction, as `PgBouncer` may.
     pub fn listen(mut self, listen: bool) -> Self {
         self.listen = listen;
         self
     }
 
-    /// How long a part of the outbox stays with a relay that is not heard of: so long the keys of a killed relay stand
-    /// still. Renewed three times as often. Default: 10 s, at least 1 s.
+    /// How long a part of the outbox stays with a silent relay, and so how long the keys of a killed relay stand still.
+    /// Renewed three times as often. Default: 10 s, at least 1 s.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease.max(Duration::from_secs(1));
         self
     }
 
-    /// How long published rows stay in the table, to be looked at. Default: not at all, which costs the database least.
+    /// How long published rows stay in the table for inspection. Default: not at all, which costs the database least.
     pub fn keep_published(mut self, keep: Duration) -> Self {
         self.keep = keep;
         self
     }
 
     /// What happens to the later events of a key when one can never be published. Default: [`FailedKey::GoesOn`]. All
-    /// relays of an outbox should have the same.
+    /// relays of an outbox should use the same.
     pub fn failed_key(mut self, failed_key: FailedKey) -> Self {
         self.failed_key = failed_key;
         self

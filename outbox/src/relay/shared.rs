@@ -18,15 +18,15 @@ pub(super) enum Told<'a> {
     Publish(&'a str, eventstream::Error),
 }
 
-/// Whether a relay can do its work, with the reasons where it cannot.
+/// Whether a relay can do its work, and if not, why.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Health {
-    /// What hinders the relay; empty when nothing does.
+    /// What prevents it; empty if nothing does.
     pub problems: Vec<Problem>,
 }
 
-/// What hinders a relay: the error, since when, and what to do.
+/// What prevents a relay from working: the error, since when, and what to do.
 ///
 /// `Display` has the error with its causes and the remedy in one line.
 #[derive(Clone, Debug)]
@@ -35,17 +35,17 @@ pub struct Problem {
     since: SystemTime,
 }
 
-/// Figures of a relay.
+/// Statistics of a relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RelayStats {
-    /// Events whose storing the broker has acknowledged, repeats included.
+    /// Events that the broker has acknowledged, including repeats.
     pub published: u64,
-    /// Events on their way to the broker.
+    /// Events in flight to the broker.
     pub in_flight: usize,
     /// The parts of the outbox that this relay publishes, of 64.
     pub slots: usize,
-    /// How much is in the outbox, as it was 10 s ago at most.
+    /// How much is in the outbox, at most 10 s old.
     pub depth: Depth,
 }
 
