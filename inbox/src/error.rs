@@ -4,7 +4,8 @@ use std::fmt;
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong. `Display` says what was being done; the cause is [`source`](StdError::source) and not repeated.
+/// What went wrong. `Display` says what was being done; the cause is [`source`](StdError::source) and is not
+/// repeated.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -16,11 +17,11 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The event has no id, so nothing tells a repeat of it.
+    /// The event has no id, so a repeat of it cannot be recognized.
     NoId,
     /// The inbox's table is missing or older than this crate.
     NotMigrated,
-    /// The database refused, or was not reached.
+    /// The database refused, or could not be reached.
     Database,
 }
 

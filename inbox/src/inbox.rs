@@ -13,7 +13,7 @@ const ONCE: &str = "INSERT INTO eventstream_inbox (group_id, event_id) \
 const RETAIN: &str = "DELETE FROM eventstream_inbox WHERE group_id = $1 \
     AND handled_at < now() - make_interval(secs => $2)";
 
-/// The ids of the events that a group has handled, beside the tables that its handlers change.
+/// The ids of the events that a group has handled, next to the tables that its handlers change.
 ///
 /// ```no_run
 /// use eventstream::{Event, State};
@@ -36,9 +36,9 @@ const RETAIN: &str = "DELETE FROM eventstream_inbox WHERE group_id = $1 \
 /// }
 /// ```
 ///
-/// What the transaction does happens once for each event, however often the event comes: the id is committed with it, or
-/// not at all. What a handler does elsewhere, a mail for instance, may repeat. Events are told apart by their ids, so a
-/// publisher that publishes again has to give the same one, as the outbox does.
+/// What the transaction does happens once for each event, however often the event is delivered: the id is committed
+/// with it, or not at all. What a handler does elsewhere, such as sending mail, may repeat. Events are identified by
+/// their ids, so a publisher that publishes again must use the same one, as the outbox does.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     group: Arc<str>,
@@ -50,12 +50,12 @@ pub struct Inbox {
 pub enum Seen {
     /// No: handle it, in the same transaction.
     Never,
-    /// Yes, and that is committed: its effects are there.
+    /// Yes, and its effects are committed.
     Before,
 }
 
 impl Seen {
-    /// Whether the event is to be handled.
+    /// Whether the event still has to be handled.
     pub fn is_new(self) -> bool {
         self == Self::Never
     }
@@ -69,23 +69,23 @@ impl Inbox {
         }
     }
 
-    /// Records an event as handled, in the transaction of its effects, and says whether it was recorded before.
+    /// Records an event as handled, in the transaction of its effects, and returns whether it was recorded before.
     ///
-    /// Where another transaction has recorded it and is not at its end, as when a partition moves while a handler still
-    /// runs, this waits for it: if that one commits, the event was seen before; if it is rolled back, it was not.
+    /// If another transaction has recorded it but has not ended, as when a partition moves while a handler is still
+    /// running, this waits for it: if that one commits, the event was seen before; if it is rolled back, it was not.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NoId`](crate::ErrorKind::NoId) for an event without an id.
     /// [`ErrorKind::NotMigrated`](crate::ErrorKind::NotMigrated) and [`ErrorKind::Database`](crate::ErrorKind::Database):
-    /// the transaction can only be rolled back. An error is for the handler to return: the event comes again.
+    /// the transaction can only be rolled back. The handler should return the error: the event is then delivered again.
     pub async fn once(&self, tx: &mut Transaction<'_, Postgres>, event: &Event) -> Result<Seen> {
         let seen = self.once_each(tx, [event]).await?;
         Ok(seen[0])
     }
 
-    /// As [`once`](Self::once), for several events with one statement: the answers in the order of the events. An event
-    /// that is twice among them is new only at its first place.
+    /// Like [`once`](Self::once), for several events with one statement: the results are in the order of the events. An
+    /// event that appears twice is new only the first time.
     ///
     /// ```no_run
     /// use eventstream::{Event, State};
@@ -135,11 +135,12 @@ impl Inbox {
         Ok(seen.collect())
     }
 
-    /// Forgets what the group handled longer ago than this, and says how many events that were. For a task of the service,
-    /// every hour say: the inbox is as large as the events of `age`.
+    /// Deletes what the group handled longer ago than this, and returns how many events that was. Run it from a task of
+    /// the service, say every hour: the inbox is as large as the events of `age`.
     ///
-    /// A repeat that comes later than `age` is handled again. It should outlast whatever brings events back: the topic's
-    /// retention where a group may be moved back to the head, else the longest time that a member or a relay may be down.
+    /// A repeat that comes later than `age` is handled again. `age` should outlast whatever brings events back: the
+    /// topic's retention if a group may be moved back to the head, otherwise the longest time that a member or a relay
+    /// may be down.
     ///
     /// # Errors
     ///

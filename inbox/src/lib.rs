@@ -1,18 +1,18 @@
 //! An inbox on PostgreSQL for [`eventstream`]: what a handler does in its database happens once, however often an event
-//! comes.
+//! is delivered.
 //!
-//! A consumer group handles an event again after a kill, a rebalance in the middle of a handler, or a move of its offsets,
-//! and a publisher may store one twice. [`Inbox::once`] records the event's id in the handler's own database transaction and
-//! says whether it was there.
+//! A consumer group handles an event again after a kill, a rebalance in the middle of a handler, or a move of its
+//! offsets, and a publisher may store one twice. [`Inbox::once`] records the event's id in the handler's own database
+//! transaction and reports whether it was already there.
 //!
 //! | to | see |
 //! |---|---|
-//! | make the table | [`migrate`], [`MIGRATION`] |
+//! | create the table | [`migrate`], [`MIGRATION`] |
 //! | handle an event once | [`Inbox::once`] |
 //! | handle several with one statement | [`Inbox::once_each`] |
 //! | keep the table small | [`Inbox::retain`] |
 //!
-//! The database is reached through `sqlx` 0.8, whose TLS features are the user's to choose.
+//! The database is reached through `sqlx` 0.8, whose TLS features you choose.
 
 mod error;
 mod inbox;

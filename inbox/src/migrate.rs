@@ -2,18 +2,19 @@ use sqlx::{PgPool, raw_sql};
 
 use crate::error::{Error, Result};
 
-/// The SQL that makes the inbox's table, for a migration tool of your own. It may be run again.
+/// The SQL that creates the inbox's table, for your own migration tool. It may be run again.
 pub const MIGRATION: &str = include_str!("migration.sql");
 
 /// Two services that start together would both find the table missing.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1768845928, 0)";
 
-/// Makes the inbox's table where it is missing, in the first schema of the connection's `search_path`. For a start of the
-/// service, or a migration of its own: it may be called again, and by several at once.
+/// Creates the inbox's table if it is missing, in the first schema of the connection's `search_path`. Call it when the
+/// service starts, or in a separate migration: repeated and concurrent calls are safe.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Database`](crate::ErrorKind::Database): the database is not reached, or this user may not make tables.
+/// [`ErrorKind::Database`](crate::ErrorKind::Database): the database cannot be reached, or this user may not create
+/// tables.
 pub async fn migrate(pool: &PgPool) -> Result<()> {
     let failed = |error| Error::database("make the table of the inbox", error);
     let mut tx = pool.begin().await.map_err(failed)?;
