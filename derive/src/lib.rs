@@ -1,4 +1,5 @@
-//! The derive of `eventstream::EventType`; use it through the feature `derive` of `eventstream`.
+//! The derive macro for `eventstream::EventType`; use it through the feature `derive` of
+//! `eventstream`.
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
@@ -9,8 +10,8 @@ use syn::{Attribute, DeriveInput, Error, Ident, LitInt, LitStr, Result, Token, p
 
 /// Implements `EventType` for a payload.
 ///
-/// `#[event(topic = "..", name = "..")]` are needed; `version = 2` is the schema's version, by default
-/// 1; `key = field` names a field that implements `Display`, whose text is the record's key.
+/// `#[event(topic = "..", name = "..")]` is required; `version = 2` sets the schema's version, by
+/// default 1; `key = field` names a field that implements `Display`, whose text is the record's key.
 #[proc_macro_derive(EventType, attributes(event))]
 pub fn event_type(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
