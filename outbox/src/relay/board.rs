@@ -80,6 +80,8 @@ struct Topic {
     ready: VecDeque<Lane>,
     /// Lanes whose front is a suspect: each is tried when nothing else of the topic is on its way.
     suspects: VecDeque<Lane>,
+    /// A suspect is on its way, and nothing else may be.
+    alone: bool,
     flying: usize,
     held: Option<Hold>,
 }
@@ -135,6 +137,7 @@ impl Board {
                     continue;
                 };
                 topic.flying += 1;
+                topic.alone = alone;
                 let flight = Flight {
                     slot: row.slot,
                     alone,
@@ -154,6 +157,7 @@ impl Board {
             .expect("only what flies is settled");
         let topic = self.topics.entry(Arc::clone(&lane.topic)).or_default();
         topic.flying -= 1;
+        topic.alone = false;
         match verdict {
             Verdict::Stored => {
                 topic.held = None;
@@ -361,6 +365,9 @@ impl Board {
 impl Topic {
     /// The next lane to start, and whether it is a suspect.
     fn next(&mut self) -> Option<(Lane, bool)> {
+        if self.alone {
+            return None;
+        }
         if self.suspects.is_empty() {
             return self.ready.pop_front().map(|lane| (lane, false));
         }
