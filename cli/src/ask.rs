@@ -50,18 +50,23 @@ impl Consent {
         write!(err, "{question} [y/N] ")?;
         err.flush()?;
         drop(err);
-        // Nobody waits for the thread when the process ends.
-        let line = tokio::task::spawn_blocking(|| {
-            let mut line = String::new();
-            io::stdin().lock().read_line(&mut line).map(|_| line)
-        });
-        let Some(line) = interrupt.or(line).await else {
+        let Some(line) = answer(interrupt).await else {
             return Ok(Answer::Interrupted);
         };
-        let line = line.map_err(io::Error::other)??;
-        Ok(match line.trim().to_ascii_lowercase().as_str() {
+        Ok(match line?.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => Answer::Go,
             _ => Answer::Leave,
         })
     }
+}
+
+/// A line typed at the terminal. `None` when a signal comes first.
+pub(crate) async fn answer(interrupt: &Interrupt) -> Option<io::Result<String>> {
+    // Nobody waits for the thread when the process ends.
+    let line = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map(|_| line)
+    });
+    let line = interrupt.or(line).await?;
+    Some(line.unwrap_or_else(|error| Err(io::Error::other(error))))
 }

@@ -370,17 +370,12 @@ impl Client {
 
     /// The backend with brokers, for what no other can do.
     pub(crate) fn on_brokers(&self, doing: &str) -> Result<&Kafka> {
-        match &self.inner.engine {
-            Engine::Kafka(kafka) => Ok(kafka),
-            Engine::Stdout(_) | Engine::None(_) => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "{doing}: the backend {} keeps no records",
-                    self.inner.backend
-                ),
-            )
-            .with_remedy("choose the backend `kafka` or `embedded`")),
-        }
+        self.kafka_engine().ok_or_else(|| {
+            let backend = &self.inner.backend;
+            let text = format!("{doing}: the backend {backend} keeps no records");
+            Error::new(ErrorKind::Unsupported, text)
+                .with_remedy("choose the backend `kafka` or `embedded`")
+        })
     }
 
     /// The consumer groups of the cluster: to inspect them and their progress, and to move their

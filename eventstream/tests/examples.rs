@@ -2,21 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::Command;
+use eventstream_harness::run_example;
 
-/// Runs an example that cargo has built beside the tests, and gives what it printed.
 fn run(name: &str) -> String {
-    let test = std::env::current_exe().unwrap();
-    let built = test.parent().unwrap().with_file_name("examples").join(name);
-    assert!(
-        built.is_file(),
-        "build it first: cargo build --workspace --examples"
-    );
-    let output = Command::new(built).output().unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}:\n{printed}{errors}");
-    printed
+    run_example(name, &[]).unwrap()
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod admin;
 mod certificates;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod example;
 mod go_peer;
 mod guard;
 mod jars;
@@ -49,6 +50,7 @@ mod wait;
 pub use acl::{Operation, Resource};
 pub use admin::{Admin, RawRecord};
 pub use certificates::{Certificates, Identity};
+pub use example::run_example;
 pub use go_peer::{GoPeer, PeerConsume, PeerConsumer, PeerHeader, PeerRecord};
 pub use guard::Guarded;
 pub use jars::{DEFAULT_VERSION, Jars, OLDER_VERSION, OLDEST_VERSION};

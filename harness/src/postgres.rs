@@ -149,10 +149,12 @@ impl Postgres {
     /// The address of a database for a client.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://{SUPERUSER}@127.0.0.1:{}/{database}",
-            self.port.number
-        )
+        format!("postgres://{SUPERUSER}@{}/{database}", self.address())
+    }
+
+    /// Where it listens: host and port.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port.number)
     }
 
     /// Makes an empty database that no other test uses, and gives its address.

@@ -1,4 +1,4 @@
-//! Brokers end with the process that started them, however it ends.
+//! Servers end with the process that started them, however it ends.
 
 use std::env;
 use std::io::{BufRead as _, BufReader};
@@ -8,26 +8,47 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use eventstream_harness::{eventually, shared};
+use eventstream_harness::{eventually, shared, shared_postgres};
 
-/// Set for the second run of this very program, in which the test starts Kafka and waits to be killed.
+/// Set for the second run of this very program, in which the test starts its server and waits to be killed.
 const VICTIM: &str = "EVENTSTREAM_HARNESS_VICTIM";
 const PREFIX: &str = "listening on ";
 
 #[test]
 fn kafka_ends_when_its_process_is_killed() -> Result<()> {
+    ends_when_its_process_is_killed(
+        "Kafka",
+        "kafka_ends_when_its_process_is_killed",
+        Duration::from_secs(10),
+        || shared().bootstrap().to_owned(),
+    )
+}
+
+#[test]
+fn postgres_ends_when_its_process_is_killed() -> Result<()> {
+    ends_when_its_process_is_killed(
+        "PostgreSQL",
+        "postgres_ends_when_its_process_is_killed",
+        Duration::from_secs(30),
+        || shared_postgres().address(),
+    )
+}
+
+/// `start` starts the server and gives its address.
+fn ends_when_its_process_is_killed(
+    server: &str,
+    test: &str,
+    within: Duration,
+    start: impl FnOnce() -> String,
+) -> Result<()> {
     if env::var_os(VICTIM).is_some() {
-        println!("\n{PREFIX}{}", shared().bootstrap());
+        println!("\n{PREFIX}{}", start());
         loop {
             thread::park();
         }
     }
     let mut victim = Command::new(env::current_exe()?)
-        .args([
-            "--nocapture",
-            "--exact",
-            "kafka_ends_when_its_process_is_killed",
-        ])
+        .args(["--nocapture", "--exact", test])
         .env(VICTIM, "1")
         .stdout(Stdio::piped())
         .spawn()?;
@@ -38,8 +59,9 @@ fn kafka_ends_when_its_process_is_killed() -> Result<()> {
         .next();
     victim.kill()?;
     victim.wait()?;
-    let address = address.context("the second run ended before Kafka was up")?;
-    eventually("Kafka to end", Duration::from_secs(10), || {
+    let address =
+        address.with_context(|| format!("the second run ended before {server} was up"))?;
+    eventually(&format!("{server} to end"), within, || {
         Ok(TcpStream::connect(&address).is_err().then_some(()))
     })
 }

@@ -2,30 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::Command;
-
-use eventstream_harness::shared_postgres;
+use eventstream_harness::{run_example, shared_postgres};
 
 #[test]
 fn outbox() {
-    let test = std::env::current_exe().unwrap();
-    let built = test
-        .parent()
-        .unwrap()
-        .with_file_name("examples")
-        .join("outbox");
-    assert!(
-        built.is_file(),
-        "build it first: cargo build --workspace --examples"
-    );
     let url = shared_postgres().create_database("example").unwrap();
-    let output = Command::new(built)
-        .env("DATABASE_URL", url)
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{printed}{errors}");
+    let printed = run_example("outbox", &[("DATABASE_URL", &url)]).unwrap();
     let expected = "\
 the moon is not for sale
 published at offset 0: {\"player\":\"player-7\",\"item\":\"sword\"}

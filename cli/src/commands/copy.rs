@@ -10,7 +10,7 @@ use eventstream::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::subscribe::{Bounds, QUIET, start};
+use crate::commands::subscribe::{Bounds, QUIET, start, watermarks};
 use crate::connection::Connection;
 use crate::exit::{Exit, Usage};
 use crate::output;
@@ -175,13 +175,7 @@ async fn ends(
     let mut open = std::collections::BTreeMap::new();
     let mut total = 0;
     for partition in topic.partitions {
-        let (Some(low), Some(end)) = (partition.low, partition.high) else {
-            let id = partition.id;
-            return Err(match partition.error {
-                Some(error) => error.into(),
-                None => anyhow::anyhow!("the ends of partition {id} are not known"),
-            });
-        };
+        let (low, end) = watermarks(&partition)?;
         let start = match (partition.committed, &args.from) {
             (Some(committed), _) => committed,
             // A group that has come elsewhere in the topic reads a partition that is new to it from its head.

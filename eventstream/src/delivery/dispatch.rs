@@ -46,7 +46,6 @@ impl<R: Clone> Partition<R> {
             self.tell_unstarted();
         }
         self.phase = Phase::Drained;
-        self.timers.clear();
         self.window.clear();
         self.told.push_back(Action::Drained);
         self.told.pop_front()

@@ -164,12 +164,13 @@ impl<R: Clone> Partition<R> {
     fn give_up(&mut self, id: LetterId, reason: Reason, attempts: u32, next: Next) {
         let active = self.phase == Phase::Active;
         let drains = self.phase == Phase::Draining && !self.at_most_once();
-        let last_chance = self.is_last_chance(id.ticket);
+        // A drain tells what is left of these at its end.
+        let told = self.is_last_chance(id.ticket) && !drains;
         match next {
             Next::Skip => self.skip(id, reason, attempts),
             Next::DeadLetter if active || drains => self.letters.add(id, reason, attempts),
-            Next::Again if last_chance && !drains => self.skip(id, Reason::Revoked, attempts),
-            _ if !active && !drains && last_chance => self.skip(id, reason, attempts),
+            Next::Again if told => self.skip(id, Reason::Revoked, attempts),
+            _ if told && !active => self.skip(id, reason, attempts),
             Next::Stop | Next::Rejoin if active => {
                 let Some(failure) = self.failure(id, reason, attempts) else {
                     return;
@@ -179,7 +180,7 @@ impl<R: Clone> Partition<R> {
                 {
                     // Said once for each route, however many of its keys fail at the same time.
                     // Where nobody reads the record again, it is told on its own.
-                    if last_chance {
+                    if told {
                         self.skip(id, reason, attempts);
                     }
                     return;

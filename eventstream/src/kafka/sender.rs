@@ -111,8 +111,7 @@ impl Sender {
             partition: record.partition,
             ..Outgoing::default()
         };
-        let id = EventId::Chosen("".into());
-        let receipt = self.producer.publish(topic.as_str(), outgoing, id).await;
+        let receipt = self.publish_record(topic.as_str(), outgoing).await;
         receipt.map_err(|error| self.refused(error))
     }
 

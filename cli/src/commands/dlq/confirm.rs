@@ -1,15 +1,20 @@
 //! Asking before something is written.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, IsTerminal};
 
+use crate::ask::answer;
 use crate::exit::Usage;
 use crate::output;
 use crate::signals::Interrupt;
 
 /// What a command is told to do without being asked.
-#[derive(Clone, Copy)]
+#[derive(clap::Args, Clone, Copy)]
 pub(super) struct Consent {
-    pub(super) yes: bool,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    yes: bool,
+    /// Only show what would be done
+    #[arg(long)]
     pub(super) dry_run: bool,
 }
 
@@ -32,11 +37,7 @@ impl Consent {
             return Some(true);
         }
         output::say(&format!("Type {word} to go on, anything else to leave it:"));
-        let answer = tokio::task::spawn_blocking(|| {
-            let mut line = String::new();
-            io::stdin().lock().read_line(&mut line).map(|_| line)
-        });
-        let answer = interrupt.or(answer).await?;
-        Some(matches!(answer, Ok(Ok(line)) if line.trim() == word))
+        let answer = answer(interrupt).await?;
+        Some(answer.is_ok_and(|line| line.trim() == word))
     }
 }

@@ -19,12 +19,8 @@ pub(crate) struct Args {
     /// At most this many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Do not ask for confirmation
-    #[arg(long)]
-    yes: bool,
-    /// Only show what would be done
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
     /// The summary as text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -43,11 +39,7 @@ pub(super) async fn run(
     connection: &Connection,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Exit> {
-    let consent = Consent {
-        yes: args.yes,
-        dry_run: args.dry_run,
-    };
-    consent.check()?;
+    args.consent.check()?;
     let mut replay = Replay::park(&args.because);
     if let Some(limit) = args.limit {
         replay = replay.limit(limit);
@@ -57,7 +49,7 @@ pub(super) async fn run(
         replay,
         rate: None,
         follow: None,
-        consent,
+        consent: args.consent,
         output: args.output,
     };
     let client = connection.client()?;

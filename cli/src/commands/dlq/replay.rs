@@ -31,12 +31,8 @@ pub(crate) struct Args {
     /// Then watch this long for records dead-lettered again, and for the groups' progress
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     follow: Option<Duration>,
-    /// Do not ask for confirmation
-    #[arg(long)]
-    yes: bool,
-    /// Only show what would be done
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
     /// The summary as text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -64,11 +60,7 @@ pub(super) async fn run(
     connection: &Connection,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Exit> {
-    let consent = Consent {
-        yes: args.yes,
-        dry_run: args.dry_run,
-    };
-    consent.check()?;
+    args.consent.check()?;
     let mut replay = Replay::new().max_replays(args.max_replays);
     if let Some(to) = &args.to {
         replay = replay.to(to.as_str());
@@ -84,7 +76,7 @@ pub(super) async fn run(
         replay,
         rate: args.rate,
         follow: args.follow,
-        consent,
+        consent: args.consent,
         output: args.output,
     };
     let client = connection.client()?;

@@ -1,10 +1,12 @@
 //! Which dead letters are meant: the options that all of `dlq` has.
 
 use std::ops::Range;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use eventstream::dead_letters::{DeadLetters, Filter};
 use eventstream::{Client, DeadLetterReason, Topic};
+
+use crate::time::time_or_age;
 
 #[derive(clap::Args)]
 pub(super) struct Selection {
@@ -27,10 +29,10 @@ pub(super) struct Selection {
     #[arg(long = "group", value_name = "GROUP", help_heading = "Filters")]
     groups: Vec<String>,
     /// Only since this time: RFC 3339, or an age such as 90s, 15m, 2h or 7d
-    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Filters")]
+    #[arg(long, value_name = "TIME", value_parser = time_or_age, help_heading = "Filters")]
     since: Option<SystemTime>,
     /// Only before this time, or older than this age
-    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Filters")]
+    #[arg(long, value_name = "TIME", value_parser = time_or_age, help_heading = "Filters")]
     until: Option<SystemTime>,
     /// Only the event with this id; repeatable
     #[arg(long = "id", value_name = "ID", help_heading = "Filters")]
@@ -80,31 +82,6 @@ fn reason(text: &str) -> Result<DeadLetterReason, String> {
     })
 }
 
-/// A clap parser for a time, or an age.
-fn time(text: &str) -> Result<SystemTime, String> {
-    const ALLOWED: &str =
-        "must be a time such as 2026-01-31T08:00:00Z, or an age such as 90s, 15m, 2h or 7d";
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(SystemTime::from(time));
-    }
-    age(text)
-        .and_then(|age| SystemTime::now().checked_sub(age))
-        .ok_or_else(|| ALLOWED.to_owned())
-}
-
-fn age(text: &str) -> Option<Duration> {
-    let unit = text.chars().next_back()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return None,
-    };
-    let count: u64 = text[..text.len() - unit.len_utf8()].parse().ok()?;
-    count.checked_mul(seconds).map(Duration::from_secs)
-}
-
 /// A clap parser for places.
 pub(super) fn place(text: &str) -> Result<Place, String> {
     read_place(text).ok_or_else(|| {
@@ -126,7 +103,10 @@ fn read_place(text: &str) -> Option<Place> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::time::age;
 
     #[test]
     fn places_are_a_partition_and_offsets() {
@@ -146,9 +126,9 @@ mod tests {
         assert_eq!(age("2h"), Some(Duration::from_secs(7200)));
         assert_eq!(age("7d"), Some(Duration::from_secs(7 * 86_400)));
         for wrong in ["", "h", "2", "2 h", "-2h", "2y", "2ü"] {
-            assert!(time(wrong).is_err(), "{wrong}");
+            assert!(time_or_age(wrong).is_err(), "{wrong}");
         }
-        let point = time("1970-01-01T00:00:05Z");
+        let point = time_or_age("1970-01-01T00:00:05Z");
         assert_eq!(point, Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(5)));
     }
 }

@@ -1,6 +1,6 @@
 //! What changes a group as a whole.
 
-use eventstream::{Client, GroupId, GroupOffset, Topic};
+use eventstream::{Client, ConsumerGroup, GroupId, GroupOffset, Topic};
 use serde_json::json;
 
 use super::{Common, Named, Output};
@@ -107,10 +107,9 @@ pub(super) async fn delete(
 ) -> anyhow::Result<Exit> {
     args.consent.check()?;
     let group = args.named.of(&args.common.groups(client))?;
-    let Some(found) = interrupt.or(group.describe()).await else {
+    let Some(()) = without_members(&group, interrupt).await? else {
         return Ok(Exit::Interrupted);
     };
-    found?.check_empty()?;
     show(&group.offsets().await?, args.common.output)?;
     let question = format!("Delete group {} with all it has committed?", group.name());
     if let Some(exit) = left(args.consent, &question, interrupt).await? {
@@ -128,10 +127,9 @@ pub(super) async fn delete_offsets(
 ) -> anyhow::Result<Exit> {
     args.consent.check()?;
     let group = args.named.of(&args.common.groups(client))?;
-    let Some(found) = interrupt.or(group.describe()).await else {
+    let Some(()) = without_members(&group, interrupt).await? else {
         return Ok(Exit::Interrupted);
     };
-    found?.check_empty()?;
     show(
         &group.offsets_in(args.topic.as_str()).await?,
         args.common.output,
@@ -147,6 +145,17 @@ pub(super) async fn delete_offsets(
     let gone = group.delete_offsets(args.topic.as_str()).await?;
     output::say(&format!("forgot the offsets of {} partitions", gone.len()));
     Ok(Exit::Done)
+}
+
+/// Fails if the group has members. `None` when a signal comes first.
+async fn without_members(
+    group: &ConsumerGroup,
+    interrupt: &Interrupt,
+) -> eventstream::Result<Option<()>> {
+    match interrupt.or(group.describe()).await {
+        Some(found) => found?.check_empty().map(Some),
+        None => Ok(None),
+    }
 }
 
 /// How the command ends where it is not to go on.

@@ -23,7 +23,7 @@ mod select;
 mod watch;
 
 use problems::Problems;
-pub(crate) use select::{Bounds, QUIET};
+pub(crate) use select::{Bounds, QUIET, watermarks};
 use select::{Last, Select};
 use watch::{Activity, End, Watch};
 
@@ -148,7 +148,11 @@ pub(crate) async fn run(
         activity: Arc::clone(&activity),
         format,
         at_once: at_once(&args)?.map(Semaphore::new),
-        names: args.names.clone(),
+        // What is left out by its name says how far the reading is, where it ends by itself: no handler looks for it.
+        names: match bounds.left() {
+            Some(_) => args.names.clone(),
+            None => Vec::new(),
+        },
         select: args.select.clone(),
         bounds,
         last: args.select.last().map(Last::new),
@@ -311,8 +315,7 @@ fn subscribe(
             async move { printer.record(&context, &record).await }
         }
     };
-    // What is left out by its name says how far the reading is, where it ends by itself.
-    if args.names.is_empty() || printer.bounds.left().is_some() {
+    if args.names.is_empty() || !printer.names.is_empty() {
         return subscribe.on_any(handler(Arc::clone(printer)));
     }
     let mut names: Vec<_> = args.names.iter().collect();
@@ -330,6 +333,7 @@ struct Printer {
     activity: Arc<Activity>,
     format: Format,
     at_once: Option<Semaphore>,
+    /// The names to look for; empty where none was given, or handlers do.
     names: Vec<EventName>,
     select: Select,
     bounds: Bounds,
@@ -342,8 +346,7 @@ struct Printer {
 impl Printer {
     /// Shows a record if it is to be shown.
     async fn record(&self, context: &Context, record: &RawRecord) -> Result<(), NotWritten> {
-        let is_shown =
-            (!self.select.is_any() || self.select.wants(context, record)) && self.is_named(record);
+        let is_shown = self.select.wants(context, record) && self.is_named(record);
         let text = match is_shown {
             true => self.text(context, record),
             false => Vec::new(),
@@ -369,9 +372,9 @@ impl Printer {
         }
     }
 
-    /// Whether the record has one of the names, where they are not the handlers' to look for.
+    /// Whether the record has one of the names.
     fn is_named(&self, record: &RawRecord) -> bool {
-        if self.names.is_empty() || self.bounds.left().is_none() {
+        if self.names.is_empty() {
             return true;
         }
         let event = record.decode();

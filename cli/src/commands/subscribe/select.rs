@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use eventstream::{Client, Context, MetadataQuery, RawRecord, StartOffset, Topic};
+use eventstream::{
+    Client, Context, MetadataQuery, PartitionMetadata, RawRecord, StartOffset, Topic,
+};
 
 use super::expression::Expression;
 use crate::commands::record::fields::{Fields, Path};
@@ -52,15 +54,6 @@ fn path(text: &str) -> Result<Path, String> {
 impl Select {
     pub(super) fn last(&self) -> Option<usize> {
         self.last.map(|last| last as usize)
-    }
-
-    /// Whether it leaves out anything.
-    pub(super) fn is_any(&self) -> bool {
-        self.until.is_some()
-            || !self.partitions.is_empty()
-            || self.key.is_some()
-            || self.grep.is_some()
-            || self.condition.is_some()
     }
 
     /// Whether a record is to be shown.
@@ -118,13 +111,7 @@ impl Select {
                 return Err(error.into());
             }
             for partition in topic.partitions {
-                let (Some(low), Some(end)) = (partition.low, partition.high) else {
-                    let id = partition.id;
-                    return Err(match partition.error {
-                        Some(error) => error.into(),
-                        None => anyhow::anyhow!("the ends of partition {id} are not known"),
-                    });
-                };
+                let (low, end) = watermarks(&partition)?;
                 let is_chosen =
                     self.partitions.is_empty() || self.partitions.contains(&partition.id);
                 let start = match (&from, self.last) {
@@ -236,5 +223,14 @@ impl Last {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = std::mem::take(&mut *kept).into_values();
         lines.filter(|line| !line.is_empty()).collect()
+    }
+}
+
+/// Where a partition begins and ends.
+pub(crate) fn watermarks(partition: &PartitionMetadata) -> anyhow::Result<(i64, i64)> {
+    match (partition.low, partition.high, &partition.error) {
+        (Some(low), Some(high), _) => Ok((low, high)),
+        (_, _, Some(error)) => Err(error.clone().into()),
+        _ => anyhow::bail!("the ends of partition {} are not known", partition.id),
     }
 }

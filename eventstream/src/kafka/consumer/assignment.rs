@@ -1,7 +1,7 @@
 //! Where the reading of a partition starts: decided from what is known of it, without IO.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::guard::tracing;
 use crate::kafka::error::from_code;
 use crate::kafka::questions::{TopicId, TopicPartition, Which};
+use crate::kafka::unix_millis;
 use crate::subscribe::StartOffset;
 
 /// How long a member leaves the start of a topic that is new to the group to the owner of its first
@@ -245,10 +246,7 @@ pub(super) fn time_of(policy: &StartOffset) -> Option<Which> {
     let StartOffset::Time(time) = policy else {
         return None;
     };
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Some(Which::At(
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-    ))
+    Some(Which::At(unix_millis(*time)))
 }
 
 impl Told {

@@ -10,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::{Examiner, ROUND};
 use crate::deadline;
 use crate::doctor::facts::{Age, Cluster, Configs, Partition, Topic, near};
-use crate::kafka::inspect::is_passing;
+use crate::kafka::inspect::{AGAIN, is_passing, wait};
 use crate::kafka::list_offsets::{Ask, Found, list_committed, list_offsets};
 use crate::kafka::questions::{TopicPartition, Which};
 
@@ -21,8 +21,6 @@ const AHEAD: [Duration; 4] = [
     Duration::from_secs(600),
     Duration::from_secs(3600),
 ];
-/// Between two questions about what passes.
-const AGAIN: Duration = Duration::from_millis(100);
 /// Between two looks at what a group has committed: members commit each second.
 const LATER: Duration = Duration::from_millis(2500);
 
@@ -74,13 +72,13 @@ impl Examiner {
                 .any(|(_, offset)| offset.as_ref().is_err_and(|code| is_passing(*code))),
             Err(code) => is_passing(*code),
         };
+        let mut pause = AGAIN.0;
         loop {
             let found = list_offsets(self.client.client(), asks, deadline::left(until));
-            if !found.iter().any(passes) || deadline::left(until) <= AGAIN {
+            if !found.iter().any(passes) || deadline::left(until) <= pause {
                 return found;
             }
-            // What is polled is librdkafka's log: nothing is subscribed.
-            let _ = self.client.poll(AGAIN);
+            wait(&self.client, &mut pause);
         }
     }
 
@@ -104,11 +102,7 @@ impl Examiner {
             });
             let left = deadline::left(deadline);
             if waits && has_members(group) && left > LATER + Duration::from_millis(500) {
-                // What is polled is librdkafka's log: nothing is subscribed.
-                let until = Instant::now() + LATER;
-                while Instant::now() < until {
-                    let _ = self.client.poll(deadline::left(until));
-                }
+                wait(&self.client, &mut { LATER });
                 self.look(&name, cluster, deadline, |partition, offset| {
                     partition.committed_later = Some(offset);
                 });

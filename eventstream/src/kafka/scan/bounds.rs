@@ -12,6 +12,7 @@ use crate::kafka::error::{from_code, from_kafka};
 use crate::kafka::inspect::{Asking, Question, fetch, metadata};
 use crate::kafka::list_offsets::{Ask, describe_topic, list_offsets};
 use crate::kafka::questions::{Which, is_embedded};
+use crate::kafka::unix_millis;
 use crate::metadata::TopicMetadata;
 
 /// What a topic, named as on the broker, holds now; `None` where there is no such topic. With `since`, the
@@ -90,11 +91,7 @@ fn begin_at(
     timeout: Duration,
     spans: &mut [Span],
 ) -> Result<()> {
-    let millis = since
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| {
-            i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
-        });
+    let millis = unix_millis(since);
     let mut by_leader: HashMap<i32, Vec<(String, i32)>> = HashMap::new();
     for partition in &found.partitions {
         let leader = by_leader.entry(partition.leader.unwrap_or(-1)).or_default();
