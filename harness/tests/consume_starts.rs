@@ -163,7 +163,7 @@ async fn a_stop_with_too_little_time_says_so_and_reads_again() {
         counting(&topic, &topic, StartOffset::Head, &seen, long),
     )
     .await;
-    until("running", END, || client.reader_stats().buffered == 1).await;
+    until("running", END, || seen.begun() == 1).await;
     let started = std::time::Instant::now();
     subscription
         .stop(Duration::from_secs(1))
@@ -235,7 +235,7 @@ async fn stopping_one_of_several_waits_for_its_handlers_until_the_deadline() {
     let _stays = stays.expect("registered");
     let stops = register(&client, sub(&one, &seen[0], 1500)).await;
     publish(&client, &one, "e", 0..1).await;
-    until("running", END, || client.reader_stats().buffered == 1).await;
+    until("running", END, || seen[0].begun() == 1).await;
     let started = std::time::Instant::now();
     stops
         .stop(Duration::from_millis(100))
@@ -254,7 +254,7 @@ async fn stopping_one_of_several_waits_for_its_handlers_until_the_deadline() {
         .await
         .expect("registered");
     publish(&client, &one, "e", 1..3).await;
-    until("running", END, || client.reader_stats().buffered > 0).await;
+    until("running", END, || seen[0].begun() > 1).await;
     stops.stop(END).await.expect("stopped");
     let handled = seen[0].total();
     publish(&client, &two, "e", 0..10).await;

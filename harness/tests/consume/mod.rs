@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::Error as IoError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -76,25 +77,38 @@ pub(crate) async fn until(what: &str, within: Duration, condition: impl Fn() -> 
     }
 }
 
-/// How often each number was handled.
+/// How often each number was handled, and how many calls have begun.
 #[derive(Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<HashMap<usize, usize>>>);
+pub(crate) struct Seen {
+    handled: Arc<Mutex<HashMap<usize, usize>>>,
+    begun: Arc<AtomicUsize>,
+}
 
 impl Seen {
+    fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn add(&self, n: usize) {
-        *self.0.lock().expect("a lock").entry(n).or_default() += 1;
+        let mut handled = self.handled.lock().expect("a lock");
+        *handled.entry(n).or_default() += 1;
     }
 
     pub(crate) fn distinct(&self) -> usize {
-        self.0.lock().expect("a lock").len()
+        self.handled.lock().expect("a lock").len()
     }
 
     pub(crate) fn total(&self) -> usize {
-        self.0.lock().expect("a lock").values().sum()
+        self.handled.lock().expect("a lock").values().sum()
     }
 
     pub(crate) fn numbers(&self) -> Vec<usize> {
-        let mut all: Vec<_> = self.0.lock().expect("a lock").keys().copied().collect();
+        let handled = self.handled.lock().expect("a lock");
+        let mut all: Vec<_> = handled.keys().copied().collect();
         all.sort_unstable();
         all
     }
@@ -131,6 +145,7 @@ pub(crate) fn counting(
         .on_any(move |_: Context, event: Event| {
             let seen = seen.clone();
             async move {
+                seen.begin();
                 if !delay.is_zero() {
                     tokio::time::sleep(delay).await;
                 }
