@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::config::{self, ClientConfigs};
 use super::context::Reporter;
 use super::error::from_kafka;
-use super::inspect::{Asking, described, fetch};
+use super::inspect::{Asking, described, fetch, is_passing, until_passed};
 use super::list_offsets::answers;
 use super::questions::{Answer, ConfigsOf, Described, Questions};
 use crate::config::BrokerConfig;
@@ -170,7 +170,14 @@ impl Examiner {
             }
         };
         let mut found_group = is_embedded.then(|| Err(EMBEDDED.to_owned()));
-        for (token, answer) in answers(self.client.client(), timeout, count, ask) {
+        let until = Instant::now() + timeout;
+        let found = until_passed(
+            &self.client,
+            until,
+            || answers(self.client.client(), deadline::left(until), count, ask),
+            |answers| answers.iter().any(|(_, answer)| is_loading(answer)),
+        );
+        for (token, answer) in found {
             match answer {
                 Answer::Topics(Ok(described)) => {
                     for found in described {
@@ -214,6 +221,15 @@ impl Examiner {
         if let (Some(group), Some(found)) = (group, found_group) {
             group.described = found;
         }
+    }
+}
+
+/// Whether the group's coordinator does not know its groups yet.
+fn is_loading(answer: &Answer) -> bool {
+    match answer {
+        Answer::Group(Ok(Err(code))) => is_passing(*code),
+        Answer::Group(Err(refused)) => is_passing(refused.code),
+        _ => false,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::metadata::{BrokerMetadata, GroupMetadata, Metadata, PartitionMetadata
 
 mod offsets;
 
-pub(super) use self::offsets::is_passing;
+pub(super) use self::offsets::{is_open, is_passing};
 
 pub(super) struct Asking(Arc<Reporter>);
 
@@ -149,6 +149,23 @@ pub(super) fn wait(client: &BaseConsumer<Asking>, pause: &mut Duration) {
         }
         // Nothing is subscribed: what comes is an error, which the reporter has heard.
         let _ = client.poll(left);
+    }
+}
+
+/// Asks again as long as what is in the way passes, as where a topic or a coordinator is new.
+pub(super) fn until_passed<T>(
+    client: &BaseConsumer<Asking>,
+    until: Instant,
+    mut ask: impl FnMut() -> T,
+    passes: impl Fn(&T) -> bool,
+) -> T {
+    let mut pause = AGAIN.0;
+    loop {
+        let answer = ask();
+        if !passes(&answer) || deadline::left(until) <= pause {
+            return answer;
+        }
+        wait(client, &mut pause);
     }
 }
 

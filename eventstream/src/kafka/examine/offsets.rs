@@ -10,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::{Examiner, ROUND};
 use crate::deadline;
 use crate::doctor::facts::{Age, Cluster, Configs, Partition, Topic, near};
-use crate::kafka::inspect::{AGAIN, is_passing, wait};
+use crate::kafka::inspect::{is_open, is_passing, until_passed, wait};
 use crate::kafka::list_offsets::{Ask, Found, list_committed, list_offsets};
 use crate::kafka::questions::{TopicPartition, Which};
 
@@ -63,7 +63,6 @@ impl Examiner {
         self.committed(cluster, deadline);
     }
 
-    /// Asks again as long as what is in the way passes, as where the topic is new.
     fn ask(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Found, Code>> {
         let until = Instant::now() + deadline::left(deadline).min(ROUND);
         let passes = |answer: &Result<Found, Code>| match answer {
@@ -72,14 +71,13 @@ impl Examiner {
                 .any(|(_, offset)| offset.as_ref().is_err_and(|code| is_passing(*code))),
             Err(code) => is_passing(*code),
         };
-        let mut pause = AGAIN.0;
-        loop {
-            let found = list_offsets(self.client.client(), asks, deadline::left(until));
-            if !found.iter().any(passes) || deadline::left(until) <= pause {
-                return found;
-            }
-            wait(&self.client, &mut pause);
-        }
+        let client = &self.client;
+        until_passed(
+            client,
+            until,
+            || list_offsets(client.client(), asks, deadline::left(until)),
+            |found| found.iter().any(passes),
+        )
     }
 
     fn committed(&self, cluster: &mut Cluster, deadline: Instant) {
@@ -126,8 +124,15 @@ impl Examiner {
         if asked.is_empty() {
             return Some("there is no topic to look at".to_owned());
         }
-        let timeout = deadline::left(deadline).min(ROUND);
-        match list_committed(self.client.client(), group, &asked, timeout) {
+        let until = Instant::now() + deadline::left(deadline).min(ROUND);
+        let client = &self.client;
+        let found = until_passed(
+            client,
+            until,
+            || list_committed(client.client(), group, &asked, deadline::left(until)),
+            is_open,
+        );
+        match found {
             Ok(found) => {
                 for found in found {
                     let partition = partition(&mut cluster.topics, &found.partition);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::{AGAIN, Asking, described, fetch, wait};
+use super::{AGAIN, Asking, described, fetch, until_passed, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
@@ -197,20 +197,12 @@ impl Offsets<'_> {
     }
 
     fn fetch_committed(&self, group: &str, asked: &[(String, i32)]) -> Result<Vec<Committed>> {
-        let mut pause = AGAIN.0;
-        loop {
+        let ask = || {
             let timeout = self.left().min(ROUND);
-            let answers = list_committed(self.client.client(), group, asked, timeout);
-            let again = match &answers {
-                Ok(answers) => answers.iter().any(|a| a.error.is_some_and(is_passing)),
-                Err(code) => is_passing(*code),
-            };
-            if !again || self.is_over() {
-                let doing = || format!("committed offsets of group {group}");
-                return answers.map_err(|code| from_code(doing(), code));
-            }
-            wait(self.client, &mut pause);
-        }
+            list_committed(self.client.client(), group, asked, timeout)
+        };
+        let answers = until_passed(self.client, self.deadline, ask, is_open);
+        answers.map_err(|code| from_code(format!("committed offsets of group {group}"), code))
     }
 
     /// Whether a broker lists the group. The embedded broker knows no such request.
@@ -264,6 +256,14 @@ fn take_leaders(found: &mut Metadata, anew: Metadata) {
             }
         }
         known.partitions.sort_by_key(|partition| partition.id);
+    }
+}
+
+/// Whether what is committed is not known yet and will be.
+pub(crate) fn is_open(answers: &Result<Vec<Committed>, Code>) -> bool {
+    match answers {
+        Ok(answers) => answers.iter().any(|a| a.error.is_some_and(is_passing)),
+        Err(code) => is_passing(*code),
     }
 }
 
