@@ -1,12 +1,13 @@
 //! Alone in its binary: it counts the threads of the process.
 
-mod consume;
+#[path = "consume/support.rs"]
+mod support;
 
 use std::time::Duration;
 
-use consume::{END, Seen, client, counting, create, publish, register, threads, until};
 use eventstream::{BrokerConfig, StartOffset};
 use eventstream_harness::{shared, unique_topic};
+use support::{END, Seen, client, counting, create, publish, register, threads, until};
 
 #[test]
 fn no_thread_is_left() {

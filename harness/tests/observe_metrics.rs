@@ -1,15 +1,15 @@
 //! Metrics under load on real Kafka: what counts never vanishes and never goes down.
 
-mod consume;
 #[path = "../../eventstream/tests/observe/scrape.rs"]
 mod scrape;
+#[path = "consume/support.rs"]
+mod support;
 
 use std::io::Error as IoError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Atomic};
 use std::time::Duration;
 
-use consume::{END, PREFIX, create, until, wire};
 use eventstream::{
     BrokerConfig, Client, CommitPolicy, Concurrency, Context, Event, Metrics, Publish, StartOffset,
     Subscribe, Subscription,
@@ -17,6 +17,7 @@ use eventstream::{
 use eventstream_harness::{shared, unique_topic};
 use prometheus::Registry;
 use scrape::Scrape;
+use support::{END, PREFIX, create, until, wire};
 
 const THREADS: usize = 4;
 const SCRAPES: usize = 1000;

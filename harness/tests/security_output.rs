@@ -1,14 +1,15 @@
 //! What a secured client writes: no secret, and librdkafka's log only as each client asks for it.
 //! Alone in its binary, which has one recorder for all that the process writes.
 
-mod secure;
+#[path = "secured/support.rs"]
+mod support;
 
 use std::time::Duration;
 
 use eventstream::{BrokerConfig, Client, ClientBuilder, LogMode, SaslMechanism, Security};
 use eventstream_harness::unique_topic;
-use secure::record::{self, Line, lines};
-use secure::{END, event, ids, kafka, pem, plain, scram, secured, until};
+use support::record::{self, Line, lines};
+use support::{END, event, ids, kafka, pem, plain, scram, secured, until};
 use tracing::Level;
 
 /// A builder with all of librdkafka's debug log.

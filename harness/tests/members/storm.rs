@@ -10,7 +10,7 @@ use eventstream_harness::{eventually, shared, unique_topic};
 
 use super::Member;
 use super::history::{Outcome, Run, judge};
-use crate::consume::{END, PREFIX, client, create, wire};
+use crate::support::{END, PREFIX, client, create, wire};
 
 const PARTITIONS: i32 = 12;
 const MEMBERS: usize = 3;

@@ -1,18 +1,19 @@
 //! Dead letters that cannot be written, and too many of them, on real Kafka.
 
-mod consume;
-
 use std::io::Error as IoError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::time::Duration;
 
-use consume::{END, Seen, client, client_of, committed, create, number, publish, until, wire};
 use eventstream::{
     BrokerConfig, Client, Context, DeadLetterLimit, Event, Publish, Reject, StartOffset, Subscribe,
 };
 use eventstream_harness::{Kafka, shared, unique_topic};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    END, Seen, client, client_of, committed, create, number, publish, until, wire,
+};
 
 fn head(topic: &str) -> Subscribe {
     Subscribe::new(topic)

@@ -1,16 +1,15 @@
 //! Leaving a group, at whatever moment: the others have its partitions at once, not after its
 //! session timeout.
 
-mod consume;
-
 use std::io::Error as IoError;
 use std::time::{Duration, Instant};
 
-use consume::{END, Seen, client, create, number, publish, until};
 use eventstream::{
     Assignment, BrokerConfig, Client, Concurrency, Context, Event, StartOffset, Subscribe,
 };
 use eventstream_harness::unique_topic;
+
+use crate::support::{END, Seen, client, create, number, publish, until};
 
 const CYCLES: u32 = 8;
 /// Far above what a leave may take.

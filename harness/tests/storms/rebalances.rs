@@ -3,22 +3,20 @@
 //! Each kind runs for 20 s. For five minutes each, one after another:
 //!
 //! ```console
-//! $ cargo test --release -p eventstream-harness --test consume_members -- --ignored --nocapture --test-threads 1
+//! $ cargo test --release -p eventstream-harness --test storms rebalances:: -- --ignored --nocapture --test-threads 1
 //! ```
-
-mod consume;
-mod members;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::time::{Duration, Instant};
 
-use consume::{END, PREFIX, client_of, wire};
 use eventstream::{BrokerConfig, Client, Publish};
 use eventstream_harness::{Kafka, eventually, unique_topic};
-use members::Member;
-use members::history::{Fate, Handled, Outcome, Run, judge};
+
+use crate::members::Member;
+use crate::members::history::{Fate, Handled, Outcome, Run, judge};
+use crate::support::{END, PREFIX, client_of, wire};
 
 const SHORT: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(300);
@@ -46,7 +44,8 @@ impl Dice {
     fn new(kind: &str) -> Self {
         let seed = std::env::var("EVENTSTREAM_MEMBERS_SEED").ok();
         let seed = seed.and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| u64::try_from(members::now() >> 10).unwrap_or(1) | 1);
+        let seed =
+            seed.unwrap_or_else(|| u64::try_from(crate::members::now() >> 10).unwrap_or(1) | 1);
         println!("{kind}: EVENTSTREAM_MEMBERS_SEED={seed}");
         Self(seed)
     }

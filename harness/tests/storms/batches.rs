@@ -1,11 +1,8 @@
 //! Events handled by the batch, on real Kafka: members that are killed, come and go under load.
 
-mod consume;
-mod members;
-
 use std::time::Duration;
 
-use members::storm::Storm;
+use crate::members::storm::Storm;
 
 #[test]
 fn nothing_that_is_handled_by_the_batch_is_lost_in_a_storm() {

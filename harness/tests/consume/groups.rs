@@ -1,17 +1,16 @@
 //! Members that come and go under load.
 
-mod consume;
-
 use std::io::Error as IoError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::time::Duration;
 
-use consume::{END, Seen, client, committed, create, number, publish, until, wire};
 use eventstream::{
     Assignment, BrokerConfig, Client, Concurrency, Context, Event, Publish, StartOffset, Subscribe,
 };
 use eventstream_harness::{GoPeer, shared, unique_topic};
+
+use crate::support::{END, Seen, client, committed, create, number, publish, until, wire};
 
 fn counting(topic: &str, instance: &str, seen: &Seen) -> Subscribe {
     let seen = seen.clone();

@@ -1,19 +1,20 @@
 //! Consuming on real Kafka: routes, poison, retries, slow handlers.
 
-mod consume;
-
 use std::io::Error as IoError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Atomic};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use consume::{END, Seen, client, client_of, committed, create, number, publish, until, wire};
 use eventstream::{
     Backoff, BrokerConfig, Concurrency, Context, Event, Reject, Retry, StartOffset, Subscribe,
 };
 use eventstream_harness::{Kafka, shared, unique_topic};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use crate::support::{
+    END, Seen, client, client_of, committed, create, number, publish, until, wire,
+};
 
 fn head(topic: &str) -> Subscribe {
     Subscribe::new(topic)

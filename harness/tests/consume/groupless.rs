@@ -1,15 +1,14 @@
 //! A subscription without a group: it sees everything and leaves nothing behind.
 
-mod consume;
-
 use std::sync::mpsc;
 use std::time::Duration;
 
-use consume::{END, PREFIX, Seen, client, counting, create, publish, register, until, wire};
 use eventstream::{BrokerConfig, ErrorKind, StartOffset};
 use eventstream_harness::{shared, unique_topic};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+use crate::support::{END, PREFIX, Seen, client, counting, create, publish, register, until, wire};
 
 /// The groups of this client's prefix, whatever they are.
 fn groups() -> Vec<String> {
@@ -70,7 +69,7 @@ async fn takes_a_topic_that_comes_later_and_partitions_that_are_added() {
         .admin()
         .add_partitions(&wire(&topic), 3)
         .expect("added");
-    let publisher = consume::client(BrokerConfig::new());
+    let publisher = crate::support::client(BrokerConfig::new());
     publish(&publisher, &topic, "e", 10..110).await;
     until("the partitions", END, || seen.distinct() == 110).await;
     let ends = shared().admin().end_offsets(&wire(&topic)).expect("ends");

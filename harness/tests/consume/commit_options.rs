@@ -1,15 +1,16 @@
 //! When offsets are committed, by each option of the configuration.
 
-mod consume;
-
 use std::io::Error as IoError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consume::{END, Seen, client, committed, counting, create, number, publish, register, until};
 use eventstream::{BrokerConfig, CommitPolicy, Context, Event, StartOffset, Subscribe};
 use eventstream_harness::unique_topic;
 use tokio::sync::Semaphore;
+
+use crate::support::{
+    END, Seen, client, committed, counting, create, number, publish, register, until,
+};
 
 const NEVER: Duration = Duration::from_secs(3600);
 const OFTEN: Duration = Duration::from_millis(50);

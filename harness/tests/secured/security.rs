@@ -1,7 +1,5 @@
 //! The library at a secured Kafka: every way in, and what is said to who stays outside.
 
-mod secure;
-
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,9 +8,12 @@ use eventstream::{
     BrokerConfig, Client, Error, ErrorKind, Health, Problem, Receipt, SaslMechanism, Security,
 };
 use eventstream_harness::unique_topic;
-use secure::{END, builder, event, expired, ids, kafka, mutual, pem, plain, scram, secured, until};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+
+use crate::support::{
+    END, builder, event, expired, ids, kafka, mutual, pem, plain, scram, secured, until,
+};
 
 /// A name, the brokers, and what is shown to them.
 type Way = (&'static str, String, Security);

@@ -1,23 +1,21 @@
 //! What each commit mode promises when a member is killed, and policies that leave the group.
 
-mod consume;
-mod members;
-
 use std::io::Error as IoError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::time::Duration;
 
-use consume::{
-    END, PREFIX, Seen, client, committed, create, number, publish, register, until, wire,
-};
 use eventstream::{
     Backoff, BrokerConfig, Client, Concurrency, Context, Event, Exhausted, Retry, StartOffset,
     Subscribe,
 };
 use eventstream_harness::{eventually, shared, unique_topic};
-use members::Member;
-use members::history::{Verdict, judge};
+
+use crate::members::Member;
+use crate::members::history::{Verdict, judge};
+use crate::support::{
+    END, PREFIX, Seen, client, committed, create, number, publish, register, until, wire,
+};
 
 const EVENTS: usize = 6000;
 const PARTITIONS: i32 = 2;
@@ -197,7 +195,7 @@ async fn stop_leaves_the_record_to_the_next_subscription() {
     .await;
     assert_eq!(committed(&topic, &topic), 5);
     assert_eq!(seen.numbers(), (0..5).collect::<Vec<_>>());
-    let next = consume::counting(&topic, &topic, StartOffset::Head, &seen, Duration::ZERO);
+    let next = crate::support::counting(&topic, &topic, StartOffset::Head, &seen, Duration::ZERO);
     let next = register(&client, next).await;
     until("the rest", END, || seen.distinct() == 20).await;
     next.stop(END).await.expect("stopped");
@@ -214,7 +212,7 @@ async fn a_fenced_member_says_so_and_comes_back_with_a_new_consumer() {
     let publisher = client(BrokerConfig::new());
     let (first, second) = (client(BrokerConfig::new()), client(BrokerConfig::new()));
     let subscribe = |seen: &Seen| {
-        consume::counting(&topic, &topic, StartOffset::Head, seen, Duration::ZERO)
+        crate::support::counting(&topic, &topic, StartOffset::Head, seen, Duration::ZERO)
             .group_instance_id("one")
             .concurrency(Concurrency::PerPartition)
     };
@@ -262,7 +260,7 @@ async fn a_static_member_registered_again_while_it_stops_fences_nobody() {
     let (seen, told) = (Seen::default(), Arc::new(AtomicUsize::new(0)));
     let subscribe = || {
         let told = Arc::clone(&told);
-        consume::counting(
+        crate::support::counting(
             &topic,
             &topic,
             StartOffset::Head,

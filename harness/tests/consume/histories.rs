@@ -1,15 +1,10 @@
 //! Offsets that are not what they were: topics made anew, records deleted unread, partitions that come later.
 
-mod consume;
-
 use std::io::Error as IoError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use consume::{
-    END, PREFIX, Seen, client, committed, counting, create, publish, register, until, wire,
-};
 use eventstream::{
     Assignment, BrokerConfig, Client, CommitPolicy, Context, Error, ErrorKind, Event, StartOffset,
     Subscribe,
@@ -17,6 +12,10 @@ use eventstream::{
 use eventstream_harness::{shared, unique_topic};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use crate::support::{
+    END, PREFIX, Seen, client, committed, counting, create, publish, register, until, wire,
+};
 
 const LONG: Duration = Duration::from_secs(45);
 
@@ -109,7 +108,7 @@ async fn made_anew(assignment: Assignment, rounds: usize) {
             let _ = admin.create_topic(&wire(&topic), 1, 1, &[]);
         }
         let count = if round % 2 == 0 { 100 } else { 30 };
-        let publisher = consume::client(BrokerConfig::new());
+        let publisher = crate::support::client(BrokerConfig::new());
         publish(&publisher, &topic, "e", next..next + count).await;
         publisher.shutdown(END).await;
         next += count;
@@ -224,7 +223,7 @@ async fn partitions_added_while_the_group_is_away_are_read_from_their_head() {
         .admin()
         .add_partitions(&wire(&topic), 4)
         .expect("added");
-    let publisher = consume::client(BrokerConfig::new());
+    let publisher = crate::support::client(BrokerConfig::new());
     publish(&publisher, &topic, "e", 20..70).await;
     let second = client.register(subscribe()).await.expect("registered");
     second.ready().await.expect("ready");
@@ -252,7 +251,7 @@ async fn a_partition_that_appears_is_committed_before_it_is_handled() {
     let first = client.register(subscribe).await.expect("registered");
     first.ready().await.expect("ready");
     create(&topic, 3);
-    let publisher = consume::client(BrokerConfig::new());
+    let publisher = crate::support::client(BrokerConfig::new());
     publish(&publisher, &topic, "e", 0..60).await;
     until("a failure", LONG, || failed.load(Ordering::SeqCst) > 0).await;
     first.stop(END).await.expect("stopped");

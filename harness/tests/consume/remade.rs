@@ -1,13 +1,12 @@
 //! A topic made anew after its leaders were elected anew: its leader epochs begin again below those of the old one.
 
-mod consume;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use consume::{PREFIX, Seen, counting, publish, until, wire};
 use eventstream::{Assignment, BrokerConfig, Client, StartOffset};
 use eventstream_harness::{Kafka, unique_topic};
+
+use crate::support::{PREFIX, Seen, counting, publish, until, wire};
 
 const LONG: Duration = Duration::from_secs(60);
 

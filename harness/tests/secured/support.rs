@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+#[path = "record.rs"]
 pub(crate) mod record;
 
 use std::sync::OnceLock;

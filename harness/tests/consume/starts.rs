@@ -1,13 +1,14 @@
 //! Where a group starts, partitions that come later, and how subscriptions end.
 
-mod consume;
-
 use std::time::{Duration, SystemTime};
 
-use consume::{END, Seen, client, committed, counting, create, publish, register, until, wire};
 use eventstream::{BrokerConfig, StartOffset};
 use eventstream_harness::{shared, unique_topic};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    END, Seen, client, committed, counting, create, publish, register, until, wire,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_start_is_where_it_says() {
@@ -77,7 +78,7 @@ async fn an_added_partition_is_read_from_its_head() {
     publish(&client, &topic, "e", 0..20).await;
     let seen = Seen::default();
     // The first member has all there is; the second has nothing and gets what is added, perhaps.
-    let second = consume::client(
+    let second = crate::support::client(
         BrokerConfig::new().base_config("topic.metadata.refresh.interval.ms", 2000),
     );
     let subscribe = || counting(&topic, &topic, StartOffset::Tail, &seen, Duration::ZERO);
@@ -88,7 +89,7 @@ async fn an_added_partition_is_read_from_its_head() {
         .admin()
         .add_partitions(&wire(&topic), 4)
         .expect("added");
-    let publisher = consume::client(BrokerConfig::new());
+    let publisher = crate::support::client(BrokerConfig::new());
     publish(&publisher, &topic, "e", 20..220).await;
     until("all of all partitions", Duration::from_secs(30), || {
         seen.distinct() == 200

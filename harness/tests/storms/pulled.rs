@@ -1,11 +1,8 @@
 //! Events that are pulled, on real Kafka: members that are killed, come and go under load.
 
-mod consume;
-mod members;
-
 use std::time::Duration;
 
-use members::storm::Storm;
+use crate::members::storm::Storm;
 
 const BY_PARTITION: Storm = Storm {
     way: "pull",

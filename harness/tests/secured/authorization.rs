@@ -1,7 +1,5 @@
 //! The library at a Kafka that asks for rights: what is said where one is missing, and that it goes on once it is there.
 
-mod secure;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -11,8 +9,9 @@ use eventstream::{
     Security, Subscription,
 };
 use eventstream_harness::{Kafka, Operation, Resource, unique_topic};
-use secure::{END, event, ids, until};
 use tokio::task::JoinSet;
+
+use crate::support::{END, event, ids, until};
 
 /// As long as an operator should have to wait for the reason.
 const TOLD: Duration = Duration::from_secs(20);

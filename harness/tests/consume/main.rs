@@ -1,0 +1,15 @@
+//! Consuming from a real Kafka.
+
+mod basics;
+mod commit_options;
+mod commits;
+mod dead_letters;
+mod groupless;
+mod groups;
+mod histories;
+mod leaving;
+#[path = "../members/mod.rs"]
+mod members;
+mod remade;
+mod starts;
+mod support;

@@ -1,0 +1,7 @@
+//! A Kafka with TLS, SASL and rights.
+
+mod authorization;
+mod broker;
+mod publish_rights;
+mod security;
+mod support;

@@ -1,0 +1,9 @@
+//! Members that are processes: they join, leave and are killed at random under load.
+
+mod batches;
+#[path = "../members/mod.rs"]
+mod members;
+mod pulled;
+mod rebalances;
+#[path = "../consume/support.rs"]
+mod support;
