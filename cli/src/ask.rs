@@ -1,4 +1,4 @@
-//! Questions before something is changed.
+//! Confirmation before something is changed.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -7,30 +7,30 @@ use crate::signals::Interrupt;
 
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct Consent {
-    /// Do it without asking
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// Show what would be done, without doing it
+    /// Show what would change, and change nothing
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
 }
 
-/// What is to be done after it was shown.
+/// The answer to a question.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Go,
-    /// Somebody said no, or it was a dry run.
+    /// The user said no, or it was a dry run.
     Leave,
     Interrupted,
 }
 
 impl Consent {
-    /// Refuses to go on where nobody can be asked.
+    /// Fails if there is no terminal to ask at.
     pub(crate) fn check(self) -> anyhow::Result<()> {
         if self.yes || self.dry_run || io::stdin().is_terminal() {
             return Ok(());
         }
-        let text = "--yes or --dry-run: one of them is needed where there is no terminal to ask at";
+        let text = "--yes or --dry-run: one is required if standard input is not a terminal";
         Err(Usage(text.to_owned()).into())
     }
 
@@ -38,7 +38,7 @@ impl Consent {
         self.dry_run
     }
 
-    /// Asks on standard error, and reads a line from the terminal. Anything but yes is no.
+    /// Asks on standard error and reads a line from the terminal. Anything but yes means no.
     pub(crate) async fn ask(self, question: &str, interrupt: &Interrupt) -> io::Result<Answer> {
         if self.dry_run {
             return Ok(Answer::Leave);
@@ -60,9 +60,9 @@ impl Consent {
     }
 }
 
-/// A line typed at the terminal. `None` when a signal comes first.
+/// A line typed at the terminal. `None` if a signal arrives first.
 pub(crate) async fn answer(interrupt: &Interrupt) -> Option<io::Result<String>> {
-    // Nobody waits for the thread when the process ends.
+    // The process does not wait for this thread when it exits.
     let line = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line).map(|_| line)

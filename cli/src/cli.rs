@@ -25,7 +25,7 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Data goes to standard output; progress, summary and log to standard error.
-Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted before it was done.
+Exit codes: 0 success, 1 something failed, 2 wrong usage, 130 interrupted before completion.
 
 Examples:
   eventstream demo
@@ -52,7 +52,7 @@ pub(crate) enum Command {
     /// List, show, replay, park and edit dead letters
     #[command(subcommand, after_help = dlq::EXAMPLES)]
     Dlq(Box<dlq::Dlq>),
-    /// List, show, move, copy and delete consumer groups
+    /// List, show, seek, copy and delete consumer groups
     #[command(subcommand, after_help = group::EXAMPLES)]
     Group(group::Group),
     /// Copy the records of one topic to another, unchanged
@@ -73,7 +73,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The share of traces to record, where spans are wanted.
+    /// The share of traces to record; `None` without spans.
     pub(crate) fn traced(&self) -> Option<f64> {
         match self {
             Self::Bench(bench) => bench.common().tracing,
@@ -137,7 +137,7 @@ mod tests {
             .for_each(|command| check(command, parsed));
     }
 
-    /// The words of a shell line from the program's name on, redirections left out.
+    /// The words of a shell line from the program's name on, without redirections.
     fn words(line: &str) -> Vec<String> {
         let mut words = Vec::new();
         let mut word = String::new();

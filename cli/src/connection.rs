@@ -1,5 +1,5 @@
-//! The connection: from the configuration file, the variables of the environment and the options,
-//! where each wins over what stands before it.
+//! The connection, from the configuration file, environment variables and options; each overrides
+//! the ones before it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::output::EventLines;
 
 const DEFAULT_BROKERS: &str = "127.0.0.1:9092";
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Args, Clone)]
 #[expect(
     clippy::doc_markdown,
-    reason = "the help shows these texts as they stand"
+    reason = "these comments are help texts, without Markdown"
 )]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
@@ -30,7 +30,7 @@ pub(crate) struct Connection {
     /// Bootstrap brokers [default: 127.0.0.1:9092] [env: EVENTSTREAM_BROKERS]
     #[arg(long, global = true, value_name = "HOST:PORT,...")]
     brokers: Option<String>,
-    /// Prefix for topic and group names, joined by a dot; groups have the dot even without a prefix
+    /// Prefix for topic and group names, joined by a dot; groups start with the dot even without a prefix
     /// [env: EVENTSTREAM_PREFIX]
     #[arg(long, global = true, value_name = "PREFIX")]
     prefix: Option<String>,
@@ -74,7 +74,7 @@ pub(crate) struct Connection {
     /// How long an event may take to be stored [default: 60]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     publish_timeout: Option<Duration>,
-    /// How a group divides its partitions: eager (as the Go SDK), cooperative-sticky or consumer
+    /// Assignment protocol: eager (like the Go SDK), cooperative-sticky or consumer
     /// (KIP-848) [default: eager]
     #[arg(long, global = true, value_name = "ASSIGNMENT")]
     assignment: Option<String>,
@@ -87,15 +87,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// The same for other brokers.
+    /// The same connection to other brokers.
     pub(crate) fn at(mut self, brokers: &str) -> Self {
         self.brokers = Some(brokers.to_owned());
         self
     }
 
-    /// How much is logged: by the library and, passed on, by librdkafka.
+    /// The log level of the library and, passed on, of librdkafka.
     pub(crate) fn log_mode(&self) -> LogMode {
-        // What is wrong with the configuration is told by the command.
+        // A fault in the configuration is reported by the command.
         self.broker_config()
             .map_or(LogMode::Error, |config| config.effective_log_mode())
     }
@@ -105,12 +105,12 @@ impl Connection {
         self.client_with(None, &EventLines::default())
     }
 
-    /// As [`client`](Self::client), for a command that looks at who reads the events of `stdout`.
+    /// Like [`client`](Self::client), for a command that watches the reader of `stdout`'s events.
     pub(crate) fn client_on(&self, events: &EventLines) -> anyhow::Result<Client> {
         self.client_with(None, events)
     }
 
-    /// As [`client`](Self::client), with metrics.
+    /// Like [`client`](Self::client), with metrics.
     pub(crate) fn client_with(
         &self,
         metrics: Option<&Metrics>,
@@ -126,7 +126,7 @@ impl Connection {
         builder.build().map_err(usage)
     }
 
-    /// What a client is built with, for a command that makes none.
+    /// The settings of a client, for a command that creates none.
     pub(crate) fn builder(&self) -> anyhow::Result<ClientBuilder> {
         let builder = Client::builder(self.stream()?);
         Ok(builder
@@ -142,7 +142,7 @@ impl Connection {
         }
     }
 
-    /// How long an unreachable broker is waited for before a command gives up.
+    /// How long to wait for an unreachable broker before a command fails.
     pub(crate) fn patience(&self) -> Duration {
         self.broker_config()
             .map_or(Duration::from_secs(60), |config| {
@@ -157,7 +157,7 @@ impl Connection {
             .filter(|path| !path.as_os_str().is_empty())
             .or_else(|| variable("CONFIG").map(PathBuf::from));
         let mut config = BrokerConfig::new().log_mode(LogMode::Error);
-        // Without an address the embedded broker is one of this process.
+        // Without an address, the embedded broker runs in this process.
         if self.stream()? != Backend::Embedded {
             config = config.brokers([DEFAULT_BROKERS]);
         }
@@ -178,10 +178,10 @@ impl Connection {
         if let Some(prefix) = &self.prefix {
             config = config.prefix(prefix);
         }
-        // As variables, so that each is set by itself and what the file says of the rest stays.
+        // As variables, so that each option overrides only its own setting of the file.
         config = config.apply_vars(self.variables()).map_err(usage)?;
         for property in &self.properties {
-            // Not clap's to check: it would print the value, which may be a password.
+            // Not checked by clap, which would print the value, and that may be a password.
             let Some((key, value)) = property.split_once('=').filter(|(key, _)| !key.is_empty())
             else {
                 return Err(Usage("-X: must be key=value".to_owned()).into());
@@ -222,14 +222,14 @@ impl Connection {
     }
 }
 
-/// A variable of this tool; empty counts as unset, as everywhere in the configuration.
+/// A variable of this tool; an empty one counts as unset, as everywhere in the configuration.
 fn variable(name: &str) -> Option<String> {
     std::env::var(format!("EVENTSTREAM_{name}"))
         .ok()
         .filter(|value| !value.is_empty())
 }
 
-/// A refused configuration in the words of the command line.
+/// Names rejected fields of the configuration by their options.
 fn usage(error: Error) -> anyhow::Error {
     if error.kind() != ErrorKind::Config || error.faults().is_empty() {
         return error.into();
@@ -274,7 +274,7 @@ fn in_options(fault: &Fault) -> String {
     }
 }
 
-/// A clap parser for a time in seconds, above 0.
+/// clap's parser for a number of seconds above 0.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()

@@ -1,7 +1,7 @@
-//! Text of records for a terminal: what would move the cursor, change colours or turn the line
-//! around is shown, not done.
+//! Text of records for a terminal: characters that move the cursor, change colours or reverse the
+//! direction of text are escaped.
 
-/// Text with everything escaped that a terminal or a reader could take for more than text.
+/// Text with everything escaped that a terminal could interpret or that could mislead a reader.
 pub(crate) fn push_text(text: &str, out: &mut Vec<u8>) {
     let mut buffer = [0; 4];
     for c in text.chars() {
@@ -17,7 +17,7 @@ pub(crate) fn push_text(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// As [`push_text`], for what need not be UTF-8: other bytes are shown by their number.
+/// Like [`push_text`], for bytes that need not be UTF-8: others are shown as numbers.
 pub(crate) fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return push_text(text, out);
@@ -30,7 +30,7 @@ pub(crate) fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// As [`push_text`], for a token of JSON: the result is JSON of the same meaning.
+/// Like [`push_text`], for a JSON token: the result is JSON with the same value.
 pub(crate) fn push_json(token: &str, out: &mut Vec<u8>) {
     let mut buffer = [0; 4];
     for c in token.chars() {
@@ -44,7 +44,7 @@ pub(crate) fn push_json(token: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Controls, and what changes the direction or the look of the text around it.
+/// Control characters, and those that change the direction or look of the text around them.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')

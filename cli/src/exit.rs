@@ -1,4 +1,4 @@
-//! How a command ends: its exit code and what it says last.
+//! How a command ends: its exit code and last message.
 
 use std::fmt;
 use std::io;
@@ -6,15 +6,15 @@ use std::process::ExitCode;
 
 use eventstream::ErrorKind;
 
-/// The end of a command that could do its work.
+/// The result of a command that could run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Done,
     /// Something failed, and standard error says what.
     Failed,
-    /// A doctor found a failure; its warnings are `Failed`, as monitoring systems expect.
+    /// The doctor found a failure; its warnings are `Failed`, as monitoring systems expect.
     Critical,
-    /// A signal came before the work was done.
+    /// A signal arrived before the work was done.
     Interrupted,
 }
 
@@ -31,7 +31,7 @@ impl Exit {
 
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Options that contradict each other or do not fit: exit code 2.
+/// Invalid or contradictory options: exit code 2.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -43,7 +43,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Says what went wrong and gives the exit code for it.
+/// Prints an error and returns its exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return Exit::Done.code();
@@ -60,7 +60,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-/// Whoever read standard output has gone: a quiet end.
+/// The reader of standard output is gone, which ends a command silently.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause
@@ -75,7 +75,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let said = cause.to_string();
-        // Some causes repeat theirs.
+        // Some errors repeat their cause.
         if !text.contains(&said) {
             text.push_str(": ");
             text.push_str(&said);

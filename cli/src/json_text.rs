@@ -1,9 +1,9 @@
-//! JSON as text, laid out anew without touching what it says: numbers keep every digit, strings
-//! every escape. The text is known to be JSON.
+//! Reformats JSON as text: numbers keep every digit, strings every escape. The input must be valid
+//! JSON.
 
 use crate::escape::push_json;
 
-/// One line: whitespace between tokens is dropped, if there is a line break among it.
+/// As one line: whitespace between tokens is dropped if it contains a line break.
 pub(crate) fn push_line(json: &str, out: &mut Vec<u8>) {
     let json = json.trim_matches([' ', '\t', '\r', '\n']);
     if !json.contains(['\n', '\r']) {
@@ -13,7 +13,7 @@ pub(crate) fn push_line(json: &str, out: &mut Vec<u8>) {
     tokens(json, |token| out.extend_from_slice(token.as_bytes()));
 }
 
-/// Indented for people, by `depth` levels more than its own, with controls escaped.
+/// Indented, `depth` levels more than its own, with control characters escaped.
 pub(crate) fn push_pretty(json: &str, depth: usize, out: &mut Vec<u8>) {
     let mut depth = depth;
     let mut opened = false;
@@ -22,7 +22,7 @@ pub(crate) fn push_pretty(json: &str, depth: usize, out: &mut Vec<u8>) {
         if closes {
             depth = depth.saturating_sub(1);
         }
-        // An empty object stays on its line.
+        // An empty object stays on one line.
         if (opened && !closes) || (closes && !opened) {
             line_break(depth, out);
         }
@@ -69,7 +69,7 @@ fn tokens<'a>(json: &'a str, mut token: impl FnMut(&'a str)) {
                 }
             }
         }
-        // Cut at ASCII, so always between characters; the end may be overshot by a lone backslash.
+        // Cut at ASCII, so always between characters; a lone backslash may overshoot the end.
         token(json.get(start..at.min(bytes.len())).unwrap_or_default());
     }
 }

@@ -1,4 +1,4 @@
-//! The log: `tracing` events of the library, on standard error. And, to measure them, its spans.
+//! The log: `tracing` events of the library, on standard error; and its spans, to measure them.
 
 use std::io;
 
@@ -11,13 +11,13 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Must be kept as long as spans are wanted.
+/// Spans are recorded until this is dropped.
 pub(crate) struct Logging {
     _spans: Option<SdkTracerProvider>,
 }
 
-/// Starts the log. With a share, so many traces are recorded, as a service would, and forgotten
-/// where it would send them.
+/// Starts the log. With a share, that share of the traces is recorded as in a service, and discarded
+/// where a service would export them.
 pub(crate) fn start(mode: LogMode, traced: Option<f64>) -> Logging {
     let level = match mode {
         LogMode::Off => LevelFilter::OFF,
@@ -57,7 +57,7 @@ pub(crate) fn start(mode: LogMode, traced: Option<f64>) -> Logging {
     }
 }
 
-/// Sends nothing anywhere.
+/// An exporter that discards everything.
 #[derive(Debug)]
 struct Forget;
 

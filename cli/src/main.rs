@@ -1,6 +1,6 @@
 //! `eventstream`: publish, consume, inspect and measure events over Kafka, from a shell.
 //!
-//! A thin user of the library: each command is a file in `commands`, and does nothing that a
+//! A thin user of the library: each command is a module of `commands`, and does nothing that a
 //! program could not do with the same few calls.
 
 #![allow(
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         let interrupt = signals::Interrupt::listen()?;
         commands::run(cli, &interrupt).await
     });
-    // A read of the terminal or a question to a broker may still block a thread; nobody waits for it.
+    // A read of the terminal or a request to a broker may still block a thread; it is not waited for.
     runtime.shutdown_background();
     match result {
         Ok(exit) => exit.code(),

@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::escape::push_text;
 
-/// Writes `text` to standard output, whole.
+/// Writes all of `text` to standard output.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// Lines for people, on standard error. Where nobody can read them, nobody can be told so. What
-/// they repeat of a record or of a broker does nothing to the terminal.
+/// Writes messages to standard error. If that fails, there is nowhere to report it. Text from records
+/// and brokers is escaped.
 pub(crate) fn say(lines: &str) {
     let mut text = Vec::with_capacity(lines.len() + 1);
     for line in lines.split('\n') {
@@ -26,14 +26,14 @@ pub(crate) fn say(lines: &str) {
     let _ = io::stderr().write_all(&text);
 }
 
-/// Standard output as the `stdout` stream's.
+/// Standard output for the `stdout` backend.
 #[derive(Clone, Default)]
 pub(crate) struct EventLines {
     closed: CancellationToken,
 }
 
 impl EventLines {
-    /// Cancelled once its reader has gone: nothing more can be written.
+    /// Cancelled once the reader is gone and nothing more can be written.
     pub(crate) fn closed(&self) -> &CancellationToken {
         &self.closed
     }
@@ -58,8 +58,8 @@ impl Write for EventLines {
     }
 }
 
-/// Standard output for many lines, written by a thread of its own: a reader that is slow or gone
-/// must not hold up the runtime, on whose workers signals and handlers run.
+/// Standard output for many lines, written by a separate thread: a reader that is slow or gone must
+/// not block the runtime, whose workers also run signals and handlers.
 #[derive(Clone)]
 pub(crate) struct Lines {
     queue: mpsc::Sender<Entry>,
@@ -72,20 +72,20 @@ enum Entry {
 }
 
 struct Line {
-    /// With its newline; empty where an entry counts without anything to print.
+    /// With its newline; empty for an entry that counts but prints nothing.
     text: Vec<u8>,
     written: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// No more lines are written: the limit is reached, or the reader has gone.
+    /// No more lines are written: the limit is reached, or the reader is gone.
     ended: CancellationToken,
     done: CancellationToken,
     error: Mutex<Option<io::Error>>,
 }
 
-/// The line was not written, nor will any be.
+/// The line was not written, and no later one will be.
 #[derive(Debug)]
 pub(crate) struct NotWritten;
 
@@ -97,12 +97,12 @@ impl std::fmt::Display for NotWritten {
 
 impl std::error::Error for NotWritten {}
 
-/// As many bytes are gathered for one write at most, and as many lines wait for it.
+/// The maximum number of bytes in one write, and of lines queued for it.
 const CHUNK: usize = 256 * 1024;
 const WAITING: usize = 4096;
 
 impl Lines {
-    /// Starts the thread. After `limit` lines it writes no more.
+    /// Starts the thread, which writes at most `limit` lines.
     pub(crate) fn start(limit: Option<u64>) -> io::Result<Self> {
         let (queue, lines) = mpsc::channel(WAITING);
         let state = Arc::new(State::default());
@@ -122,7 +122,7 @@ impl Lines {
         Ok(Self { queue, state })
     }
 
-    /// Hands a line over, waiting while the reader is behind.
+    /// Queues a line, and waits while the reader is behind.
     pub(crate) async fn send(&self, text: Vec<u8>) -> Result<(), NotWritten> {
         let line = Line {
             text,
@@ -153,14 +153,14 @@ impl Lines {
         &self.state.ended
     }
 
-    /// Waits until everything handed over before is written, or nothing more can be. What is handed
-    /// over later is not written.
+    /// Waits until everything queued so far is written, or nothing more can be written. Lines queued
+    /// later are not written.
     ///
     /// # Errors
     ///
-    /// What stopped the writing; a broken pipe too.
+    /// The error that stopped the writing, including a broken pipe.
     pub(crate) async fn finish(self) -> io::Result<()> {
-        // Where the thread has ended, it is done.
+        // If the thread has ended, everything is done.
         let _ = self.queue.send(Entry::End).await;
         self.state.done.cancelled().await;
         let mut error = self
@@ -186,7 +186,7 @@ fn write(
         let mut next = entries.blocking_recv();
         loop {
             let Some(Entry::Line(line)) = next else {
-                // The end was said, or everyone who could say it is gone.
+                // `finish` was called, or every sender is gone.
                 open = false;
                 break;
             };
@@ -205,7 +205,7 @@ fn write(
         out.flush()?;
         chunk.clear();
         for ack in acks.drain(..) {
-            // Whoever waited may have been cancelled; the line stands all the same.
+            // The waiter may have been cancelled; the line is written all the same.
             let _ = ack.send(());
         }
     }

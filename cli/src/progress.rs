@@ -1,4 +1,4 @@
-//! What standard error shows while a command works: a bar on a terminal, nothing elsewhere.
+//! Progress on standard error: a bar on a terminal, nothing elsewhere.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -8,13 +8,13 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, P
 
 use crate::output;
 
-/// Events per second since the start: at these speeds the latest of them say nothing.
+/// Events per second since the start; at these speeds a recent window would be noise.
 fn rate(state: &ProgressState) -> f64 {
     state.pos() as f64 / state.elapsed().as_secs_f64().max(0.001)
 }
 
 fn push_rate(state: &ProgressState, out: &mut dyn Write) {
-    // A text takes everything.
+    // Writing to a string cannot fail.
     let _ = write!(out, "{:.0}/s", rate(state));
 }
 
@@ -25,7 +25,7 @@ fn push_left(state: &ProgressState, out: &mut dyn Write) {
     let _ = write!(out, "{:#}", HumanDuration(left));
 }
 
-/// A progress bar, hidden unless standard error is a terminal of its own.
+/// A progress bar, hidden unless standard error is a terminal.
 #[derive(Clone)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -35,7 +35,7 @@ const COUNTED: &str = "{bar:30} {human_pos}/{human_len} events  {rate}  {left} l
 const UNCOUNTED: &str = "{spinner} {human_pos} events  {rate}  {elapsed}";
 
 impl Progress {
-    /// A bar towards `total` events, or a plain count where nobody knows how many come.
+    /// A bar towards `total` events, or a plain count if the total is unknown.
     ///
     /// `prints` says that the command writes lines to standard output: on the same terminal they
     /// would tear the bar.
@@ -73,7 +73,7 @@ impl Progress {
         self.bar.inc(events);
     }
 
-    /// Guesses the total from the share of the input that has been read.
+    /// Estimates the total from the share of the input that has been read.
     pub(crate) fn estimate(&self, done: u64, of: u64) {
         let events = self.bar.position();
         if done > 0 && of > 0 && !self.bar.is_hidden() {

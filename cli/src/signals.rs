@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once, or after a last
-//! word of the command.
+//! SIGINT and SIGTERM: the first asks the command to stop, the second exits at once, or lets the
+//! command print a summary first.
 
 use std::io;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::INTERRUPTED;
 
-/// Whether the command was asked to end.
+/// Whether the command was asked to stop.
 #[derive(Clone)]
 pub(crate) struct Interrupt {
     asked: CancellationToken,
     again: CancellationToken,
-    /// The command has a last word: a second signal is its, a third ends the process.
+    /// The command handles a second signal itself, and a third ends the process.
     has_last_word: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// Listens from now on, for as long as the runtime lives.
+    /// Listens from now on, as long as the runtime lives.
     pub(crate) fn listen() -> io::Result<Self> {
         let mut int = signal(SignalKind::interrupt())?;
         let mut term = signal(SignalKind::terminate())?;
@@ -57,12 +57,12 @@ impl Interrupt {
         self.asked.cancelled().await;
     }
 
-    /// A second signal is told by [`again`](Self::again) instead of ending the process.
+    /// Makes a second signal complete [`again`](Self::again) instead of ending the process.
     pub(crate) fn keep_last_word(&self) {
         self.has_last_word.store(true, Ordering::SeqCst);
     }
 
-    /// A second signal has come.
+    /// Completes at a second signal.
     pub(crate) async fn again(&self) {
         self.again.cancelled().await;
     }
@@ -71,7 +71,7 @@ impl Interrupt {
         self.again.is_cancelled()
     }
 
-    /// `work`, unless a signal comes first: then `None`, and the work is dropped.
+    /// The result of `work`, or `None` if a signal arrives first; the work is then dropped.
     pub(crate) async fn or<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;

@@ -1,21 +1,21 @@
-//! Tables for people.
+//! Tables.
 
 /// A row of text cells.
 pub(crate) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
-/// A value, or `-` for what is not known.
+/// A value, or `-` if it is unknown.
 pub(crate) fn shown<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// Rows of one length as columns, aligned to the right.
+/// Rows of equal length as columns, aligned to the right.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     laid_out(rows, |cell, width| format!("  {cell:>width$}"))
 }
 
-/// Rows of one length as columns, aligned to the left: for names.
+/// Rows of equal length as columns, aligned to the left, for names.
 pub(crate) fn listed(rows: &[Vec<String>]) -> String {
     laid_out(rows, |cell, width| format!("{cell:<width$}  "))
 }

@@ -1,10 +1,10 @@
-//! Times and ages as people write them.
+//! Times and ages as users write them.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-/// An age: numbers with units, the largest first, as `2h`, `90s` or `1d12h`.
+/// An age: numbers with units, the largest first, such as `2h`, `90s` or `1d12h`.
 pub(crate) fn age(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -33,7 +33,7 @@ pub(crate) fn time(text: &str) -> Option<SystemTime> {
     text.parse::<Timestamp>().ok().map(SystemTime::from)
 }
 
-/// A clap parser: a time, or how long ago it was.
+/// clap's parser for a time, or an age.
 pub(crate) fn time_or_age(text: &str) -> Result<SystemTime, String> {
     let ago = || SystemTime::now().checked_sub(age(text)?);
     time(text).or_else(ago).ok_or_else(|| {
@@ -42,13 +42,13 @@ pub(crate) fn time_or_age(text: &str) -> Result<SystemTime, String> {
     })
 }
 
-/// Milliseconds in UTC, which is what Kafka keeps.
+/// In UTC with milliseconds, Kafka's resolution.
 pub(crate) fn shown_time(time: SystemTime) -> Option<String> {
     let time = Timestamp::try_from(time).ok()?;
     Some(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
 }
 
-/// As much of a duration as people read.
+/// A duration, shortened for readers.
 pub(crate) fn shown_age(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {

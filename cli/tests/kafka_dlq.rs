@@ -226,7 +226,7 @@ async fn what_is_replayed_and_fails_again_is_told_by_cause() {
     let told = String::from_utf8(replayed.stderr).unwrap();
     assert!(told.contains("no player <n>"), "{told}");
     assert!(
-        told.contains(&format!("group {group}: past 20 of 20 replayed")),
+        told.contains(&format!("group {group}: 20 of 20 replayed records passed")),
         "{told}"
     );
     client.shutdown(PATIENCE).await;

@@ -93,13 +93,13 @@ enum ActorType {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-The topic is APP_EVENT_STREAM_AUDIT_LOG_TOPIC (default auditLog), with the prefix before it; with
-APP_EVENT_STREAM_AUDIT_LOG_ENABLED=false audit logs are checked and not published.
+The topic is APP_EVENT_STREAM_AUDIT_LOG_TOPIC (default auditLog), after the prefix. With
+APP_EVENT_STREAM_AUDIT_LOG_ENABLED=false audit logs are validated but not published.
 
-A line of NDJSON has the wire's fields: _id, category, actionName, timestamp (milliseconds), ip,
-actor, actorType (USER, CLIENT or ANONYMOUS), clientId, actorNamespace, objectId, objectType,
+Each NDJSON line has the fields of the wire format: _id, category, actionName, timestamp (milliseconds),
+ip, actor, actorType (USER, CLIENT or ANONYMOUS), clientId, actorNamespace, objectId, objectType,
 objectNamespace, targetUserId, deviceId, payload (content, diff with before and after), and key.
-What a line gives is kept; what it leaves out comes from the options.
+Options fill in the fields that a line leaves out.
 
 Examples:
   eventstream audit --category userBan --action-name banUser --actor e95b150043ff4a2c88427a6eb25e5bc8 --actor-type user --client-id 7d480ce0e8624b02901bd80d9ba9817c --actor-namespace accelbyte --object-namespace accelbyte --content '{\"reason\":\"cheating\"}'
@@ -148,7 +148,7 @@ struct Work<'a> {
     client: &'a Client,
     defaults: AuditFields,
     strict: bool,
-    /// The audit log is the options' own: what is wrong with it, is wrong with them.
+    /// Publishes the audit log that the options describe; a fault in it is a usage error.
     one: bool,
     refused: OnceCell<BadLine>,
 }
@@ -231,7 +231,7 @@ impl Fields {
     }
 }
 
-/// A clap parser for a JSON object, kept as text.
+/// clap's parser for a JSON object, kept as text.
 fn object(text: &str) -> Result<Box<RawValue>, String> {
     let value: Box<RawValue> =
         serde_json::from_str(text).map_err(|error| format!("must be a JSON object: {error}"))?;

@@ -19,9 +19,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-The first line on standard output is the address: what --brokers takes. A topic comes into being at
-its first use, with 4 partitions, unless --topic creates it. Everything is in memory: the last 5 MiB
-of each partition. There is no TLS, no SASL and no looking up of times (--from with a time).
+The first line on standard output is the address to pass to --brokers. Topics are created at their
+first use, with 4 partitions, or by --topic. Everything is kept in memory: the last 5 MiB of each
+partition. TLS, SASL and starting at a time (--from) are not supported.
 
 Examples:
   eventstream broker

@@ -1,4 +1,4 @@
-//! `copy`: the records of one topic into another, as they are.
+//! `copy`: copies the records of one topic to another, unchanged.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Group that keeps the copy's progress, without the prefix [default: copy-TOPIC-TO]
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
-    /// Where to start when the group has no committed offset: tail, head, an offset, or an
+    /// Where to start if the group has no committed offset: tail, head, an offset, or an
     /// RFC 3339 time
     #[arg(long, value_name = "WHERE", default_value = "head", allow_hyphen_values = true, value_parser = start)]
     from: StartOffset,
@@ -47,13 +47,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-Key, value, headers and timestamp are written to the byte, whatever the value is; the order within a
-partition, and so within a key, is kept. The offsets of the group say how far the copy has come: started again
-after any end, it goes on from there. Each record is written at least once: killed, it writes again what was
-on its way and what was written in the second before, at most (up to 1,000 records of each partition at a time).
+Key, value, headers and timestamp are copied byte for byte, whatever the value is. Order within a partition,
+and so within a key, is kept. Progress is stored as the group's offsets, so a copy that is started again resumes
+where it stopped. Each record is written at least once: after a kill, records in flight (up to 1,000 of each
+partition) and those written in the last second may be written again.
 
-Without --until-end it goes on until interrupted, which is exit code 0. An end that has no record of its own
-(compacted, or the mark of a transaction) is taken for reached after 10 s without a record.
+Without --until-end, the copy runs until it is interrupted, and then exits with code 0. If a partition's end
+has no record (compacted, or a transaction marker), it counts as reached after 10 s without a record.
 
 Examples:
   eventstream copy --topic player --to player-v2 --until-end
@@ -61,7 +61,7 @@ Examples:
   eventstream copy --topic player --to player-sample --from 2026-01-31T08:00:00Z --rate 500 --group sampling";
 
 const STOP: Duration = Duration::from_secs(30);
-/// As many records of a partition are on their way at once.
+/// The maximum number of records in flight for each partition.
 const BATCH: usize = 1000;
 const GATHERED: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_millis(20);
@@ -86,7 +86,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     if args.topic == args.to && args.to_brokers.is_none() {
         let text = format!(
-            "--to {}: must be another topic than --topic, or --to-brokers given",
+            "--to {}: must differ from --topic, unless --to-brokers is given",
             args.to
         );
         return Err(Usage(text).into());
@@ -150,7 +150,7 @@ pub(crate) async fn run(
     })
 }
 
-/// The ends to reach, and how many records there are until then.
+/// The ends to reach, and the number of records before them.
 async fn ends(
     args: &Args,
     client: &Client,
@@ -163,7 +163,7 @@ async fn ends(
     }
     let found = client.query_metadata(query.group(group), patience).await?;
     let Some(topic) = found.topics.into_iter().next() else {
-        return Err(Usage("--stream: copies need a cluster".to_owned()).into());
+        return Err(Usage("--stream: must be kafka or embedded for a copy".to_owned()).into());
     };
     if let Some(error) = topic.error {
         return Err(error.into());
@@ -178,7 +178,7 @@ async fn ends(
         let (low, end) = watermarks(&partition)?;
         let start = match (partition.committed, &args.from) {
             (Some(committed), _) => committed,
-            // A group that has come elsewhere in the topic reads a partition that is new to it from its head.
+            // A group with commits elsewhere in the topic reads a partition that is new to it from its head.
             (None, _) if has_come => low,
             (None, StartOffset::Tail) => end,
             (None, StartOffset::At(offset)) => *offset,
@@ -198,7 +198,7 @@ async fn ends(
     Ok((Bounds::at(open), Some(total)))
 }
 
-/// Writes all, and waits for all: what follows in the partition comes after them.
+/// Writes all records and waits for all of them, so that later ones of the partition follow them.
 async fn write(
     records: Vec<(Context, RawRecord)>,
     eventstream::State(copying): eventstream::State<Arc<Copying>>,
@@ -215,7 +215,7 @@ async fn write(
         }
         receipts.push(copying.to.publish_raw(&copy).await);
     }
-    // A record after one that failed would be written before it.
+    // A record behind a failed one is written again too, or it would precede it.
     let mut failed = false;
     for (position, receipt) in receipts.into_iter().enumerate() {
         let written = match receipt {
@@ -227,7 +227,7 @@ async fn write(
                 copying.progress.inc();
                 copying.bounds.seen(&records[position].0);
             }
-            Ok(()) => result.fail(position, "a record before it was not written"),
+            Ok(()) => result.fail(position, "an earlier record was not written"),
             Err(error) => {
                 failed = true;
                 copying.hear(&error);
@@ -244,7 +244,7 @@ async fn write(
 }
 
 impl Copying {
-    /// What cannot pass ends the copy; all else is tried again.
+    /// A permanent error ends the copy; anything else is retried.
     fn hear(&self, error: &Error) {
         if error.is_final() || (!error.is_retriable() && is_about_the_record(error)) {
             let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
@@ -266,7 +266,7 @@ impl Copying {
                 && latest.max(started).elapsed() >= QUIET
             {
                 self.progress.say(&format!(
-                    "ended after {}s without a record; the ends of partitions {left:?} have none of their own",
+                    "no record for {} s: partitions {left:?} count as read, since their last offsets have no records",
                     QUIET.as_secs()
                 ));
                 return Exit::Done;
@@ -280,7 +280,7 @@ impl Copying {
     }
 }
 
-/// Too large for the topic, or for a partition that it does not have: no attempt mends that.
+/// Too large for the topic, or for a partition that does not exist: retries cannot help.
 fn is_about_the_record(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -288,7 +288,7 @@ fn is_about_the_record(error: &Error) -> bool {
     )
 }
 
-/// So many a second, without saving up.
+/// A rate limit without bursts.
 struct Rate {
     each: Duration,
     next: Mutex<Instant>,

@@ -1,4 +1,4 @@
-//! `demo`: the whole round on a broker inside this process, told step by step.
+//! `demo`: publishing, consuming, retries and dead letters on an embedded broker, step by step.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ mod samples;
 use ledger::{Happened, Ledger};
 
 pub(crate) const EXAMPLES: &str = "\
-Needs no broker and no network, ends by itself within 10 s, and exits with 0 only if every event was
+Needs neither a broker nor a network, finishes within 10 s, and exits with code 0 only if every event is
 accounted for.
 
 Examples:
@@ -31,7 +31,7 @@ const MATCH: &str = "match";
 const AUDIT: &str = "auditLog";
 const DEAD_LETTERS: &str = "player-dlq";
 
-/// How long the handlers have. The rest of the ten seconds is for publishing and ending.
+/// The time for handling. The rest of the ten seconds is for publishing and shutting down.
 const HANDLING: Duration = Duration::from_secs(6);
 const CALL: Duration = Duration::from_secs(5);
 
@@ -62,7 +62,7 @@ async fn tell(client: &Client) -> anyhow::Result<bool> {
         .embedded_broker()
         .map_or("", |broker| broker.address());
     line(&format!(
-        "A game back end, on a Kafka broker inside this process ({address}).\n"
+        "A game back end on a Kafka broker inside this process ({address}).\n"
     ))?;
     for (topic, partitions) in [(PLAYER, 4), (MATCH, 2), (AUDIT, 1), (DEAD_LETTERS, 1)] {
         client.create_topic(topic, partitions, 1, CALL).await?;
@@ -79,7 +79,7 @@ async fn tell(client: &Client) -> anyhow::Result<bool> {
     for subscription in subscriptions {
         subscription.stop(Duration::from_secs(1)).await?;
     }
-    // Nobody asked for them, so no handler tells of them.
+    // No handler is called for them, so only the counter shows them.
     ledger.unmatched(client.reader_stats().unmatched);
     line(&ledger.summary())?;
     Ok(ledger.is_complete())
@@ -87,9 +87,9 @@ async fn tell(client: &Client) -> anyhow::Result<bool> {
 
 async fn publish(client: &Client, ledger: &mut Ledger) -> anyhow::Result<()> {
     line(
-        "1. Services publish what happened: each event under its player's or match's key, so that",
+        "1. Services publish events. Each has its player's or match's key, which keeps the events",
     )?;
-    line("   the events of one key stay in order. A receipt says where the broker stored it.\n")?;
+    line("   of that key in order. Its receipt says where the broker stored it.\n")?;
     let mut receipts = Vec::new();
     for sample in samples::EVENTS {
         receipts.push((sample, client.publish(sample.event()).await?));
@@ -124,7 +124,7 @@ async fn publish_audit_log(client: &Client, ledger: &mut Ledger) -> anyhow::Resu
         let delivery = receipt.await?;
         ledger.audit_published();
         line(&format!(
-            "\n   An operator gives a player gold: an audit log, stored at {}/{}@{}.\n",
+            "\n   An operator grants a player gold: an audit log, stored at {}/{}@{}.\n",
             delivery.topic(),
             delivery.partition(),
             delivery.offset()
@@ -137,11 +137,13 @@ async fn subscribe(
     client: &Client,
     happened: UnboundedSender<Happened>,
 ) -> anyhow::Result<Vec<Subscription>> {
-    line("2. Groups consume them. `rewards` has a handler for each of three event names, one of")?;
     line(
-        "   which fails twice for one event (the next of its key waits) and one of which refuses",
+        "2. Consumer groups handle them. `rewards` has handlers for three event names: one fails",
     )?;
-    line("   an event for good; `analytics` takes all there is.\n")?;
+    line(
+        "   twice for an event, while the next event of that key waits, and one rejects an event.",
+    )?;
+    line("   `analytics` has one handler for all names.\n")?;
     let subscribes = [
         handlers::rewards(happened.clone()),
         handlers::analytics(happened.clone()),
@@ -155,7 +157,7 @@ async fn subscribe(
     Ok(subscriptions)
 }
 
-/// Tells what the handlers do, until all that is expected of them is done.
+/// Prints what the handlers do, until everything expected has happened.
 async fn listen(
     mut happenings: UnboundedReceiver<Happened>,
     ledger: &mut Ledger,

@@ -13,10 +13,10 @@ use crate::signals::Interrupt;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A topic, without the prefix, repeatable: as its publisher, or with --group as its consumer
+    /// Topic to check as its publisher, or with --group as its consumer; without the prefix, repeatable
     #[arg(long = "topic", value_name = "TOPIC")]
     topics: Vec<Topic>,
-    /// A group, without the prefix: its state, offsets and lag in the topics, and their dead letters
+    /// Group whose state, offsets, lag and dead letters in the topics to check; without the prefix
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
     /// Publish eleven events named doctorCanary to this topic and read them back
@@ -45,10 +45,10 @@ enum Format {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-One line for each check: verdict, id, what was found, what to do. docs/doctor.md explains each id. A
-check that could not look says not_run and why, and counts for nothing.
-Exit code 0 all is well, 1 a warning, 2 a failure, within 10 s.
-For Prometheus each check is eventstream_doctor_status: 0 ok, 1 warning, 2 failure, 3 not run.
+One line for each check: verdict, id, finding and remedy. docs/doctor.md explains each id. A check that could not
+run is not_run, says why, and does not affect the exit code.
+Exit codes: 0 all well, 1 a warning, 2 a failure. A run takes at most 10 s.
+In Prometheus format, each check is a series of eventstream_doctor_status: 0 ok, 1 warning, 2 failure, 3 not run.
 
 Examples:
   eventstream doctor

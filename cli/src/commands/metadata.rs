@@ -1,4 +1,4 @@
-//! `metadata`: what the cluster says of itself, for people or as JSON.
+//! `metadata`: brokers, topics and partitions, as a table or as JSON.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ pub(crate) struct Args {
     /// One topic, without the prefix [default: all]
     #[arg(long, value_name = "TOPIC")]
     topic: Option<Topic>,
-    /// A group, without the prefix: show its committed offsets and its lag
+    /// Group whose committed offsets and lag to show, without the prefix
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
-    /// A group by its full name on the broker, without adding the prefix
+    /// The same for a group given by its full name on the broker
     #[arg(long, value_name = "GROUP", conflicts_with = "group")]
     exact_group: Option<GroupId>,
     /// Print one JSON object
@@ -33,12 +33,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-Topics and groups are shown as on the broker. --group has the prefix and a dot in front there, and
-the dot without a prefix too (`.rewards`), as with the Go SDK; --exact-group takes any name as it is.
-`low` is the first offset that is kept, `high` the one that the next record gets; lag counts from the
-committed offset, or from `low` where the group has none. What is not known is `-` (null in JSON).
-Exit code 1 when something is wrong with a topic or a partition that is shown, which standard error
-names, and when the brokers do not know the group.
+Topics and groups are shown by their names on the broker. There, a --group starts with the prefix and a dot;
+without a prefix, with the dot alone (`.rewards`), as in the Go SDK. --exact-group takes the full name.
+`low` is the first offset that is kept, `high` the offset of the next record. Lag is counted from the committed
+offset, or from `low` if the group has none. Unknown values are `-` (null in JSON).
+The exit code is 1 if a topic or partition has an error, which is printed to standard error, or if the brokers do
+not know the group.
 
 Examples:
   eventstream metadata
@@ -88,7 +88,7 @@ fn query(args: &Args) -> MetadataQuery {
     query
 }
 
-/// What is wrong, each cause once: partitions of a topic for one reason are one line.
+/// The errors, one line for each cause: partitions of a topic with the same error share a line.
 fn problems(metadata: &Metadata) -> Vec<String> {
     let mut problems = Vec::new();
     for topic in &metadata.topics {
@@ -105,7 +105,7 @@ fn problems(metadata: &Metadata) -> Vec<String> {
         problems.extend(causes.into_iter().map(|(_, error, count)| match count {
             1 => exit::chain(error),
             n => format!(
-                "{}; the same for {} more partitions",
+                "{}; {} more partitions have the same error",
                 exit::chain(error),
                 n - 1
             ),
@@ -231,7 +231,7 @@ fn topic_table(topic: &TopicMetadata, group: Option<&str>, text: &mut String) {
     *text += &aligned(&rows);
 }
 
-/// A sum over the partitions, with what it leaves out.
+/// A sum over the partitions, and how many are not in it.
 fn total(
     topic: &TopicMetadata,
     what: &str,

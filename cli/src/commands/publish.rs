@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Key for lines that have none [default: the event's id]
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Take each line as the payload of an event
+    /// Treat each line as the payload of an event
     #[arg(long)]
     payload_only: bool,
     /// Print one JSON line for each event: where it is stored, or why not
@@ -48,21 +48,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-A line is an event: a JSON object with the envelope's fields, spelled as on the wire (id, name,
+Each line is an event: a JSON object with the envelope's fields, spelled as on the wire (id, name,
 namespace, parentNamespace, unionNamespace, sourceNamespace, clientId, traceId, spanContext, userId,
 sessionId, timestamp, timestampUnixNano, version, event_id, event_type, event_level, service,
 client_ids, target_user_ids, target_namespace, privacy, topic, additional_fields, payload), and key,
-the record's key. What a line gives is kept; what it leaves out (or has as null or \"\") comes from
-the options, else from their defaults: a new id, the time now, version 1. Any other field is an
-error that names it. A line's `topic` is a field of the envelope: where the event goes is --topic's
-to say. The fields that a consumed event gains when it is written anew are taken too: `Key` is the
-key where there is no `key`; `Partition` and `Offset` say where it stood, and are not kept.
+the record's key. Fields that a line leaves out (or has as null or \"\") come from the options, then from the
+defaults: a new id, the current time, version 1. Any other field is an error that names it. A line's `topic` is
+a field of the envelope; the event goes to --topic. The additional fields of a consumed event that was serialized
+again are accepted: `Key` is the key if there is no `key`; `Partition` and `Offset` are ignored.
 
-Blank lines are passed over. A bad line is reported with its number, and the others are published.
-Exit code 0 only if every line is stored; 1 too when whoever reads the receipts (or, with --stream
-stdout, the events) closes the pipe before the end: the summary says how far it came. An interrupt
-reads no more lines, says what it waits for and waits until what was accepted is stored or has
-failed; a second one ends with the summary of what is known.
+Blank lines are skipped. A bad line is reported with its number, and the others are published. The exit code is 0
+only if every line is stored. It is 1 if the reader of the receipts (or, with --stream stdout, of the events) closes
+the pipe early; the summary says how many lines were read. After an interrupt, no more lines are read, and accepted
+events are waited for until they are stored or have failed; a second interrupt ends the wait with the summary.
 
 Examples:
   eventstream publish --topic player --name levelUp --payload-only payloads.ndjson
@@ -71,7 +69,7 @@ Examples:
   echo '{\"name\":\"levelUp\",\"key\":\"player-7\",\"payload\":{\"level\":7}}' | eventstream publish --topic player
   eventstream subscribe --topic player --from head --idle 5 --output json | jq -c '.event + {key}' | eventstream publish --topic copy";
 
-/// How many events are accepted and without a printed outcome at most.
+/// The maximum number of accepted events whose outcome is not printed yet.
 pub(crate) const WINDOW: usize = 20_000;
 
 pub(crate) async fn run(
@@ -107,8 +105,7 @@ pub(crate) async fn run(
     pump.run(input, lines, publish).await
 }
 
-/// A clap parser for a topic that events are published to: of what Kafka allows, what the name of an
-/// event may be.
+/// clap's parser for a topic to publish to: those of Kafka's topic names that are valid event names.
 fn topic(text: &str) -> Result<Topic, String> {
     const ALLOWED: &str = "must be runs of A-Z a-z 0-9 joined by single _ . or -";
     let topic = Topic::new(text).map_err(|error| error.to_string())?;
@@ -125,7 +122,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Publishes one line. What became of it goes to `outcomes`.
+    /// Publishes one line. Its outcome goes to `outcomes`.
     async fn line(
         &self,
         line: Line,
@@ -137,7 +134,7 @@ impl Work<'_> {
             Ok(parsed) => parsed,
             Err(bad) => return self.bad(number, bad, outcomes).await,
         };
-        // Dropped while it waits for room, nothing is published.
+        // If this is dropped while it waits for room, nothing is published.
         match interrupt.or(self.client.publish(parsed.event)).await {
             Some(Ok(receipt)) => {
                 Outcome::accepted(number, receipt, parsed.key)
@@ -165,7 +162,7 @@ impl Work<'_> {
     }
 }
 
-/// Whether it is the line that is at fault, so that no broker would take it.
+/// Whether the line is at fault, so that no broker would accept it.
 pub(crate) fn is_bad_line(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -173,7 +170,7 @@ pub(crate) fn is_bad_line(kind: ErrorKind) -> bool {
     )
 }
 
-/// What is said of a line that was read and not accepted when the signal came.
+/// The outcome of a line that was read but not yet accepted when the signal arrived.
 pub(crate) fn interrupted() -> BadLine {
     BadLine {
         kind: ErrorKind::Closed.as_str(),

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::object::{self, Object};
 use super::{BadLine, text_of};
 
-/// The fields of an audit log that are given: by the options, or by a line.
+/// The fields of an audit log, from the options or from a line.
 #[derive(Clone, Default)]
 pub(crate) struct AuditFields {
     texts: BTreeMap<&'static str, String>,
@@ -38,7 +38,7 @@ const TEXTS: &[&str] = &[
 
 const OTHERS: &[&str] = &["timestamp", "payload"];
 
-/// Reads a line over the defaults: the audit log and its key.
+/// Reads a line, with these as defaults: the audit log and its key.
 pub(crate) fn parse(line: &[u8], defaults: &AuditFields) -> Result<(AuditLog, String), BadLine> {
     let text = text_of(line)?;
     let mut fields = defaults.clone();
@@ -52,7 +52,7 @@ pub(crate) fn parse(line: &[u8], defaults: &AuditFields) -> Result<(AuditLog, St
 }
 
 impl AuditFields {
-    /// Sets a text by its name on the wire, which must be one.
+    /// Sets a string field by its name on the wire, which must exist.
     pub(crate) fn set_text(&mut self, name: &'static str, text: String) {
         self.texts.insert(name, text);
     }
@@ -117,7 +117,7 @@ impl AuditFields {
             "CLIENT" => Actor::Client(actor),
             "ANONYMOUS" => Actor::Anonymous(actor),
             "" => {
-                faults.push("actorType: is missing; USER, CLIENT or ANONYMOUS".to_owned());
+                faults.push("actorType: must be USER, CLIENT or ANONYMOUS".to_owned());
                 Actor::User(actor)
             }
             other => {
@@ -129,7 +129,7 @@ impl AuditFields {
         };
         let timestamp = self.timestamp.map(u64::try_from);
         if let Some(Err(_)) = timestamp {
-            faults.push("timestamp: must not lie before 1970".to_owned());
+            faults.push("timestamp: must not be before 1970".to_owned());
         }
         let key = text("key");
         let mut log = AuditLog::new(text("category"), text("actionName"), actor)

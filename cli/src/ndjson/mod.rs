@@ -11,17 +11,17 @@ mod object;
 
 use object::Object;
 
-/// What the options give to every line that leaves it out.
+/// Values from the options for fields that a line leaves out.
 pub(crate) struct Defaults {
     pub(crate) topic: String,
     pub(crate) name: Option<String>,
     pub(crate) namespace: Option<String>,
     pub(crate) key: Option<String>,
-    /// A line is the payload, not an event.
+    /// Each line is a payload, not an event.
     pub(crate) payload_only: bool,
 }
 
-/// An event and the key it was given, if any.
+/// An event and its key, if it was given one.
 pub(crate) struct Parsed {
     pub(crate) event: Publish,
     pub(crate) key: Option<String>,
@@ -30,7 +30,7 @@ pub(crate) struct Parsed {
 /// What is wrong with a line.
 #[derive(Debug)]
 pub(crate) struct BadLine {
-    /// A word of [`ErrorKind`].
+    /// The name of an [`ErrorKind`].
     pub(crate) kind: &'static str,
     pub(crate) message: String,
 }
@@ -50,7 +50,7 @@ impl BadLine {
         }
     }
 
-    /// What the library refused, with its fields spelled as on the wire.
+    /// An error of the library, with fields spelled as on the wire.
     pub(crate) fn refused(error: &Error) -> Self {
         let message = if error.faults().is_empty() {
             crate::exit::chain(error)
@@ -93,7 +93,7 @@ fn wire_name(field: &str) -> Cow<'_, str> {
 type SetText = fn(Publish, &str) -> Publish;
 type SetNumber = fn(Publish, i64) -> Publish;
 
-/// The fields that are copied as they are. `name`, `key` and the time are not among them.
+/// The fields that are copied unchanged; `name`, `key` and the timestamps are not among them.
 const TEXTS: &[(&str, SetText)] = &[
     ("id", |event, text| event.id(text)),
     ("namespace", |event, text| event.namespace(text)),
@@ -183,12 +183,12 @@ fn payload(text: &str, defaults: &Defaults) -> Result<Parsed, BadLine> {
     fields.finish(defaults, Vec::new())
 }
 
-/// What a line gives. Null counts as not given, and so does an empty text: the wire has neither.
+/// The fields of a line. Null and empty strings count as missing, since the wire format has neither.
 #[derive(Default)]
 struct Fields<'a> {
     name: Option<Cow<'a, str>>,
     key: Option<Cow<'a, str>>,
-    /// `Key`: where a consumed event that was written anew has the record's key.
+    /// `Key`: the record's key, in a consumed event that was serialized again.
     record_key: Option<Cow<'a, str>>,
     namespace: bool,
     timestamp: Option<Cow<'a, str>>,
@@ -203,7 +203,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Keeps one field; `None` when the envelope has no such field.
+    /// Keeps one field; `None` if the envelope has no such field.
     fn take(&mut self, name: &str, value: &'a RawValue) -> Option<Result<(), String>> {
         if let Some((_, set)) = TEXTS.iter().find(|(text, _)| *text == name) {
             return Some(object::text(name, value).map(|text| {
@@ -232,7 +232,7 @@ impl<'a> Fields<'a> {
                 object::object(name, value).map(|object| self.additional_fields = object)
             }
             "payload" => object::object(name, value).map(|object| self.payload = object),
-            // Where the event stood, not what it is: its copy stands elsewhere.
+            // The position of the original, which a copy does not have.
             "Partition" | "Offset" => object::integer(name, value).map(|_| ()),
             _ => return None,
         })
@@ -241,7 +241,7 @@ impl<'a> Fields<'a> {
     fn finish(self, defaults: &Defaults, mut faults: Vec<String>) -> Result<Parsed, BadLine> {
         let name = self.name.as_deref().or(defaults.name.as_deref());
         if name.is_none() {
-            faults.push("name: is missing; the line or --name has to give it".to_owned());
+            faults.push("name: is missing; add it to the line or set --name".to_owned());
         }
         let instant = match (&self.timestamp, self.unix_nano) {
             (Some(_), _) | (None, 0) => None,

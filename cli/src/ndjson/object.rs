@@ -1,4 +1,4 @@
-//! A JSON object whose members are read one by one, each fault named.
+//! A JSON object whose members are read one by one, so that each fault is reported.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::BadLine;
 
-/// The members of a JSON object in their order; values are kept as text.
+/// The members of a JSON object in order; values are kept as text.
 pub(super) struct Object<'a> {
     entries: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
@@ -49,7 +49,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
-/// Why a line is not JSON, by column: the line number is the caller's.
+/// Why a line is not JSON, with the column; the caller adds the line number.
 pub(super) fn flaw(error: &serde_json::Error) -> BadLine {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or_default();
@@ -59,7 +59,7 @@ pub(super) fn flaw(error: &serde_json::Error) -> BadLine {
     })
 }
 
-/// An unknown field, with the known one that was perhaps meant.
+/// An unknown field, with the known one it resembles.
 pub(super) fn unknown(name: &str, what: &str, known: &[&str]) -> String {
     let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let meant = known.iter().find(|known| plain(known) == plain(name));
@@ -72,7 +72,7 @@ pub(super) fn wrong(name: &str, allowed: &str, value: &RawValue) -> String {
     format!("{name}: must be {allowed}, not {}", said(value.get()))
 }
 
-/// A value as an error repeats it: not all of a long one.
+/// A value as errors quote it: a long one is cut.
 fn said(json: &str) -> String {
     const SHOWN: usize = 60;
     match json.char_indices().nth(SHOWN) {
@@ -89,14 +89,14 @@ fn read<'a, T: Deserialize<'a>>(
     serde_json::from_str(value.get()).map_err(|_| wrong(name, allowed, value))
 }
 
-/// A text; nothing for null and for an empty one.
+/// A string; `None` for null and for an empty one.
 pub(super) fn text<'a>(name: &str, value: &'a RawValue) -> Result<Option<Cow<'a, str>>, String> {
     let text: Option<Text<'a>> = read(name, value, "a string")?;
     Ok(text.map(|text| text.0).filter(|text| !text.is_empty()))
 }
 
 pub(super) fn integer(name: &str, value: &RawValue) -> Result<Option<i64>, String> {
-    read(name, value, "an integer of 64 bits")
+    read(name, value, "a 64-bit integer")
 }
 
 pub(super) fn boolean(name: &str, value: &RawValue) -> Result<Option<bool>, String> {
@@ -107,7 +107,7 @@ pub(super) fn texts(name: &str, value: &RawValue) -> Result<Option<Vec<Option<St
     read(name, value, "an array of strings")
 }
 
-/// An object, as it stands; nothing for null.
+/// An object, unchanged; `None` for null.
 pub(super) fn object<'a>(name: &str, value: &'a RawValue) -> Result<Option<&'a RawValue>, String> {
     match value.get().as_bytes().first() {
         Some(b'{') => Ok(Some(value)),

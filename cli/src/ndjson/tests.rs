@@ -10,7 +10,7 @@ fn defaults() -> Defaults {
     }
 }
 
-/// The envelope a line becomes: `stdout` writes what `kafka` would send.
+/// The envelope of a line, as `stdout` writes it and `kafka` would send it.
 fn envelope(line: &str, defaults: &Defaults) -> String {
     let parsed = parse(line.as_bytes(), defaults).unwrap_or_else(|bad| panic!("{}", bad.message));
     let (read, write) = std::io::pipe().unwrap();
@@ -101,7 +101,7 @@ fn wrong_types_name_the_field_and_the_value() {
     assert_eq!(fault(r#"{"userId":5}"#), "userId: must be a string, not 5");
     assert_eq!(
         fault(r#"{"version":1.0,"payload":[1]}"#),
-        "version: must be an integer of 64 bits, not 1.0; payload: must be an object, not [1]"
+        "version: must be a 64-bit integer, not 1.0; payload: must be an object, not [1]"
     );
 }
 
@@ -132,7 +132,7 @@ fn a_missing_name_is_told() {
     let bad = parse(b"{}", &nameless).err().unwrap();
     assert_eq!(
         bad.message,
-        "name: is missing; the line or --name has to give it"
+        "name: is missing; add it to the line or set --name"
     );
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-The time runs from the first handled event to the last. Exit code 1 when the topic has too few.
+Time is measured from the first handled event to the last. The exit code is 1 if the topic has too few events.
 
 Examples:
   eventstream bench consume --events 1000000 --topic bench
@@ -64,7 +64,7 @@ pub(super) async fn run(
     let (events, progress) = (*events, Progress::new(Some(*events), false));
     let count = Arc::new(Count::default());
     let counted = Arc::clone(&count);
-    // Without a group id it is a fresh one.
+    // Without a group id, a new group is used.
     let subscribe = Subscribe::new(topic.as_str())
         .offset(StartOffset::Head)
         .on_any(move |_: Context, event: Event| {
@@ -103,7 +103,7 @@ pub(super) async fn run(
     let (Some(first), Some(last)) = (count.first.get(), count.last.get()) else {
         let handled = count.handled.load(Ordering::Relaxed);
         output::say(&format!(
-            "{handled} of {events} events came, then none for {:?}",
+            "{handled} of {events} events arrived, then none for {:?}",
             args.idle
         ));
         let now = Mark::now()?;

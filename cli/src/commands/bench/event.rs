@@ -1,4 +1,4 @@
-//! The event that is measured: one `userLoggedIn`, built anew for each publish.
+//! The event that is measured: a `userLoggedIn`, built for each publish.
 
 use eventstream::Publish;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What is measured, and the line it is printed as.
+//! Measurements, and the line they are printed as.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::Serialize;
 
-/// A moment: the clock, and the processor time of this process until then.
+/// A point in time: the clock, and the CPU time of this process so far.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     at: Instant,
@@ -45,7 +45,7 @@ struct Latency {
 }
 
 impl Figures {
-    /// The figures of `events` between two moments.
+    /// The figures for `events` between two marks.
     pub(super) fn between(from: Mark, to: Mark, events: u64, failed: u64) -> anyhow::Result<Self> {
         let seconds = to.at.duration_since(from.at).as_secs_f64();
         let cpu = to.cpu.saturating_sub(from.cpu).as_secs_f64();
@@ -61,11 +61,11 @@ impl Figures {
         })
     }
 
-    /// With the latencies, in microseconds, in any order.
+    /// Adds the latencies, given in microseconds in any order.
     pub(super) fn with_latencies(mut self, mut micros: Vec<u32>) -> Self {
         micros.sort_unstable();
         let at = |share: f64| {
-            // The smallest value that so large a share does not exceed.
+            // The smallest value that this share of the samples does not exceed.
             let rank = (micros.len() as f64 * share).ceil() as usize;
             micros
                 .get(rank.clamp(1, micros.len().max(1)) - 1)
@@ -94,7 +94,7 @@ fn rounded(value: f64, digits: i32) -> f64 {
 
 fn max_rss_mib() -> anyhow::Result<f64> {
     let rss = getrusage(UsageWho::RUSAGE_SELF)?.max_rss() as f64;
-    // Apple counts bytes, everyone else kibibytes.
+    // Apple reports bytes, the others kibibytes.
     let unit = if cfg!(target_vendor = "apple") {
         1024.0 * 1024.0
     } else {

@@ -70,7 +70,7 @@ pub(super) async fn run(
     Ok(Some(figures.with_latencies(latencies)))
 }
 
-/// One of the publishes in flight, event after event.
+/// Publishes one event after another; one of these runs for each publish in flight.
 struct Publisher {
     client: Client,
     common: Arc<Common>,

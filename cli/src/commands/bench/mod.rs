@@ -32,8 +32,8 @@ pub(crate) enum Bench {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-Each prints one JSON line: events, failed, seconds, events_per_second, cpu_us_per_event (user and
-system time of this process) and max_rss_mib. The event is one userLoggedIn of about 650 bytes.
+Each command prints one JSON line: events, failed, seconds, events_per_second, cpu_us_per_event (user and
+system time of this process) and max_rss_mib. Every event is a userLoggedIn of about 650 bytes.
 
 Examples:
   eventstream bench publish --events 1000000 --topic bench
@@ -41,7 +41,7 @@ Examples:
   eventstream bench latency --events 10000 --in-flight 100
   eventstream bench publish --events 1000000 --metrics --tracing 0.01";
 
-/// What every measurement takes.
+/// Options of every measurement.
 #[derive(clap::Args)]
 pub(crate) struct Common {
     /// How many events
@@ -59,14 +59,14 @@ pub(crate) struct Common {
     /// Collect Prometheus metrics, and scrape them every second
     #[arg(long)]
     metrics: bool,
-    /// Record the spans of this share of the traces, from 0 to 1, and let each trace travel with
+    /// Record the spans of this share of the traces, from 0 to 1, and propagate each trace with
     /// its events
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) tracing: Option<f64>,
 }
 
 impl Common {
-    /// Event number `n`. One that is traced gets its span context from its trace.
+    /// Event number `n`. A traced event gets its span context from its trace.
     fn event(&self, n: u64) -> Publish {
         let event = event::event(self.topic.as_str(), n);
         match self.tracing {
@@ -93,7 +93,7 @@ fn share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
-/// Metrics that are scraped each second, as a Prometheus in a hurry would.
+/// Metrics, scraped every second, more often than Prometheus usually does.
 fn scraped() -> anyhow::Result<(Metrics, JoinHandle<()>)> {
     let (registry, metrics) = (Registry::new(), Metrics::new());
     registry.register(Box::new(metrics.clone()))?;
@@ -154,7 +154,7 @@ async fn prepare(client: &Client, common: &Common, patience: Duration) -> anyhow
         .create_topic(topic, common.partitions, common.replication, patience)
         .await;
     match created {
-        // It makes topics at their first use.
+        // It creates topics at their first use.
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
         created => Ok(created.map(drop)?),
     }

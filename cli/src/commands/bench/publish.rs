@@ -16,13 +16,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-The time runs from the first publish to the last receipt.
+Time is measured from the first publish to the last receipt.
 
 Examples:
   eventstream bench publish --events 1000000 --topic bench --partitions 8
   eventstream bench publish --events 1000000 -X compression.type=zstd";
 
-/// So many receipts are open at most, so that memory stays flat however many events there are.
+/// The maximum number of pending receipts, so that memory does not grow with the number of events.
 const WINDOW: usize = 50_000;
 
 pub(super) async fn run(
@@ -70,7 +70,7 @@ pub(super) async fn run(
     Figures::between(start, end, *events, failures.count).map(Some)
 }
 
-/// Events that were not stored: how many, and why the first was not.
+/// Events that were not stored: how many, and the first one's error.
 #[derive(Default)]
 pub(super) struct Failures {
     pub(super) count: u64,
@@ -82,7 +82,7 @@ impl Failures {
     ///
     /// # Errors
     ///
-    /// Those after which nothing else can succeed.
+    /// An error after which nothing else can succeed.
     pub(super) fn add(&mut self, error: Error) -> Result<(), Error> {
         if matches!(
             error.kind(),

@@ -1,4 +1,4 @@
-//! The services that consume.
+//! The consuming services.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{AUDIT, DEAD_LETTERS, MATCH, PLAYER};
 
 type Log = UnboundedSender<Happened>;
 
-/// Pays for levels, quests and items. Three names of one topic, in one registration.
+/// Pays for levels, quests and items: three names of one topic in one registration.
 pub(super) fn rewards(happened: Log) -> Subscribe<Log> {
     let letters = happened.clone();
     Subscribe::new(PLAYER)
@@ -38,7 +38,7 @@ async fn quest_done(
     State(happened): State<Log>,
 ) -> Result<(), String> {
     if text(&event, "quest") == HARD_QUEST && context.attempt() < 3 {
-        let reason = "the bank does not answer";
+        let reason = "bank: connection refused";
         tell(&happened, Happened::failed(&context, &event, reason));
         return Err(reason.to_owned());
     }
@@ -55,14 +55,14 @@ async fn item_bought(
     if item == NO_ITEM {
         let reason = format!("nobody sells a {item}");
         tell(&happened, Happened::rejected(&context, &event, &reason));
-        // No attempt will mend that: straight to the dead letters.
+        // No retry can fix that, so the event is dead-lettered at once.
         return Err(Reject::new(reason));
     }
     tell(&happened, Happened::handled("rewards", &context, &event));
     Ok(())
 }
 
-/// Takes every event of its topic.
+/// Handles every event of its topic.
 pub(super) fn analytics(happened: Log) -> Subscribe<Log> {
     let handler = async |event: Event, context: Context, State(happened): State<Log>| {
         tell(&happened, Happened::handled("analytics", &context, &event));
@@ -86,7 +86,7 @@ pub(super) fn support(happened: Log) -> Subscribe<Log> {
         .on_any(handler)
 }
 
-/// Reads the audit logs, which are no events.
+/// Reads the audit logs, which are not events.
 pub(super) fn compliance(happened: Log) -> Subscribe<Log> {
     let handler = async |record: RawRecord, context: Context, State(happened): State<Log>| {
         let read = Happened::audit_read(&context, &record);
@@ -99,12 +99,12 @@ pub(super) fn compliance(happened: Log) -> Subscribe<Log> {
         .on_any(handler)
 }
 
-/// When the demo has given up, nobody listens.
+/// The receiver is gone once the demo has given up.
 fn tell(happened: &Log, what: Happened) {
     let _ = happened.send(what);
 }
 
-/// A text of the payload; empty where there is none.
+/// A string of the payload; empty if it is missing.
 fn text(event: &Event, name: &str) -> String {
     let value = event.payload().get(name);
     value

@@ -1,4 +1,4 @@
-//! What happened, and whether it is all that had to.
+//! What happened, and whether that is what was expected.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ enum What {
         id: String,
         attempt: u32,
     },
-    /// An attempt that failed: another follows.
+    /// A failed attempt, which is retried.
     Failed,
     DeadLettered {
         id: String,
@@ -41,7 +41,7 @@ impl Happened {
     pub(super) fn handled(group: &str, context: &Context, event: &Event) -> Self {
         let (id, attempt) = (event.id().to_owned(), context.attempt());
         let how = if attempt > 1 {
-            format!("handled, at attempt {attempt}")
+            format!("handled at attempt {attempt}")
         } else {
             "handled".to_owned()
         };
@@ -53,7 +53,7 @@ impl Happened {
 
     pub(super) fn failed(context: &Context, event: &Event, reason: &str) -> Self {
         let attempt = context.attempt();
-        let how = format!("attempt {attempt} failed ({reason}), to be tried again");
+        let how = format!("attempt {attempt} failed ({reason}), to be retried");
         Self {
             what: What::Failed,
             text: told("rewards", context, event, &how),
@@ -61,7 +61,7 @@ impl Happened {
     }
 
     pub(super) fn rejected(context: &Context, event: &Event, reason: &str) -> Self {
-        let how = format!("refused for good: {reason}");
+        let how = format!("rejected, not retried: {reason}");
         Self {
             what: What::Failed,
             text: told("rewards", context, event, &how),
@@ -73,7 +73,7 @@ impl Happened {
         let event = letter.record().decode().ok();
         let name = event.as_ref().map_or("", Event::name);
         let how = format!(
-            "dead letter at {}/{}@{}; only now its offset moves on",
+            "dead letter stored at {}/{}@{}; now its offset can advance",
             place.topic(),
             place.partition(),
             place.offset()
@@ -93,7 +93,7 @@ impl Happened {
                 origin.reason(),
                 origin.error()
             ),
-            Ok(None) => "no dead letter".to_owned(),
+            Ok(None) => "not a dead letter".to_owned(),
             Err(error) => error.to_string(),
         };
         Self {
@@ -136,7 +136,7 @@ fn row(group: &str, name: &str, context: &Context, how: &str) -> String {
     format!("{group:<10} {name:<11} {key:<9} {how}")
 }
 
-/// Every event that was published, and what became of it.
+/// Every published event, and its outcome.
 #[derive(Default)]
 pub(super) struct Ledger {
     events: BTreeMap<String, Entry>,
@@ -201,7 +201,7 @@ impl Ledger {
         }
     }
 
-    /// Whether the handlers have done all they have to.
+    /// Whether the handlers have done everything expected of them.
     pub(super) fn is_handled(&self) -> bool {
         let done = |entry: &Entry| match entry.fate {
             Fate::Unmatched => entry.outcomes.is_empty(),
@@ -211,7 +211,7 @@ impl Ledger {
         self.events.values().all(done) && self.audits.read == self.audits.published
     }
 
-    /// Whether every event had its outcome, once, and the one it had to have.
+    /// Whether every event had the expected outcome, exactly once.
     pub(super) fn is_complete(&self) -> bool {
         self.is_handled()
             && self.unmatched == self.expected(Fate::Unmatched)
@@ -235,7 +235,7 @@ impl Ledger {
         };
         format!(
             "\n3. {} events published = {} handled + {} handled after a retry + {} dead letter \
-             + {} that nobody asked for;\n   {} audit log published, {} read. {verdict}\n\n\
+             + {} without a handler;\n   {} audit log published, {} read. {verdict}\n\n\
              Next: `eventstream broker` keeps such a broker running for other processes, and\n\
              `eventstream publish --help` and `eventstream subscribe --help` show how to use it.",
             self.events.len(),

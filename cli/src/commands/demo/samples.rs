@@ -1,4 +1,4 @@
-//! What happens in the game.
+//! The events of the game.
 
 use eventstream::Publish;
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ pub(super) struct Sample {
     pub(super) key: &'static str,
     /// A JSON object.
     pub(super) payload: &'static str,
-    /// What is to become of it.
+    /// Its expected outcome.
     pub(super) fate: Fate,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Fate {
     /// Handled at the third attempt.
     Retried,
     DeadLettered,
-    /// No handler asks for its name.
+    /// There is no handler for its name.
     Unmatched,
 }
 
@@ -53,9 +53,9 @@ impl Sample {
     }
 }
 
-/// The quest whose reward is paid at the third attempt only.
+/// The quest whose reward is paid only at the third attempt.
 pub(super) const HARD_QUEST: &str = "dragon";
-/// The item that nobody has for sale.
+/// The item that is not for sale.
 pub(super) const NO_ITEM: &str = "flying pig";
 
 pub(super) const EVENTS: &[Sample] = &[

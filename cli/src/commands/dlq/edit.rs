@@ -27,9 +27,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-Opens $VISUAL, $EDITOR or vi on the event. Saved with a change, it is published to the source topic with a new id, the
-key and the own headers of the original, and the header eventstream-edited-from, and prints where it is stored. The
-original then counts as done. Without a change nothing is published.
+Opens the event in $VISUAL, $EDITOR or vi. If it is changed and saved, it is published to the source topic with a new id,
+the key and headers of the original record, and the header eventstream-edited-from, and its position is printed. The
+original then counts as done. If nothing is changed, nothing is published.
 
 Examples:
   eventstream dlq edit --topic player 3@17
@@ -62,10 +62,10 @@ pub(super) async fn run(
     }
     if edited.trim_ascii() == before.trim_ascii() {
         fs::remove_file(&file)?;
-        output::say("nothing was changed: nothing is published");
+        output::say("nothing was changed, so nothing is published");
         return Ok(Exit::Done);
     }
-    let kept = || format!("your text is kept in {}", file.display());
+    let kept = || format!("your text is saved in {}", file.display());
     let edited = String::from_utf8(edited).with_context(kept)?;
     let delivery = letters.edit(&letter, &edited).await.with_context(kept)?;
     fs::remove_file(&file)?;
@@ -78,7 +78,7 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-/// The one that is meant.
+/// The selected dead letter, which must be the only one.
 async fn only(letters: &DeadLetters) -> anyhow::Result<Letter> {
     let mut found = letters.letters().await?;
     let first = found.next().await.transpose()?;
@@ -86,13 +86,13 @@ async fn only(letters: &DeadLetters) -> anyhow::Result<Letter> {
         anyhow::bail!("no such dead letter in {}", letters.topic());
     };
     if found.next().await.transpose()?.is_some() {
-        let text = "PARTITION@OFFSET: needed to name one dead letter, for several are meant";
+        let text = "PARTITION@OFFSET: required, as the filters select more than one dead letter";
         return Err(Usage(text.to_owned()).into());
     }
     Ok(first)
 }
 
-/// A new file that nobody else reads.
+/// A new file that only this user can read.
 fn write(text: &[u8]) -> anyhow::Result<PathBuf> {
     let name = format!("eventstream-dead-letter-{}.json", std::process::id());
     let path = std::env::temp_dir().join(name);
@@ -103,7 +103,7 @@ fn write(text: &[u8]) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs the editor, as git does: through a shell, for it may have arguments.
+/// Runs the editor through a shell, as git does, since it may have arguments.
 fn edit(file: &Path) -> anyhow::Result<Vec<u8>> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let editor = variable("VISUAL").or_else(|| variable("EDITOR"));
@@ -115,6 +115,6 @@ fn edit(file: &Path) -> anyhow::Result<Vec<u8>> {
         .arg(file)
         .status()
         .with_context(|| format!("start {editor}"))?;
-    anyhow::ensure!(status.success(), "{editor} ended with {status}");
+    anyhow::ensure!(status.success(), "{editor} failed: {status}");
     Ok(fs::read(file)?)
 }

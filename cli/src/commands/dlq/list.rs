@@ -1,4 +1,4 @@
-//! `dlq list`: the causes.
+//! `dlq list`: the causes of dead letters.
 
 use clap::ValueEnum;
 use eventstream::DeadLetterReason;
@@ -17,7 +17,7 @@ use crate::signals::Interrupt;
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
-    /// Group by this alone [default: reason, event name, error and group]
+    /// Group by this only [default: reason, event name, error and group]
     #[arg(long, value_name = "WHAT", value_enum)]
     by: Option<Together>,
     /// Include those replayed, parked or edited
@@ -45,10 +45,10 @@ enum Format {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-The most frequent cause comes first. What differs from record to record is folded: <id>, <n>, <addr>, <time>, and …
-between quotes; --error takes the text as it is shown. Ages are those of the records, which have the time of their
-originals. A line of JSON has reason, name, error, group, count, oldest and newest; with --by, of the first four only
-what is asked for, or key or hour; what is not known is null.
+The most frequent cause comes first. Parts of an error that vary between records are shown as <id>, <n>, <addr>, <time>,
+or … between quotes; --error accepts the text as shown. Ages are those of the records, which keep the timestamps of
+their originals. Each JSON line has reason, name, error, group, count, oldest and newest. With --by, it has only the
+field asked for (key and hour too) instead of the first four. Unknown values are null.
 
 Examples:
   eventstream dlq list --topic player
@@ -89,8 +89,8 @@ pub(super) async fn run(
     let (count, kinds) = (table::grouped(causes.count()), causes.list().len());
     output::say(&match (by, kinds) {
         (_, 0) => format!("no dead letters in {}", letters.topic()),
-        (By::Cause, 1) => format!("{count} dead letters of one cause"),
-        (By::Cause, _) => format!("{count} dead letters of {kinds} causes"),
+        (By::Cause, 1) => format!("{count} dead letters, one cause"),
+        (By::Cause, _) => format!("{count} dead letters, {kinds} causes"),
         _ => format!("{count} dead letters"),
     });
     Ok(Exit::Done)
@@ -109,7 +109,7 @@ impl From<Together> for By {
     }
 }
 
-/// A cause as JSON, in the order of the contract.
+/// A cause as JSON, its fields in the documented order.
 fn line(cause: &Cause, by: By) -> String {
     let all = by == By::Cause;
     let reason = cause.reason().map(DeadLetterReason::as_str);

@@ -1,4 +1,4 @@
-//! `dlq`: dead letters, and their way back.
+//! `dlq`: lists, shows, replays, parks and edits dead letters.
 
 use clap::Subcommand;
 
@@ -36,8 +36,8 @@ pub(crate) enum Dlq {
 }
 
 pub(crate) const EXAMPLES: &str = "\
---topic is the source topic; its dead-letter topic is read, without joining a group. What was replayed, parked
-or edited is recorded beside it (player-dlq-replayed) and left out from then on.
+--topic is the source topic; its dead-letter topic is read without joining a group. Dead letters that were replayed,
+parked or edited are recorded in a topic of their own (player-dlq-replayed) and skipped from then on.
 
 Examples:
   eventstream dlq list --topic player

@@ -1,4 +1,4 @@
-//! `dlq park`: out of the way, with a reason.
+//! `dlq park`: moves dead letters out of the way, with a reason.
 
 use eventstream::dead_letters::Replay;
 
@@ -27,8 +27,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-They are written to the parking topic (player-parked) as they are, and neither listed nor replayed any more. The
-summary is that of `replay`.
+They are copied unchanged to the parking topic (player-parked), and are no longer listed or replayed. The summary has
+the same form as that of `replay`.
 
 Examples:
   eventstream dlq park --topic player --name levelUp --because 'season is over'

@@ -1,4 +1,4 @@
-//! A plan shown, agreed to, carried out and followed: what `replay` and `park` have in common.
+//! Showing, confirming, running and following a plan: what `replay` and `park` have in common.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ pub(super) enum Format {
     Json,
 }
 
-/// What is to be done, and how.
+/// What to do, and how.
 pub(super) struct Work {
-    /// What is typed to agree.
+    /// The word to type as confirmation.
     pub(super) word: &'static str,
     pub(super) replay: Replay,
     pub(super) rate: Option<u32>,
@@ -55,7 +55,7 @@ struct Summary {
     dead_lettered_again: Option<u64>,
 }
 
-/// Between looks at what comes back.
+/// The interval between checks for records that are dead-lettered again.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Work {
@@ -99,7 +99,7 @@ impl Work {
         Ok(end(&report))
     }
 
-    /// What will be done.
+    /// Prints what will be done.
     fn tell(&self, plan: &Plan, letters: &DeadLetters) -> anyhow::Result<()> {
         let dry = self.consent.dry_run;
         if dry && self.output == Format::Json {
@@ -138,20 +138,20 @@ impl Work {
             let pace = match self.rate {
                 Some(rate) => {
                     let seconds = plan.to_replay().div_ceil(u64::from(rate.max(1)));
-                    format!("{} a second, {seconds} s in all", grouped(rate.into()))
+                    format!("at {} per second ({seconds} s)", grouped(rate.into()))
                 }
-                None => "as fast as the brokers take them".to_owned(),
+                None => "at full speed".to_owned(),
             };
-            text += &format!("{count} of {topic} go to {target}, {pace}.\n");
-            text += "Each comes after newer events of its key that are there already.\n";
+            text += &format!("{count} from {topic} will be published to {target} {pace}.\n");
+            text += "Each will follow newer events of its key that are already there.\n";
         }
         if plan.to_park() > 0 {
             let (count, parking) = (grouped(plan.to_park()), plan.parking()?);
-            text += &format!("{count} of {topic} are put aside in {parking}.\n");
+            text += &format!("{count} from {topic} will be parked in {parking}.\n");
         }
         if plan.already_done() > 0 {
             let count = grouped(plan.already_done());
-            text += &format!("{count} more were replayed, parked or edited before.\n");
+            text += &format!("{count} more were already replayed, parked or edited.\n");
         }
         if text.is_empty() {
             text = format!("no such dead letter in {topic}\n");
@@ -173,7 +173,7 @@ impl Work {
             })?,
             Format::Text => {
                 let mut line = format!(
-                    "{} selected: {} replayed, {} parked, {} done before, {} failed",
+                    "{} selected: {} replayed, {} parked, {} already done, {} failed",
                     grouped(selected),
                     grouped(replayed),
                     grouped(parked),
@@ -197,7 +197,7 @@ async fn carry_out(
     stop: &CancellationToken,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Report> {
-    // From the first record on: what comes before would spoil its rate.
+    // Created with the first record, so that the time before it does not lower the rate.
     let mut bar = None;
     let mut told = 0;
     let report = {
@@ -227,7 +227,7 @@ async fn follow(report: &Report, time: Duration, interrupt: &Interrupt) -> anyho
     let mut follow = report.follow();
     let until = Instant::now() + time;
     output::say(&format!(
-        "looking for {} s at what comes back; replayed is not handled",
+        "watching for {} s, as replayed records may be dead-lettered again",
         time.as_secs_f64()
     ));
     let look = async {
@@ -257,23 +257,23 @@ fn say_followed(follow: &Follow) {
         let passed = group.passed.map_or_else(|| "-".to_owned(), grouped);
         let of = grouped(group.of);
         output::say(&format!(
-            "group {}: past {passed} of {of} replayed",
+            "group {}: {passed} of {of} replayed records passed",
             group.group
         ));
     }
 }
 
-/// The exit code, with what failed and how to go on.
+/// The exit code; prints what failed and how to continue.
 fn end(report: &Report) -> Exit {
     for (place, error) in report.failures() {
         output::say(&format!("error: {place}: {}", exit::chain(error)));
     }
     let left = report.selected()
         - (report.replayed() + report.parked() + report.already_replayed()).min(report.selected());
-    let go_on = "run the same command again to go on: what was done is not repeated";
+    let go_on = "run the same command again to continue; finished records are not repeated";
     match report.end() {
         End::Stopped => {
-            output::say(&format!("interrupted, {} are left: {go_on}", grouped(left)));
+            output::say(&format!("interrupted with {} left: {go_on}", grouped(left)));
             Exit::Interrupted
         }
         End::Failed(error) => {
@@ -286,7 +286,7 @@ fn end(report: &Report) -> Exit {
     }
 }
 
-/// A refused option in the words of the command line.
+/// Names rejected fields by their options.
 fn in_options(error: eventstream::Error) -> anyhow::Error {
     if error.kind() != ErrorKind::Validation || error.faults().is_empty() {
         return error.into();

@@ -1,4 +1,4 @@
-//! `dlq replay`: back to the source topic.
+//! `dlq replay`: publishes dead letters to their source topic.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub(crate) struct Args {
     /// At most this many per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Park what was replayed this often and dead-lettered again
+    /// Park records that were replayed this often and dead-lettered again
     #[arg(long, value_name = "N", default_value_t = 3)]
     max_replays: u32,
-    /// Then watch this long for records dead-lettered again, and for the groups' progress
+    /// Afterwards, watch this long for records dead-lettered again and for the groups' progress
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     follow: Option<Duration>,
     #[command(flatten)]
@@ -39,15 +39,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-Each is published with the key, bytes, headers and timestamp it had before it was dead-lettered, in order within a key,
-and the header eventstream-dead-letter-replays. It says first what it will do, and asks, unless --yes. A replayed event
-comes after newer ones of its key. As it keeps its time, a topic that keeps events for less than its age soon deletes it.
+Each record is published with the key, value, headers and timestamp it had before it was dead-lettered, in order within
+a key, plus the header eventstream-dead-letter-replays. What will be done is shown first, and must be confirmed unless
+--yes is given. A replayed event follows newer ones of its key. It keeps its timestamp, so a topic whose retention is
+shorter than its age soon deletes it.
 
-Run again after any end, it goes on: what was replayed is recorded (in player-dlq-replayed) and not replayed again.
-Killed between a write and its record, it repeats at most the 500 that were on their way, never more.
+Progress is recorded (in player-dlq-replayed), so the same command continues where an earlier run stopped, however it
+ended. If a run is killed, at most the 500 records in flight are repeated.
 
 --output json ends with {\"selected\":10,\"replayed\":8,\"parked\":1,\"already_replayed\":1,\"failed\":0}, and with --follow
-also dead_lettered_again. Exit code 1 when something failed, 130 after an interrupt, which ends in order.
+also dead_lettered_again. The exit code is 1 if something failed, and 130 after an interrupt, which stops cleanly.
 
 Examples:
   eventstream dlq replay --topic player --dry-run

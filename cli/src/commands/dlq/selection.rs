@@ -1,4 +1,4 @@
-//! Which dead letters are meant: the options that all of `dlq` has.
+//! Which dead letters are selected: the options common to all of `dlq`.
 
 use std::ops::Range;
 use std::time::SystemTime;
@@ -19,7 +19,7 @@ pub(super) struct Selection {
     /// Only events of this name; repeatable
     #[arg(long = "name", value_name = "NAME", help_heading = "Filters")]
     names: Vec<String>,
-    /// Only those whose error contains this text, as written or as `list` shows it; repeatable
+    /// Only those whose error contains this text, in full or as `list` shows it; repeatable
     #[arg(long = "error", value_name = "TEXT", help_heading = "Filters")]
     errors: Vec<String>,
     /// Only with this key; repeatable
@@ -50,7 +50,7 @@ pub(super) struct Place {
 }
 
 impl Selection {
-    /// The dead letters that are meant, with those at `place`.
+    /// The selected dead letters, or those at `place`.
     pub(super) fn of(&self, client: &Client, place: Option<&Place>) -> anyhow::Result<DeadLetters> {
         let mut filter = Filter::new();
         filter = self.reasons.iter().fold(filter, |f, r| f.reason(*r));
@@ -82,7 +82,7 @@ fn reason(text: &str) -> Result<DeadLetterReason, String> {
     })
 }
 
-/// A clap parser for places.
+/// clap's parser for places.
 pub(super) fn place(text: &str) -> Result<Place, String> {
     read_place(text).ok_or_else(|| {
         "must be PARTITION@OFFSET or PARTITION@OFFSET..OFFSET, such as 3@17".to_owned()

@@ -1,4 +1,4 @@
-//! `dlq show`: dead letters whole.
+//! `dlq show`: complete dead letters.
 
 use eventstream::DeadLetterOrigin;
 use eventstream::dead_letters::Letter;
@@ -26,15 +26,15 @@ pub(crate) struct Args {
     /// Include those replayed, parked or edited; PARTITION@OFFSET always does
     #[arg(long)]
     all: bool,
-    /// json, one line each; pretty, for people; payload, the payload alone; table, a row each
+    /// json, one line each; pretty, indented; payload, only the payload; table, one row each
     /// [default: pretty on a terminal, else json]
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     output: Option<Format>,
 }
 
 pub(crate) const EXAMPLES: &str = "\
-A line of JSON is that of `subscribe`, with dead_letter: reason, error, attempts, topic, partition, offset, timestamp,
-group, event_name and replays, from its headers. Where another program wrote it, they are null.
+Each JSON line is that of `subscribe` plus dead_letter: reason, error, attempts, topic, partition, offset, timestamp,
+group, event_name and replays, from the record's headers. They are null if another program wrote the record.
 
 Examples:
   eventstream dlq show --topic player 3@17
@@ -82,7 +82,7 @@ fn text(format: Format, letter: &Letter) -> Vec<u8> {
     let mut text = format.record(letter.context(), &letter.record());
     match format {
         Format::Json => {
-            // Before the brace that ends the line.
+            // Before the closing brace.
             text.truncate(text.len().saturating_sub("}\n".len()));
             text.extend_from_slice(format!(",\"dead_letter\":{}}}\n", members(letter)).as_bytes());
         }
@@ -96,7 +96,7 @@ fn text(format: Format, letter: &Letter) -> Vec<u8> {
     text
 }
 
-/// What the headers say, in the order of the contract.
+/// The values of the headers, in the documented order.
 #[derive(Serialize)]
 struct Members<'a> {
     reason: Option<&'static str>,
@@ -128,13 +128,13 @@ fn members(letter: &Letter) -> String {
     serde_json::to_string(&members).expect("plain data")
 }
 
-/// What befell it, in front of the record.
+/// What happened to it, printed ahead of the record.
 fn story(letter: &Letter) -> Vec<u8> {
     let mut out = Vec::new();
     let Some(origin) = letter.origin() else {
         let read = DeadLetterOrigin::read(letter.context().headers());
         let why = read.err().map_or_else(
-            || "its headers do not say where it is from".to_owned(),
+            || "has no headers about its origin".to_owned(),
             |error| exit::chain(&error),
         );
         escape::push_text(&why, &mut out);

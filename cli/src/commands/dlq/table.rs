@@ -1,4 +1,4 @@
-//! Causes for people.
+//! Causes as a table.
 
 use std::io::IsTerminal;
 use std::time::SystemTime;
@@ -11,14 +11,14 @@ use crate::escape;
 /// Where a table is shown.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
-    /// With the counts over time.
+    /// Includes the counts over time.
     sparkline: bool,
-    /// In characters; errors are cut at it.
+    /// In characters; longer errors are cut.
     width: usize,
 }
 
 impl Look {
-    /// For a stream: on a terminal its width and a sparkline, else all of every text and none.
+    /// For a stream: a terminal's width and a sparkline; elsewhere complete texts and no sparkline.
     pub(super) fn of<S: IsTerminal + std::os::fd::AsFd>(stream: &S) -> Self {
         let width = terminal_size_of(stream).map(|(Width(width), _)| usize::from(width));
         Self {
@@ -28,11 +28,11 @@ impl Look {
     }
 }
 
-/// As many parts of the time are shown.
+/// The number of time slots shown.
 const PARTS: usize = 16;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// One line for each cause, under a head.
+/// One line for each cause, below a heading.
 pub(super) fn table(causes: &Causes, by: By, look: Look) -> String {
     let now = SystemTime::now();
     let mut rows = vec![head(by, look)];
@@ -51,7 +51,7 @@ pub(super) fn table(causes: &Causes, by: By, look: Look) -> String {
     for row in rows {
         let mut line = String::new();
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Numbers and ages to the right.
+            // Numbers and ages are aligned to the right.
             line += &match column {
                 0..=2 => format!("{cell:>width$}  "),
                 _ => format!("{cell:<width$}  "),
@@ -62,7 +62,7 @@ pub(super) fn table(causes: &Causes, by: By, look: Look) -> String {
     }
     if causes.others() > 0 {
         text += &format!(
-            "{} more, of causes that are not listed separately\n",
+            "{} more, with causes not listed separately\n",
             causes.others()
         );
     }
@@ -119,7 +119,7 @@ fn row(causes: &Causes, cause: &Cause, by: By, look: Look, now: SystemTime) -> V
     cells
 }
 
-/// Text of a record, harmless to a terminal.
+/// A record's text, escaped for a terminal.
 fn shown(bytes: &[u8]) -> String {
     let mut out = Vec::new();
     escape::push_bytes(bytes, &mut out);
@@ -138,7 +138,7 @@ fn sparkline(counts: &[u64]) -> String {
     let most = counts.iter().max().copied().unwrap_or(0).max(1);
     let bar = |count: &u64| match count {
         0 => ' ',
-        // Even the smallest is seen.
+        // Even the smallest count is visible.
         count => {
             BARS[usize::try_from((count * 8).div_ceil(most))
                 .unwrap_or(8)

@@ -1,4 +1,4 @@
-//! What changes a group as a whole.
+//! Copying and deleting groups and their offsets.
 
 use eventstream::{Client, ConsumerGroup, GroupId, GroupOffset, Topic};
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::table::{listed, row};
 pub(crate) struct CopyArgs {
     #[command(flatten)]
     named: Named,
-    /// The new group, named like the first
+    /// The new group, named in the same way
     #[arg(value_name = "NEW")]
     new: GroupId,
     #[command(flatten)]
@@ -47,9 +47,9 @@ pub(crate) struct DeleteOffsetsArgs {
 }
 
 pub(crate) const COPY_EXAMPLES: &str = "\
-For a service that is deployed beside its old version under a new group: the new one goes on where the old
-one is now. The first group may have members, the new one must have neither members nor committed offsets.
-A line of JSON for each partition: topic, partition, offset.
+For a service that is deployed beside its old version with a new group: the new group starts where the old one
+is now. The old group may have members; the new one must have neither members nor committed offsets.
+Each JSON line is a partition: topic, partition, offset.
 
 Examples:
   eventstream group copy rewards rewards-green
@@ -57,16 +57,16 @@ Examples:
   eventstream group copy --exact connect-player-sink connect-player-sink-2 --dry-run";
 
 pub(crate) const DELETE_EXAMPLES: &str = "\
-The group must have no members. Its next member starts where its subscription says. What is forgotten is
-shown first, a line of JSON for each partition: topic, partition, offset.
+The group must have no members. Its next member starts where its subscription says. The offsets to delete are
+shown first, in JSON one line for each partition: topic, partition, offset.
 
 Examples:
   eventstream group delete rewards
   eventstream group delete --exact connect-player-sink --yes";
 
 pub(crate) const DELETE_OFFSETS_EXAMPLES: &str = "\
-The group must have no members. Its next member starts in this topic where its subscription says. What is
-forgotten is shown first, a line of JSON for each partition: topic, partition, offset.
+The group must have no members. In this topic, its next member starts where its subscription says. The offsets
+to delete are shown first, in JSON one line for each partition: topic, partition, offset.
 
 Examples:
   eventstream group delete-offsets rewards --topic player
@@ -111,7 +111,7 @@ pub(super) async fn delete(
         return Ok(Exit::Interrupted);
     };
     show(&group.offsets().await?, args.common.output)?;
-    let question = format!("Delete group {} with all it has committed?", group.name());
+    let question = format!("Delete group {} and its offsets?", group.name());
     if let Some(exit) = left(args.consent, &question, interrupt).await? {
         return Ok(exit);
     }
@@ -135,7 +135,7 @@ pub(super) async fn delete_offsets(
         args.common.output,
     )?;
     let question = format!(
-        "Forget what group {} has committed in {}?",
+        "Delete the offsets of group {} in {}?",
         group.name(),
         args.topic
     );
@@ -143,11 +143,11 @@ pub(super) async fn delete_offsets(
         return Ok(exit);
     }
     let gone = group.delete_offsets(args.topic.as_str()).await?;
-    output::say(&format!("forgot the offsets of {} partitions", gone.len()));
+    output::say(&format!("deleted the offsets of {} partitions", gone.len()));
     Ok(Exit::Done)
 }
 
-/// Fails if the group has members. `None` when a signal comes first.
+/// Fails if the group has members. `None` if a signal arrives first.
 async fn without_members(
     group: &ConsumerGroup,
     interrupt: &Interrupt,
@@ -158,7 +158,7 @@ async fn without_members(
     }
 }
 
-/// How the command ends where it is not to go on.
+/// How the command ends, unless it is to continue.
 async fn left(
     consent: Consent,
     question: &str,

@@ -14,9 +14,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-All groups of consumers that may be described, of every prefix, by their names on the broker. A line of
-JSON: group, state (empty, stable, rebalancing, dead, unknown), protocol (classic, consumer, unknown) and
-members, their number.
+Lists all consumer groups that this client may describe, whatever their prefix, by their names on the broker.
+Each JSON line is a group: group, state (empty, stable, rebalancing, dead, unknown), protocol (classic, consumer,
+unknown) and members (their number).
 
 Examples:
   eventstream group list

@@ -1,4 +1,4 @@
-//! `group`: consumer groups, how far they have come, and moving them.
+//! `group`: consumer groups, their progress, and changing it.
 
 use std::time::Duration;
 
@@ -15,9 +15,8 @@ mod seek;
 mod show;
 
 pub(crate) const EXAMPLES: &str = "\
-A group's name has the prefix and a dot in front on the broker, and the dot without a prefix too
-(`.rewards`), as with the Go SDK. With --exact every group is given by its name on the broker, as
-`group list` shows it.
+On the broker, a group's name starts with the prefix and a dot; without a prefix, with the dot alone (`.rewards`),
+as in the Go SDK. With --exact, groups are given by their names on the broker, as `group list` shows them.
 
 Examples:
   eventstream group list
@@ -50,7 +49,7 @@ pub(crate) enum Group {
     DeleteOffsets(change::DeleteOffsetsArgs),
 }
 
-/// What every one of them takes.
+/// Options of every group command.
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct Common {
     /// table, for people, or json, one line each

@@ -30,13 +30,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-Shows what would move, and asks. `skipped` are offsets that the group would pass over without handling them,
-`again` those that it would handle a second time. Each target lies within what the topic still holds. The
-group must have no members: as long as it has any, they are named and nothing is moved (exit code 1).
-A member that comes afterwards goes on from exactly there.
+Shows what would move, and asks for confirmation. `skipped` counts the offsets that the group will never handle,
+`again` those that it will handle a second time. Targets are limited to what the topic still holds. The group must
+have no members: if it has any, they are listed, nothing is moved, and the exit code is 1. The next member resumes
+exactly at the new offsets.
 
-A line of JSON for each partition: topic, partition, from (null where nothing is committed), to, skipped and
-read_again.
+Each JSON line is a partition: topic, partition, from (null if nothing is committed), to, skipped and read_again.
 
 Examples:
   eventstream group seek rewards --topic player --to head
@@ -67,7 +66,7 @@ pub(super) async fn run(
     if !plan.without_offset().is_empty() {
         let ids: Vec<_> = plan.without_offset().iter().map(i32::to_string).collect();
         output::say(&format!(
-            "partitions without a committed offset, which are not moved and read from their head: {}",
+            "partitions without a committed offset, not moved and read from their head: {}",
             ids.join(", ")
         ));
     }
@@ -82,7 +81,7 @@ pub(super) async fn run(
         }
         Answer::Go => {}
     }
-    // Not given up half-way: it is one request.
+    // Not interruptible: it is a single request.
     plan.apply().await?;
     output::say(&format!("moved {} partitions", plan.moves().len()));
     Ok(Exit::Done)
@@ -134,7 +133,7 @@ fn as_table(group: &str, plan: &SeekPlan) -> String {
     )
 }
 
-/// A clap parser for where to go.
+/// clap's parser for a destination.
 fn destination(text: &str) -> Result<SeekTo, String> {
     let number = |text: &str| text.parse::<i64>().ok();
     let found = match text {

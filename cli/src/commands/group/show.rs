@@ -28,15 +28,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-The partitions that the group has committed an offset of or that a member has. `lag` is in records (or gaps
-between them); `behind` is how long ago the next record to be handled was published, by its timestamp and
-this machine's clock. What is not known is `-` (null in JSON). With --watch, `commit` says whether the
-committed offset moves: moving, stuck (and for how long) while there is something to do, or idle.
+Shows the partitions that have a committed offset or are assigned to a member. `lag` counts offsets, including gaps
+without records. `behind` is the age of the next record to handle, by its timestamp and this machine's clock. Unknown
+values are `-` (null in JSON). With --watch, `commit` says whether the committed offset is moving, stuck (and for how
+long) although there is lag, or idle.
 
-A line of JSON, one for each partition: topic, partition, committed, end, lag, lag_seconds and member, the
-id of the member that has it.
+Each JSON line is a partition: topic, partition, committed, end, lag, lag_seconds and member (the id of the member
+that it is assigned to).
 
-Exit code 1 when the brokers do not know the group, or something is wrong with a partition.
+The exit code is 1 if the brokers do not know the group, or if a partition has an error.
 
 Examples:
   eventstream group show rewards
@@ -75,14 +75,14 @@ pub(super) async fn run(
                 watch.take(&now, &next);
                 (now, trouble) = (next, None);
             }
-            // What is shown stays, with what is wrong below it.
+            // The last table stays, with the error below it.
             Some(Err(error)) if error.is_retriable() => trouble = Some(error),
             Some(Err(error)) => return Err(error.into()),
         }
     }
 }
 
-/// What two looks say that one does not.
+/// What can only be seen by comparing two descriptions.
 #[derive(Default)]
 struct Watch {
     progress: HashMap<(String, i32), Progress>,
@@ -115,16 +115,16 @@ impl Watch {
         }
     }
 
-    /// On a terminal over what was drawn before, elsewhere below it.
+    /// Overwrites the previous table on a terminal, and appends elsewhere.
     fn draw(&mut self, text: &str, trouble: Option<&Error>) -> io::Result<()> {
         let mut text = text.to_owned();
         if let Some(error) = trouble {
             let mut said = Vec::new();
             crate::escape::push_text(&chain(error), &mut said);
-            text += &format!("\nnot up to date: {}\n", String::from_utf8_lossy(&said));
+            text += &format!("\nout of date: {}\n", String::from_utf8_lossy(&said));
         }
         if io::stdout().is_terminal() {
-            // Each line is cleared to its end, and what is below the last one.
+            // Clears each line to its end, and everything below the last one.
             let clear = if self.is_drawn { "" } else { "\x1b[2J" };
             let lines = text.replace('\n', "\x1b[K\r\n");
             text = format!("{clear}\x1b[H{lines}\x1b[J");
@@ -231,7 +231,7 @@ fn as_table(group: &GroupDescription, watch: Option<&Watch>) -> String {
     text + &aligned(&rows)
 }
 
-/// The name of the client that has a partition: shorter than its id, and enough for people.
+/// The name of the client that a partition is assigned to: shorter than the member's id.
 fn client_of(group: &GroupDescription, partition: &GroupPartition) -> String {
     let Some(id) = &partition.member else {
         return "-".to_owned();

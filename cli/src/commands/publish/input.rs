@@ -1,5 +1,5 @@
-//! Lines from a file or standard input, read by a thread of its own: a read of a pipe or a terminal
-//! cannot be called off, and a signal must not wait for one.
+//! Lines from a file or standard input, read by a separate thread: a read of a pipe or a terminal
+//! cannot be cancelled, and a signal must not wait for one.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
@@ -14,11 +14,11 @@ pub(crate) struct Line {
     pub(crate) number: u64,
     /// Without its line break.
     pub(crate) text: Vec<u8>,
-    /// How many bytes of the input end with this line.
+    /// The position of the line's end in the input, in bytes.
     pub(crate) end: u64,
 }
 
-/// An input that has been opened.
+/// An opened input.
 pub(crate) struct Source {
     reader: Box<dyn Read + Send>,
     size: u64,
@@ -30,9 +30,9 @@ pub(crate) struct Input {
     size: u64,
 }
 
-/// So many lines are read ahead.
+/// How many lines are read ahead.
 const AHEAD: usize = 1024;
-/// A line is kept in memory, so it has an end: no broker takes a record of this size.
+/// A line is kept in memory, so its length is limited; no broker accepts a record of this size.
 const LONGEST: u64 = 256 * 1024 * 1024;
 const BUFFER: usize = 256 * 1024;
 
@@ -52,7 +52,7 @@ impl Source {
             }
             None => {
                 if io::stdin().is_terminal() {
-                    crate::output::say("reading NDJSON from the terminal; end it with Ctrl-D");
+                    crate::output::say("reading NDJSON from the terminal; press Ctrl-D to finish");
                 }
                 Ok(Self {
                     reader: Box::new(io::stdin()),
@@ -70,7 +70,7 @@ impl Source {
         }
     }
 
-    /// A first guess at the number of lines, to be made better as they are read.
+    /// A first guess at the number of lines, refined as they are read.
     pub(crate) fn guess(&self) -> Option<u64> {
         (self.size > 0).then_some(1)
     }
@@ -83,7 +83,7 @@ impl Source {
             .name("input".to_owned())
             .spawn(move || {
                 if let Err(error) = feed(reader, &send) {
-                    // Whoever stopped listening does not want to hear of it.
+                    // A receiver that is gone does not need the error.
                     let _ = send.blocking_send(Err(error));
                 }
             })?;
@@ -97,7 +97,7 @@ impl Input {
         self.lines.recv().await
     }
 
-    /// The bytes of the whole input; 0 where nobody knows.
+    /// The size of the whole input in bytes; 0 if unknown.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
@@ -115,7 +115,7 @@ fn feed(reader: Box<dyn Read + Send>, lines: &mpsc::Sender<io::Result<Line>>) ->
         if read == LONGEST && !text.ends_with(b"\n") {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("line {number} is longer than {LONGEST} bytes"),
+                format!("line {number}: must be at most {LONGEST} bytes long"),
             ));
         }
         end += read;

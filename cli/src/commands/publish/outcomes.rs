@@ -1,4 +1,4 @@
-//! What became of each line, told in the order of the input.
+//! The outcome of each line, reported in the order of the input.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::output::{self, Lines};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
 
-/// One line on its way.
+/// One line in flight.
 pub(crate) struct Outcome {
     line: u64,
     state: State,
@@ -27,16 +27,16 @@ enum State {
         key: Option<String>,
     },
     Failed(Failure),
-    /// Checked, and not to be published.
+    /// Validated, but not published.
     Disabled,
 }
 
 struct Failure {
     kind: &'static str,
     message: String,
-    /// The brokers do not let this client in: there is no use in going on.
+    /// The brokers refuse this client, so there is no point in continuing.
     refused: bool,
-    /// The line is at fault, not the broker or the time.
+    /// The line itself is at fault, not the broker or the connection.
     is_its_own: bool,
 }
 
@@ -52,7 +52,7 @@ impl Failure {
 }
 
 impl Outcome {
-    /// Accepted, under this key or, without one, under its id.
+    /// Accepted with this key or, without one, with its id as key.
     pub(crate) fn accepted(line: u64, receipt: Receipt, key: Option<String>) -> Self {
         let state = State::Accepted { receipt, key };
         Self { line, state }
@@ -78,26 +78,26 @@ impl Outcome {
         Self { line, state }
     }
 
-    /// Hands it to the collector, waiting where that has a full window.
+    /// Passes it to the collector, and waits if the window is full.
     pub(crate) async fn tell(self, outcomes: &mpsc::Sender<Self>) {
-        // The collector ends after its last sender only.
+        // The collector outlives its last sender.
         let _ = outcomes.send(self).await;
     }
 }
 
-/// Waits for the outcomes in turn and tells each.
+/// Waits for the outcomes in turn and reports each.
 pub(super) struct Outcomes {
     lines: Option<Lines>,
     progress: Progress,
     interrupt: Interrupt,
     refused: CancellationToken,
     told: Told,
-    /// The latest failure that is not its line's own fault. What follows it for the same reason is
-    /// told in one line: a broker that is away fails events by the thousand.
+    /// The latest failure that is not the line's own fault. Those that follow with the same message
+    /// are reported in one line: an outage fails events by the thousand.
     repeated: Option<Repeated>,
 }
 
-/// How many lines have their outcome.
+/// How many lines have an outcome.
 #[derive(Clone, Default)]
 pub(super) struct Told(Arc<AtomicU64>);
 
@@ -113,15 +113,15 @@ struct Repeated {
     last: u64,
 }
 
-/// How it all went.
+/// The result of a run.
 #[derive(Default)]
 pub(super) struct Summary {
     pub(super) stored: u64,
     pub(super) failed: u64,
     pub(super) disabled: u64,
-    /// Accepted, and nobody waited for the outcome.
+    /// Accepted, but the outcome was not waited for.
     pub(super) unknown: u64,
-    /// What stopped the writing of receipts.
+    /// The error that ended the writing of receipts.
     pub(super) output: Option<io::Error>,
 }
 
@@ -222,7 +222,7 @@ impl Outcomes {
         summary
     }
 
-    /// `None` where a second interrupt comes before it is known.
+    /// `None` if a second interrupt arrives before it is known.
     async fn outcome(&self, receipt: &mut Receipt) -> Option<Result<Delivery, Error>> {
         tokio::select! {
             biased;
@@ -263,7 +263,7 @@ impl Outcomes {
             && last > first
         {
             self.progress
-                .say(&format!("lines {} to {last}: the same", first + 1));
+                .say(&format!("lines {} to {last}: the same error", first + 1));
         }
     }
 
@@ -274,7 +274,7 @@ impl Outcomes {
             text.push(b'\n');
             tokio::select! {
                 biased;
-                // Who no longer reads is noticed where the input is read.
+                // A reader that is gone is noticed where the input is read.
                 _ = lines.send(text) => {}
                 () = given_up(&self.interrupt) => {}
             }
@@ -282,7 +282,7 @@ impl Outcomes {
     }
 }
 
-/// The end waits no longer for whoever reads the receipts.
+/// The reader of the receipts is no longer waited for.
 async fn given_up(interrupt: &Interrupt) {
     const GRACE: Duration = Duration::from_secs(1);
     interrupt.again().await;
@@ -298,7 +298,7 @@ fn unknown(line: u64) -> Receipted<'static> {
 }
 
 impl Summary {
-    /// Whether everything that was read is where it should be.
+    /// Whether every line that was read is stored.
     pub(super) fn is_clean(&self) -> bool {
         self.failed == 0 && self.unknown == 0
     }

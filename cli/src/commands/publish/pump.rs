@@ -1,4 +1,4 @@
-//! Lines in, outcomes out, and the end of it.
+//! Publishes lines, collects their outcomes and shuts down.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,27 +15,27 @@ use crate::output::Lines;
 use crate::progress::Progress;
 use crate::signals::Interrupt;
 
-/// Whether there is a reason to read no further.
+/// Whether to read on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     Go,
     Stop,
 }
 
-/// What carries lines to the broker.
+/// Moves lines to the broker.
 pub(crate) struct Pump<'a> {
     pub(crate) client: &'a Client,
-    /// How long an event may take.
+    /// The time limit of an event.
     pub(crate) patience: Duration,
     pub(crate) progress: &'a Progress,
     pub(crate) interrupt: &'a Interrupt,
-    /// Whoever reads the events on standard output has gone.
+    /// The reader of the events on standard output is gone.
     pub(crate) events_closed: &'a CancellationToken,
 }
 
 impl Pump<'_> {
-    /// Gives lines to `publish` and their outcomes to standard output, until the input or a reason
-    /// to stop ends it; then waits for the outcomes that are left, and ends the client.
+    /// Passes lines to `publish` and writes their outcomes to standard output, until the input ends
+    /// or there is a reason to stop. Then waits for the pending outcomes and shuts the client down.
     pub(crate) async fn run(
         self,
         mut input: Input,
@@ -98,13 +98,13 @@ impl Pump<'_> {
         let interrupted = interrupt.is_asked() && !(whole && summary.is_clean());
         let mut ending = String::new();
         if closed {
-            ending = "; standard output was closed before the end".to_owned();
+            ending = "; standard output was closed early".to_owned();
         }
         if interrupted {
             ending += "; interrupted";
         }
         if (closed || interrupted) && !whole {
-            ending += ": what comes after was not published";
+            ending += ": the remaining lines were not published";
         }
         summary.say(read, started.elapsed(), &ending);
         if !interrupt.is_again() {
@@ -126,7 +126,7 @@ impl Pump<'_> {
         })
     }
 
-    /// Whether there were lines that nobody wanted to read.
+    /// Whether standard output was closed before everything was written.
     fn is_closed(&self, summary: &Summary) -> bool {
         let error = summary.output.as_ref();
         error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -144,8 +144,8 @@ impl Pump<'_> {
         let why = self.client.health().problems.into_iter().next();
         let why = why.map_or_else(String::new, |problem| format!(" ({problem})"));
         self.progress.say(&format!(
-            "interrupted: {left} {events} {are} accepted and not yet stored{why}; waiting for \
-             at most {} s, or until a second interrupt",
+            "interrupted: {left} {events} {are} accepted but not stored yet{why}; waiting for at most {} s, \
+             or until a second interrupt",
             self.patience.as_secs_f64()
         ));
     }

@@ -1,9 +1,9 @@
-//! Audit logs among the records: their own form, which is no event's.
+//! Audit logs among the records: they have their own form and are not events.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// An audit log as it stands on the wire.
+/// An audit log as on the wire.
 pub(super) struct AuditLine<'a> {
     pub(super) json: &'a str,
     pub(super) payload: &'a str,
@@ -11,7 +11,7 @@ pub(super) struct AuditLine<'a> {
     action: String,
 }
 
-/// What every audit log has, and no event.
+/// The fields that every audit log has, and no event.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(rename = "_id")]
@@ -28,7 +28,7 @@ struct Fields<'a> {
 }
 
 impl<'a> AuditLine<'a> {
-    /// Reads a record's value; `None` where it is no audit log.
+    /// Reads a record's value; `None` if it is not an audit log.
     pub(super) fn read(value: &'a [u8]) -> Option<Self> {
         let json = std::str::from_utf8(value).ok()?;
         let fields: Fields<'a> = serde_json::from_str(json).ok()?;

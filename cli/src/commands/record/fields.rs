@@ -1,4 +1,4 @@
-//! The fields of a record by name: what `--where` and `--fields` look at.
+//! The fields of a record by name, for `--where` and `--fields`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,12 +10,12 @@ use super::{push_bytes, push_headers};
 use crate::json_text::push_string;
 use crate::time::shown_time;
 
-/// A name of a field, as `payload.level`, `header.traceparent` or `userId`.
+/// The path of a field, such as `payload.level`, `header.traceparent` or `userId`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Path(Vec<String>);
 
 impl Path {
-    /// `None` where a part of it is empty.
+    /// `None` if a part is empty.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let parts: Vec<_> = text.split('.').map(str::to_owned).collect();
         parts
@@ -29,16 +29,16 @@ impl Path {
     }
 }
 
-/// A record, to be asked for its fields.
+/// A record whose fields are looked up.
 pub(crate) struct Fields<'a> {
     pub(crate) context: &'a Context,
     pub(crate) event: Option<&'a Event>,
 }
 
 impl<'a> Fields<'a> {
-    /// The field as JSON, every digit kept; `None`: the record has none of this name. The record's own are
-    /// topic, partition, offset, key, timestamp, headers and header.NAME; all else is looked for in the
-    /// event, with the names of the wire or with underscores.
+    /// The field as JSON with every digit; `None` if the record has no such field. The record's own fields
+    /// are topic, partition, offset, key, timestamp, headers and header.NAME; all others are looked up in
+    /// the event, by their names on the wire or with underscores.
     pub(crate) fn get(&self, path: &Path) -> Option<Cow<'a, str>> {
         let (first, rest) = path.0.split_first()?;
         if let Some(own) = self.own(first, rest) {

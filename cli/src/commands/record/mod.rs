@@ -1,4 +1,4 @@
-//! A record as a line: what `subscribe` and `dlq` print.
+//! Records as `subscribe` and `dlq` print them.
 
 use std::io::IsTerminal;
 use std::time::SystemTime;
@@ -30,7 +30,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The format where none is asked for.
+    /// The default format.
     pub(crate) fn usual() -> Self {
         if std::io::stdout().is_terminal() {
             Self::Pretty
@@ -39,7 +39,7 @@ impl Format {
         }
     }
 
-    /// The text of a record, an event or not, with its line break.
+    /// The text of a record, whether an event or not, with its line break.
     pub(crate) fn record(self, context: &Context, record: &RawRecord) -> Vec<u8> {
         match record.decode() {
             Ok(event) => self.event(context, &event),
@@ -71,7 +71,7 @@ impl Format {
         out
     }
 
-    /// An audit log, which has another form than events and is no less one of ours.
+    /// An audit log, which is ours too, but has another form than events.
     fn audit_log(self, context: &Context, log: &AuditLine<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(log.json.len() + 256);
         match self {
@@ -139,7 +139,7 @@ impl Format {
                 }
                 out.extend_from_slice(b"\n\n");
             }
-            // There is no payload to print: what came is said beside.
+            // There is no payload to print, so the error goes to standard error.
             Self::Payload | Self::Table => {
                 output::say(&format!("{}: not an event: {error}", place(context)));
             }
@@ -156,7 +156,7 @@ fn push_letter(letter: &DeadLetter, out: &mut Vec<u8>) {
     out.extend_from_slice(format!(",\"partition\":{partition},\"offset\":{offset}}}").as_bytes());
 }
 
-/// An object up to its last members, without the closing brace.
+/// The beginning of an object, without the closing brace.
 fn push_place(context: &Context, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"topic\":");
     push_string(context.topic().as_str(), out);
@@ -192,8 +192,8 @@ fn place(context: &Context) -> String {
     format!("{topic}/{partition}@{offset}")
 }
 
-/// The first lines for people: where it stands, what it is, and its headers. What comes from the
-/// record is escaped.
+/// The first lines of the pretty format: position, title and headers. Text from the record is
+/// escaped.
 fn push_title(context: &Context, what: &str, out: &mut Vec<u8>) {
     let time = context.timestamp().and_then(shown_time);
     let time = time.as_deref().unwrap_or("-");
@@ -214,13 +214,13 @@ fn push_title(context: &Context, what: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// As much of a value as people read.
+/// The beginning of a value, as much as a reader can use.
 fn push_some(value: &[u8], out: &mut Vec<u8>) {
     const SHOWN: usize = 2000;
     let Some(start) = value.get(..SHOWN) else {
         return escape::push_bytes(value, out);
     };
-    // Not in the middle of a character.
+    // Does not cut a character in two.
     let start = match std::str::from_utf8(start) {
         Err(error) if error.error_len().is_none() => &start[..error.valid_up_to()],
         _ => start,
@@ -229,7 +229,7 @@ fn push_some(value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("... ({} bytes)", value.len()).as_bytes());
 }
 
-/// Text as a string, other bytes as an object that says so, nothing as null.
+/// Text as a string, other bytes as an object with base64, a missing value as null.
 pub(super) fn push_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => out.extend_from_slice(b"null"),
@@ -242,7 +242,7 @@ pub(super) fn push_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-/// As [`push_bytes`], as a value.
+/// Like [`push_bytes`], as a value.
 pub(crate) fn bytes_json(bytes: Option<&[u8]>) -> serde_json::Value {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => serde_json::Value::Null,
@@ -251,7 +251,7 @@ pub(crate) fn bytes_json(bytes: Option<&[u8]>) -> serde_json::Value {
     }
 }
 
-/// A time as lines have it; null where there is none.
+/// A time in the lines' format; null if there is none.
 pub(crate) fn time_json(time: Option<SystemTime>) -> serde_json::Value {
     time.and_then(shown_time).into()
 }

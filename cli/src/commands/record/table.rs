@@ -1,4 +1,4 @@
-//! Records as rows, each printed as it comes: the widths are fixed beforehand.
+//! Records as table rows, printed as they arrive: the widths are fixed beforehand.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::json_text::{push_line, push_string};
 
 const USUAL: &[&str] = &["timestamp", "partition", "offset", "key", "name", "payload"];
 
-/// The columns that were asked for, or the usual ones.
+/// The requested columns, or the usual ones.
 pub(crate) fn columns(asked: &[Path]) -> Cow<'_, [Path]> {
     if asked.is_empty() {
         Cow::Owned(USUAL.iter().copied().filter_map(Path::parse).collect())
@@ -30,7 +30,7 @@ pub(crate) fn line(columns: &[Path], context: &Context, event: Option<&Event>) -
     laid_out(columns, cells)
 }
 
-/// The fields alone, as one object.
+/// Only the fields, as one object.
 pub(crate) fn object(columns: &[Path], context: &Context, event: Option<&Event>) -> Vec<u8> {
     let fields = Fields { context, event };
     let mut out = Vec::new();
@@ -44,7 +44,7 @@ pub(crate) fn object(columns: &[Path], context: &Context, event: Option<&Event>)
     out
 }
 
-/// Text without its quotes, all else as JSON.
+/// Strings without quotes, everything else as JSON.
 fn cell(json: Option<Cow<'_, str>>) -> Vec<u8> {
     let mut out = Vec::new();
     match json.as_deref() {

@@ -13,7 +13,7 @@ pub(super) enum Expression {
     Or(Box<Self>, Box<Self>),
     Not(Box<Self>),
     Compare(Path, Operator, Literal),
-    /// The field is there, and neither null nor false.
+    /// The field exists, and is neither null nor false.
     Is(Path),
 }
 
@@ -32,11 +32,11 @@ pub(super) enum Operator {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Literal {
     text: String,
-    /// Quotes make a text of everything.
+    /// A quoted value is always text.
     is_quoted: bool,
 }
 
-/// The longest first, so that none hides another.
+/// Longest first, so that none hides another.
 const OPERATORS: &[(&str, Operator)] = &[
     ("==", Operator::Equal),
     ("!=", Operator::Unequal),
@@ -48,7 +48,7 @@ const OPERATORS: &[(&str, Operator)] = &[
     ("~", Operator::Contains),
 ];
 
-/// Deeper nesting is refused: the parser calls itself.
+/// Deeper nesting is rejected, as the parser is recursive.
 const DEPTH: usize = 100;
 
 impl Expression {
@@ -85,7 +85,7 @@ impl Expression {
 
 fn compare(json: &str, operator: Operator, literal: &Literal) -> bool {
     let Ok(value) = serde_json::from_str::<Value>(json) else {
-        // A number beyond what fits: as it is written.
+        // A number that does not fit is compared as written.
         return operator == Operator::Equal && json == literal.text;
     };
     if operator == Operator::Unequal {
@@ -94,7 +94,7 @@ fn compare(json: &str, operator: Operator, literal: &Literal) -> bool {
     holds(&value, operator, literal)
 }
 
-/// An array holds where one of its elements does.
+/// An array matches if one of its elements does.
 fn holds(value: &Value, operator: Operator, literal: &Literal) -> bool {
     match value {
         Value::Array(elements) => elements.iter().any(|one| holds(one, operator, literal)),
@@ -216,7 +216,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// A name or a value without quotes.
+    /// An unquoted name or value.
     fn word(&mut self) -> &'a str {
         self.space();
         let rest = self.rest();

@@ -1,4 +1,4 @@
-//! `subscribe`: events out, one line each.
+//! `subscribe`: prints events, one line each.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -35,13 +35,13 @@ pub(crate) struct Args {
     /// Group whose members share the partitions, without the prefix [default: a new one]
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
-    /// Group by its full name on the broker, without the prefix
+    /// The same for a group given by its full name on the broker
     #[arg(long, value_name = "GROUP", conflicts_with = "group")]
     exact_group: Option<GroupId>,
     /// Only events with this name; repeatable
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<EventName>,
-    /// Where to start when the group has no committed offset: tail, head, an offset, or an
+    /// Where to start if the group has no committed offset: tail, head, an offset, or an
     /// RFC 3339 time
     #[arg(long, value_name = "WHERE", default_value = "tail", allow_hyphen_values = true, value_parser = start)]
     from: StartOffset,
@@ -51,17 +51,17 @@ pub(crate) struct Args {
     /// Exit after this long without a record, counted from the first assignment
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     idle: Option<Duration>,
-    /// What stays in order
+    /// Which events are handled in order
     #[arg(long, value_name = "ORDER", default_value = "partition")]
     ordering: Order,
     /// Maximum number of events handled at the same time [default with --ordering key: 16 in
     /// each partition]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: Option<u32>,
-    /// Send what cannot be decoded to the dead-letter topic
+    /// Dead-letter records that cannot be decoded
     #[arg(long, conflicts_with_all = ["since", "until", "last", "partitions", "key", "grep", "condition", "fields"])]
     dead_letter: bool,
-    /// json, one line each; pretty, for people; payload, the payload alone; table, a row each
+    /// json, one line each; pretty, indented; payload, only the payload; table, one row each
     /// [default: pretty on a terminal, or table with --fields, else json]
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     output: Option<Format>,
@@ -80,31 +80,30 @@ enum Order {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-A line of JSON: topic, partition, offset, key, timestamp, headers (pairs of name and value), and
-event, the envelope as it stands on the wire. A record that is no envelope has error and value
-(base64; null for a tombstone) instead, and dead_letter when it was sent there. A key or a header
-that is not UTF-8 is {\"base64\":\"..\"}. With --name, records that are no envelope have no name and
-are not shown. An audit log has audit_log instead of event. An event counts as handled, and its offset as committable, once its line is written.
+Each JSON line has topic, partition, offset, key, timestamp, headers (pairs of name and value), and event, the
+envelope as on the wire. An audit log has audit_log instead of event. A record that is not an envelope has error
+and value (base64; null for a tombstone) instead, and dead_letter if it was dead-lettered. A key or header that is
+not UTF-8 is {\"base64\":\"..\"}. Records that are not envelopes have no name, so --name hides them. An event counts
+as handled, and its offset may be committed, once its line is written.
 
---group has the prefix and a dot in front on the broker, and the dot without a prefix too (`.rewards`),
-as with the Go SDK; --exact-group takes any name as it is.
+On the broker, a --group starts with the prefix and a dot; without a prefix, with the dot alone (`.rewards`), as in
+the Go SDK. --exact-group takes the full name.
 
---since, --until, --last and --partition read without a group and leave none behind. --until and --last end
-by themselves (exit code 0) at the ends of the partitions; where an end has no record of its own (compacted,
-or the mark of a transaction) after 10 s without a record. With a group, records that --key, --grep, --where
-and --name leave out count as handled.
+--since, --until, --last and --partition read without a group. With --until and --last, the command exits with code 0
+at the ends of the partitions. If an end has no record (compacted, or a transaction marker), it counts as reached
+after 10 s without a record. With a group, records that --key, --grep, --where and --name filter out count as handled.
 
---where compares fields: `=`, `!=`, `<`, `<=`, `>`, `>=`, and `~` for a text within a text; a name alone
-asks whether it is there and not false; `&&`, `||`, `!` and parentheses join. Values need quotes ('..' or
-\"..\") where they have spaces or signs, and are then text. Names are those of --fields: topic, partition,
-offset, key, timestamp, headers and header.NAME of the record, all others of the event (`userId` or
-`user_id`), with dots for what is inside: payload.level, payload.items.0.id. A field that is not there is
-null. Of an array one element has to fit. Text is compared as text, so times in RFC 3339 and UTC are in order.
+--where compares fields with `=`, `!=`, `<`, `<=`, `>`, `>=`, and `~` (contains). A name alone matches if the field
+exists and is neither null nor false. `&&`, `||`, `!` and parentheses combine conditions. Values with spaces or
+symbols need quotes ('..' or \"..\"); quoted values are text. Fields are named as in --fields: topic, partition,
+offset, key, timestamp, headers and header.NAME are the record's; all others are the event's (`userId` or `user_id`),
+with dots for nested ones: payload.level, payload.items.0.id. A missing field is null. An array matches if one of its
+elements does. Text is compared as text, so RFC 3339 times in UTC compare correctly.
 
-Exit code 0 after --count lines, and without --count after --idle or an interrupt; with --count 1
-when --idle comes first, 130 when an interrupt does. What nothing mends (a refused credential, a right
-that is missing, a group of another kind) ends it with 1; what can pass is told once and waited for.
---idle counts records that are not shown too.
+The exit code is 0 after --count lines, and without --count after --idle or an interrupt. With --count, it is 1 if
+--idle passes first and 130 after an interrupt. A permanent error (rejected credentials, a missing permission, an
+incompatible group) ends the command with 1; a temporary one is reported once and waited out. Records that are not
+shown count for --idle too.
 
 Examples:
   eventstream subscribe --topic player
@@ -117,9 +116,9 @@ Examples:
   eventstream subscribe --topic player --from head --partition 3 --grep sword --idle 5
   eventstream subscribe --topic player --group rewards --ordering key --concurrency 32 --dead-letter";
 
-/// How long a subscription may take to end: to finish its lines, commit and leave the group.
+/// How long a subscription may take to stop: to finish its lines, commit and leave the group.
 const STOP: Duration = Duration::from_secs(10);
-/// How long the end waits for whoever reads the lines.
+/// How long to wait at the end for the reader of the lines.
 const GRACE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(
@@ -137,7 +136,7 @@ pub(crate) async fn run(
     };
     let (from, bounds) = range?;
     if format == Format::Table {
-        // Before the lines, whose number is counted.
+        // Printed ahead of the lines, which are counted.
         let head = table::head(&table::columns(&args.select.fields));
         crate::output::print(&String::from_utf8_lossy(&head))?;
     }
@@ -148,7 +147,8 @@ pub(crate) async fn run(
         activity: Arc::clone(&activity),
         format,
         at_once: at_once(&args)?.map(Semaphore::new),
-        // What is left out by its name says how far the reading is, where it ends by itself: no handler looks for it.
+        // A read that ends by itself also needs the records with other names, to know how far it is, so
+        // the printer filters by name, not the handlers.
         names: match bounds.left() {
             Some(_) => args.names.clone(),
             None => Vec::new(),
@@ -164,7 +164,7 @@ pub(crate) async fn run(
     };
     let delivers = matches!(connection.stream()?, Backend::Kafka | Backend::Embedded);
     if !found? || !delivers {
-        // Nothing will be assigned that the time could run from.
+        // There will be no assignment for the idle time to start at.
         activity.start();
     }
     let ended = lines.ended().clone();
@@ -185,7 +185,7 @@ pub(crate) async fn run(
     let end = watch.until_end().await;
     if let (Ok(_), Some(last)) = (&end, &printer.last) {
         for line in last.take() {
-            // A reader that has gone wants no more.
+            // The reader is gone.
             if printer.print(line).await.is_err() {
                 break;
             }
@@ -199,7 +199,7 @@ pub(crate) async fn run(
     let stopped = subscription.stop(STOP).await;
     client.shutdown(STOP).await;
     patience.abort();
-    // What a reader that does not read leaves unwritten is not acknowledged either.
+    // Lines that a stalled reader leaves unwritten are not acknowledged either.
     let written = tokio::time::timeout(GRACE, lines.finish()).await;
     let written = written.unwrap_or(Ok(()));
     problems.say_repeated();
@@ -211,7 +211,7 @@ pub(crate) async fn run(
     Ok(end_of(&args, end, activity.lines()))
 }
 
-/// The exit code, with a message where events are missing.
+/// The exit code; prints a message if events are missing.
 fn end_of(args: &Args, end: End, came: u64) -> Exit {
     let Some(count) = args.count else {
         return Exit::Done;
@@ -239,7 +239,7 @@ fn format(args: &Args) -> anyhow::Result<Format> {
     }
 }
 
-/// The bound for handlers, where it is not the ordering that sets it.
+/// The limit on concurrent handlers, unless the ordering sets it.
 fn at_once(args: &Args) -> anyhow::Result<Option<usize>> {
     match (args.ordering, args.concurrency) {
         (Order::Serial, Some(n)) if n > 1 => Err(Usage(format!(
@@ -267,7 +267,7 @@ fn subscribe(
             Order::Serial => Concurrency::Serial,
         })
         .dead_letters(args.dead_letter)
-        // A line that was not written is no fault of its event: it never becomes a dead letter.
+        // A line that could not be written is not the event's fault, so it is never dead-lettered.
         .retry(Retry::forever())
         .on_error(move |error| problems.hear(&error));
     if let Some(group) = &args.group {
@@ -280,13 +280,13 @@ fn subscribe(
     if args.dead_letter {
         subscribe = subscribe.on_dead_letter(move |letter| {
             let printer = Arc::clone(&letters);
-            // The record is done; its line is handed over in the order of the letters.
+            // The record is done; lines are queued in the order of the dead letters.
             tokio::spawn(async move {
                 let text = printer.format.dead_letter(&letter);
                 if printer.print(text).await.is_err() {
                     let (context, place) = (letter.context(), letter.delivery());
                     crate::output::say(&format!(
-                        "{}/{}@{} was sent to {}/{}@{}; its line was not written",
+                        "{}/{}@{} was dead-lettered to {}/{}@{}, but its line was not written",
                         context.topic(),
                         context.partition(),
                         context.offset(),
@@ -299,7 +299,7 @@ fn subscribe(
         });
     }
     if args.names.is_empty() && args.dead_letter {
-        // A handler of events leaves what is none to the dead letters.
+        // A handler of events leaves other records to be dead-lettered.
         let printer = Arc::clone(printer);
         return subscribe.on_any(move |context: Context, event: eventstream::Event| {
             let printer = Arc::clone(&printer);
@@ -333,18 +333,18 @@ struct Printer {
     activity: Arc<Activity>,
     format: Format,
     at_once: Option<Semaphore>,
-    /// The names to look for; empty where none was given, or handlers do.
+    /// The names to filter by; empty if none was given, or if the handlers filter.
     names: Vec<EventName>,
     select: Select,
     bounds: Bounds,
-    /// What `--last` keeps until the end.
+    /// The lines that `--last` keeps until the end.
     last: Option<Last>,
-    /// The end waits no longer for a reader that does not read.
+    /// Cancelled when a stalled reader is no longer waited for.
     given_up: CancellationToken,
 }
 
 impl Printer {
-    /// Shows a record if it is to be shown.
+    /// Prints a record if it is selected.
     async fn record(&self, context: &Context, record: &RawRecord) -> Result<(), NotWritten> {
         let is_shown = self.select.wants(context, record) && self.is_named(record);
         let text = match is_shown {
@@ -381,7 +381,7 @@ impl Printer {
         event.is_ok_and(|event| self.names.iter().any(|name| name.as_str() == event.name()))
     }
 
-    /// Returns once the line is written: only then is its event handled.
+    /// Returns once the line is written; only then does its event count as handled.
     async fn print(&self, text: Vec<u8>) -> Result<(), NotWritten> {
         let _permit = match &self.at_once {
             Some(semaphore) => semaphore.acquire().await.ok(),
@@ -397,7 +397,7 @@ impl Printer {
     }
 }
 
-/// A clap parser for where to start.
+/// clap's parser for a start.
 pub(crate) fn start(text: &str) -> Result<StartOffset, String> {
     match text {
         "tail" => return Ok(StartOffset::Tail),

@@ -1,4 +1,4 @@
-//! What goes wrong in a subscription: each cause is told once, and one that nothing mends ends it.
+//! Errors of a subscription: each cause is reported once, and a permanent error ends it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,18 +22,18 @@ struct State {
 
 struct Told {
     kind: ErrorKind,
-    /// The text without its numbers: how long a connection took, which port it had.
+    /// The text without its numbers, such as ports and durations.
     cause: String,
     text: String,
     again: u64,
 }
 
-/// As many causes are kept apart; what comes beyond them is told each time.
+/// The maximum number of causes to remember; errors beyond them are printed each time.
 const CAUSES: usize = 100;
 
 impl Problems {
-    /// Tells an error if its cause is new, and counts it otherwise. One that nothing mends is the
-    /// end's to tell.
+    /// Prints an error if its cause is new, and counts it otherwise. A permanent error is printed
+    /// at the end.
     pub(super) fn hear(&self, error: &Error) {
         let mut state = self.state();
         if error.is_final() {
@@ -61,7 +61,7 @@ impl Problems {
         }
     }
 
-    /// Cancelled once there is an error that nothing mends.
+    /// Cancelled once there is a permanent error.
     pub(super) fn ended(&self) -> &CancellationToken {
         &self.ended
     }
@@ -70,7 +70,7 @@ impl Problems {
         self.state().fatal.clone()
     }
 
-    /// How often each cause came again.
+    /// Prints how often each cause was repeated.
     pub(super) fn say_repeated(&self) {
         for told in self.state().told.iter().filter(|told| told.again > 0) {
             let times = if told.again == 1 { "time" } else { "times" };

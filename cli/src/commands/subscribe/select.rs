@@ -1,4 +1,4 @@
-//! Which records are shown, of which part of the topic.
+//! Which records of which part of the topic are shown.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,25 +12,25 @@ use super::expression::Expression;
 use crate::commands::record::fields::{Fields, Path};
 use crate::time::time_or_age;
 
-/// A topic's end may have no record of its own: compacted away, or the mark of a transaction. So long
-/// without a record, the end is taken for reached.
+/// A partition's end may have no record: it was compacted away, or is a transaction marker. After this
+/// long without a record, the end counts as reached.
 pub(crate) const QUIET: Duration = Duration::from_secs(10);
-/// How long after `--until` records of before are waited for.
+/// How long after `--until` to wait for earlier records.
 const LATE: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Selection")]
 pub(super) struct Select {
-    /// Start at this time, or this long ago; without a group
+    /// Start at this time or age; reads without a group
     #[arg(long, value_name = "TIME|AGE", value_parser = time_or_age, conflicts_with_all = ["from", "group", "exact_group"])]
     since: Option<SystemTime>,
-    /// Show only records before this, and exit once all are read; without a group
+    /// Show only records before this time or age, then exit; reads without a group
     #[arg(long, value_name = "TIME|AGE", value_parser = time_or_age, conflicts_with_all = ["group", "exact_group"])]
     until: Option<SystemTime>,
-    /// Show the last N records of the topic, by timestamp, and exit; without a group
+    /// Show the last N records of the topic, by timestamp, then exit; reads without a group
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["from", "since", "until", "group", "exact_group"])]
     last: Option<u32>,
-    /// Only this partition, repeatable; without a group
+    /// Only this partition, repeatable; reads without a group
     #[arg(long = "partition", value_name = "P", value_parser = clap::value_parser!(i32).range(0..), conflicts_with_all = ["group", "exact_group"])]
     partitions: Vec<i32>,
     /// Only records with this key
@@ -48,7 +48,7 @@ pub(super) struct Select {
 }
 
 fn path(text: &str) -> Result<Path, String> {
-    Path::parse(text).ok_or_else(|| "must be names of fields, as payload.level".to_owned())
+    Path::parse(text).ok_or_else(|| "must be a field name such as payload.level".to_owned())
 }
 
 impl Select {
@@ -56,7 +56,7 @@ impl Select {
         self.last.map(|last| last as usize)
     }
 
-    /// Whether a record is to be shown.
+    /// Whether a record is selected.
     pub(super) fn wants(&self, context: &Context, record: &RawRecord) -> bool {
         let late = |until| context.timestamp().is_some_and(|time| time > until);
         if self.until.is_some_and(late) {
@@ -135,7 +135,7 @@ impl Select {
     }
 }
 
-/// The partitions of a topic whose ends are still to be reached.
+/// The partitions whose ends are not reached yet.
 #[derive(Default)]
 pub(crate) struct Bounds {
     until: Option<SystemTime>,
@@ -151,7 +151,7 @@ impl Bounds {
         }
     }
 
-    /// Takes note of a record, shown or not.
+    /// Notes a record's position, whether it is shown or not.
     pub(crate) fn seen(&self, context: &Context) {
         let mut open = self.open();
         let Some(open) = open.as_mut() else {
@@ -176,7 +176,7 @@ impl Bounds {
         }
     }
 
-    /// The partitions whose ends are not reached, where there are ends.
+    /// The partitions whose ends are not reached yet; `None` if there are no ends.
     pub(crate) fn left(&self) -> Option<Vec<i32>> {
         let open = self.open();
         open.as_ref().map(|open| open.keys().copied().collect())
@@ -194,7 +194,7 @@ fn contains(value: &[u8], text: &[u8]) -> bool {
 /// A record's time, partition and offset: the order in which `--last` shows records.
 type Place = (Option<SystemTime>, i32, i64);
 
-/// The last records of a topic, until all have come.
+/// The last records of a topic, kept until everything is read.
 pub(super) struct Last {
     count: usize,
     kept: Mutex<BTreeMap<Place, Vec<u8>>>,
@@ -208,7 +208,7 @@ impl Last {
         }
     }
 
-    /// Keeps a line if it is one of the last so far. A record that is not shown takes its place as an empty one.
+    /// Keeps a line if it is among the last so far. A record that is not shown counts as an empty line.
     pub(super) fn keep(&self, context: &Context, text: Vec<u8>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (context.timestamp(), context.partition(), context.offset());
@@ -231,6 +231,6 @@ pub(crate) fn watermarks(partition: &PartitionMetadata) -> anyhow::Result<(i64, 
     match (partition.low, partition.high, &partition.error) {
         (Some(low), Some(high), _) => Ok((low, high)),
         (_, _, Some(error)) => Err(error.clone().into()),
-        _ => anyhow::bail!("the ends of partition {} are not known", partition.id),
+        _ => anyhow::bail!("the watermarks of partition {} are unknown", partition.id),
     }
 }

@@ -1,4 +1,4 @@
-//! When a subscription is over.
+//! When a subscription ends.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -13,10 +13,10 @@ use super::select::{Bounds, QUIET};
 use crate::output;
 use crate::signals::Interrupt;
 
-/// Why it is over.
+/// Why it ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// All lines are written, or nobody reads them any more.
+    /// All lines are written, or the reader is gone.
     Written,
     Idle,
     /// The selection was read to its end.
@@ -24,7 +24,7 @@ pub(super) enum End {
     Interrupted,
 }
 
-/// What has come, and when.
+/// What has been read, and when.
 #[derive(Default)]
 pub(super) struct Activity {
     lines: AtomicU64,
@@ -33,7 +33,7 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// A line is on its way to whoever reads it, for as long as this is kept.
+    /// Counts a line as being written until this is dropped.
     pub(super) fn waiting(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(self)
@@ -51,7 +51,7 @@ impl Activity {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Lets the silence count from now on.
+    /// Restarts the idle time.
     pub(super) fn start(&self) {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
@@ -61,7 +61,7 @@ impl Activity {
     }
 }
 
-/// A handler may be cancelled while it waits, so it is the end of this that counts.
+/// A guard, as a handler may be cancelled while it waits.
 pub(super) struct Waiting<'a>(&'a Activity);
 
 impl Drop for Waiting<'_> {
@@ -70,8 +70,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Whether the topic exists. A broker that lets nobody in, or that nobody can reach, is told now
-/// and not after an endless silence; and so is what has to be waited for.
+/// Whether the topic exists. Brokers that refuse this client or are unreachable are reported now,
+/// as is anything that must be waited for; otherwise the command would wait in silence.
 pub(super) async fn reach(
     client: &Client,
     topic: &Topic,
@@ -96,13 +96,13 @@ pub(super) async fn reach(
     if !leaderless.is_empty() {
         let ids = leaderless.join(", ");
         output::say(&format!(
-            "without a leader, and read once they have one: partitions {ids} of {topic}"
+            "partitions without a leader, not read until they have one: {ids} of {topic}"
         ));
     }
     Ok(true)
 }
 
-/// What is looked at.
+/// What decides when the subscription ends.
 pub(super) struct Watch<'a> {
     pub(super) client: &'a Client,
     pub(super) subscription: &'a Subscription,
@@ -145,7 +145,7 @@ impl Watch<'_> {
             if self.bounds.is_over() {
                 return Ok(End::Reached);
             }
-            // Records that are passed over count: there is more to come.
+            // Records that are filtered out count too, as more may follow.
             let now = (self.activity.lines(), self.client.reader_stats().records);
             let starts = health.assigned && !assigned;
             if starts || now != seen || self.activity.is_waiting() {
@@ -158,7 +158,7 @@ impl Watch<'_> {
                 && silent >= QUIET
             {
                 output::say(&format!(
-                    "ended after {}s without a record; the ends of partitions {left:?} have none of their own",
+                    "no record for {} s: partitions {left:?} count as read, since their last offsets have no records",
                     QUIET.as_secs()
                 ));
                 return Ok(End::Reached);
