@@ -272,12 +272,12 @@ fn ports_of_another_protocol() {
         "protocol.match",
         "failure",
         "speaks Kafka without TLS",
-        "leave TLS out",
+        "turn TLS off",
     );
     Deployment::at("plain text to a TLS port", &secured().ssl).is_broken(
         "protocol.match",
         "failure",
-        "speaks TLS, and this client is configured without",
+        "speaks TLS, but this client is configured without it",
         "set `tls`",
     );
     let http = answering(|_| Some(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
@@ -325,14 +325,14 @@ fn certificates_that_do_not_fit() {
         "tls.host_name",
         "failure",
         "localhost",
-        "by a name that it is for",
+        "by a name that it is valid for",
     );
     Deployment::at("no client certificate", &to.ssl)
         .ca()
         .is_broken(
             "tls.client_certificate",
             "failure",
-            "wants a client certificate",
+            "requires a client certificate",
             "`cert_file`",
         );
     Deployment::at("a certificate that ends soon", &to.ssl)
@@ -366,13 +366,18 @@ fn credentials_that_are_refused() {
     Deployment::at("nobody at a SASL port", &to.sasl_plaintext).is_broken(
         "sasl.mechanism",
         "failure",
-        "want SASL",
+        "require SASL",
         "set `sasl_mechanism`",
     );
     Deployment::plain("SASL at a port without")
         .user("plain", &to.plain)
         .with(&["--sasl-without-tls"])
-        .is_broken("sasl.mechanism", "failure", "takes no SASL", "SASL port");
+        .is_broken(
+            "sasl.mechanism",
+            "failure",
+            "does not support SASL",
+            "SASL port",
+        );
 }
 
 #[test]
@@ -424,14 +429,14 @@ fn topics_and_dead_letters_that_do_not_fit() {
     named("more in sync than there are", &topic).is_broken(
         "topic.min_in_sync",
         "warning",
-        "refuse every event",
+        "reject every event",
         "lower min.insync.replicas",
     );
     let topic = create("doctor_small", &[("max.message.bytes", "5000")]);
     named("a topic for small events", &topic).is_broken(
         "topic.message_size",
         "warning",
-        "takes 5000 bytes",
+        "accepts 5000 bytes",
         "max.message.bytes",
     );
     let topic = create_with_letters("doctor_late", &[("retention.ms", "3600000")]);
@@ -442,7 +447,7 @@ fn topics_and_dead_letters_that_do_not_fit() {
         .is_broken(
             "topic.retention",
             "failure",
-            "about to be deleted after 1 h",
+            "about to be deleted; they are kept for 1 h",
             "raise retention.ms",
         );
     let topic = create("doctor_no_letters", &[]);
@@ -461,13 +466,13 @@ fn topics_and_dead_letters_that_do_not_fit() {
     short.is_broken(
         "dead_letters.retention",
         "warning",
-        "keeps letters 1 s",
+        "keeps dead letters for 1 s",
         "raise retention.ms",
     );
     short.is_broken(
         "dead_letters.message_size",
         "warning",
-        "takes 1000 bytes",
+        "accepts 1000 bytes",
         "max.message.bytes",
     );
 }
@@ -482,7 +487,7 @@ fn groups_that_are_not_well() {
     named("a new group behind the tail", &topic, "new").is_broken(
         "group.start",
         "warning",
-        "behind the 5 records",
+        "after the 5 existing records",
         "StartOffset::Head",
     );
     commit("ahead", &topic, 9);
@@ -490,14 +495,14 @@ fn groups_that_are_not_well() {
         "group.offsets",
         "failure",
         "beyond the end",
-        "continues at its head",
+        "resumes at its head",
     );
     commit("behind", &topic, 1);
     admin().delete_records(&topic, 0, 3).unwrap();
     named("offsets below the head", &topic, "behind").is_broken(
         "group.offsets",
         "failure",
-        "are deleted",
+        "were deleted",
         "raise retention.ms",
     );
 }
@@ -540,7 +545,7 @@ fn members_that_keep_a_group_from_its_work() {
         of_group("a foreign assignor").is_broken(
             "group.assignor",
             "failure",
-            "cooperative-sticky: this client is not taken in",
+            "cooperative-sticky, so this client would not be admitted",
             "set `assignment` to cooperative-sticky",
         );
         let other = create_with_letters("doctor_other", &[]);
@@ -551,7 +556,7 @@ fn members_that_keep_a_group_from_its_work() {
                 "group.topics",
                 "warning",
                 "no member reads",
-                "a group of its own",
+                "its own group",
             );
     });
 }
@@ -576,14 +581,14 @@ fn configurations_that_undo_what_is_promised() {
         .is_broken(
             "config.session_timeout",
             "failure",
-            "no member gets in",
+            "no member can join",
             "`session_timeout`",
         );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "acks = \"leader\"\n").unwrap();
     Deployment::plain("one acknowledgement")
         .file("--config", file.path())
-        .is_broken("config.promises", "warning", "acks is 1", "leave acks out");
+        .is_broken("config.promises", "warning", "acks is 1", "remove acks");
     Deployment::plain("a publish timeout below a request's")
         .with(&["--publish-timeout", "5"])
         .is_broken(

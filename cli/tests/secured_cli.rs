@@ -224,18 +224,18 @@ fn turned_away() -> Vec<(Way, &'static str, &'static str)> {
             Way::new("expired client", &to.ssl)
                 .identity(&certificates.expired_client)
                 .ca(),
-            "the client's certificate has expired on 20",
+            "the client's certificate expired on 20",
             "renew it (`cert_file`)",
         ),
         (
             Way::new("no client certificate", &to.ssl).ca(),
-            "wants a client certificate",
+            "requires a client certificate",
             "set `cert_file` and `key_file`",
         ),
         (
             Way::new("TLS to a plain port", &kafka().bootstrap()).ca(),
-            "not to speak TLS",
-            "leave TLS out",
+            "not seem to speak TLS",
+            "turn TLS off",
         ),
         (
             Way::new("plain text to a TLS port", &to.ssl),
@@ -244,7 +244,7 @@ fn turned_away() -> Vec<(Way, &'static str, &'static str)> {
         ),
         (
             Way::new("nobody to a SASL port", &to.sasl_plaintext),
-            "want SASL",
+            "require SASL",
             "set `sasl_mechanism`",
         ),
     ]

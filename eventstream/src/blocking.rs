@@ -97,7 +97,7 @@ impl Owned {
             .build()
             .map(|runtime| Self(Arc::new(Ending(Some(runtime)))))
             .map_err(|e| {
-                Error::new(ErrorKind::Config, "make a client: start its runtime").with_source(e)
+                Error::new(ErrorKind::Config, "create a client: start its runtime").with_source(e)
             })
     }
 

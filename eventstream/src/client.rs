@@ -197,7 +197,7 @@ impl Client {
     /// As `publish`.
     pub async fn publish_raw(&self, record: &PublishRaw) -> Result<Receipt> {
         let Some(kafka) = self.kafka_engine() else {
-            let text = "publish a record as it is: this client has no broker";
+            let text = "publish a raw record: this client has no broker";
             return Err(Error::new(ErrorKind::Unsupported, text));
         };
         kafka.sender.publish_raw(record).await
@@ -372,7 +372,7 @@ impl Client {
     pub(crate) fn on_brokers(&self, doing: &str) -> Result<&Kafka> {
         self.kafka_engine().ok_or_else(|| {
             let backend = &self.inner.backend;
-            let text = format!("{doing}: the backend {backend} keeps no records");
+            let text = format!("{doing}: the backend {backend} does not store records");
             Error::new(ErrorKind::Unsupported, text)
                 .with_remedy("choose the backend `kafka` or `embedded`")
         })
@@ -593,7 +593,7 @@ impl ClientBuilder {
                 faults.extend(enabled.err());
                 return Err(Error::from_faults(
                     ErrorKind::Config,
-                    "make a client",
+                    "create a client",
                     faults,
                 ));
             }

@@ -103,25 +103,23 @@ impl ErrorKind {
         match self {
             Self::Config | Self::Validation => "correct the fields that the error names",
             Self::Encode => "make the payload's type serialise to a JSON object",
-            Self::Decode => {
-                "correct the publisher, or dead-letter such records with `on_undecodable`"
-            }
+            Self::Decode => "fix the publisher, or dead-letter such records with `on_undecodable`",
             Self::TooLarge => {
                 "raise `message_max_bytes` and the topic's `max.message.bytes`, or make the event smaller"
             }
             Self::BufferFull => "publish more slowly, or raise `buffer_events` and `buffer_bytes`",
             Self::Timeout => "check the load of the brokers and the network, or allow more time",
-            Self::Closed => "make a new client, or register again",
+            Self::Closed => "create a new client, or register again",
             Self::UnknownTopic => "create the topic, or correct its name",
             Self::Unauthorized => "grant this principal the missing permission",
             Self::Authentication => "check the credentials and certificates of this client",
             Self::Unreachable => {
                 "check that the brokers run, and that this host reaches every address they advertise"
             }
-            Self::Broker => "look at the broker's log",
-            Self::Fatal => "nothing: the client replaces what failed; report it if it recurs",
+            Self::Broker => "check the broker's log",
+            Self::Fatal => "none needed: the client replaces what failed; report it if it recurs",
             Self::Handler => {
-                "correct the handler or what it depends on; `Retry::attempts` dead-letters an event \
+                "fix the handler or what it depends on; `Retry::attempts` dead-letters an event \
                  that keeps failing"
             }
             Self::OffsetReset => {

@@ -34,7 +34,7 @@ pub(crate) fn with_causes(error: &(dyn StdError + 'static)) -> String {
 
 /// The text of an error of any make.
 pub(crate) fn text_of(error: &(dyn StdError + 'static)) -> String {
-    guarded(|| error.to_string()).unwrap_or_else(|| "an error whose text panics".to_owned())
+    guarded(|| error.to_string()).unwrap_or_else(|| "an error whose `Display` panics".to_owned())
 }
 
 /// The message of a panic.
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn texts_and_causes_of_any_error_are_told() {
-        assert_eq!(with_causes(&Broken), "an error whose text panics");
+        assert_eq!(with_causes(&Broken), "an error whose `Display` panics");
         assert_eq!(with_causes(&Own).matches("own").count(), CAUSES + 1);
         let io = std::io::Error::other("disk");
         let error = crate::Error::new(crate::ErrorKind::Handler, "failed").with_source(io);

@@ -73,7 +73,7 @@ impl Stdout {
         if size > self.message_max_bytes {
             let allowed = self.message_max_bytes;
             let text =
-                format!("publish to {topic}: the event has {size} bytes, allowed are {allowed}");
+                format!("publish to {topic}: the event has {size} bytes, the limit is {allowed}");
             return Err(Error::new(ErrorKind::TooLarge, text));
         }
         let line = line.into_bytes();

@@ -148,7 +148,7 @@ pub(crate) fn check_topic(topic: &str) -> Option<Fault> {
     if fits && topic.bytes().all(legal) {
         return None;
     }
-    let allowed = format!("A-Z a-z 0-9 . _ -, 1 to {TOPIC_MAX} bytes in all, and not . or ..");
+    let allowed = format!("must be 1 to {TOPIC_MAX} bytes of A-Z a-z 0-9 . _ -, and not . or ..");
     Some(Fault::new("topic", shown(topic), allowed))
 }
 
@@ -167,9 +167,9 @@ pub(crate) fn check_whole_topic(prefix: &str, topic: &str, suffix: &str) -> Opti
     if length <= TOPIC_MAX {
         return None;
     }
-    let mut allowed = format!("1 to {TOPIC_MAX} bytes in all");
+    let mut allowed = format!("must be 1 to {TOPIC_MAX} bytes in total");
     if dot > 0 {
-        allowed += &format!(", the prefix {:?} and a dot included", shown(prefix));
+        allowed += &format!(", including the prefix {:?} and a dot", shown(prefix));
     }
     if !suffix.is_empty() {
         allowed += &format!(", and for its dead letters {suffix:?}");
@@ -195,7 +195,7 @@ fn check_group_id(group: &str) -> Option<Fault> {
     if !group.is_empty() && group.len() <= GROUP_MAX && printable {
         return None;
     }
-    let allowed = format!("1 to {GROUP_MAX} bytes without control characters");
+    let allowed = format!("must be 1 to {GROUP_MAX} bytes without control characters");
     Some(Fault::new("group_id", shown(group), allowed))
 }
 
@@ -245,7 +245,8 @@ fn is_joined_runs<const NO: u8>(name: &[u8]) -> bool {
 
 #[cold]
 fn joined_runs_fault(field: &str, value: &str, joints: &str, max: usize) -> Fault {
-    let allowed = format!("runs of A-Z a-z 0-9 joined by single {joints}, 1 to {max} bytes in all");
+    let allowed =
+        format!("must be runs of A-Z a-z 0-9 joined by single {joints}, 1 to {max} bytes in total");
     Fault::new(field, shown(value), allowed)
 }
 

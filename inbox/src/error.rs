@@ -29,7 +29,7 @@ impl Error {
     pub(crate) fn no_id() -> Self {
         Self {
             kind: ErrorKind::NoId,
-            message: "look an event up in the inbox: it has no id, so nothing tells a repeat of it"
+            message: "look an event up in the inbox: it has no id to recognize repeats by"
                 .to_owned(),
             source: None,
         }
@@ -41,7 +41,7 @@ impl Error {
             .and_then(sqlx::error::DatabaseError::code);
         // undefined_table, undefined_column
         let (kind, message) = if matches!(code.as_deref(), Some("42P01" | "42703")) {
-            let remedy = "the table of the inbox is missing or old; run `eventstream_inbox::migrate(&pool)` once, or \
+            let remedy = "the inbox's table is missing or outdated; run `eventstream_inbox::migrate(&pool)` once, or \
                           `eventstream_inbox::MIGRATION` with your migration tool, in the schema that this connection's \
                           `search_path` finds first";
             (ErrorKind::NotMigrated, format!("{doing}: {remedy}"))

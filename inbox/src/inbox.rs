@@ -46,7 +46,7 @@ pub struct Inbox {
 
 /// Whether an event was handled before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use = "a handler that does not look handles the event again"]
+#[must_use = "a handler that ignores this handles the event again"]
 pub enum Seen {
     /// No: handle it, in the same transaction.
     Never,
@@ -151,7 +151,7 @@ impl Inbox {
             .bind(age.as_secs_f64());
         let done = delete.execute(database).await;
         let done =
-            done.map_err(|error| Error::database("forget old events of the inbox", error))?;
+            done.map_err(|error| Error::database("delete old events from the inbox", error))?;
         Ok(done.rows_affected())
     }
 }

@@ -57,7 +57,7 @@ impl Error {
         // undefined_table, undefined_column
         if matches!(code.as_deref(), Some("42P01" | "42703")) {
             let message = format!(
-                "{doing}: the tables of the outbox are missing or old; run `eventstream_outbox::migrate(&pool)` \
+                "{doing}: the outbox's tables are missing or outdated; run `eventstream_outbox::migrate(&pool)` \
                  once, or `eventstream_outbox::MIGRATION` with your migration tool, in the schema that this \
                  connection's `search_path` finds first"
             );
@@ -76,7 +76,7 @@ impl Error {
         match self.kind {
             ErrorKind::Event => "correct the fields that the error names",
             ErrorKind::NotMigrated => "run `eventstream_outbox::migrate(&pool)` once",
-            ErrorKind::Database => "check the database, its address and this user's rights",
+            ErrorKind::Database => "check the database, its address and this user's permissions",
             ErrorKind::Timeout => "check the load of the database and what holds its locks",
             ErrorKind::Publish => self
                 .source
@@ -85,7 +85,7 @@ impl Error {
                 .map_or("check the brokers", eventstream::Error::remedy),
             ErrorKind::Ended => "start a relay again",
             ErrorKind::Unfinished => {
-                "allow more time, or start a relay again: what is left is still in the outbox"
+                "allow more time, or start a relay again; the remaining events are still in the outbox"
             }
         }
     }

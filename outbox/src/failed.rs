@@ -54,7 +54,7 @@ impl Outbox {
     pub async fn depth(&self, database: impl PgExecutor<'_>) -> Result<Depth> {
         let row = sqlx::query_as(DEPTH).fetch_one(database).await;
         let (waiting, failed, oldest): (i64, i64, Option<f64>) =
-            row.map_err(|error| Error::database("look at the depth of the outbox", error))?;
+            row.map_err(|error| Error::database("read the depth of the outbox", error))?;
         Ok(Depth {
             waiting: u64::try_from(waiting).unwrap_or(0),
             failed: u64::try_from(failed).unwrap_or(0),
@@ -91,7 +91,7 @@ impl Outbox {
     /// As [`depth`](Self::depth).
     pub async fn retry(&self, database: impl PgExecutor<'_>, ids: &[String]) -> Result<u64> {
         let done = sqlx::query(RETRY).bind(ids).execute(database).await;
-        let done = done.map_err(|error| Error::database("try failed events again", error))?;
+        let done = done.map_err(|error| Error::database("retry failed events", error))?;
         Ok(done.rows_affected())
     }
 

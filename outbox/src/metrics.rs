@@ -52,9 +52,9 @@ impl Metrics {
             relay: Arc::downgrade(relay.shared()),
             published: IntCounter::with_opts(Opts::new(
                 "outbox_published_total",
-                "Events whose storing the broker has acknowledged",
+                "Events that the broker has acknowledged",
             ))?,
-            in_flight: gauge("outbox_in_flight", "Events on their way to the broker")?,
+            in_flight: gauge("outbox_in_flight", "Events in flight to the broker")?,
             slots: gauge(
                 "outbox_slots",
                 "Parts of the outbox that this relay publishes",

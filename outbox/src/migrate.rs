@@ -16,7 +16,7 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(1869968488, 0)";
 /// [`ErrorKind::Database`](crate::ErrorKind::Database): the database cannot be reached, or this user may not create
 /// tables.
 pub async fn migrate(pool: &PgPool) -> Result<()> {
-    let failed = |error| Error::database("make the tables of the outbox", error);
+    let failed = |error| Error::database("create the tables of the outbox", error);
     let mut tx = pool.begin().await.map_err(failed)?;
     raw_sql(LOCK).execute(&mut *tx).await.map_err(failed)?;
     raw_sql(MIGRATION).execute(&mut *tx).await.map_err(failed)?;

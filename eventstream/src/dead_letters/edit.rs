@@ -35,7 +35,7 @@ impl DeadLetters {
         })?;
         let (done, mut ledger) = Ledger::new(self, &bounds)?.read().await?;
         if done.contains(raw.source.partition, raw.offset) {
-            let allowed = "was replayed, parked or edited before";
+            let allowed = "must not have been replayed, parked or edited";
             return Err(Self::refused("letter", letter.place(), allowed));
         }
         ledger.create().await?;

@@ -48,7 +48,7 @@ impl<'a> Ledger<'a> {
                     .map_err(|e| {
                         let (partition, offset) = (record.source.partition, record.offset);
                         let text = format!(
-                            "read what was replayed: {}/{partition}@{offset} is no record of it",
+                            "read the record of replays: {}/{partition}@{offset} is not an entry of it",
                             self.topic
                         );
                         Error::new(ErrorKind::Decode, text)
@@ -70,7 +70,7 @@ impl<'a> Ledger<'a> {
     pub(super) async fn record(&mut self, deeds: &[(Deed, &Done)]) -> Result<()> {
         let entry = Entry::new(self.topic_id.as_deref(), deeds);
         let value = serde_json::to_vec(&entry).map_err(|e| {
-            Error::new(ErrorKind::Encode, "record what was replayed").with_source(e)
+            Error::new(ErrorKind::Encode, "record replayed dead letters").with_source(e)
         })?;
         let record = Outgoing {
             // One key, one partition, wherever the broker made more.
@@ -88,11 +88,11 @@ impl<'a> Ledger<'a> {
         let expected = self.next.replace((place.0, place.1 + 1));
         if expected.is_some_and(|expected| expected != place) {
             let text = format!(
-                "replay dead letters: somebody else records in {} too, so both may have replayed the same",
+                "replay dead letters: another run also records in {}, so both may have replayed the same records",
                 self.topic
             );
             return Err(Error::new(ErrorKind::Broker, text).with_remedy(
-                "let one run end, then run again: what was recorded is not repeated",
+                "let one run finish, then run again; recorded dead letters are not repeated",
             ));
         }
         Ok(())

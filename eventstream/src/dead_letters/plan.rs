@@ -169,7 +169,7 @@ impl DeadLetters {
         let parked = self.parked()?;
         if [self.topic.as_str(), parked.as_str(), &ledger].contains(&target.as_str()) {
             let allowed = format!(
-                "must be a topic of events, such as {}: this one is for dead letters",
+                "must be a topic of events, such as {}, not one of dead letters",
                 self.source
             );
             return Err(Self::refused("to", target.as_str(), allowed));
@@ -266,7 +266,7 @@ impl Plan {
             .map(|(topic, count)| format!("{count} from {topic}"))
             .collect();
         let allowed = format!(
-            "must name the target, for some records came from other topics than {}: {}",
+            "must name the target, as some records came from topics other than {}: {}",
             self.letters.source,
             topics.join(", ")
         );

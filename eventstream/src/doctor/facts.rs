@@ -77,7 +77,7 @@ impl Listener {
         Self {
             role,
             address: address.to_owned(),
-            resolved: Err("it was not looked up in time".to_owned()),
+            resolved: Err("the lookup took too long".to_owned()),
             connected: None,
             speaks: Speaks::Unknown,
             tls: None,

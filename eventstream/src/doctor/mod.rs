@@ -44,7 +44,7 @@ const ADVERTISED: Duration = Duration::from_secs(4);
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-#[must_use = "a doctor looks at nothing until `run` is called"]
+#[must_use = "a doctor checks nothing until `run` is called"]
 pub struct Doctor {
     client: ClientBuilder,
     topics: Vec<String>,
@@ -136,7 +136,7 @@ impl Doctor {
     fn examine(self) -> Result<Report> {
         let mut parts = self.client.parts();
         if !matches!(parts.backend, Backend::Kafka | Backend::Embedded) {
-            let text = "doctor: this backend has no brokers: it takes kafka or embedded";
+            let text = "doctor: this backend has no brokers; use kafka or embedded";
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let mut embedded = parts.embedded.take();

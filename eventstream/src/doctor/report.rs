@@ -123,7 +123,7 @@ impl Tally {
             push_new(&mut remedies, remedy);
         }
         if found.is_empty() {
-            found.push("there is nothing to look at".to_owned());
+            found.push("there is nothing to check".to_owned());
         }
         Finding {
             check: self.check,

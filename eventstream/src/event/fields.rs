@@ -152,7 +152,7 @@ pub(super) fn read(
     let mut fields = Fields::default();
     scan.whitespace();
     if scan.peek() != b'{' {
-        return Err(scan.wrong_type("an object was expected").into());
+        return Err(scan.wrong_type("expected an object").into());
     }
     scan.bump();
     scan.whitespace();
@@ -184,12 +184,12 @@ pub(super) fn read(
                     scan.bump();
                     break;
                 }
-                _ => return Err(scan.flaw("a comma or } was expected").into()),
+                _ => return Err(scan.flaw("expected a comma or }").into()),
             }
         }
     }
     if !scan.at_end() {
-        return Err(scan.flaw("there is text after the object").into());
+        return Err(scan.flaw("unexpected text after the object").into());
     }
     Ok(fields)
 }
@@ -241,7 +241,7 @@ fn read_value(
                 _ => {
                     return Err(Flaw {
                         at: start,
-                        what: "an integer of 64 bits was expected",
+                        what: "expected a 64-bit integer",
                         found: Some("another number"),
                     });
                 }
@@ -265,11 +265,11 @@ fn read_value(
         }
         (_, slot) => {
             return Err(scan.wrong_type(match slot {
-                Slot::Text(_) => "a string was expected",
-                Slot::Integer(_) => "an integer was expected",
-                Slot::Boolean(_) => "a boolean was expected",
-                Slot::Strings(_) => "an array of strings was expected",
-                Slot::Object(_) => "an object was expected",
+                Slot::Text(_) => "expected a string",
+                Slot::Integer(_) => "expected an integer",
+                Slot::Boolean(_) => "expected a boolean",
+                Slot::Strings(_) => "expected an array of strings",
+                Slot::Object(_) => "expected an object",
             }));
         }
     }
@@ -296,7 +296,7 @@ fn read_strings(scan: &mut Scanner<'_>) -> Result<(), Flaw> {
                 scan.string()?;
             }
             b'n' => scan.literal("null")?,
-            _ => return Err(scan.wrong_type("a string was expected")),
+            _ => return Err(scan.wrong_type("expected a string")),
         }
         scan.whitespace();
         match scan.peek() {
@@ -305,7 +305,7 @@ fn read_strings(scan: &mut Scanner<'_>) -> Result<(), Flaw> {
                 scan.bump();
                 return Ok(());
             }
-            _ => return Err(scan.flaw("a comma or ] was expected")),
+            _ => return Err(scan.flaw("expected a comma or ]")),
         }
     }
 }

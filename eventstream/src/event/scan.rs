@@ -72,7 +72,11 @@ impl<'a> Scanner<'a> {
         let at_end = self.pos >= self.bytes.len();
         Flaw {
             at: self.pos.min(self.bytes.len()),
-            what: if at_end { "the text ends early" } else { what },
+            what: if at_end {
+                "the text ends unexpectedly"
+            } else {
+                what
+            },
             found: None,
         }
     }
@@ -87,7 +91,7 @@ impl<'a> Scanner<'a> {
             b't' | b'f' => "a boolean",
             b'n' => "null",
             b'-' | b'0'..=b'9' => "a number",
-            _ => return self.flaw("a value was expected"),
+            _ => return self.flaw("expected a value"),
         };
         Flaw {
             found: Some(found),
@@ -143,12 +147,12 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(super) fn key(&mut self) -> Result<Text, Flaw> {
         if self.peek() != b'"' {
-            return Err(self.flaw("a key was expected"));
+            return Err(self.flaw("expected a key"));
         }
         let key = self.string()?;
         self.whitespace();
         if self.peek() != b':' {
-            return Err(self.flaw("a colon was expected after the key"));
+            return Err(self.flaw("expected a colon after the key"));
         }
         self.pos += 1;
         Ok(key)
@@ -156,7 +160,7 @@ impl<'a> Scanner<'a> {
 
     pub(super) fn literal(&mut self, word: &'static str) -> Result<(), Flaw> {
         if !self.bytes[self.pos..].starts_with(word.as_bytes()) {
-            return Err(self.flaw("a value was expected"));
+            return Err(self.flaw("expected a value"));
         }
         self.pos += word.len();
         Ok(())
@@ -195,7 +199,7 @@ impl<'a> Scanner<'a> {
             self.pos += 1;
         }
         if self.pos == start {
-            return Err(self.flaw("a digit was expected"));
+            return Err(self.flaw("expected a digit"));
         }
         Ok(())
     }
@@ -233,7 +237,7 @@ impl<'a> Scanner<'a> {
                 b't' => self.literal("true")?,
                 b'f' => self.literal("false")?,
                 b'n' => self.literal("null")?,
-                _ => return Err(self.flaw("a value was expected")),
+                _ => return Err(self.flaw("expected a value")),
             }
             // A value has ended, and with it maybe the containers around it.
             loop {
@@ -256,8 +260,8 @@ impl<'a> Scanner<'a> {
                         self.pos += 1;
                         open.pop();
                     }
-                    (_, true) => return Err(self.flaw("a comma or } was expected")),
-                    (_, false) => return Err(self.flaw("a comma or ] was expected")),
+                    (_, true) => return Err(self.flaw("expected a comma or }")),
+                    (_, false) => return Err(self.flaw("expected a comma or ]")),
                 }
             }
         }

@@ -97,7 +97,7 @@ impl Groups {
     /// [`ErrorKind::Validation`] if the name is empty or too long.
     pub fn group(&self, name: &str) -> Result<ConsumerGroup> {
         let name = GroupId::new(name)?;
-        let kafka = kafka(&self.client, "look at a group")?;
+        let kafka = kafka(&self.client, "describe a group")?;
         Ok(self.named(kafka.group_on_the_broker(name.as_str())))
     }
 
@@ -107,7 +107,7 @@ impl Groups {
     ///
     /// As [`group`](Self::group).
     pub fn exact_group(&self, name: &str) -> Result<ConsumerGroup> {
-        kafka(&self.client, "look at a group")?;
+        kafka(&self.client, "describe a group")?;
         GroupId::new(name).map(|name| self.named(name.as_str().to_owned()))
     }
 
@@ -216,14 +216,15 @@ impl ConsumerGroup {
     }
 
     fn kafka(&self) -> Result<&Kafka> {
-        kafka(&self.client, "look at a group")
+        kafka(&self.client, "describe a group")
     }
 }
 
 fn kafka<'a>(client: &'a Client, doing: &str) -> Result<&'a Kafka> {
     let kafka = client.kafka_engine().filter(|kafka| !kafka.is_embedded());
     kafka.ok_or_else(|| {
-        let text = format!("{doing}: this client's broker keeps no list of groups; use a cluster");
+        let text =
+            format!("{doing}: this client's backend has no consumer groups to list; use a cluster");
         Error::new(ErrorKind::Unsupported, text)
     })
 }

@@ -154,7 +154,7 @@ fn unsupported(topic: &NewTopic) -> Error {
     Error::new(
         ErrorKind::Unsupported,
         format!(
-            "{}: the broker answers no admin calls, as an embedded one of another process does not",
+            "{}: the broker does not answer admin requests; an embedded broker of another process never does",
             topic.doing()
         ),
     )

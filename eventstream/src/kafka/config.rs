@@ -67,7 +67,7 @@ fn client_config(
     config.set_log_level(level);
     config
         .create_native_config()
-        .map_err(|e| from_kafka("make a client: librdkafka refuses a property", e))?;
+        .map_err(|e| from_kafka("create a client: librdkafka rejects a property", e))?;
     Ok(config)
 }
 

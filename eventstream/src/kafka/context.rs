@@ -171,7 +171,7 @@ impl Reporter {
                     .then(|| self.hear(Code::BrokerTransportFailure, reason))
             }
             "CGRPQUERY" if message.contains(NO_KIP_848) => {
-                let text = "kafka: these brokers do not know the group protocol of KIP-848 (Apache Kafka 4.0 \
+                let text = "kafka: these brokers do not support the KIP-848 group protocol (Apache Kafka 4.0 \
                             and later): set `assignment` to eager or cooperative-sticky";
                 Some(Error::new(ErrorKind::Unsupported, text))
             }
@@ -260,7 +260,7 @@ impl Reporter {
             tracing::warn!(client, "{error}");
         }
         if let Some((untold, error)) = outage {
-            tracing::warn!(client, %error, untold, "Kafka cannot be reached; trying again");
+            tracing::warn!(client, %error, untold, "Kafka is unreachable; retrying");
         }
         error
     }
@@ -289,7 +289,7 @@ impl Reporter {
         self.troubled.store(false, Atomic::Relaxed);
         drop(state);
         if was_told {
-            tracing::info!(client = &*self.client, "Kafka answers again");
+            tracing::info!(client = &*self.client, "Kafka is reachable again");
         }
     }
 
@@ -576,7 +576,7 @@ mod tests {
             reporter.log(level, facility, &message)
         };
         let told = line(RDKafkaLogLevel::Info, "FAIL", HUNG_UP).expect("an error");
-        assert!(told.to_string().contains("want TLS"), "{told}");
+        assert!(told.to_string().contains("require TLS"), "{told}");
         assert!(line(RDKafkaLogLevel::Error, "FAIL", HUNG_UP).is_none());
         assert!(line(RDKafkaLogLevel::Info, "FAIL", AWAY).is_none());
         assert!(line(RDKafkaLogLevel::Info, "OTHER", HUNG_UP).is_none());

@@ -48,7 +48,7 @@ pub(crate) fn denied(
         Resource::Group(group) => {
             // Without a prefix groups still get the dot, where topics do not.
             let where_from = group.strip_prefix('.').map_or(String::new(), |name| {
-                format!(" (that is {name:?} of a client without a prefix)")
+                format!(" ({name:?} of a client without a prefix)")
             });
             format!("group {group}{where_from}")
         }
@@ -74,7 +74,7 @@ pub(crate) fn right_remedy(
         Resource::Cluster => "--cluster".to_owned(),
     };
     format!(
-        "to give it: kafka-acls --add --allow-principal {} --operation {operation:?} {flag}",
+        "to grant it: kafka-acls --add --allow-principal {} --operation {operation:?} {flag}",
         word(principal.name())
     )
 }
@@ -107,14 +107,14 @@ mod tests {
         let error = told(Operation::Read, Resource::Group(".billing"));
         assert_eq!(
             error.to_string(),
-            "consume: User:reader has no right to Read on group .billing (that is \"billing\" of a client \
-             without a prefix); to give it: kafka-acls --add --allow-principal User:reader --operation Read \
+            "consume: User:reader has no right to Read on group .billing (\"billing\" of a client \
+             without a prefix); to grant it: kafka-acls --add --allow-principal User:reader --operation Read \
              --group .billing"
         );
         assert_eq!(error.kind(), ErrorKind::Unauthorized);
         assert_eq!(
             error.remedy(),
-            "to give it: kafka-acls --add --allow-principal User:reader --operation Read --group .billing"
+            "to grant it: kafka-acls --add --allow-principal User:reader --operation Read --group .billing"
         );
         assert!(!error.is_retriable() && error.is_final());
         let source = error.source().expect("the broker's words").to_string();

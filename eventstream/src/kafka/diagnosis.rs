@@ -95,14 +95,14 @@ pub(super) fn diagnose(
     } else if text.contains("mechanism handshake failed") {
         (Refused, mechanism(&text).into())
     } else if has(&["sasl authentication", "authentication failed"]) {
-        let remedy = "the broker does not accept the user name or the password: check \
+        let remedy = "the broker does not accept the user name or password: check \
                       `sasl_username`, `sasl_password` and `sasl_mechanism`";
         (Refused, remedy.into())
     } else if has(&["wrong version number", "packet length too long"])
         || (closed && in_state("ssl_handshake"))
         || text.contains("ssl handshake failed: disconnected")
     {
-        let remedy = "this port seems not to speak TLS: use the broker's TLS port, or leave TLS out \
+        let remedy = "this port does not seem to speak TLS: use the broker's TLS port, or turn TLS off \
                       (with SASL: `sasl_without_tls`)";
         (Suspect, remedy.into())
     } else if has(&[
@@ -115,8 +115,8 @@ pub(super) fn diagnose(
     } else if text.contains("invalid response size") || (closed && in_state("apiversion_query")) {
         (Suspect, unanswered(facts).into())
     } else if closed && in_state("up") && !facts.sasl {
-        let remedy = "this port seems to want SASL: set `sasl_mechanism`, `sasl_username` and \
-                      `sasl_password`, or use a port without";
+        let remedy = "this port seems to require SASL: set `sasl_mechanism`, `sasl_username` and \
+                      `sasl_password`, or use a port without SASL";
         (Suspect, remedy.into())
     } else if has(&["connect to", "failed to resolve", "timed out"]) {
         (Away, "".into())
@@ -132,7 +132,7 @@ fn mechanism(text: &str) -> &'static str {
         .nth(1)
         .map(|rest| stem(rest).trim());
     if offered.is_some_and(str::is_empty) {
-        "this port takes no SASL: use the broker's SASL port, or leave the SASL options out"
+        "this port does not support SASL: use the broker's SASL port, or remove the SASL options"
     } else {
         "the broker does not offer this SASL mechanism: set `sasl_mechanism` to one that it supports"
     }
@@ -141,11 +141,11 @@ fn mechanism(text: &str) -> &'static str {
 /// TLS alerts after the client has accepted the broker: they are about the client's certificate.
 fn client_certificate(text: &str, facts: &Facts) -> Cow<'static, str> {
     if !facts.client_certificate {
-        return "the broker wants a client certificate: set `cert_file` and `key_file`".into();
+        return "the broker requires a client certificate: set `cert_file` and `key_file`".into();
     }
     match facts.certificate_end {
         Some(end) if end < Timestamp::now() => {
-            format!("the client's certificate has expired on {end}: renew it (`cert_file`)").into()
+            format!("the client's certificate expired on {end}: renew it (`cert_file`)").into()
         }
         _ if text.contains("expired") => {
             "the client's certificate has expired: renew it (`cert_file`)".into()
@@ -161,13 +161,13 @@ fn client_certificate(text: &str, facts: &Facts) -> Cow<'static, str> {
 /// The first request was answered with a closed connection, or with what is no answer.
 fn unanswered(facts: &Facts) -> &'static str {
     if facts.tls {
-        "the broker ends the connection without an answer: if it wants a client certificate, set \
+        "the broker closes the connection without an answer: if it requires a client certificate, set \
          `cert_file` and `key_file`"
     } else if facts.sasl {
-        "this port seems to want TLS: leave `sasl_without_tls` out, or use the broker's SASL port \
+        "this port seems to require TLS: remove `sasl_without_tls`, or use the broker's SASL port \
          without TLS"
     } else {
-        "this port seems to want TLS: set `tls` and the CA (`ca_file`), or use the broker's \
+        "this port seems to require TLS: set `tls` and the CA (`ca_file`), or use the broker's \
          plain-text port"
     }
 }
@@ -209,16 +209,16 @@ mod tests {
             ("sasl_ssl://h:1/bootstrap: error:0A000086:SSL routines::certificate verify failed (after 2ms in state SSL_HANDSHAKE)", tls(), Refused, "(`ca_file`"),
             ("ssl://h:1/bootstrap: Receive failed: error:0A000416:SSL routines::ssl/tls alert certificate unknown: SSL alert number 46 (after 10ms in state APIVERSION_QUERY)", mutual(), Refused, "does not accept the client's certificate"),
             ("ssl://h:1/bootstrap: Receive failed: error:0A000415:SSL routines::ssl/tls alert certificate expired: SSL alert number 45 (after 10ms in state APIVERSION_QUERY)", mutual(), Refused, "has expired: renew it"),
-            ("ssl://h:1/bootstrap: Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42 (after 0ms in state APIVERSION_QUERY)", tls(), Refused, "wants a client certificate: set `cert_file`"),
-            ("ssl://h:1/bootstrap: SSL handshake failed: Disconnected: SSL connection closed by peer: connecting to a PLAINTEXT broker listener? (after 8ms in state SSL_HANDSHAKE)", tls(), Suspect, "not to speak TLS"),
-            ("ssl://h:1/bootstrap: Disconnected: SSL connection closed by peer (after 0ms in state SSL_HANDSHAKE)", tls(), Suspect, "not to speak TLS"),
-            ("[thrd:127.0.0.1:24696/bootstrap]: 127.0.0.1:24696/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)", plain(), Suspect, "want TLS: set `tls`"),
-            ("127.0.0.1:24696/bootstrap: Receive failed: Invalid response size 352518912 (0..100000000): increase receive.message.max.bytes (after 1ms in state APIVERSION_QUERY)", plain(), Suspect, "want TLS: set `tls`"),
-            ("sasl_plaintext://h:1/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)", sasl(), Suspect, "want TLS: leave `sasl_without_tls` out"),
-            ("127.0.0.1:24695/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state UP)", plain(), Suspect, "want SASL"),
-            ("ssl://h:1/bootstrap: Send failed: error:80000020:system library::Broken pipe: tls_retry_write_records failure (after 0ms in state UP)", tls(), Suspect, "want SASL"),
+            ("ssl://h:1/bootstrap: Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42 (after 0ms in state APIVERSION_QUERY)", tls(), Refused, "requires a client certificate: set `cert_file`"),
+            ("ssl://h:1/bootstrap: SSL handshake failed: Disconnected: SSL connection closed by peer: connecting to a PLAINTEXT broker listener? (after 8ms in state SSL_HANDSHAKE)", tls(), Suspect, "not seem to speak TLS"),
+            ("ssl://h:1/bootstrap: Disconnected: SSL connection closed by peer (after 0ms in state SSL_HANDSHAKE)", tls(), Suspect, "not seem to speak TLS"),
+            ("[thrd:127.0.0.1:24696/bootstrap]: 127.0.0.1:24696/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)", plain(), Suspect, "require TLS: set `tls`"),
+            ("127.0.0.1:24696/bootstrap: Receive failed: Invalid response size 352518912 (0..100000000): increase receive.message.max.bytes (after 1ms in state APIVERSION_QUERY)", plain(), Suspect, "require TLS: set `tls`"),
+            ("sasl_plaintext://h:1/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)", sasl(), Suspect, "require TLS: remove `sasl_without_tls`"),
+            ("127.0.0.1:24695/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state UP)", plain(), Suspect, "require SASL"),
+            ("ssl://h:1/bootstrap: Send failed: error:80000020:system library::Broken pipe: tls_retry_write_records failure (after 0ms in state UP)", tls(), Suspect, "require SASL"),
             ("sasl_plaintext://h:1/1: Disconnected: connection closed by peer: receive 0 after POLLIN (after 9ms in state UP)", sasl(), Other, ""),
-            ("sasl_plaintext://h:1/bootstrap: SASL SCRAM-SHA-512 mechanism handshake failed: Broker: Request not valid in current SASL state: broker's supported mechanisms:  (after 1ms in state AUTH_HANDSHAKE)", sasl(), Refused, "takes no SASL"),
+            ("sasl_plaintext://h:1/bootstrap: SASL SCRAM-SHA-512 mechanism handshake failed: Broker: Request not valid in current SASL state: broker's supported mechanisms:  (after 1ms in state AUTH_HANDSHAKE)", sasl(), Refused, "does not support SASL"),
             ("sasl_ssl://h:1/bootstrap: SASL PLAIN mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported mechanisms: SCRAM-SHA-512 (after 1ms in state AUTH_HANDSHAKE)", sasl(), Refused, "does not offer this SASL mechanism"),
             ("sasl_plaintext://h:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)", sasl(), Away, ""),
             ("sasl_plaintext://h:1/bootstrap: Failed to resolve 'h:1': Name or service not known (after 0ms in state CONNECT)", sasl(), Away, ""),

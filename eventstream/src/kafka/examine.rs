@@ -24,7 +24,7 @@ pub(crate) use self::canary::round_trip;
 
 /// How long one round of questions may take.
 const ROUND: Duration = Duration::from_secs(2);
-const EMBEDDED: &str = "the embedded broker does not tell";
+const EMBEDDED: &str = "the embedded broker does not report it";
 
 /// What to look at, named as on the broker.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Examiner {
         }
         let client: BaseConsumer<Asking> = properties
             .create_with_context(Asking::new(&reporter))
-            .map_err(|e| from_kafka("make a client", e))?;
+            .map_err(|e| from_kafka("create a client", e))?;
         let first = what.topics.first().map(|(_, name)| name.as_str());
         let found = fetch(&client, &reporter, first, deadline)?;
         let found = described(&reporter, &found, first);
@@ -197,7 +197,7 @@ impl Examiner {
                     let found = match found.map(|mut found| found.pop()) {
                         Ok(Some(Ok(found))) => Ok(found),
                         Ok(Some(Err(code))) => Err(not_told(code)),
-                        Ok(None) => Err("the broker said nothing".to_owned()),
+                        Ok(None) => Err("the broker did not answer".to_owned()),
                         Err(refused) => Err(not_told(refused.code)),
                     };
                     match token
@@ -235,7 +235,7 @@ fn is_loading(answer: &Answer) -> bool {
 
 fn not_told(code: Code) -> String {
     if super::denied::is_denied(code) {
-        return "this client has no right to DescribeConfigs".to_owned();
+        return "this client has no DescribeConfigs permission".to_owned();
     }
     code.to_string()
 }

@@ -266,7 +266,7 @@ impl Kafka {
         let topic = prefixed(&self.prefix, topic);
         let configs = Arc::clone(&self.configs);
         let reporter = Arc::clone(&self.reporter);
-        blocking("look at a topic", move || {
+        blocking("describe a topic", move || {
             scan::bounds(&configs, &reporter, &topic, since, timeout)
         })
         .await

@@ -38,10 +38,10 @@ pub(super) fn read_certificates(config: &BrokerConfig, properties: &ClientConfig
     });
     made.map_err(|error| match fault(config, &error.to_string()) {
         Some(fault) => {
-            let doing = "make a client";
+            let doing = "create a client";
             Error::from_faults(ErrorKind::Config, doing, vec![fault]).with_source(error)
         }
-        None => from_kafka("make a client", error),
+        None => from_kafka("create a client", error),
     })
 }
 
@@ -60,7 +60,7 @@ fn fault(config: &BrokerConfig, text: &str) -> Option<Fault> {
     ]) {
         let (key, certificate) = (at(Part::Key)?, at(Part::Certificate)?);
         let allowed = format!(
-            "must be the key of the certificate in {}; it is of another",
+            "must be the key of the certificate in {}, not of another one",
             named(&certificate)
         );
         return Some(Fault::new(key.field, key.path, allowed));
@@ -70,7 +70,7 @@ fn fault(config: &BrokerConfig, text: &str) -> Option<Fault> {
         // librdkafka passes on that it failed, not why.
         if config.has_encrypted_key() {
             let allowed = format!(
-                "must be the passphrase of the key in {}; OpenSSL cannot decrypt that with it",
+                "must be the passphrase of the key in {}; OpenSSL cannot decrypt the key with it",
                 named(&key)
             );
             return Some(Fault::new("key_password", "", allowed));

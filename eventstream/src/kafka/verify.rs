@@ -58,13 +58,13 @@ unsafe extern "C" fn verified(
 pub(crate) fn unverified(x509_error: c_int) -> &'static str {
     match x509_error {
         2 | 18..=21 => {
-            "it is not signed by a trusted CA: name the broker's CA (`ca_file`, `ca_pem`)"
+            "it is not signed by a trusted CA: set the broker's CA (`ca_file`, `ca_pem`)"
         }
         9 => "it is not valid yet: check the clocks",
         10 => "it has expired: renew it on the broker",
         23 => "it is revoked: replace it on the broker",
         62 | 64 => {
-            "it is for another host name: connect by a name that it is for, or have one issued for \
+            "it is for another host name: connect by a name that it is valid for, or issue one for \
              this name"
         }
         _ => "OpenSSL does not accept it",

@@ -149,7 +149,7 @@ impl Gathered {
             kind = cause.kind.as_str(),
             error = error.as_ref().map(tracing::field::display),
             cause = cause.source,
-            "more events were not stored for the same cause, the last of which is named; their receipts were \
+            "more events were not stored for the same reason, of which this is the last; their receipts were \
              dropped and there is no on_error callback"
         );
     }

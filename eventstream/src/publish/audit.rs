@@ -219,7 +219,7 @@ impl AuditLog {
             faults.push(Fault::new(
                 "timestamp",
                 format!("{time:?}"),
-                "must not lie before 1970",
+                "must not be before 1970",
             ));
         }
         faults.extend(self.faults.iter().cloned());

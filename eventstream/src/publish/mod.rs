@@ -330,7 +330,7 @@ impl Publish {
                 faults.push(Fault::new(
                     "timestamp",
                     format!("{time:?}"),
-                    "must lie in the years 0000 to 9999",
+                    "must be in the years 0000 to 9999",
                 ));
             }
             Stamp::Now | Stamp::At(_) => {}

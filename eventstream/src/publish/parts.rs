@@ -176,7 +176,7 @@ impl Parts {
             _ => self.faults.push(Fault::new(
                 "payload",
                 "",
-                "all fields together have at most 4 GiB",
+                "all fields together must have at most 4 GiB",
             )),
         }
     }

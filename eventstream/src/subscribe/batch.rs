@@ -105,7 +105,7 @@ impl BatchAnswer {
 /// What a batch handler may return: `()`, [`BatchResult`], or a `Result` of either with any
 /// error that boxes, which then counts for each event of the batch.
 #[diagnostic::on_unimplemented(
-    message = "a handler of batches cannot return `{Self}`",
+    message = "a batch handler cannot return `{Self}`",
     note = "it returns `()`, `BatchResult`, `Result<(), E>` or `Result<BatchResult, E>` \
             where `E: Into<Box<dyn Error + Send + Sync>>`"
 )]
@@ -176,9 +176,9 @@ pub(crate) type BatchHandled = Pin<Box<dyn Future<Output = BatchAnswer> + Send>>
 /// # drop(subscribe);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no handler of batches for a subscription with state `{S}`",
-    label = "not a handler of batches",
-    note = "a handler of batches is an async function or closure whose first argument is `Vec<T>` where \
+    message = "`{Self}` is not a batch handler for a subscription with state `{S}`",
+    label = "not a batch handler",
+    note = "a batch handler is an async function or closure whose first argument is `Vec<T>` where \
             `T: FromRecord<{S}>`, followed by up to three `State<_>`",
     note = "it returns `()`, `BatchResult`, or a `Result` of either, and its future is `Send`"
 )]
@@ -240,7 +240,7 @@ fn answer(
             None => {
                 let count = positions.len();
                 rest = Err(format!(
-                    "the handler named position {at} of a batch of {count} events: {error}"
+                    "the handler reported position {at} of a batch of {count} events: {error}"
                 )
                 .into());
             }

@@ -42,9 +42,9 @@ use crate::record::{self, RawRecord, Record};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler of a subscription with state `{S}`",
-    label = "cannot be taken from a record",
+    label = "cannot be extracted from a record",
     note = "arguments are `Event`, `Payload<T>` (`T: DeserializeOwned`), `State<T>` (`T: FromRef<{S}>`), `Context`, \
-            `Key<T>`, `Headers`, `RawRecord`, and what implements `FromRecord<{S}>`"
+            `Key<T>`, `Headers`, `RawRecord`, and types that implement `FromRecord<{S}>`"
 )]
 pub trait FromRecord<S>: Sized {
     /// Why it could not be extracted.
@@ -257,7 +257,7 @@ all_arities!(arguments);
 /// [`EventType`].
 #[diagnostic::on_unimplemented(
     message = "the first argument of a handler for `on_event` is `Payload<T>` of an `EventType`",
-    note = "give the event's name with `on` where the payload has no such type"
+    note = "use `on` with the event's name if the payload has no such type"
 )]
 pub trait TypedArgs {
     /// The type of the event.

@@ -56,7 +56,7 @@ pub(crate) type Handled = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Se
 /// # drop(subscribe);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no handler for a subscription with state `{S}`",
+    message = "`{Self}` is not a handler for a subscription with state `{S}`",
     label = "not a handler",
     note = "a handler is an async function or closure of up to eight arguments that implement `FromRecord<{S}>`: \
             `Event`, `Payload<T>`, `State<T>`, `Context`, `Key<T>`, `Headers`, `RawRecord`",

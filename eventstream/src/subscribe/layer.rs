@@ -81,11 +81,11 @@ impl fmt::Debug for HandlerService {
 /// # drop(subscribe);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no layer for handlers",
+    message = "`{Self}` is not a layer for handlers",
     label = "not a layer for handlers",
     note = "a layer is a `tower::Layer<HandlerService>` whose service is a `Service<Context, Response = ()>`, `Clone`, \
             `Send` and `Sync`",
-    note = "its error boxes, and its future is `Send`"
+    note = "its error converts into a boxed error, and its future is `Send`"
 )]
 pub trait HandlerLayer: Send + Sync + 'static {
     /// Puts a handler inside.
@@ -172,7 +172,7 @@ impl<S, T: Clone + Send + Sync + 'static> FromRecord<S> for Extension<T> {
     fn from_record(context: &Context, _: &S) -> Result<Self, String> {
         context.extension::<T>().cloned().map(Self).ok_or_else(|| {
             let name = std::any::type_name::<T>();
-            format!("no layer has given the handler an extension of type {name}")
+            format!("no layer has inserted an extension of type {name}")
         })
     }
 }

@@ -651,7 +651,7 @@ impl Options {
                 Fault::new(
                     "batch",
                     format!("{batch:?}"),
-                    "must be up to 1 to 100000 events, within at most 600 s",
+                    "must be 1 to 100000 events, within at most 600 s",
                 )
             }));
         }
@@ -660,7 +660,7 @@ impl Options {
             Fault::new(
                 "on_any",
                 format!("{unnamed} handlers"),
-                "at most one: register twice for two workers",
+                "must be at most one; register twice for two workers",
             )
         }));
         for (topic, event_name) in &self.strangers {
@@ -668,7 +668,7 @@ impl Options {
                 "on_event",
                 *event_name,
                 format!(
-                    "is an event of topic {topic}, which another registration has to subscribe to"
+                    "is an event of topic {topic}; subscribe to that topic with another registration"
                 ),
             )));
         }
@@ -679,7 +679,7 @@ impl Options {
                 keep(Some(Fault::new(
                     field,
                     name,
-                    "has a handler in this registration already: register twice for two workers",
+                    "already has a handler in this registration; register twice for two workers",
                 )));
             }
         }

@@ -193,7 +193,7 @@ impl<'a> Found<'a> {
         if let Some(Ok(text)) = text {
             return text.to_owned();
         }
-        self.fault(name, "must be there, as UTF-8 text");
+        self.fault(name, "must be present, as UTF-8 text");
         String::new()
     }
 
@@ -215,7 +215,7 @@ impl<'a> Found<'a> {
         if let Some(number) = text.and_then(|text| text.parse().ok()) {
             return number;
         }
-        self.fault(name, "must be there, a decimal integer of its range");
+        self.fault(name, "must be present, as a decimal integer in range");
         T::default()
     }
 

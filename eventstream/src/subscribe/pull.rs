@@ -157,7 +157,7 @@ impl fmt::Debug for Events {
 /// An event that awaits its answer: [`ack`](Self::ack), [`retry`](Self::retry), [`reject`](Self::reject),
 /// or [`settle`](Self::settle) with a result. If it is dropped without an answer, it counts as failed and
 /// is retried.
-#[must_use = "an event that is dropped without an answer is tried again"]
+#[must_use = "an event that is dropped without an answer is retried"]
 pub struct PulledEvent {
     event: Event,
     context: Context,

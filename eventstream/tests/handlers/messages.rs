@@ -68,7 +68,7 @@ fn library() -> &'static Path {
 #[test]
 fn the_compiler_says_what_is_wrong_with_a_handler() {
     assert_eq!(compile("sound"), "");
-    let handler = "is no handler for a subscription with state `()`";
+    let handler = "is not a handler for a subscription with state `()`";
     for (name, words) in [
         (
             "no_argument",
@@ -104,14 +104,14 @@ fn the_compiler_says_what_is_wrong_with_a_handler() {
 #[test]
 fn the_compiler_says_what_is_wrong_with_a_layer() {
     let said = compile("layer");
-    let words = "`&str` is no layer for handlers";
+    let words = "`&str` is not a layer for handlers";
     assert!(said.contains(words), "{said}");
 }
 
 #[test]
 fn the_compiler_says_that_a_pulled_event_wants_an_answer() {
     let said = compile("unanswered");
-    let words = "an event that is dropped without an answer is tried again";
+    let words = "an event that is dropped without an answer is retried";
     assert!(said.contains(words), "{said}");
 }
 

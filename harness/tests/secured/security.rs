@@ -153,15 +153,15 @@ fn turned_away() -> Vec<TurnedAway> {
         ("the system's CAs", to.sasl_ssl.clone(), scram(to), &["certificate is not accepted", "not signed by a trusted CA"], "(`ca_file`, `ca_pem`)"),
         ("another host's certificate", by_another_name, scram(to).ca_file(ca), &["certificate is not accepted", "is for another host name"], "connect by a name"),
         ("expired server certificate", old.sasl_ssl.clone(), scram(old).ca_file(&old.certificates.ca), &["certificate is not accepted", "has expired", "subject=/CN=expired-server"], "renew it on the broker"),
-        ("expired client certificate", to.ssl.clone(), no_way(&certificates.expired_client), &["the client's certificate has expired on 20"], "renew it (`cert_file`)"),
+        ("expired client certificate", to.ssl.clone(), no_way(&certificates.expired_client), &["the client's certificate expired on 20"], "renew it (`cert_file`)"),
         ("unknown client certificate", to.ssl.clone(), no_way(&certificates.unknown_client), &["does not accept the client's certificate"], "signed by a CA that the broker trusts"),
-        ("missing client certificate", to.ssl.clone(), Security::none().ca_file(ca), &["wants a client certificate"], "set `cert_file` and `key_file`"),
-        ("TLS to a plain port", clear.clone(), Security::none().ca_file(ca), &["not to speak TLS"], "leave TLS out"),
-        ("SASL over TLS to a plain port", clear.clone(), scram(to).ca_file(ca), &["not to speak TLS"], "`sasl_without_tls`"),
+        ("missing client certificate", to.ssl.clone(), Security::none().ca_file(ca), &["requires a client certificate"], "set `cert_file` and `key_file`"),
+        ("TLS to a plain port", clear.clone(), Security::none().ca_file(ca), &["not seem to speak TLS"], "turn TLS off"),
+        ("SASL over TLS to a plain port", clear.clone(), scram(to).ca_file(ca), &["not seem to speak TLS"], "`sasl_without_tls`"),
         ("plain text to a TLS port", to.ssl.clone(), Security::none(), &["want TLS"], "set `tls` and the CA (`ca_file`)"),
         ("SASL without TLS to a TLS port", to.sasl_ssl.clone(), scram(to).sasl_without_tls(true), &["want TLS"], "leave `sasl_without_tls` out"),
-        ("nobody to a SASL port", to.sasl_plaintext.clone(), Security::none(), &["want SASL"], "set `sasl_mechanism`"),
-        ("SASL to a port without", clear, scram(to).sasl_without_tls(true), &["takes no SASL"], "leave the SASL options out"),
+        ("nobody to a SASL port", to.sasl_plaintext.clone(), Security::none(), &["require SASL"], "set `sasl_mechanism`"),
+        ("SASL to a port without", clear, scram(to).sasl_without_tls(true), &["does not support SASL"], "remove the SASL options"),
     ]
 }
 

@@ -56,7 +56,7 @@ use crate::failed::Depth;
 /// from 0.1 to 5 s. [`health`](Self::health) and the log report both.
 ///
 /// Dropping a relay ends it at once, like a kill; [`stop`](Self::stop) leaves nothing to be repeated.
-#[must_use = "a relay that is dropped ends"]
+#[must_use = "dropping a relay stops it"]
 pub struct Relay {
     shared: Arc<Shared>,
     stop: CancellationToken,
@@ -157,7 +157,7 @@ impl Relay {
         if timeout(within, task).await.is_err() {
             let in_flight = self.shared.stats().in_flight;
             let message =
-                format!("stop a relay: {in_flight} events were on their way after {within:?}");
+                format!("stop a relay: {in_flight} events were still in flight after {within:?}");
             let error = Error::new(ErrorKind::Unfinished, message);
             let problem = self.health().problems.into_iter().next();
             return Err(match problem {

@@ -136,7 +136,7 @@ impl Shared {
             }
             Told::Publish(topic, error) => {
                 let before = state.topics.remove(topic);
-                let message = format!("publish the outbox's events of topic {topic}");
+                let message = format!("publish the outbox's events to topic {topic}");
                 let error = Error::new(ErrorKind::Publish, message).with_source(error);
                 state
                     .topics
@@ -147,14 +147,14 @@ impl Shared {
 
     pub(super) fn database_is_well(&self) {
         if self.state.lock().database.take().is_some() {
-            tracing::info!("outbox relay: the database answers again");
+            tracing::info!("outbox relay: the database is reachable again");
         }
     }
 
     pub(super) fn topic_is_well(&self, topic: &str) {
         let mut state = self.state.lock();
         if !state.topics.is_empty() && state.topics.remove(topic).is_some() {
-            tracing::info!("outbox relay: events of topic {topic} are published again");
+            tracing::info!("outbox relay: publishing to topic {topic} works again");
         }
     }
 
@@ -187,7 +187,7 @@ impl Shared {
         let standing = state.database.iter().chain(state.topics.values());
         let mut problems: Vec<_> = standing.map(|standing| standing.problem.clone()).collect();
         if state.ended {
-            let ended = "the relay has ended with its runtime, or by a panic";
+            let ended = "the relay ended with its runtime or with a panic";
             problems.push(Problem {
                 error: Arc::new(Error::new(ErrorKind::Ended, ended)),
                 since: SystemTime::now(),

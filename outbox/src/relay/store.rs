@@ -136,7 +136,7 @@ impl Store {
             .bind(errors)
             .execute(&self.pool)
             .await;
-        done.map_err(|error| Error::database("set failed events apart", error))?;
+        done.map_err(|error| Error::database("set failed events aside", error))?;
         Ok(())
     }
 
@@ -185,7 +185,7 @@ impl Store {
             .bind(&*self.relay)
             .execute(&self.pool)
             .await;
-        done.map_err(|error| Error::database("give the leases of the relay back", error))?;
+        done.map_err(|error| Error::database("release the leases of the relay", error))?;
         Ok(())
     }
 

@@ -43,7 +43,7 @@ pub(crate) async fn take(store: Store, mut turn: Turn) -> (Turn, Found, Result<(
         Ok(outcome) => outcome,
         Err(_) => Err(Error::new(
             ErrorKind::Timeout,
-            format!("work on the outbox: the database has not answered within {ANSWER:?}"),
+            format!("work on the outbox: the database did not answer within {ANSWER:?}"),
         )),
     };
     (turn, found, outcome)

@@ -9,19 +9,19 @@ pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
     out.push(over_topics(facts, "clock.records", &roles, |_, topic, tally| {
         let name = &topic.name;
         let Ok(partitions) = &topic.partitions else {
-            tally.not_run(format!("{name} cannot be seen"));
+            tally.not_run(format!("{name} is not visible"));
             return;
         };
         if partitions.iter().all(|p| p.ends.is_none()) {
-            tally.not_run(format!("the offsets of {name} are not known"));
+            tally.not_run(format!("the offsets of {name} are unknown"));
             return;
         }
         match partitions.iter().filter_map(|p| p.ahead).max() {
             None => tally.ok(format!("no record of {name} is ahead of this host's clock")),
             Some(ahead) => tally.warn(
                 format!("{name} has records more than {} ahead of this host's clock", shown(ahead)),
-                "set the clocks of this host, of the publishers and of the brokers by NTP: retention, starts by \
-                 time and ages go by them",
+                "synchronise the clocks of this host, the publishers and the brokers with NTP: retention, starts by \
+                 time and ages depend on them",
             ),
         }
     }));

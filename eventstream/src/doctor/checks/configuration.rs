@@ -12,27 +12,27 @@ const PROMISES: &[(&str, &[&str], &str)] = &[
     (
         "acks",
         &["-1", "all"],
-        "an event that is stored survives the loss of a broker",
+        "a stored event survives the loss of a broker",
     ),
     (
         "enable.idempotence",
         &["true"],
-        "a retry neither duplicates an event nor overtakes another",
+        "a retry neither duplicates nor reorders events",
     ),
     (
         "enable.ssl.certificate.verification",
         &["true"],
-        "the broker is who it says",
+        "the broker's certificate is verified",
     ),
     (
         "ssl.endpoint.identification.algorithm",
         &["https"],
-        "the broker is the one that was asked for",
+        "the broker's certificate is for its host name",
     ),
     (
         "isolation.level",
         &["read_committed"],
-        "no event of an aborted transaction is read",
+        "events of aborted transactions are not read",
     ),
 ];
 
@@ -50,7 +50,7 @@ fn valid(setup: &Setup) -> Tally {
     for fault in &setup.faults {
         tally.fail(fault.to_string(), format!("correct `{}`", fault.field));
     }
-    tally.ok("nothing is refused");
+    tally.ok("the configuration is valid");
     tally
 }
 
@@ -65,7 +65,7 @@ fn millis(setup: &Setup, property: &str) -> Option<Duration> {
 fn poll_interval(setup: &Setup) -> Tally {
     let mut tally = Tally::new("config.poll_interval");
     let Some(most) = millis(setup, "max.poll.interval.ms") else {
-        tally.not_run("it is not set");
+        tally.not_run("max.poll.interval.ms is not set");
         return tally;
     };
     let interval = shown(most);
@@ -73,7 +73,7 @@ fn poll_interval(setup: &Setup) -> Tally {
     if drain >= most {
         tally.fail(
             format!(
-                "a drain may take {}, a rebalance {interval}: the member is expelled meanwhile",
+                "a drain may take {}, but the member is expelled after {interval}",
                 shown(drain)
             ),
             "lower `drain_timeout`, or raise `max_poll_interval`",
@@ -81,14 +81,17 @@ fn poll_interval(setup: &Setup) -> Tally {
     } else if setup.handler_timeout.is_some_and(|timeout| timeout > drain) {
         tally.warn(
             format!(
-                "a handler may take {}, and a drain waits {} for it: a rebalance cuts it off",
+                "a handler may take {}, but a drain waits only {} for it: a rebalance cuts it short",
                 shown(setup.handler_timeout.unwrap_or_default()),
                 shown(drain)
             ),
-            "raise `drain_timeout` above the handlers' limit, and `max_poll_interval` above both",
+            "raise `drain_timeout` above the handlers' time limit, and `max_poll_interval` above both",
         );
     } else {
-        tally.ok(format!("a drain of {} fits into {interval}", shown(drain)));
+        tally.ok(format!(
+            "a drain of {} fits into max_poll_interval, {interval}",
+            shown(drain)
+        ));
     }
     tally
 }
@@ -96,7 +99,7 @@ fn poll_interval(setup: &Setup) -> Tally {
 fn session_timeout(facts: &Facts) -> Tally {
     let mut tally = Tally::new("config.session_timeout");
     if facts.setup.config.assignment == Assignment::Consumer {
-        tally.ok("the brokers decide");
+        tally.ok("the brokers set it");
         return tally;
     }
     let own: i64 = facts
@@ -107,7 +110,7 @@ fn session_timeout(facts: &Facts) -> Tally {
     let bounds =
         cluster(facts).and_then(|cluster| cluster.broker_configs.as_ref().map_err(Clone::clone));
     let bounds = bounds.and_then(|configs| {
-        let of = |name| number(configs, name).ok_or("the broker does not say".to_owned());
+        let of = |name| number(configs, name).ok_or("the broker does not report it".to_owned());
         Ok((
             of("group.min.session.timeout.ms")?,
             of("group.max.session.timeout.ms")?,
@@ -116,10 +119,10 @@ fn session_timeout(facts: &Facts) -> Tally {
     match bounds {
         Err(why) => tally.not_run(why),
         Ok((least, most)) if own < least || own > most => tally.fail(
-            format!("session_timeout is {own} ms, and the brokers take {least} to {most}: no member gets in"),
-            "set `session_timeout` within their bounds",
+            format!("session_timeout is {own} ms, but the brokers accept {least} to {most} ms: no member can join"),
+            "set `session_timeout` within these limits",
         ),
-        Ok((least, most)) => tally.ok(format!("{own} ms is within {least} to {most}")),
+        Ok((least, most)) => tally.ok(format!("{own} ms is within {least} to {most} ms")),
     }
     tally
 }
@@ -140,7 +143,7 @@ fn publish_timeout(setup: &Setup) -> Tally {
         );
     } else {
         tally.ok(format!(
-            "{} is above the {} of one request",
+            "{} is not below write_timeout, {}",
             shown(publish),
             shown(write)
         ));
@@ -157,11 +160,11 @@ fn promises(setup: &Setup) -> Tally {
         };
         if !value.is_empty() && !keeps.iter().any(|keep| value.eq_ignore_ascii_case(keep)) {
             tally.warn(
-                format!("{property} is {value}: it undoes that {promise}"),
-                format!("leave {property} out"),
+                format!("{property} is {value}, which breaks a promise: {promise}"),
+                format!("remove {property}"),
             );
         }
     }
-    tally.ok("nothing undoes a promise");
+    tally.ok("no property breaks a promise");
     tally
 }

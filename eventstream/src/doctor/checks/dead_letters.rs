@@ -22,17 +22,17 @@ pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
             with_configs(topic, tally, |configs, tally| {
                 let kept = number(configs, "retention.ms").unwrap_or(-1);
                 match of_source(cluster, topic, "retention.ms") {
-                    None => tally.not_run("the retention of the source is not known"),
+                    None => tally.not_run("the retention of the source topic is unknown"),
                     Some(source) if is_longer(source, kept) => tally.warn(
                         format!(
-                            "{} keeps letters {}, its source events {}",
+                            "{} keeps dead letters {}, its source topic keeps events {}",
                             topic.name,
                             bound(kept),
                             bound(source)
                         ),
-                        "raise retention.ms of the dead-letter topic: letters wait for people",
+                        "raise retention.ms of the dead-letter topic: dead letters must be kept until they are replayed or parked",
                     ),
-                    Some(_) => tally.ok(format!("{} keeps letters {}", topic.name, bound(kept))),
+                    Some(_) => tally.ok(format!("{} keeps dead letters {}", topic.name, bound(kept))),
                 }
             });
         },
@@ -41,7 +41,7 @@ pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
         with_configs(topic, tally, |configs, tally| {
             let most = number(configs, "max.message.bytes").unwrap_or(0);
             match of_source(cluster, topic, "max.message.bytes") {
-                None => tally.not_run("the largest event of the source is not known"),
+                None => tally.not_run("the largest event of the source topic is unknown"),
                 Some(source) => {
                     let own = facts.setup.config.effective_message_max_bytes();
                     let own = i64::try_from(own).unwrap_or(i64::MAX);
@@ -49,14 +49,14 @@ pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
                     if most < needed {
                         tally.warn(
                             format!(
-                                "{} takes {most} bytes; the largest event with the headers of a letter has {needed}",
+                                "{} accepts {most} bytes, but the largest event with dead-letter headers has {needed}",
                                 topic.name
                             ),
-                            "raise max.message.bytes of the dead-letter topic: a letter that is too large holds \
-                             up its partition",
+                            "raise max.message.bytes of the dead-letter topic: a dead letter that is too large blocks \
+                             its partition",
                         );
                     } else {
-                        tally.ok(format!("{} takes {most} bytes", topic.name));
+                        tally.ok(format!("{} accepts {most} bytes", topic.name));
                     }
                 }
             }
@@ -78,10 +78,10 @@ fn writable(facts: &Facts) -> Tally {
             (Some(ErrorKind::Unauthorized), _) => {
                 tally.fail(format!("{who} has no right on {name}"), remedy);
             }
-            (Some(_), _) => tally.not_run(format!("{name} cannot be seen")),
+            (Some(_), _) => tally.not_run(format!("{name} is not visible")),
             (None, Ok(rights)) if rights.write => tally.ok(format!("{who} may Write on {name}")),
             (None, Ok(_)) => tally.fail(
-                format!("{who} has no right to Write on {name}: a dead letter would hold up its partition"),
+                format!("{who} has no right to Write on {name}: a dead letter would block its partition"),
                 remedy,
             ),
             (None, Err(why)) => tally.not_run(format!("{name}: {why}")),

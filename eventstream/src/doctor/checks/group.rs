@@ -19,7 +19,7 @@ const IDS: [&str; 8] = [
 pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
     let mut checks = IDS.map(Tally::new);
     let found = cluster(facts).and_then(|cluster| {
-        let group = cluster.group.as_ref().ok_or("no group was named")?;
+        let group = cluster.group.as_ref().ok_or("no group was given")?;
         Ok((cluster, group))
     });
     match found {
@@ -74,17 +74,17 @@ fn judge_state(group: &Group, described: &Described, tally: &mut Tally) {
     match &*described.state {
         "Stable" => tally.ok(format!("{name} is stable with {members} members")),
         "Empty" => tally.ok(format!("{name} has no members")),
-        "Dead" => tally.ok(format!("{name} is new: the brokers do not know it")),
+        "Dead" => tally.ok(format!("{name} is new: the brokers do not know it yet")),
         state => tally.warn(
             format!("{name} is rebalancing ({state}, {members} members)"),
-            "look again: where it stays so, members come and go, or one does not give up its partitions",
+            "check again; if it stays so, members keep joining and leaving, or one does not give up its partitions",
         ),
     }
 }
 
 fn judge_assignor(own: Assignment, described: &Described, tally: &mut Tally) {
     if described.members == 0 {
-        tally.ok("there are no members to agree with");
+        tally.ok("it has no members");
         return;
     }
     let by_broker = own == Assignment::Consumer;
@@ -94,7 +94,7 @@ fn judge_assignor(own: Assignment, described: &Described, tally: &mut Tally) {
             false => ("the group protocol of KIP-848", "consumer"),
         };
         tally.fail(
-            format!("its members use {theirs}: this client is not taken in"),
+            format!("its members use {theirs}, so this client would not be admitted"),
             format!("set `assignment` to {word}, or use another group"),
         );
         return;
@@ -109,13 +109,13 @@ fn judge_assignor(own: Assignment, described: &Described, tally: &mut Tally) {
         tally.ok(format!("its members use {theirs}"));
     } else {
         tally.fail(
-            format!("its members use the assignor {theirs}: this client is not taken in"),
+            format!("its members use the assignor {theirs}, so this client would not be admitted"),
             match &**theirs {
                 "cooperative-sticky" => {
                     "set `assignment` to cooperative-sticky, or use another group"
                 }
                 "range" | "roundrobin" => "set `assignment` to eager, or use another group",
-                _ => "use another group: no `assignment` has this assignor",
+                _ => "use another group: no `assignment` uses this assignor",
             },
         );
     }
@@ -138,25 +138,25 @@ fn judge_topics(cluster: &Cluster, described: &Described, tally: &mut Tally) {
     let missing = sources().filter(|topic| !described.assigned.contains(&topic.name));
     let missing: Vec<_> = missing.map(|topic| topic.name.clone()).collect();
     if described.assigned.is_empty() {
-        tally.ok("no member has a partition");
+        tally.ok("no member has partitions");
         return;
     }
     if !missing.is_empty() {
         tally.warn(
             format!(
-                "no member reads {}; they read {}",
+                "no member reads {}; its members read {}",
                 some_of(&missing),
                 some_of(&described.assigned.iter().cloned().collect::<Vec<_>>())
             ),
-            "give each service a group of its own: members of one have to read the same topics",
+            "give each service its own group: all members of a group must read the same topics",
         );
     } else if !others.is_empty() {
         tally.warn(
             format!("its members also read {}", some_of(&others)),
-            "name those topics too, or give each service a group of its own",
+            "name those topics too, or give each service its own group",
         );
     }
-    tally.ok("its members read the topics that are named");
+    tally.ok("its members read the named topics");
 }
 
 fn judge_offsets(cluster: &Cluster, tally: &mut Tally) {
@@ -172,17 +172,17 @@ fn judge_offsets(cluster: &Cluster, tally: &mut Tally) {
     });
     if !below.is_empty() {
         tally.fail(
-            format!("records it has not read are deleted: {}", some_of(&below)),
-            "raise retention.ms; the group continues at the first offset that is left",
+            format!("records it has not read were deleted: {}", some_of(&below)),
+            "raise retention.ms; the group resumes at the first remaining offset",
         );
     }
     if !beyond.is_empty() {
         tally.fail(
-            format!("it has committed beyond the end: {}", some_of(&beyond)),
-            "the topic was recreated or truncated: the group continues at its head, and reads events again",
+            format!("its committed offsets are beyond the end: {}", some_of(&beyond)),
+            "the topic was recreated or truncated: the group resumes at its head and reads events again",
         );
     }
-    tally.ok("what is committed lies within the topics");
+    tally.ok("its committed offsets are within the topics");
 }
 
 fn judge_expiry(cluster: &Cluster, group: &Group, tally: &mut Tally) {
@@ -191,7 +191,7 @@ fn judge_expiry(cluster: &Cluster, group: &Group, tally: &mut Tally) {
         .as_ref()
         .is_ok_and(|described| described.members > 0)
     {
-        tally.ok("it has members, so nothing expires");
+        tally.ok("it has members, so its offsets do not expire");
         return;
     }
     if let Err(why) = &cluster.broker_configs {
@@ -200,14 +200,14 @@ fn judge_expiry(cluster: &Cluster, group: &Group, tally: &mut Tally) {
     }
     let late = those(cluster, |p| p.waits_longer_than(Age::NearExpiry));
     if late.is_empty() {
-        tally.ok("nothing is known to expire soon");
+        tally.ok("no offset is known to expire soon");
     } else {
         tally.warn(
             format!(
-                "it has no members, and what it has committed is about to expire: {}",
+                "it has no members, and its committed offsets are about to expire: {}",
                 some_of(&late)
             ),
-            "start a member, or raise offsets.retention.minutes of the brokers",
+            "start a member, or raise the brokers' offsets.retention.minutes",
         );
     }
 }
@@ -219,14 +219,16 @@ fn judge_lag(cluster: &Cluster, tally: &mut Tally) {
         .sum();
     let late = those(cluster, |p| p.waits_longer_than(Age::TenMinutes));
     if late.is_empty() {
-        tally.ok(format!("{lag} records wait, none for longer than 10 min"));
+        tally.ok(format!(
+            "{lag} records are waiting, none for more than 10 min"
+        ));
     } else {
         tally.warn(
             format!(
-                "{lag} records wait, some for longer than 10 min: {}",
+                "{lag} records are waiting, some for more than 10 min: {}",
                 some_of(&late)
             ),
-            "start members, up to one for each partition, or make the handlers faster",
+            "add members, up to one for each partition, or make the handlers faster",
         );
     }
 }
@@ -238,11 +240,11 @@ fn judge_stuck(cluster: &Cluster, tally: &mut Tally) {
             && p.waits_longer_than(Age::Minute)
     });
     if stuck.is_empty() {
-        tally.ok("no partition is stalled");
+        tally.ok("no partition is stuck");
     } else {
         tally.warn(
-            format!("records wait for longer than 1 min and nothing is committed: {}", some_of(&stuck)),
-            "look at the log and the health of the member that has it: a handler fails again and again, or hangs",
+            format!("records have waited for more than 1 min, and nothing is committed: {}", some_of(&stuck)),
+            "check the log and the health of the member that has the partition: a handler keeps failing or hangs",
         );
     }
 }
@@ -264,11 +266,13 @@ fn judge_start(facts: &Facts, cluster: &Cluster, tally: &mut Tally) {
                 "it is not known where the partitions of {name} end"
             ));
         } else if all().any(|p| p.committed.is_some()) {
-            tally.ok(format!("it continues in {name} where it was"));
+            tally.ok(format!("it resumes in {name} at its committed offsets"));
         } else if records > 0 && facts.setup.starts_at_tail {
             tally.warn(
-                format!("it is new to {name}, and would begin behind the {records} records there"),
-                "subscribe with `StartOffset::Head` where they are wanted",
+                format!(
+                    "it is new to {name}, and would start after the {records} existing records"
+                ),
+                "subscribe with `StartOffset::Head` to read them",
             );
         } else {
             tally.ok(format!("it is new to {name}, and misses nothing"));

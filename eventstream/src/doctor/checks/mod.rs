@@ -89,8 +89,10 @@ pub(super) fn judge(facts: &Facts) -> Report {
 fn cluster(facts: &Facts) -> Result<&Cluster, String> {
     match &facts.cluster {
         Some(Ok(cluster)) => Ok(cluster),
-        Some(Err(_)) => Err("the brokers do not let this client in: see brokers.answer".to_owned()),
-        None => Err("the configuration is refused: see config.valid".to_owned()),
+        Some(Err(_)) => {
+            Err("the brokers refuse this client or do not answer: see brokers.answer".to_owned())
+        }
+        None => Err("the configuration is invalid: see config.valid".to_owned()),
     }
 }
 
@@ -113,8 +115,8 @@ fn over_topics(
             }
             if !any {
                 let what = match roles {
-                    [TopicRole::DeadLetters] => "no group was named with a topic",
-                    _ => "no topic was named",
+                    [TopicRole::DeadLetters] => "no group was given with a topic",
+                    _ => "no topic was given",
                 };
                 tally.not_run(what);
             }
@@ -153,7 +155,7 @@ fn shown(time: std::time::Duration) -> String {
 /// A bound of Kafka's in milliseconds, where a negative one is none.
 fn bound(millis: i64) -> String {
     match u64::try_from(millis) {
-        Ok(millis) => shown(std::time::Duration::from_millis(millis)),
-        Err(_) => "for ever".to_owned(),
+        Ok(millis) => format!("for {}", shown(std::time::Duration::from_millis(millis))),
+        Err(_) => "forever".to_owned(),
     }
 }

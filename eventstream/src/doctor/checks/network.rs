@@ -20,16 +20,16 @@ fn names(facts: &Facts) -> Tally {
             Err(why) => tally.fail(
                 format!("{} does not resolve: {why}", listener.named()),
                 match listener.role {
-                    Role::Bootstrap => "correct `brokers`, or this host's name server",
+                    Role::Bootstrap => "correct `brokers`, or fix this host's name resolution",
                     Role::Advertised(_) => {
-                        "have the broker advertise a name that this host resolves (`advertised.listeners`)"
+                        "have the broker advertise a name that this host can resolve (`advertised.listeners`)"
                     }
                 },
             ),
         }
     }
     if facts.listeners.is_empty() {
-        tally.not_run("the configuration is refused: see config.valid");
+        tally.not_run("the configuration is invalid: see config.valid");
     }
     tally
 }
@@ -41,28 +41,31 @@ fn bootstrap(facts: &Facts) -> Tally {
     let is_up = |listener: &Listener| matches!(listener.connected, Some(Ok(_)));
     let any = all().any(is_up);
     for listener in all() {
-        let remedy = "check that a broker runs there, and the firewalls between";
+        let remedy = "check that a broker runs there and that no firewall blocks the connection";
         match &listener.connected {
-            Some(Ok(_)) => tally.ok(format!("{} connects", listener.address)),
+            Some(Ok(_)) => tally.ok(format!("{} accepts connections", listener.address)),
             Some(Err(why)) if any => tally.warn(format!("{}: {why}", listener.address), remedy),
             Some(Err(why)) => tally.fail(format!("{}: {why}", listener.address), remedy),
             None => tally.not_run(format!("{} has no address", listener.address)),
         }
     }
     if facts.listeners.is_empty() {
-        tally.not_run("the configuration is refused: see config.valid");
+        tally.not_run("the configuration is invalid: see config.valid");
     }
     tally
 }
 
 fn advertised(facts: &Facts) -> Tally {
     let mut tally = Tally::new("listeners.advertised");
-    let remedy = "have the broker advertise an address that this host reaches (`advertised.listeners`), \
-                  or open the firewall: its partitions can neither be written nor read from here";
+    let remedy = "have the broker advertise an address that this host can reach (`advertised.listeners`), \
+                  or open the firewall: its partitions can be neither written nor read from here";
     if let Err(why) = cluster(facts) {
         match facts.cluster.as_ref().and_then(unreached) {
             Some((id, address)) => {
-                tally.fail(format!("broker {id} at {address} does not connect"), remedy);
+                tally.fail(
+                    format!("broker {id} at {address} does not accept connections"),
+                    remedy,
+                );
             }
             None => tally.not_run(why),
         }
@@ -71,7 +74,7 @@ fn advertised(facts: &Facts) -> Tally {
     for listener in &facts.listeners {
         match (&listener.role, &listener.connected) {
             (Role::Bootstrap, _) => {}
-            (_, Some(Ok(_))) => tally.ok(format!("{} connects", listener.named())),
+            (_, Some(Ok(_))) => tally.ok(format!("{} accepts connections", listener.named())),
             (_, Some(Err(why))) => tally.fail(format!("{}: {why}", listener.named()), remedy),
             (_, None) => tally.fail(format!("{} does not resolve", listener.named()), remedy),
         }
@@ -94,7 +97,7 @@ fn answer(facts: &Facts) -> Tally {
     match &facts.cluster {
         Some(Ok(cluster)) => tally.ok(format!("the cluster has {} brokers", cluster.brokers.len())),
         Some(Err(error)) => tally.fail(error.to_string(), error.remedy()),
-        None => tally.not_run("the configuration is refused: see config.valid"),
+        None => tally.not_run("the configuration is invalid: see config.valid"),
     }
     tally
 }

@@ -20,33 +20,33 @@ fn matching(facts: &Facts) -> Tally {
     for listener in &facts.listeners {
         let at = listener.named();
         match &listener.speaks {
-            Speaks::Unknown => tally.not_run(format!("{at}: there is no connection")),
+            Speaks::Unknown => tally.not_run(format!("no connection to {at}")),
             Speaks::Kafka { tls: true } => tally.ok(format!("{at} speaks Kafka with TLS")),
             Speaks::Kafka { tls: false } if !tls => tally.ok(format!("{at} speaks Kafka without TLS")),
             Speaks::Kafka { .. } => tally.fail(
-                format!("{at} speaks Kafka without TLS, and this client is configured for TLS"),
-                "use the broker's TLS port, or leave TLS out (with SASL: `sasl_without_tls`)",
+                format!("{at} speaks Kafka without TLS, but this client is configured for TLS"),
+                "use the broker's TLS port, or turn TLS off (with SASL: `sasl_without_tls`)",
             ),
             Speaks::Tls if tls => tally.fail(
-                format!("{at} speaks TLS, and ends the connection without an answer of Kafka's"),
-                "use a broker's port; if it wants a client certificate, set `cert_file` and `key_file`",
+                format!("{at} speaks TLS, but closes the connection without a Kafka response"),
+                "use a broker's port; if it requires a client certificate, set `cert_file` and `key_file`",
             ),
             Speaks::Tls => tally.fail(
-                format!("{at} speaks TLS, and this client is configured without"),
+                format!("{at} speaks TLS, but this client is configured without it"),
                 "set `tls` and the CA (`ca_file`), or use the broker's plain-text port",
             ),
             Speaks::Http => tally.fail(
                 format!("{at} speaks HTTP"),
-                "use a broker's port: this is one of a web server, a REST proxy or a metrics exporter",
+                "use a broker's port: this one belongs to a web server, a REST proxy or a metrics exporter",
             ),
             Speaks::Other(said) => tally.fail(
-                format!("{at} does not answer as a Kafka broker does: {said}"),
-                "use a broker's port; a balancer with no broker behind it behaves so, too",
+                format!("{at} does not answer like a Kafka broker: {said}"),
+                "use a broker's port; a load balancer without a broker behind it answers like this too",
             ),
         }
     }
     if facts.listeners.is_empty() {
-        tally.not_run("the configuration is refused: see config.valid");
+        tally.not_run("the configuration is invalid: see config.valid");
     }
     tally
 }
@@ -67,21 +67,21 @@ fn version(facts: &Facts) -> Tally {
         if !produces || !has(INIT_PRODUCER_ID) {
             tally.fail(
                 format!(
-                    "{at} is older than Kafka 0.11: it has no headers and no idempotent producer"
+                    "{at} is older than Kafka 0.11: it supports neither headers nor the idempotent producer"
                 ),
-                "upgrade the broker: 2.8 is the oldest that is tried",
+                "upgrade the broker: 2.8 is the oldest version tested",
             );
         } else if wants_848 && !has(CONSUMER_GROUP_HEARTBEAT) {
             tally.fail(
-                format!("{at} does not know the group protocol of KIP-848"),
+                format!("{at} does not support the KIP-848 group protocol"),
                 "set `assignment` to eager or cooperative-sticky, or upgrade to Kafka 4.0",
             );
         } else {
-            tally.ok(format!("{at} knows {} kinds of requests", versions.0.len()));
+            tally.ok(format!("{at} supports {} request types", versions.0.len()));
         }
     }
     if facts.listeners.iter().all(|l| l.versions.is_none()) {
-        tally.not_run("no broker said what it knows");
+        tally.not_run("no broker reported its versions");
     }
     tally
 }

@@ -51,7 +51,7 @@ fn topics(
                     _ => "consumer",
                 };
                 tally.ok(format!(
-                    "{who} may not {operation:?} on {name}, which a {whose} need not"
+                    "{who} may not {operation:?} on {name}, which a {whose} does not need"
                 ));
             }
             (None, Err(why)) => tally.not_run(format!("{name}: {why}")),
@@ -64,7 +64,7 @@ fn group(facts: &Facts) -> Tally {
     let who = &facts.setup.principal;
     match cluster(facts).map(|cluster| &cluster.group) {
         Err(why) => tally.not_run(why),
-        Ok(None) => tally.not_run("no group was named"),
+        Ok(None) => tally.not_run("no group was given"),
         Ok(Some(group)) => {
             let name = &group.name;
             let remedy = right_remedy(who, Operation::Read, Resource::Group(name));
@@ -75,7 +75,7 @@ fn group(facts: &Facts) -> Tally {
                         format!("{who} has no right to Read on group {name}"),
                         remedy,
                     ),
-                    None => tally.not_run("the broker does not say"),
+                    None => tally.not_run("the broker does not report it"),
                 },
                 Err(why) if why.to_lowercase().contains("authorization") => {
                     tally.fail(

@@ -31,8 +31,8 @@ fn judge_mechanism(facts: &Facts, tally: &mut Tally) {
         match listener.mechanisms.as_deref() {
             None => {}
             Some([]) => tally.fail(
-                format!("{at} takes no SASL"),
-                "use the broker's SASL port, or leave the SASL options out",
+                format!("{at} does not support SASL"),
+                "use the broker's SASL port, or remove the SASL options",
             ),
             Some(offered) if offered.iter().any(|it| it == own) => {
                 tally.ok(format!("{at} offers {own}"));
@@ -44,7 +44,7 @@ fn judge_mechanism(facts: &Facts, tally: &mut Tally) {
         }
     }
     if facts.listeners.iter().all(|l| l.mechanisms.is_none()) {
-        tally.not_run("no broker said which it offers");
+        tally.not_run("no broker listed its mechanisms");
     }
 }
 
@@ -68,13 +68,13 @@ fn judge_credentials(facts: &Facts, tally: &mut Tally) {
         mechanisms.iter().any(|it| it == own)
     };
     match &facts.cluster {
-        Some(Ok(_)) => tally.ok(format!("the brokers know {}", facts.setup.principal)),
+        Some(Ok(_)) => tally.ok(format!("the brokers accept {}", facts.setup.principal)),
         Some(Err(error))
             if error.kind() == ErrorKind::Authentication && facts.listeners.iter().any(offered) =>
         {
             let found = format!("{}: {error}", facts.setup.principal);
             tally.fail(found, error.remedy());
         }
-        _ => tally.not_run("it has not come to that"),
+        _ => tally.not_run("an earlier step failed: see brokers.answer"),
     }
 }

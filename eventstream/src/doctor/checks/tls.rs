@@ -46,7 +46,7 @@ fn judge_files(facts: &Facts, tally: &mut Tally) {
             tally.fail(fault.to_string(), format!("correct `{}`", fault.field));
         }
     }
-    tally.ok("what is named can be read");
+    tally.ok("the configured files can be read");
 }
 
 fn judge_chain(facts: &Facts, tally: &mut Tally) {
@@ -85,16 +85,18 @@ fn judge_host(facts: &Facts, tally: &mut Tally) {
         let names = super::some_of(&tls.names);
         let is_other = tls.verdicts.keys().any(|code| OTHER_HOST.contains(code));
         if !is_other {
-            tally.ok(format!("{at}: the certificate is for it"));
+            tally.ok(format!("{at}: the certificate is for this host"));
         } else if checks == "none" {
             tally.warn(
-                format!("{at}: the certificate is for {names}, which this client does not look at"),
-                "leave `ssl.endpoint.identification.algorithm` out once the names are right",
+                format!(
+                    "{at}: the certificate is for {names}, but this client does not check that"
+                ),
+                "remove `ssl.endpoint.identification.algorithm` once the names are right",
             );
         } else {
             tally.fail(
                 format!("{at}: the certificate is for {names}"),
-                "connect by a name that it is for, or have one issued for this name",
+                "connect by a name that it is valid for, or issue one for this name",
             );
         }
     }
@@ -119,13 +121,15 @@ fn judge_end(now: Timestamp, ends: Timestamp, whose: &str, at: &str, tally: &mut
     let days = left / 86_400;
     let soon = i64::try_from(SOON.as_secs()).unwrap_or(i64::MAX);
     if left <= 0 {
-        let found = format!("{whose}: the certificate has expired on {ends}");
+        let found = format!("{whose}: the certificate expired on {ends}");
         tally.fail(found, format!("renew it {at}"));
     } else if left < soon {
         let found = format!("{whose}: the certificate expires in {days} days, on {ends}");
         tally.warn(found, format!("renew it {at}"));
     } else {
-        tally.ok(format!("{whose}: the certificate is good for {days} days"));
+        tally.ok(format!(
+            "{whose}: the certificate is valid for another {days} days"
+        ));
     }
 }
 
@@ -136,13 +140,13 @@ fn judge_client(facts: &Facts, tally: &mut Tally) {
         fine && matches!(l.speaks, Speaks::Tls | Speaks::Kafka { tls: true })
     });
     match &facts.cluster {
-        Some(Ok(_)) => tally.ok("the brokers take this client's, or want none"),
+        Some(Ok(_)) => tally.ok("the brokers accept this client's certificate, or require none"),
         Some(Err(error))
             if error.kind() == ErrorKind::Authentication && accepted && is_plain_tls =>
         {
             tally.fail(error.to_string(), error.remedy());
         }
-        _ => tally.not_run("it has not come to that"),
+        _ => tally.not_run("an earlier step failed: see brokers.answer"),
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn exists(facts: &Facts, check: &'static str, roles: &[TopicRole]) ->
             Err(error) if error.kind() != ErrorKind::UnknownTopic => tally.not_run(error.to_string()),
             Err(_) if topic.role == TopicRole::DeadLetters => tally.warn(
                 format!("topic {name} does not exist"),
-                "create it before a handler gives up on an event, or set `dead_letter_suffix` to the one in use",
+                "create it before an event is dead-lettered, or set `dead_letter_suffix` to the suffix in use",
             ),
             Err(_) => tally.fail(
                 format!("topic {name} does not exist"),
@@ -111,11 +111,11 @@ fn leaders(topic: &Topic, partitions: &[Partition], tally: &mut Tally) {
     let offline = partitions.iter().filter(|p| p.leader.is_none());
     let offline: Vec<_> = offline.map(|p| p.id.to_string()).collect();
     if offline.is_empty() {
-        tally.ok(format!("each partition of {name} has a leader"));
+        tally.ok(format!("every partition of {name} has a leader"));
     } else {
         tally.fail(
             format!("partitions {} of {name} have no leader", some_of(&offline)),
-            "start the brokers that have their replicas",
+            "start the brokers that hold their replicas",
         );
     }
 }
@@ -131,11 +131,11 @@ fn replicas(topic: &Topic, partitions: &[Partition], brokers: usize, tally: &mut
                 "partitions {} of {name} have replicas that are not in sync",
                 some_of(&behind)
             ),
-            "start the brokers that are down, or look at why they fall behind",
+            "start the brokers that are down, or find out why they fall behind",
         );
     } else if fewest < 2 && brokers > 1 {
         tally.warn(
-            format!("{name} has partitions with one replica: without its broker they are gone"),
+            format!("{name} has partitions with a single replica: they are lost with its broker"),
             "raise the replication factor of the topic to 3",
         );
     } else {
@@ -149,7 +149,7 @@ fn min_in_sync(topic: &Topic, configs: &Configs, brokers: usize, tally: &mut Tal
     let name = &topic.name;
     let (Ok(partitions), Some(least)) = (&topic.partitions, number(configs, "min.insync.replicas"))
     else {
-        tally.not_run(format!("{name}: the broker does not say"));
+        tally.not_run(format!("{name}: the broker does not report it"));
         return;
     };
     let replicas = partitions.iter().map(|p| p.replicas).min().unwrap_or(0);
@@ -157,17 +157,17 @@ fn min_in_sync(topic: &Topic, configs: &Configs, brokers: usize, tally: &mut Tal
     let found = format!("{name} has min.insync.replicas {least} and {replicas} replicas");
     if least > replicas {
         tally.warn(
-            format!("{found}: brokers before Kafka 4.0 refuse every event of acks all, later ones take what there is"),
+            format!("{found}: brokers before Kafka 4.0 reject every event published with acks=all, later ones accept it"),
             "lower min.insync.replicas, or raise the replication factor",
         );
     } else if least == replicas && replicas > 1 {
         tally.warn(
-            format!("{found}: publishing stops when one broker does"),
-            "set min.insync.replicas to one less than the replicas",
+            format!("{found}: publishing stops if one broker is down"),
+            "set min.insync.replicas to one less than the number of replicas",
         );
     } else if least == 1 && replicas > 1 && brokers > 1 {
         tally.warn(
-            format!("{found}: an event may be lost with one broker"),
+            format!("{found}: a stored event may be lost with one broker"),
             "set min.insync.replicas to 2",
         );
     } else {
@@ -186,18 +186,18 @@ fn retention(topic: &Topic, configs: &Configs, tally: &mut Tally) {
     let late: Vec<_> = late.map(|p| p.id.to_string()).collect();
     if policy.contains("compact") {
         tally.warn(
-            format!("{name} has cleanup.policy {policy}: of a key only the last event is kept"),
-            "set cleanup.policy to delete, unless a consumer may miss events",
+            format!("{name} has cleanup.policy {policy}: only the last event of each key is kept"),
+            "set cleanup.policy to delete, unless consumers may miss events",
         );
     }
     if policy.contains("delete") && !late.is_empty() {
         tally.fail(
             format!(
-                "in partitions {} of {name} the group has not read what is about to be deleted after {}",
+                "in partitions {} of {name}, events that the group has not read are about to be deleted; they are kept {}",
                 some_of(&late),
                 bound(kept)
             ),
-            "raise retention.ms, or the speed of the group",
+            "raise retention.ms, or speed the group up",
         );
     }
     tally.ok(format!("{name} keeps events {} ({policy})", bound(kept)));
@@ -208,11 +208,11 @@ pub(super) fn message_size(topic: &Topic, configs: &Configs, own: usize, tally: 
     let name = &topic.name;
     let own = i64::try_from(own).unwrap_or(i64::MAX);
     match number(configs, "max.message.bytes") {
-        None => tally.not_run(format!("{name}: the broker does not say")),
+        None => tally.not_run(format!("{name}: the broker does not report it")),
         Some(most) if most < own.saturating_add(BATCH_OVERHEAD) => tally.warn(
-            format!("{name} takes {most} bytes, and this client publishes up to {own}"),
+            format!("{name} accepts {most} bytes, but this client publishes up to {own}"),
             "raise the topic's max.message.bytes, or lower `message_max_bytes`",
         ),
-        Some(most) => tally.ok(format!("{name} takes {most} bytes")),
+        Some(most) => tally.ok(format!("{name} accepts {most} bytes")),
     }
 }

@@ -112,7 +112,7 @@ fn host(address: &str) -> &str {
 }
 
 fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, SocketAddr), String> {
-    let mut last = "there was no time left".to_owned();
+    let mut last = "the time was up".to_owned();
     for address in addresses {
         let left = deadline::left(deadline).min(CONNECT);
         if left.is_zero() {

@@ -113,7 +113,7 @@ fn reads_what_the_go_sdk_emits() {
     );
     let refusal = refusal(std::fs::read(path).unwrap());
     assert!(
-        refusal.contains("field `timestamp`: a string was expected, found a number"),
+        refusal.contains("field `timestamp`: expected a string, found a number"),
         "{refusal}"
     );
 }

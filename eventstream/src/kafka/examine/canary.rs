@@ -75,7 +75,7 @@ fn read(reader: &BaseConsumer, offset: i64, deadline: Instant) -> Result<()> {
     loop {
         let left = deadline::left(deadline);
         if left.is_zero() {
-            let text = "read a canary: it was stored and has not come back in time";
+            let text = "read a canary: it was stored, but was not read back in time";
             return Err(Error::new(ErrorKind::Timeout, text));
         }
         match reader.poll(left.min(Duration::from_millis(100))) {

@@ -122,7 +122,7 @@ impl Examiner {
         });
         let asked: Vec<TopicPartition> = topics.flatten().collect();
         if asked.is_empty() {
-            return Some("there is no topic to look at".to_owned());
+            return Some("there is no topic to check".to_owned());
         }
         let until = Instant::now() + deadline::left(deadline).min(ROUND);
         let client = &self.client;

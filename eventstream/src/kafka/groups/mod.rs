@@ -312,7 +312,7 @@ fn partition(
         Some(Ok(log)) => (log.low, log.high, log.error),
         Some(Err(error)) => (None, None, Some(error)),
         None => {
-            let text = format!("{topic} has no partition {id} any more");
+            let text = format!("partition {id} of {topic} no longer exists");
             (None, None, Some(Error::new(ErrorKind::UnknownTopic, text)))
         }
     };

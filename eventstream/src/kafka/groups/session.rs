@@ -207,8 +207,8 @@ impl Session {
             if found != Some(wanted.offset) {
                 let found = found.map_or_else(|| "nothing".to_owned(), |found| found.to_string());
                 let text = format!(
-                    "{}: {} was committed for {topic}/{partition}, and the broker has {found}; \
-                     somebody else commits for the group",
+                    "{}: {} was committed for {topic}/{partition}, but the broker has {found}: \
+                     another client commits for the group",
                     self.doing(),
                     wanted.offset
                 );
@@ -285,7 +285,7 @@ impl Session {
         match code {
             Code::GroupIdNotFound => self.unknown(),
             Code::UnsupportedFeature => from_code(
-                format!("{}: these brokers do not offer it", self.doing()),
+                format!("{}: these brokers do not support it", self.doing()),
                 code,
             ),
             code if is_denied(code) => self.reporter.denied(self.doing, operation, on, code),
@@ -303,7 +303,7 @@ impl Session {
 
     pub(super) fn no_offsets(&self, topic: &str, partition: &PartitionMetadata) -> Error {
         let text = format!(
-            "{}: the ends of {topic}/{} are not known",
+            "{}: the watermarks of {topic}/{} are unknown",
             self.doing(),
             partition.id
         );

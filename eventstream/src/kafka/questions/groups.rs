@@ -13,7 +13,7 @@ use crate::kafka::native::text;
 /// A group as its coordinator describes it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Described {
-    /// Whether this client may read in it; `None` where the broker does not say.
+    /// Whether this client may read in it; `None` where the broker does not report it.
     pub(crate) may_read: Option<bool>,
     /// Whether the broker assigns (KIP-848); `None` where it does not say.
     pub(crate) broker_assigns: Option<bool>,

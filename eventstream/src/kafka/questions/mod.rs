@@ -65,7 +65,7 @@ pub(super) struct TopicFacts {
     pub(super) error: Option<Code>,
     /// Who leads each partition.
     pub(super) partitions: BTreeMap<i32, Option<i32>>,
-    /// What this client may do; nothing where that was not asked, or the broker does not say.
+    /// What this client may do; nothing where that was not asked, or the broker does not report it.
     pub(super) rights: Rights,
 }
 

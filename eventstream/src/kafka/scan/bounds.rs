@@ -70,7 +70,7 @@ fn spans(found: &TopicMetadata) -> Result<Vec<Span>> {
             let (topic, id) = (&found.name, partition.id);
             let error = partition.error.clone();
             return Err(error.unwrap_or_else(|| {
-                let text = format!("the offsets of {topic} partition {id} are not known");
+                let text = format!("the offsets of {topic} partition {id} are unknown");
                 Error::new(ErrorKind::Broker, text).with_retriable(true)
             }));
         };
@@ -105,7 +105,7 @@ fn begin_at(
         })
         .collect();
     for answer in list_offsets(client.client(), &asks, timeout) {
-        let doing = || format!("find the first records of a time in {}", found.name);
+        let doing = || format!("look up offsets by time in {}", found.name);
         for ((_, id), offset) in answer.map_err(|code| from_code(doing(), code))? {
             let offset = offset.map_err(|code| from_code(doing(), code))?;
             if let Some(span) = spans.iter_mut().find(|span| span.partition == id) {

@@ -180,7 +180,7 @@ impl Reader {
 
     fn silent(&self) -> Error {
         let text = format!(
-            "read topic {}: nothing came for {} s",
+            "read topic {}: nothing arrived for {} s",
             self.wire_topic,
             PATIENCE.as_secs()
         );

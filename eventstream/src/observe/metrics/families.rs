@@ -70,7 +70,7 @@ families! {
     writer_retries: IntCounterVec = counter("writer_retries_count_summary", BROKER,
         "Requests of the producer that were sent again. A counter, in spite of its name.");
     in_flight_events: GaugeVec = gauge("writer_in_flight_events", CLIENT,
-        "Events that take room in the buffer.");
+        "Events in the buffer.");
     in_flight_bytes: GaugeVec = gauge("writer_in_flight_bytes", CLIENT,
         "Bytes of keys, values and headers of the events in the buffer.");
     capacity_events: GaugeVec = gauge("writer_buffer_capacity_events", CLIENT,
@@ -88,10 +88,10 @@ families! {
     batch_size: Windows = summary("writer_batch_size_summary", TOPIC,
         "Events in a batch.");
     batch_bytes: Windows = summary("writer_batch_bytes_summary", TOPIC,
-        "Bytes of a batch.");
+        "Bytes in a batch.");
 
     read: IntCounterVec = counter("reader_messages", READ,
-        "Records read, those read again included.");
+        "Records read, including those read again.");
     read_bytes: IntCounterVec = counter("reader_message_bytes", READ,
         "Bytes of keys and values of the records read.");
     outcomes: IntCounterVec = counter("reader_handler_outcomes_total", OUTCOME,
@@ -101,21 +101,21 @@ families! {
     retries: IntCounterVec = counter("reader_retries_total", GROUP_TOPIC,
         "Handler calls with a record that had failed before.");
     dead_letters: IntCounterVec = counter("reader_dead_letters_total", REASON,
-        "Records written to the dead letter topic, acknowledged.");
+        "Records written to the dead-letter topic and acknowledged.");
     letter_failures: IntCounterVec = counter("reader_dead_letter_failures_total", GROUP_TOPIC,
-        "Dead letters that could not be written and are tried again.");
+        "Failed writes of dead letters, which are retried.");
     skipped: IntCounterVec = counter("reader_skipped_total", REASON,
-        "Records skipped without being handled or dead-lettered, as the policies say.");
+        "Records skipped without being handled or dead-lettered, according to the policies.");
     deleted_unread: IntCounterVec = counter("reader_deleted_unread_total", GROUP_TOPIC,
         "Offsets whose records the broker deleted before the group read them.");
     pauses: IntCounterVec = counter("reader_pauses_total", GROUP_TOPIC,
-        "How often a partition had as many records waiting as are allowed.");
+        "How often a partition reached its limit of waiting records.");
     rebalances: IntCounterVec = counter("reader_rebalances", GROUP_TOPIC,
         "Rebalances: assignments received.");
     commits: IntCounterVec = counter("reader_commits_total", GROUP,
         "Successful offset commits.");
     commit_failures: IntCounterVec = counter("reader_commit_failures_total", GROUP,
-        "Offset commits that were refused, those overtaken by a rebalance not included.");
+        "Offset commits that failed, except those overtaken by a rebalance.");
     reader_rebuilt: IntCounterVec = counter("reader_rebuilt_total", GROUP,
         "Consumers lost to a fatal error and replaced.");
     dials: IntCounterVec = counter("reader_dials", GROUP_BROKER,
@@ -129,15 +129,15 @@ families! {
     paused: GaugeVec = gauge("reader_paused_partitions", GROUP_TOPIC,
         "Assigned partitions whose fetching is paused because their handlers are behind.");
     buffered: GaugeVec = gauge("reader_buffered", GROUP_TOPIC,
-        "Records read and not done.");
+        "Records read but not done yet.");
     stalled: GaugeVec = gauge("reader_stalled_seconds", GROUP_TOPIC,
-        "How long a partition with waiting records has not moved: the longest.");
+        "The longest time that a partition with waiting records has made no progress.");
     failing: GaugeVec = gauge("reader_failing_seconds", GROUP_TOPIC,
-        "How long the handler of a record has been failing that is called again: the longest.");
+        "The longest time that the handler of a record has been failing and retried.");
     offset: GaugeVec = gauge("reader_offset", READ,
         "The committed offset of an assigned partition. Absent while unknown.");
     lag: GaugeVec = gauge("reader_lag", READ,
-        "Records of an assigned partition that are not done. Absent while unknown.");
+        "Records of an assigned partition that are not done yet. Absent while unknown.");
     queue_length: GaugeVec = gauge("reader_queue_length", READ,
         "Records of the partition that librdkafka has read ahead.");
     queue_capacity: GaugeVec = gauge("reader_queue_capacity", READ,

@@ -201,7 +201,7 @@ pub(crate) fn deliver(publish: &Span) -> Span {
 /// knows, is told of, and takes nothing with it.
 fn end(record: impl FnOnce()) {
     if guarded(record).is_none() {
-        quietly(|| ::tracing::error!("ending a span panicked: a subscriber is at fault"));
+        quietly(|| ::tracing::error!("ending a span panicked in a tracing subscriber"));
     }
 }
 
