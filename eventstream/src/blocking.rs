@@ -49,8 +49,8 @@ use crate::subscribe::{
     BoxError, BoxHandler, FromRecord, Handler, HandlerResult, PulledEvent, Subscribe, all_arities,
 };
 
-/// Threads of a client's runtime. They run its timers and the tasks between the consumers and the
-/// handlers; the handlers themselves run on threads for blocking work.
+/// Threads of a client's runtime. They run its timers and the tasks between consumers and handlers;
+/// handlers themselves run on blocking threads.
 const WORKERS: usize = 2;
 
 /// [`Client`](crate::Client) with blocking calls, on its own small runtime. Cheap to clone; clones share
@@ -74,7 +74,8 @@ pub struct Subscription {
     runtime: Owned,
 }
 
-/// The runtime. The last handle ends it without waiting, so that it can be dropped anywhere.
+/// The runtime. Dropping the last handle shuts it down in the background, so it can be dropped
+/// anywhere.
 #[derive(Clone)]
 struct Owned(Arc<Ending>);
 
@@ -101,8 +102,8 @@ impl Owned {
             })
     }
 
-    /// Panics inside an async runtime, before any call that might block. On a thread for blocking
-    /// work, which tokio counts among its runtime's too, it may.
+    /// Panics inside an async runtime, before any call that might block. Blocking is fine on a
+    /// thread for blocking work, although tokio counts that among its runtime's too.
     fn check(&self) {
         if tokio::runtime::Handle::try_current().is_ok() {
             self.block_on(ready(()));
@@ -134,7 +135,7 @@ impl Client {
     /// As [`Client::publish`](crate::Client::publish).
     pub fn publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
         self.runtime.check();
-        // Entering a runtime costs more than a publish, and is not needed to wait.
+        // Entering a runtime costs more than a publish, and waiting does not need it.
         match self.client.try_publish(event.borrow()) {
             Err(e) if e.kind() == ErrorKind::BufferFull => block_on(self.client.publish(event)),
             outcome => outcome,

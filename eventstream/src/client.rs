@@ -58,7 +58,7 @@ struct Inner {
     audit_enabled: bool,
 }
 
-/// A client that may be gone.
+/// A client, weakly held.
 #[cfg_attr(
     not(feature = "testing"),
     expect(dead_code, reason = "only the test kit asks")
@@ -88,7 +88,7 @@ pub struct ClientBuilder {
     witness: Option<Arc<dyn Witness>>,
 }
 
-/// What a builder knows of a connection, without a client.
+/// The settings of a connection that a builder holds, without a client.
 pub(crate) struct Parts {
     pub(crate) backend: Backend,
     pub(crate) prefix: String,
@@ -368,7 +368,7 @@ impl Client {
         DeadLetters::new(self.clone(), Topic::new(topic)?)
     }
 
-    /// The backend with brokers, for what no other can do.
+    /// The backend if it has brokers; an error for operations that need them.
     pub(crate) fn on_brokers(&self, doing: &str) -> Result<&Kafka> {
         self.kafka_engine().ok_or_else(|| {
             let backend = &self.inner.backend;
@@ -462,7 +462,7 @@ impl WeakClient {
 /// For the test kit.
 #[cfg(feature = "testing")]
 impl Client {
-    /// What it is subscribed to, by the group and topics as on the broker.
+    /// Its subscriptions, by group and topics as named on the broker.
     pub(crate) fn subscribed(&self) -> Vec<(Arc<str>, Vec<String>)> {
         match &self.inner.engine {
             Engine::Kafka(kafka) => kafka.subscribed(),
@@ -470,7 +470,7 @@ impl Client {
         }
     }
 
-    /// Completes when every subscription of now reads what its group gave it, or has ended.
+    /// Completes when every current subscription has started reading its partitions, or has ended.
     pub(crate) async fn ready(&self) {
         if let Engine::Kafka(kafka) = &self.inner.engine {
             kafka.ready().await;
@@ -641,7 +641,7 @@ impl ClientBuilder {
         Ok(Client { inner })
     }
 
-    /// Takes what was not given from the configuration; the faults of both.
+    /// Fills in missing settings from the configuration; returns the faults of both.
     fn complete(&mut self) -> Vec<Fault> {
         if self.brokers.is_empty() {
             self.brokers.clone_from(&self.config.brokers.0);
@@ -657,7 +657,7 @@ impl ClientBuilder {
         faults
     }
 
-    /// What a connection is made with, and what is wrong with it.
+    /// The settings to connect with, and their faults.
     pub(crate) fn parts(mut self) -> Parts {
         let faults = self.complete();
         Parts {
@@ -696,7 +696,7 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// An environment variable; empty counts as not set, as in the Go SDK.
+/// An environment variable; an empty one counts as unset, as in the Go SDK.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -714,7 +714,7 @@ fn audit_flag(word: Option<&str>) -> Result<bool, Fault> {
     }
 }
 
-/// Kafka's own rule for topic names, which every prefixed name has to follow.
+/// Kafka's rule for topic names, which every prefixed name must satisfy.
 fn prefix_fault(prefix: &str) -> Option<Fault> {
     let fits = prefix.len() <= 200
         && prefix

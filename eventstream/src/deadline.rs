@@ -1,16 +1,17 @@
-//! When a time that a user gave is over.
+//! Deadlines from durations that users give.
 
 use std::time::{Duration, Instant};
 
-/// What counts as never: longer than any process lives, short enough for every clock.
+/// Counts as never: longer than any process lives, and short enough for every clock.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// When `time` from now is over. What the clock cannot count, as [`Duration::MAX`], is far away.
+/// `time` from now. A duration that the clock cannot represent, such as [`Duration::MAX`], is far
+/// in the future.
 pub(crate) fn after(time: Duration) -> Instant {
     Instant::now() + time.min(FAR)
 }
 
-/// What is left until then.
+/// The time left until then.
 pub(crate) fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
 }

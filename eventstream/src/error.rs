@@ -98,7 +98,7 @@ impl ErrorKind {
 }
 
 impl ErrorKind {
-    /// What to do about an error of which no more is known.
+    /// The remedy if nothing more specific is known.
     fn remedy(self) -> &'static str {
         match self {
             Self::Config | Self::Validation => "correct the fields that the error names",
@@ -187,7 +187,7 @@ impl Error {
         }
     }
 
-    /// An error that lists every bad field at once.
+    /// An error that lists every invalid field.
     pub(crate) fn from_faults(kind: ErrorKind, doing: &str, faults: Vec<Fault>) -> Self {
         let mut error = Self::new(kind, doing);
         error.edit().faults = faults;

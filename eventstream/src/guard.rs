@@ -1,25 +1,25 @@
-//! Foreign code is called through here: callbacks, log subscribers, the texts of errors. What panics
-//! in it ends no thread and no task of ours.
+//! Foreign code is called through here: callbacks, log subscribers, error texts. A panic in it ends none of our
+//! threads or tasks.
 
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Longer chains of causes are cut: an error may be its own cause.
+/// Longer cause chains are cut, as an error may be its own cause.
 pub(crate) const CAUSES: usize = 64;
 
-/// Calls foreign code. `None`: it panicked.
+/// Calls foreign code. `None` if it panicked.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
-/// Calls a user's callback, and logs where it panics.
+/// Calls a user's callback and logs a panic.
 pub(crate) fn callback(what: &str, call: impl FnOnce()) {
     if guarded(call).is_none() {
         tracing::error!("{what} panicked");
     }
 }
 
-/// An error with its causes, for where it has to stand alone.
+/// An error with its causes, for contexts without `source`.
 pub(crate) fn with_causes(error: &(dyn StdError + 'static)) -> String {
     let mut text = text_of(error);
     let mut cause = guarded(|| error.source()).flatten();
@@ -32,7 +32,7 @@ pub(crate) fn with_causes(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// The text of an error of any make.
+/// The text of any error.
 pub(crate) fn text_of(error: &(dyn StdError + 'static)) -> String {
     guarded(|| error.to_string()).unwrap_or_else(|| "an error whose `Display` panics".to_owned())
 }
@@ -46,7 +46,7 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "no message".to_owned())
 }
 
-/// `tracing`'s macros for lines of the log, whatever its subscriber does. A file that imports this
+/// `tracing`'s macros for log lines, safe against panicking subscribers. A file that imports this
 /// module logs through them.
 pub(crate) mod tracing {
     macro_rules! guarded_error {
@@ -74,7 +74,7 @@ pub(crate) mod tracing {
     };
 }
 
-/// Calls what may panic and of which nothing can be said then: the log itself.
+/// Calls code that may panic when that cannot be logged, such as the log itself.
 pub(crate) fn quietly(call: impl FnOnce()) {
     let _ = guarded(call);
 }

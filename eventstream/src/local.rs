@@ -96,7 +96,7 @@ impl Stdout {
     }
 }
 
-/// A line, in the form in which the tool prints consumed events.
+/// A line, in the tool's format for consumed events.
 struct Line<'a> {
     topic: &'a Topic,
     key: &'a [u8],
@@ -108,7 +108,7 @@ struct Line<'a> {
 impl Line<'_> {
     fn into_bytes(mut self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.value.len() + 256);
-        // Topics have no character that JSON escapes.
+        // Topics contain no character that JSON escapes.
         out.extend_from_slice(format!("{{\"topic\":\"{}\",\"key\":", self.topic).as_bytes());
         push_bytes(self.key, &mut out);
         out.extend_from_slice(b",\"headers\":[");
@@ -123,7 +123,7 @@ impl Line<'_> {
             out.push(b']');
         }
         out.extend_from_slice(format!("],\"{}\":", self.member).as_bytes());
-        // A payload that was given as JSON text may have line breaks between its tokens.
+        // A payload given as JSON text may have line breaks between its tokens.
         for byte in &mut self.value {
             if matches!(byte, b'\n' | b'\r') {
                 *byte = b' ';
@@ -135,7 +135,7 @@ impl Line<'_> {
     }
 }
 
-/// As a JSON string; what is no text as `{"base64":".."}`.
+/// As a JSON string; `{"base64":".."}` if it is not text.
 fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => out.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes()),
@@ -157,7 +157,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Accepts, validates nothing, forgets.
+/// Accepts everything, validates nothing, discards it.
 #[derive(Default)]
 pub(crate) struct Blackhole {
     accepted: AtomicI64,
@@ -184,7 +184,7 @@ impl Blackhole {
     }
 }
 
-/// What a receipt of the blackhole calls a topic that is no valid name.
+/// The topic in a receipt of the blackhole if the topic's name is invalid.
 fn unnamed() -> Topic {
     Topic::new("none").expect("a literal that is a valid topic")
 }

@@ -1,4 +1,4 @@
-//! Names checked once, at construction: topics, event names and consumer groups.
+//! Names validated once, at construction: topics, event names and consumer groups.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,10 +12,10 @@ const TOPIC_MAX: usize = 249;
 const EVENT_NAME_MAX: usize = 256;
 /// Kafka sets no limit for a group id; its offsets topic keeps the id in every key, so a bound is wise.
 const GROUP_MAX: usize = 249;
-/// How much of a refused value an error repeats, in characters.
+/// How much of an invalid value an error quotes, in characters.
 const SHOWN: usize = 80;
 
-/// One checked name: the type, its constructor and the conversions that every name offers.
+/// A validated name: the type, its constructor and the conversions that every name has.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:path, $doing:literal) => {
         $(#[$doc])*
@@ -141,7 +141,7 @@ name! {
     GroupId, check_group_id, "invalid group id"
 }
 
-/// What is wrong with `topic` for Kafka, if anything.
+/// The fault of `topic` for Kafka, if any.
 pub(crate) fn check_topic(topic: &str) -> Option<Fault> {
     let legal = |b: u8| CLASS[usize::from(b)] & (REFUSED | APOSTROPHE) == 0;
     let fits = !topic.is_empty() && topic.len() <= TOPIC_MAX && !matches!(topic, "." | "..");
@@ -152,7 +152,8 @@ pub(crate) fn check_topic(topic: &str) -> Option<Fault> {
     Some(Fault::new("topic", shown(topic), allowed))
 }
 
-/// What is wrong with `topic` for an event, if anything: of what Kafka allows, what the Go SDK does. Allocates only then.
+/// The fault of `topic` for publishing events, if any: the Go SDK allows a subset of what Kafka allows. Allocates
+/// only then.
 pub(crate) fn check_published_topic(topic: &str) -> Option<Fault> {
     if topic.len() <= TOPIC_MAX && is_joined_runs::<APOSTROPHE>(topic.as_bytes()) {
         return None;
@@ -160,7 +161,7 @@ pub(crate) fn check_published_topic(topic: &str) -> Option<Fault> {
     Some(joined_runs_fault("topic", topic, "_ . or -", TOPIC_MAX))
 }
 
-/// Whether a topic with the client's prefix in front and the suffix of dead letters behind it is short enough for Kafka.
+/// Whether a topic with the client's prefix and the suffix of dead letters is short enough for Kafka.
 pub(crate) fn check_whole_topic(prefix: &str, topic: &str, suffix: &str) -> Option<Fault> {
     let dot = usize::from(!prefix.is_empty());
     let length = prefix.len() + dot + topic.len() + suffix.len();
@@ -177,7 +178,7 @@ pub(crate) fn check_whole_topic(prefix: &str, topic: &str, suffix: &str) -> Opti
     Some(Fault::new("topic", shown(topic), allowed))
 }
 
-/// What is wrong with `name` as an event name, if anything. Allocates only then.
+/// The fault of `name` as an event name, if any. Allocates only then.
 pub(crate) fn check_event_name(name: &str) -> Option<Fault> {
     if name.len() <= EVENT_NAME_MAX && is_joined_runs::<0>(name.as_bytes()) {
         return None;
@@ -199,7 +200,7 @@ fn check_group_id(group: &str) -> Option<Fault> {
     Some(Fault::new("group_id", shown(group), allowed))
 }
 
-/// Whether `id` is a version 4 UUID of 32 lower-case hex digits without hyphens, as strict validation wants ids.
+/// Whether `id` is a version 4 UUID of 32 lower-case hex digits without hyphens, as strict validation requires.
 pub(crate) fn is_uuid4_without_hyphens(id: &str) -> bool {
     let id = id.as_bytes();
     id.len() == 32
@@ -211,10 +212,10 @@ pub(crate) fn is_uuid4_without_hyphens(id: &str) -> bool {
 const RUN: u8 = 0;
 const JOINT: u8 = 1;
 const REFUSED: u8 = 2;
-/// A joint in the names of events, and refused by Kafka in those of topics.
+/// Joins runs in event names, but is not allowed in Kafka's topic names.
 const APOSTROPHE: u8 = 4;
 
-/// The class of every byte, so that the check of each publish is a load and no branch for each byte.
+/// The class of every byte, so that checking a name costs one load and no branch per byte.
 const CLASS: [u8; 256] = {
     let mut table = [REFUSED; 256];
     let mut b = 0;
@@ -231,7 +232,7 @@ const CLASS: [u8; 256] = {
     table
 };
 
-/// The language `[A-Za-z0-9]+(['_.-][A-Za-z0-9]+)*`, without the joints of the class `NO`.
+/// The language `[A-Za-z0-9]+(['_.-][A-Za-z0-9]+)*`, without joints of the class `NO`.
 fn is_joined_runs<const NO: u8>(name: &[u8]) -> bool {
     let (mut before, mut wrong) = (JOINT, 0);
     for &b in name {

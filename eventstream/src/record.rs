@@ -1,4 +1,4 @@
-//! A consumed record, and where it is from.
+//! A consumed record, and its origin.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use crate::event::{Event, Place};
 use crate::name::Topic;
 use crate::publish::Publisher;
 
-/// A record as it came from the broker.
+/// A record as received from the broker.
 pub(crate) struct Record {
     pub(crate) source: Arc<Source>,
     pub(crate) offset: i64,
@@ -26,13 +26,13 @@ pub(crate) struct Record {
     pub(crate) event: Option<Event>,
 }
 
-/// The partition a record is from, as long as it is assigned.
+/// The partition that a record is from, as long as it is assigned.
 pub(crate) struct Source {
     pub(crate) topic: Topic,
     pub(crate) partition: i32,
-    /// Cancelled when the partition is taken away before its handlers are done.
+    /// Cancelled if the partition is lost before its handlers are done.
     pub(crate) lost: CancellationToken,
-    /// What handlers publish through.
+    /// For publishing in handlers.
     pub(crate) publisher: Arc<dyn Publisher>,
 }
 

@@ -1,4 +1,4 @@
-//! What a test kit hears of what its clients do. Other clients have no witness, and pay for a look at `None`.
+//! What the test kit observes of its clients. Other clients have no witness, and only pay for checking a `None`.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use crate::error::Error;
 use crate::record::Record;
 use crate::subscribe::DeadLetter;
 
-/// Hears of the clients that were made with it. Called on the threads that do the work: must not block.
+/// Observes the clients created with it. Called on the threads that do the work, so it must not block.
 pub(crate) trait Witness: Send + Sync {
-    /// A client was made.
+    /// A client was created.
     fn client(&self, client: WeakClient);
 
-    /// The broker has stored a record. Heard before anybody who waits for it: who publishes, or flushes.
+    /// The broker has stored a record. Called before the publisher, or a flush, can see it.
     fn stored(&self, wire_topic: &str, partition: i32, offset: i64);
 
-    /// A registration came or went.
+    /// A registration was added or removed.
     fn changed(&self);
 
-    /// A member of a group begins with a partition, and has done all before `position`. Until it is dropped, what is
-    /// returned hears of the partition.
+    /// A member of a group starts with a partition, everything before `position` being done. The returned witness
+    /// observes the partition until it is dropped.
     fn assigned(
         &self,
         wire_group: &str,
@@ -29,9 +29,9 @@ pub(crate) trait Witness: Send + Sync {
     ) -> Box<dyn PartitionWitness>;
 }
 
-/// Hears what becomes of the records of one partition in one group.
+/// Observes the records of one partition in one group.
 pub(crate) trait PartitionWitness: Send {
-    /// A handler took a record and returned no error.
+    /// A handler returned without an error.
     fn handled(&mut self, record: &Arc<Record>);
 
     /// A handler returned an error or panicked.
@@ -40,6 +40,6 @@ pub(crate) trait PartitionWitness: Send {
     /// A dead letter was written.
     fn dead_lettered(&mut self, letter: DeadLetter);
 
-    /// All before `position` is done, and so many records that were read are not.
+    /// Everything before `position` is done; `in_hand` records were read but are not done.
     fn progress(&mut self, position: i64, in_hand: usize);
 }

@@ -33,7 +33,7 @@ pub struct Cause {
     count: u64,
     oldest: Option<i64>,
     newest: Option<i64>,
-    /// Counts by time in ms, divided by two to the power of the list's `coarse`.
+    /// Counts by time in ms, shifted right by the list's `coarse`.
     times: BTreeMap<i64, u64>,
 }
 
@@ -57,9 +57,9 @@ pub struct Causes {
     coarse: u32,
 }
 
-/// As many are told apart; keys can be as many as records.
+/// The maximum number of causes kept apart; there may be as many keys as records.
 const MOST: usize = 10_000;
-/// As many points in time are kept of a cause.
+/// The maximum number of points in time kept for a cause.
 const POINTS: usize = 512;
 const HOUR: i64 = 3_600_000;
 
@@ -100,7 +100,7 @@ impl Causes {
         };
         let whole = i128::from(newest) - i128::from(oldest) + 1;
         for (point, count) in &cause.times {
-            // The middle of what fell together.
+            // The middle of the times that were merged.
             let width = 1_i128 << self.coarse;
             let time = (i128::from(*point) * width + width / 2)
                 .clamp(i128::from(oldest), i128::from(newest));
@@ -184,7 +184,7 @@ impl Causes {
         }
     }
 
-    /// The most frequent first; hours in their order.
+    /// Most frequent first; hours in chronological order.
     pub(super) fn sorted(mut self) -> Self {
         let by_hour = self.by == By::Hour;
         self.list.sort_by(|a, b| {

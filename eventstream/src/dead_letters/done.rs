@@ -1,4 +1,4 @@
-//! What was replayed, parked or edited, and the records that say so.
+//! What was replayed, parked or edited, and the records that store it.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ impl Done {
         self.partitions.values().map(Offsets::len).sum()
     }
 
-    /// How many of others are in it.
+    /// How many of `others` are in it.
     pub(super) fn count_of(&self, others: &Self) -> u64 {
         let common = others.partitions().filter_map(|(partition, offsets)| {
             let ours = self.get(partition)?;
@@ -48,7 +48,7 @@ impl Done {
         self.partitions.is_empty()
     }
 
-    /// As [`Runs`], for a record.
+    /// As [`Runs`], to store in a record.
     fn to_runs(&self) -> Runs {
         let runs = |(id, offsets): (i32, &Offsets)| (id, offsets.runs().collect());
         self.partitions().map(runs).collect()
@@ -64,10 +64,10 @@ impl Done {
     }
 }
 
-/// By partition, runs of offsets: the first, and the one after the last.
+/// By partition, ranges of offsets: the first, and the one after the last.
 type Runs = BTreeMap<i32, Vec<(i64, i64)>>;
 
-/// What was done with dead letters, as it is recorded. Other versions read it: it is stable.
+/// What was done with dead letters, as recorded. Stable, as other versions read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
     Replayed,
@@ -75,7 +75,7 @@ pub(super) enum Deed {
     Edited,
 }
 
-/// One record: what of the dead-letter topic with this id was done.
+/// One record: what was done with dead letters of the topic with this id.
 #[derive(Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Entry {
     #[serde(default)]
@@ -105,7 +105,7 @@ impl Entry {
         entry
     }
 
-    /// Adds what it says, if it is about the topic with this id. Where brokers have no ids, a name is all there is.
+    /// Adds the entry if it is about the topic with this id. If the brokers have no topic ids, the name must do.
     pub(super) fn add_to(&self, done: &mut Done, topic_id: Option<&str>) {
         let other = (self.topic_id.as_deref()).zip(topic_id);
         if other.is_some_and(|(recorded, now)| recorded != now) {

@@ -7,7 +7,7 @@ use crate::event::{Event, new_id};
 use crate::publish::Publish;
 use crate::publish::receipt::Delivery;
 
-/// Names the dead letter that an event is an edited copy of: `player-dlq/3@17`.
+/// Refers to the dead letter that an event is an edited copy of: `player-dlq/3@17`.
 const EDITED: &str = "eventstream-edited-from";
 
 impl DeadLetters {

@@ -97,7 +97,7 @@ impl Filter {
         self.since
     }
 
-    /// The spans, without what is at no wanted place.
+    /// The spans, limited to the positions selected.
     pub(super) fn narrowed(&self, spans: &[Span]) -> Vec<Span> {
         if self.places.is_empty() {
             return spans.to_vec();
@@ -115,7 +115,7 @@ impl Filter {
         narrowed.collect()
     }
 
-    /// Whether a dead letter is meant. What takes longest to know is asked last.
+    /// Whether a dead letter is selected. The most expensive conditions are checked last.
     pub(super) fn lets(&self, letter: &Letter) -> bool {
         let context = letter.context();
         let origin = letter.origin();
@@ -153,7 +153,7 @@ impl Filter {
     }
 }
 
-/// Nothing is wanted, or one of what is wanted holds.
+/// True if `wanted` is empty or one of its elements matches.
 fn one_of<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(holds)
 }

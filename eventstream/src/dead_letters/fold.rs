@@ -1,13 +1,14 @@
-//! Errors without what differs from record to record, so that those of one cause are one.
+//! Replaces the parts of errors that vary between records, so that errors with the same cause are
+//! equal.
 
-/// Longer text between quotes is no quoted value.
+/// Longer text between quotes does not count as a quoted value.
 const QUOTED: usize = 256;
-/// A word of letters and digits that is at least this long, and changes between them at least so often, is an id.
+/// A word of letters and digits of at least this length that alternates between them often enough is an id.
 const ID_LENGTH: usize = 10;
 const ID_CHANGES: usize = 3;
 
 /// The text with `<id>` for UUIDs, hexadecimal and random tokens, `<n>` for numbers, `<addr>` for IP addresses and
-/// `host:port`, `<time>` for times, and `…` for what stands between quotes.
+/// `host:port`, `<time>` for times, and `…` for text between quotes.
 pub(super) fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     let mut rest = text;
@@ -35,7 +36,7 @@ pub(super) fn fold(text: &str) -> String {
     folded
 }
 
-/// The length of the IPv6 address in brackets, with a port, that the text begins with.
+/// The length of the bracketed IPv6 address, with an optional port, at the start of the text.
 fn bracketed(text: &str) -> Option<usize> {
     let (host, rest) = text.strip_prefix('[')?.split_once(']')?;
     host.parse::<std::net::Ipv6Addr>().ok()?;
@@ -46,7 +47,7 @@ fn bracketed(text: &str) -> Option<usize> {
     Some(host.len() + "[]".len() + port)
 }
 
-/// The length of the quoted value, quotes included, that the text begins with.
+/// The length of the quoted value, including its quotes, at the start of the text.
 fn quoted(text: &str, quote: char, before: Option<char>) -> Option<usize> {
     if !matches!(quote, '"' | '\'' | '`') || before.is_some_and(char::is_alphanumeric) {
         return None;
@@ -58,7 +59,7 @@ fn quoted(text: &str, quote: char, before: Option<char>) -> Option<usize> {
         }
         if c == quote && !escaped {
             let after = text[at + 1..].chars().next();
-            // An apostrophe inside a word ends nothing.
+            // An apostrophe inside a word does not end the value.
             if !after.is_some_and(char::is_alphanumeric) {
                 return Some(at + 1);
             }
@@ -68,7 +69,7 @@ fn quoted(text: &str, quote: char, before: Option<char>) -> Option<usize> {
     None
 }
 
-/// The letters and digits that the text begins with, joined by what stands inside names, numbers and addresses.
+/// The letters and digits at the start of the text, including characters that join names, numbers and addresses.
 fn word(text: &str) -> &str {
     let bytes = text.as_bytes();
     let mut end = 0;
@@ -109,7 +110,7 @@ fn push_word_parts(word: &str, out: &mut String) {
     }
 }
 
-/// A part of letters and digits alone.
+/// A part that has only letters and digits.
 fn push_part(part: &str, out: &mut String) {
     if is_hex(part) || is_random(part) {
         out.push_str("<id>");
@@ -118,7 +119,7 @@ fn push_part(part: &str, out: &mut String) {
     let mut rest = part;
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        // One digit behind letters is part of a name: `utf8`.
+        // A single digit after letters is part of a name, as in `utf8`.
         let belongs = digits == 1 && rest.len() < part.len();
         if digits > 0 && !belongs {
             out.push_str("<n>");
@@ -154,7 +155,7 @@ fn is_random(part: &str) -> bool {
     part.len() >= ID_LENGTH && changes.count() >= ID_CHANGES
 }
 
-/// What stands before the UUID that the word ends with.
+/// The text before the UUID that the word ends with.
 fn before_uuid(word: &str) -> Option<&str> {
     let (before, uuid) = word.split_at_checked(word.len().checked_sub(36)?)?;
     let groups = [8, 4, 4, 4, 12];
@@ -201,7 +202,8 @@ fn is_address(word: &str) -> bool {
     if port.parse::<u16>().is_err() || host.contains(':') {
         return false;
     }
-    // A place in a source file has a colon before its number too, but no port of that many digits.
+    // A position in a source file has a colon before a number too, but the number has fewer digits
+    // than a port.
     let has_letter = host.bytes().any(|byte| byte.is_ascii_alphabetic());
     is_ip(host) || (has_letter && (port.len() >= 4 || host == "localhost"))
 }

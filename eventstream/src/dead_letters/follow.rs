@@ -16,7 +16,7 @@ pub struct Follow {
     letters: DeadLetters,
     target: Topic,
     sent: Done,
-    /// Up to where each partition of the dead-letter topic has been looked at.
+    /// How far each partition of the dead-letter topic has been read.
     read: BTreeMap<i32, i64>,
     again: Causes,
     groups: Vec<GroupProgress>,

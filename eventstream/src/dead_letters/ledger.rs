@@ -1,9 +1,8 @@
-//! The topic in which the work on dead letters is recorded.
+//! The topic in which work on dead letters is recorded.
 //!
-//! A topic of plain records, and not a compacted one or the offsets of a group: a filter picks any subset, and
-//! 10,000 offsets scattered over 100,000 do not fit into the 4 KiB that a commit's metadata may have. Deeds only ever
-//! add up, so that records need no order among themselves, two writers take nothing from each other, and one that
-//! comes twice changes nothing.
+//! It holds plain records rather than a compacted log or a group's offsets: a filter picks any subset, and 10,000
+//! offsets scattered over 100,000 do not fit into the 4 KiB of a commit's metadata. Entries only add up, so their
+//! order does not matter, two writers do not interfere, and a duplicate changes nothing.
 
 use super::done::{Deed, Done, Entry};
 use super::{DeadLetters, LEDGER_SUFFIX};
@@ -16,12 +15,12 @@ pub(super) struct Ledger<'a> {
     topic: Topic,
     topic_id: Option<String>,
     replicas: u16,
-    /// Where our next record stands, if nobody else writes: partition and offset.
+    /// The position of our next record if nobody else writes: partition and offset.
     next: Option<(i32, i64)>,
 }
 
 impl<'a> Ledger<'a> {
-    /// Of the dead-letter topic that these are the bounds of.
+    /// Bounds are those of the dead-letter topic.
     pub(super) fn new(letters: &'a DeadLetters, bounds: &Bounds) -> Result<Self> {
         Ok(Self {
             letters,
@@ -32,7 +31,7 @@ impl<'a> Ledger<'a> {
         })
     }
 
-    /// All that was done, and the ledger to go on with.
+    /// Everything done so far, and the ledger to continue with.
     pub(super) async fn read(self) -> Result<(Done, Self)> {
         let mut done = Done::default();
         let kafka = self.letters.kafka()?;
@@ -43,7 +42,7 @@ impl<'a> Ledger<'a> {
         let mut scan = kafka.scan(&self.topic, &bounds.spans)?;
         while let Some(batch) = scan.next().await {
             for record in batch? {
-                // What cannot be read may say that something was done: passed over, that would be done twice.
+                // An unreadable record may say that something was done; if it were skipped, that would be done twice.
                 let entry: Entry = serde_json::from_slice(record.value().unwrap_or_default())
                     .map_err(|e| {
                         let (partition, offset) = (record.source.partition, record.offset);
@@ -61,19 +60,19 @@ impl<'a> Ledger<'a> {
         Ok((done, self))
     }
 
-    /// Makes the topic where there is none. A broker that answers no admin calls makes it with the first record.
+    /// Creates the topic if it does not exist. A broker without admin requests creates it with the first record.
     pub(super) async fn create(&self) -> Result<()> {
         create(self.letters, &self.topic, 1, self.replicas).await
     }
 
-    /// Returns once the record is stored. The error of a second writer says that the record is stored all the same.
+    /// Returns once the record is stored. If it fails because of a second writer, the record is stored all the same.
     pub(super) async fn record(&mut self, deeds: &[(Deed, &Done)]) -> Result<()> {
         let entry = Entry::new(self.topic_id.as_deref(), deeds);
         let value = serde_json::to_vec(&entry).map_err(|e| {
             Error::new(ErrorKind::Encode, "record replayed dead letters").with_source(e)
         })?;
         let record = Outgoing {
-            // One key, one partition, wherever the broker made more.
+            // One key and so one partition, however many the broker created.
             key: Some(self.letters.topic.as_str().as_bytes()),
             value: Some(&value),
             ..Outgoing::default()
@@ -99,7 +98,7 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// Makes a topic that keeps what it has; one that is there stays as it is.
+/// Creates a topic that keeps its records forever; an existing one is left unchanged.
 pub(super) async fn create(
     letters: &DeadLetters,
     topic: &Topic,

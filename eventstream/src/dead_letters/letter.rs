@@ -63,7 +63,7 @@ impl Letter {
         &self.context.record
     }
 
-    /// Its place, as the tool writes it: `player-dlq/3@17`.
+    /// Its position as the tool prints it: `player-dlq/3@17`.
     pub(super) fn place(&self) -> String {
         let context = &self.context;
         let (topic, partition) = (context.topic(), context.partition());

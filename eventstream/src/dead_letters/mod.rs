@@ -67,18 +67,18 @@ pub use self::stream::Letters;
 use self::done::Done;
 use self::ledger::Ledger;
 
-/// How the topic that what is put aside goes to is named, after its source.
+/// The suffix of the topic for parked records, after the source topic.
 const PARKED_SUFFIX: &str = "-parked";
-/// How the topic that the work is recorded in is named, after that of the dead letters.
+/// The suffix of the topic in which work is recorded, after the dead-letter topic.
 const LEDGER_SUFFIX: &str = "-replayed";
 
 /// The dead letters of one topic. Created by [`Client::dead_letters`]; cheap to clone.
 #[derive(Clone)]
 pub struct DeadLetters {
     client: Client,
-    /// Where the records came from.
+    /// The topic the records came from.
     source: Topic,
-    /// Where the dead letters are.
+    /// The topic of the dead letters.
     topic: Topic,
     filter: Filter,
     all: bool,
@@ -171,7 +171,7 @@ impl DeadLetters {
             return Ok(Letters::empty());
         };
         let spans = self.filter.narrowed(&bounds.spans);
-        // Begun first: what is done is read while the first records are on their way.
+        // Started first, so that the ledger is read while the first records arrive.
         let scan = self.kafka()?.scan(&self.topic, &spans)?;
         let done = if self.all {
             Done::default()
@@ -185,7 +185,7 @@ impl DeadLetters {
         self.client.on_brokers("dead letters")
     }
 
-    /// What the dead-letter topic holds now; `None` where there is none.
+    /// The current bounds of the dead-letter topic; `None` if it does not exist.
     async fn bounds(&self) -> Result<Option<Bounds>> {
         let kafka = self.kafka()?;
         let since = self.filter.oldest();
@@ -205,7 +205,7 @@ impl DeadLetters {
         Ok(found)
     }
 
-    /// The topic of what is put aside.
+    /// The topic for parked records.
     fn parked(&self) -> Result<Topic> {
         Topic::new(format!("{}{PARKED_SUFFIX}", self.source))
     }

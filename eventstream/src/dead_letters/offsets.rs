@@ -1,11 +1,11 @@
-//! Sets of offsets, as the runs that they mostly come in.
+//! Sets of offsets, stored as runs, since most offsets come in runs.
 
 use std::collections::BTreeMap;
 
-/// A set of offsets of one partition.
+/// A set of offsets in one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offsets {
-    /// First offset to the one after the last; no two touch.
+    /// First offset to the one after the last; no two runs touch.
     runs: BTreeMap<i64, i64>,
 }
 
@@ -14,12 +14,12 @@ impl Offsets {
         self.insert_run(offset, offset.saturating_add(1));
     }
 
-    /// Adds those from `start` to before `end`.
+    /// Adds the offsets from `start` up to but excluding `end`.
     pub(super) fn insert_run(&mut self, mut start: i64, mut end: i64) {
         if start >= end {
             return;
         }
-        // What it touches becomes part of it: the last run to begin at or before its end, again and again.
+        // Absorbs every run that it touches, beginning with the last one that starts at or before its end.
         while let Some((&from, &to)) = self.runs.range(..=end).next_back()
             && to >= start
         {
@@ -43,14 +43,14 @@ impl Offsets {
         self.runs().map(|(start, end)| start.abs_diff(end)).sum()
     }
 
-    /// How many are below an offset.
+    /// How many offsets are below the given one.
     pub(super) fn below(&self, offset: i64) -> u64 {
         let runs = self.runs().filter(|(start, _)| *start < offset);
         runs.map(|(start, end)| start.abs_diff(end.min(offset)))
             .sum()
     }
 
-    /// From the first to after the last.
+    /// The first offset and the one after the last.
     pub(super) fn hull(&self) -> Option<(i64, i64)> {
         let (start, _) = self.runs.first_key_value()?;
         let (_, end) = self.runs.last_key_value()?;

@@ -109,7 +109,7 @@ pub struct Plan {
     pub(super) options: Replay,
     pub(super) target: Topic,
     pub(super) bounds: Option<Bounds>,
-    /// Of the topic that what fails again goes to.
+    /// Bounds of the topic to which records that fail again are dead-lettered.
     pub(super) watched: Option<Bounds>,
     pub(super) chosen: Done,
     causes: Causes,

@@ -11,7 +11,7 @@ use crate::kafka::Bounds;
 use crate::name::Topic;
 use crate::publish::receipt::Delivery;
 
-/// So many groups, and failures, are kept for the report.
+/// The maximum number of groups and failures kept for the report.
 const KEPT: usize = 100;
 
 /// A run's progress.
@@ -45,7 +45,7 @@ pub struct Report {
     pub(super) already: u64,
     failures: Vec<(String, Error)>,
     pub(super) end: End,
-    /// What is needed to see how it goes on.
+    /// For following what happens afterwards.
     letters: DeadLetters,
     target: Topic,
     sent: Done,
@@ -54,7 +54,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of a plan, before anything of it is done.
+    /// The report of a plan before it runs.
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             progress: Progress::default(),

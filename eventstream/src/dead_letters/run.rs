@@ -18,7 +18,7 @@ use crate::subscribe::{PARKED, REPLAYS};
 
 /// At most this many records are written but not yet recorded as done. These are repeated if a run is killed.
 pub const IN_FLIGHT: usize = 500;
-/// A run at a rate writes so many batches a second.
+/// With a rate limit, the number of batches per second.
 const BATCHES: u32 = 10;
 
 impl Plan {
@@ -74,7 +74,7 @@ impl Plan {
         Ok(report)
     }
 
-    /// From the first chosen record of each partition to the last.
+    /// From the first selected record of each partition to the last.
     fn spans(&self) -> Vec<Span> {
         let hulls = self.chosen.partitions().filter_map(|(partition, offsets)| {
             let (from, to) = offsets.hull()?;
@@ -87,7 +87,7 @@ impl Plan {
         hulls.collect()
     }
 
-    /// How many records are written at once.
+    /// How many records are written in one batch.
     fn batch(&self) -> usize {
         let of_rate = |rate: u32| (rate / BATCHES).max(1) as usize;
         self.options.rate.map_or(IN_FLIGHT, of_rate).min(IN_FLIGHT)
@@ -99,13 +99,13 @@ struct Run<'a> {
     report: &'a mut Report,
     ledger: Ledger<'a>,
     parking: Topic,
-    /// The keys of which a record could not be written.
+    /// Keys with a record that could not be written.
     held_back: HashSet<Vec<u8>>,
     written: u64,
     since: Instant,
 }
 
-/// A record on its way.
+/// A record in flight.
 struct Sent<'b> {
     letter: &'b Letter,
     parked: bool,
@@ -134,7 +134,7 @@ impl Run<'_> {
         self.write(&mut batch, progress).await.map(drop)
     }
 
-    /// Writes a batch and records it; `false` when the run is stopped.
+    /// Writes a batch and records it; `false` if the run was stopped.
     async fn write(
         &mut self,
         batch: &mut Vec<Letter>,
@@ -183,7 +183,7 @@ impl Run<'_> {
         settled.map(|()| true)
     }
 
-    /// Waits until all of a batch have their outcome, and records those that are stored.
+    /// Waits until every record of a batch has an outcome, and records the stored ones.
     async fn settle(&mut self, sent: Vec<Sent<'_>>) -> Result<()> {
         let (mut replayed, mut parked) = (Done::default(), Done::default());
         let mut lasting = None;
@@ -206,7 +206,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     self.hold_back(letter);
-                    // What is the fault of one record holds up no other key.
+                    // An error about one record does not hold back other keys.
                     if error.kind() != ErrorKind::TooLarge {
                         lasting.get_or_insert_with(|| error.clone());
                     }
@@ -224,7 +224,7 @@ impl Run<'_> {
         lasting.map_or(Ok(()), Err)
     }
 
-    /// When the next batch may be written.
+    /// When the next batch may start.
     fn due(&self) -> Instant {
         let after = self
             .plan

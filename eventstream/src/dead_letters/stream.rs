@@ -55,7 +55,7 @@ impl Letters {
         std::future::poll_fn(|cx| self.poll_letter(cx)).await
     }
 
-    /// Those that came together; `None` at the end.
+    /// Records that arrived together; `None` at the end.
     pub(super) async fn batch(&mut self) -> Result<Option<VecDeque<Letter>>> {
         match self.next().await.transpose()? {
             Some(letter) => {
@@ -67,7 +67,7 @@ impl Letters {
         }
     }
 
-    /// How many that the filter lets through were left out because something was done with them.
+    /// How many records matched the filter but were skipped because they are already done.
     pub(super) fn passed(&self) -> u64 {
         self.passed
     }

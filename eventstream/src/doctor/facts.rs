@@ -1,4 +1,4 @@
-//! What the checks judge: gathered once, and plain, so that a test can make it up.
+//! The facts that checks judge: gathered once, plain data, so that tests can construct them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ pub(crate) type Configs = BTreeMap<String, String>;
 
 pub(crate) struct Facts {
     pub(crate) setup: Setup,
-    /// The brokers to be asked first, and then all that the cluster advertises.
+    /// The bootstrap brokers, then all that the cluster advertises.
     pub(crate) listeners: Vec<Listener>,
-    /// `None`: it was not asked, the configuration does not allow it.
+    /// `None` if it was not asked, because the configuration is invalid.
     pub(crate) cluster: Option<Result<Cluster, Error>>,
     pub(crate) now: Timestamp,
 }
 
-/// What this client is, and what it was asked to look at.
+/// This client's settings, and what to check.
 pub(crate) struct Setup {
     pub(crate) config: BrokerConfig,
     pub(crate) faults: Vec<Fault>,
@@ -34,7 +34,7 @@ pub(crate) struct Setup {
     pub(crate) principal: Principal,
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) drain_timeout: Duration,
-    /// Whether the subscriptions of the group begin at the tail.
+    /// Whether the group's subscriptions start at the tail.
     pub(crate) starts_at_tail: bool,
 }
 
@@ -48,7 +48,7 @@ impl Setup {
     }
 }
 
-/// Who named an address.
+/// Where an address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Bootstrap,
@@ -56,19 +56,19 @@ pub(crate) enum Role {
     Advertised(i32),
 }
 
-/// An address, as far as one comes with it by the protocol that this client is configured for.
+/// An address, and how far a connection with the configured protocol gets.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) role: Role,
     /// `host:port`.
     pub(crate) address: String,
     pub(crate) resolved: Asked<Vec<SocketAddr>>,
-    /// How long a connection took; `None` where there was no address for one.
+    /// How long the connection took; `None` if there was no address to connect to.
     pub(crate) connected: Option<Asked<Duration>>,
     pub(crate) speaks: Speaks,
     pub(crate) tls: Option<Tls>,
     pub(crate) versions: Option<Versions>,
-    /// The SASL mechanisms it offers, where this client uses SASL.
+    /// The SASL mechanisms it offers, if this client uses SASL.
     pub(crate) mechanisms: Option<Vec<String>>,
 }
 
@@ -86,7 +86,7 @@ impl Listener {
         }
     }
 
-    /// For people: the address, and whose it is.
+    /// The address and its role, for findings.
     pub(crate) fn named(&self) -> String {
         match self.role {
             Role::Bootstrap => self.address.clone(),
@@ -95,44 +95,44 @@ impl Listener {
     }
 }
 
-/// What answers at a port.
+/// The protocol that a port speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Speaks {
-    /// Nobody was asked, or no connection came about.
+    /// Not asked, or no connection was established.
     Unknown,
     Kafka {
         tls: bool,
     },
-    /// TLS, with something in it that was not told to a client without TLS.
+    /// TLS around a protocol that is not shown to a client without TLS.
     Tls,
     Http,
-    /// Neither; what it did instead.
+    /// None of these; what it did instead.
     Other(String),
 }
 
-/// A broker's certificate and what OpenSSL says of it.
+/// A broker's certificate and OpenSSL's verdicts on it.
 #[derive(Debug, Default)]
 pub(crate) struct Tls {
     pub(crate) version: String,
     /// OpenSSL's verdicts on the chain, by number.
     pub(crate) verdicts: BTreeMap<i32, String>,
     pub(crate) subject: String,
-    /// The names and addresses that it is for.
+    /// The names and addresses that it is valid for.
     pub(crate) names: Vec<String>,
-    /// The first end of a certificate of the chain.
+    /// The earliest expiry in the chain.
     pub(crate) ends: Option<Timestamp>,
 }
 
-/// The greatest version of each kind of request that a broker takes, by the kind's number.
+/// The highest version that a broker supports of each request, by the request's number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Versions(pub(crate) BTreeMap<i16, i16>);
 
-/// What a cluster says of itself to this client.
+/// What the cluster reports to this client.
 pub(crate) struct Cluster {
     /// Their ids and addresses.
     pub(crate) brokers: Vec<(i32, String)>,
     pub(crate) broker_configs: Asked<Configs>,
-    /// Those asked about, and after each its dead-letter topic.
+    /// The given topics, each followed by its dead-letter topic.
     pub(crate) topics: Vec<Topic>,
     pub(crate) group: Option<Group>,
     pub(crate) round_trip: Option<Result<RoundTrip, Error>>,
@@ -146,10 +146,10 @@ pub(crate) enum TopicRole {
 }
 
 pub(crate) struct Topic {
-    /// As on the broker.
+    /// As named on the broker.
     pub(crate) name: String,
     pub(crate) role: TopicRole,
-    /// `Err`: it does not exist, or may not be asked about.
+    /// `Err` if it does not exist or is not visible.
     pub(crate) partitions: Result<Vec<Partition>, Error>,
     pub(crate) rights: Asked<Rights>,
     pub(crate) configs: Asked<Configs>,
@@ -170,22 +170,22 @@ pub(crate) struct Partition {
     /// The first offset and the next one.
     pub(crate) ends: Option<(i64, i64)>,
     pub(crate) committed: Option<i64>,
-    /// What was committed at a second look.
+    /// What was committed at the second read.
     pub(crate) committed_later: Option<i64>,
-    /// At each age that was asked for, the first offset that is not older; -1 where all are older.
+    /// For each age requested, the first offset that is not older; -1 if all are older.
     pub(crate) younger: BTreeMap<Age, i64>,
-    /// The most that a record is known to be ahead of this host's clock.
+    /// At least how far a record is ahead of this host's clock.
     pub(crate) ahead: Option<Duration>,
 }
 
 impl Partition {
-    /// Records that the group has not read.
+    /// The number of records that the group has not read.
     pub(crate) fn lag(&self) -> Option<i64> {
         let (low, high) = self.ends?;
         Some((high - self.committed.unwrap_or(low)).max(0))
     }
 
-    /// Whether the group has a record ahead of it that is older than this.
+    /// Whether the group has an unread record that is older than this.
     pub(crate) fn waits_longer_than(&self, age: Age) -> bool {
         let (Some(lag), Some(at), Some(committed)) =
             (self.lag(), self.younger.get(&age), self.committed)
@@ -196,27 +196,27 @@ impl Partition {
     }
 }
 
-/// How old a record is.
+/// An age of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Age {
     Minute,
     TenMinutes,
-    /// Four fifths of what its topic keeps.
+    /// Four fifths of the topic's retention.
     NearRetention,
-    /// Four fifths of what the brokers keep the offsets of a group without members.
+    /// Four fifths of the brokers' retention for offsets of groups without members.
     NearExpiry,
 }
 
-/// Four fifths of a time, which is when its end is near.
+/// Four fifths of a time, at which its end counts as near.
 pub(crate) fn near(time: Duration) -> Duration {
     time / 5 * 4
 }
 
 pub(crate) struct Group {
-    /// As on the broker.
+    /// As named on the broker.
     pub(crate) name: String,
     pub(crate) described: Asked<Described>,
-    /// Why what it has committed is not known.
+    /// Why its committed offsets are unknown.
     pub(crate) no_offsets: Option<String>,
 }
 
@@ -228,11 +228,11 @@ pub(crate) struct Described {
     pub(crate) assignor: String,
     pub(crate) state: String,
     pub(crate) members: usize,
-    /// The topics of which some member has a partition.
+    /// The topics of which members have partitions.
     pub(crate) assigned: BTreeSet<String>,
 }
 
-/// How long canaries took from the publish call until they were read, sorted.
+/// How long canaries took from publish call to read, sorted.
 #[derive(Clone, Debug)]
 pub(crate) struct RoundTrip {
     pub(crate) topic: String,

@@ -22,7 +22,7 @@ use crate::kafka::{EmbeddedBroker, Examination, Examiner, prefixed, round_trip, 
 use crate::name::{GroupId, Topic};
 use crate::publish::receipt::block_on;
 
-/// How long it takes at most: sockets, the login, the questions, and the canaries meanwhile.
+/// The time limit of a run: sockets, login, requests, and canaries beside them.
 const ALL: Duration = Duration::from_millis(9000);
 const SOCKETS: Duration = Duration::from_millis(4500);
 const LOGIN: Duration = Duration::from_millis(4000);
@@ -179,7 +179,7 @@ impl Doctor {
     }
 }
 
-/// The topic of a round trip, without the prefix and with it.
+/// The topic of a round trip, without and with the prefix.
 struct Canary {
     topic: String,
     on_broker: String,

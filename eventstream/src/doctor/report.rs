@@ -1,4 +1,4 @@
-//! What came of the checks.
+//! The results of the checks.
 
 use serde::Serialize;
 
@@ -78,7 +78,7 @@ impl Report {
     }
 }
 
-/// What a check says of all that it looks at, which becomes one finding.
+/// The verdicts of one check on everything it looked at, which become one finding.
 #[derive(Debug)]
 pub(super) struct Tally {
     check: &'static str,
@@ -113,7 +113,7 @@ impl Tally {
             .push((CheckStatus::Failure, found.into(), remedy.into()));
     }
 
-    /// The worst verdict, with all that was said of what earned it, each word once.
+    /// The worst verdict, with the distinct texts of everything that has it.
     pub(super) fn finding(self) -> Finding {
         let worst = self.said.iter().map(|(status, ..)| *status).max();
         let status = worst.unwrap_or(CheckStatus::NotRun);

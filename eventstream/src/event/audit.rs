@@ -4,7 +4,7 @@ use super::encode::{close, integer};
 use super::json::is_empty_container;
 use super::text::{escape, go_escape};
 
-/// The fields of an audit log to be written. Optional ones are absent when empty.
+/// The fields of an audit log to write. Optional ones are omitted if empty.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct AuditEnvelope<'a> {
     pub(crate) id: &'a str,
@@ -36,7 +36,7 @@ pub(crate) struct AuditEnvelope<'a> {
 }
 
 impl AuditEnvelope<'_> {
-    /// Appends the JSON, byte for byte as Go writes it; the order of the keys in content and diff is the caller's.
+    /// Appends the JSON, byte for byte as Go writes it; the order of keys in content and diff is the caller's.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         required(out, ",\"_id\":\"", self.id);
@@ -69,7 +69,7 @@ fn required(out: &mut Vec<u8>, before: &str, value: &str) {
     out.extend_from_slice(before.as_bytes());
     let mut json = Vec::with_capacity(value.len());
     escape(value, &mut json);
-    // Escaping text leaves it text.
+    // Escaped text is still text.
     go_escape(std::str::from_utf8(&json).unwrap_or_default(), out);
     out.push(b'"');
 }
@@ -87,7 +87,7 @@ fn object(out: &mut Vec<u8>, before: &str, json: &str) {
     }
 }
 
-/// Absent, null and empty objects are one and the same to Go here.
+/// Go treats absent, null and empty objects alike here.
 fn or_empty(json: &str) -> &str {
     if json == "null" || is_empty_container(json) {
         "{}"

@@ -8,7 +8,7 @@ use super::text::lossy;
 use super::{Event, Inner, Place};
 use crate::error::{Error, ErrorKind};
 
-/// How much of a key an error repeats, in characters.
+/// How much of a key an error quotes, in characters.
 const KEY_SHOWN: usize = 40;
 
 pub(super) fn decode(
@@ -29,7 +29,7 @@ pub(super) fn decode(
     read(Arc::clone(body), value.clone(), value, place)
 }
 
-/// Appends the mended text to a copy of the body, so that the spans of the wire and the key stay good.
+/// Appends the repaired text to a copy of the body, so that the spans of the wire text and the key remain valid.
 #[cold]
 fn decode_lossy(
     body: &Arc<[u8]>,

@@ -4,9 +4,9 @@ use super::Event;
 use super::json::is_empty_container;
 use super::text::escape;
 
-/// The fields of an envelope to be written. Empty, 0 and false mean absent.
+/// The fields of an envelope to write. Empty, 0 and false mean absent.
 ///
-/// Lists and objects are JSON text, written as they are: whoever made them has made them valid.
+/// Lists and objects are JSON text and are written unchanged; they must be valid.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Envelope<'a> {
     pub(crate) id: &'a str,
@@ -41,15 +41,15 @@ pub(crate) struct Envelope<'a> {
     pub(crate) payload: &'a str,
 }
 
-/// Names and punctuation of a full envelope, rounded up.
+/// The names and punctuation of a full envelope, rounded up.
 const FRAME: usize = 512;
 
 impl Envelope<'_> {
-    /// Appends the JSON: keys in Go's order, one line, nothing for absent fields.
+    /// Appends the JSON: keys in Go's order, one line, absent fields omitted.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.reserve(FRAME + self.additional_fields.len() + self.payload.len());
-        // Each field starts with a comma; the first comma then becomes the brace, whichever field came first.
+        // Each field starts with a comma; the first comma becomes the brace, whichever field comes first.
         text(out, ",\"id\":\"", self.id);
         text(out, ",\"name\":\"", self.name);
         text(out, ",\"namespace\":\"", self.namespace);
@@ -90,7 +90,7 @@ pub(super) fn close(out: &mut Vec<u8>, start: usize) {
     out.push(b'}');
 }
 
-/// Inline, so that `before` is a few moves of a known length and not a call.
+/// Inline, so that `before` becomes a few moves of known length instead of a call.
 #[inline(always)]
 fn text(out: &mut Vec<u8>, before: &str, value: &str) {
     if !value.is_empty() {
@@ -114,7 +114,7 @@ fn raw(out: &mut Vec<u8>, before: &str, json: &str) {
     }
 }
 
-/// A consumed event as the Go SDK writes one, its place in the topic at the end.
+/// A consumed event as the Go SDK serialises it, with its position at the end.
 pub(super) fn event_to_json(event: &Event) -> String {
     let mut out = Vec::new();
     let fields = Envelope {
@@ -145,7 +145,7 @@ pub(super) fn event_to_json(event: &Event) -> String {
         payload: event.payload().as_str(),
     };
     fields.write(&mut out);
-    // The place goes after the last field: take the brace off and close again.
+    // The position follows the last field: remove the brace and close again.
     out.pop();
     if out.len() == 1 {
         out.clear();

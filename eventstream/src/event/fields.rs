@@ -1,4 +1,4 @@
-//! Where each field of an envelope stands in its text, and how the text fills them.
+//! Where each field of an envelope is in its text, and how they are read from it.
 
 use super::scan::{Flaw, Scanner, Text};
 use super::text::{eq_fold, unescape};
@@ -8,7 +8,7 @@ pub(super) const MAX_LEN: usize = (1 << 31) - 1;
 /// Marks a span into the arena of unescaped strings instead of the text.
 const IN_ARENA: u32 = 1 << 31;
 
-/// A stretch of the envelope's buffer or of its arena; empty when the field is absent.
+/// A range of the envelope's buffer or of its arena; empty if the field is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     start: u32,
@@ -43,7 +43,7 @@ impl Span {
     }
 }
 
-/// The fields, in the order of the wire.
+/// The fields, in wire order.
 #[derive(Clone, Default)]
 pub(super) struct Fields {
     pub(super) id: Span,
@@ -63,7 +63,7 @@ pub(super) struct Fields {
     pub(super) event_type: i64,
     pub(super) event_level: i64,
     pub(super) service: Span,
-    /// JSON text, as the other lists and objects.
+    /// JSON text, like the other lists and objects.
     pub(super) client_ids: Span,
     pub(super) target_user_ids: Span,
     pub(super) target_namespace: Span,
@@ -74,7 +74,7 @@ pub(super) struct Fields {
     pub(super) payload: Span,
 }
 
-/// A field to be filled, by its type.
+/// A field to fill, by its type.
 enum Slot<'f> {
     Text(&'f mut Span),
     Integer(&'f mut i64),
@@ -130,7 +130,7 @@ slots! {
 /// Why a text is not an envelope.
 pub(super) struct Refusal {
     pub(super) flaw: Flaw,
-    /// The key whose value is at fault, if it is one.
+    /// The key whose value is at fault, if any.
     pub(super) key: Option<Text>,
 }
 
@@ -140,8 +140,8 @@ impl From<Flaw> for Refusal {
     }
 }
 
-/// Reads the envelope at `text` in `body`, which the caller has found to be UTF-8; the spans count from the front of
-/// `body`. Strings that had escapes go to `arena`.
+/// Reads the envelope at `text` in `body`, which must be UTF-8; spans count from the start of `body`. Strings with
+/// escapes go to `arena`.
 pub(super) fn read(
     body: &[u8],
     text: std::ops::Range<usize>,
@@ -194,7 +194,7 @@ pub(super) fn read(
     Ok(fields)
 }
 
-/// Our name for a key that is not exactly one: in another case or with escapes. Nothing for a key of somebody else's.
+/// Our name for a key that is not an exact match, in another case or with escapes; `None` for an unknown key.
 #[cold]
 fn folded_name(key: &[u8], escaped: bool) -> Option<&'static [u8]> {
     let key = std::str::from_utf8(key).ok()?;
@@ -216,7 +216,7 @@ fn read_value(
 ) -> Result<(), Flaw> {
     let start = scan.pos();
     match (scan.peek(), slot) {
-        // As in Go, null leaves text, numbers and booleans as they were and empties lists and objects.
+        // As in Go, null leaves text, numbers and booleans unchanged and empties lists and objects.
         (b'n', slot) => {
             scan.literal("null")?;
             if let Slot::Strings(span) | Slot::Object(span) = slot {
@@ -276,7 +276,7 @@ fn read_value(
     Ok(())
 }
 
-/// Text of a body that was found to be UTF-8, cut at ASCII.
+/// Text of a body known to be UTF-8, cut at ASCII characters.
 fn str_of(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }

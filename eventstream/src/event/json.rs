@@ -1,4 +1,4 @@
-//! JSON that is kept as text and read when asked for.
+//! JSON that is kept as text and parsed on demand.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::scan::{Flaw, Scanner, Text};
 use super::text::{mend_surrogates, unescape};
 use crate::error::{Error, ErrorKind};
 
-/// What an absent object reads as: the wire cannot tell the two apart, since an empty one is not written.
+/// An absent object reads as this: the wire format cannot distinguish the two, as empty ones are not written.
 const EMPTY: &str = "{}";
 
 /// JSON inside an event, kept as text: nothing is parsed until it is asked for, and numbers keep every digit.
@@ -37,7 +37,7 @@ const EMPTY: &str = "{}";
 /// ```
 #[derive(Clone, Copy)]
 pub struct Json<'a> {
-    /// Checked JSON.
+    /// Validated JSON.
     text: &'a str,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Serializes the JSON as it is. For JSON formats.
+/// Serializes the JSON unchanged. For JSON formats only.
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw: &RawValue = serde_json::from_str(self.text).map_err(serde::ser::Error::custom)?;
@@ -112,14 +112,14 @@ impl fmt::Display for Json<'_> {
     }
 }
 
-/// Prints the size only; the contents may be private.
+/// Prints only the size; the contents may be private.
 impl fmt::Debug for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Json({} bytes)", self.text.len())
     }
 }
 
-/// Whether JSON text is `{}` or `[]`, with whatever whitespace, or nothing at all.
+/// Whether JSON text is `{}`, `[]` or empty, ignoring whitespace.
 pub(super) fn is_empty_container(json: &str) -> bool {
     match json.as_bytes().trim_ascii() {
         [b'{', inside @ .., b'}'] | [b'[', inside @ .., b']'] => inside.trim_ascii().is_empty(),
@@ -154,11 +154,11 @@ fn member<'a>(text: &'a str, wanted: &str) -> Result<Option<Json<'a>>, Flaw> {
     Ok(found)
 }
 
-/// The elements of a checked array of strings and nulls; null reads as empty, as in Go.
+/// The elements of a validated array of strings and nulls; null reads as empty, as in Go.
 pub(super) fn strings(array: &str) -> Vec<Cow<'_, str>> {
     let mut strings = Vec::new();
     let mut scan = Scanner::new(array.as_bytes(), 0);
-    // The scanner has been over this text before; should it disagree with itself, what was read so far stands.
+    // The scanner has accepted this text before; if it disagreed now, the elements read so far would be returned.
     while !scan.at_end() {
         match scan.peek() {
             b'"' => match scan.string() {

@@ -1,4 +1,4 @@
-//! The envelope: decoded from a record, encoded for one, and the small formats inside it.
+//! The envelope: decoding, encoding, and the small formats inside it.
 
 mod audit;
 mod decode;
@@ -57,39 +57,39 @@ use fields::{Fields, Span};
 /// ```
 #[derive(Clone)]
 pub struct Event {
-    /// Behind a pointer, so that an event is cheap to clone and to move into a handler.
+    /// Behind a pointer, so that cloning an event and moving it into a handler is cheap.
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// The record's bytes, perhaps with those of its neighbours. Every span of `fields` outside the arena stands in
-    /// UTF-8 text.
+    /// The record's bytes, possibly with those of its neighbours. Every span of `fields` outside the arena is UTF-8
+    /// text.
     body: Arc<[u8]>,
-    /// The envelope as it came.
+    /// The envelope as received.
     wire: Span,
-    /// The envelope as text: the same, unless that was not UTF-8.
+    /// The envelope as text; differs from `wire` only if that is not UTF-8.
     text: Span,
-    /// The strings that had escapes.
+    /// Strings that had escapes, unescaped.
     arena: Box<str>,
     fields: Fields,
     place: Option<Place>,
 }
 
-/// Where a consumed event is from.
+/// Where a consumed event comes from.
 pub(crate) struct Place {
-    /// The subscription's, without prefix; it overrides what the envelope says.
+    /// The subscription's topic, without prefix; it overrides the envelope's.
     pub(crate) topic: Topic,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    /// A stretch of the body that is decoded.
+    /// A range of the decoded body.
     pub(crate) key: Option<Range<usize>>,
     pub(crate) headers: Headers,
 }
 
-/// Names and values of a record's headers; `None` where there are none.
+/// The names and values of a record's headers; `None` if there are none.
 pub(crate) type Headers = Option<Arc<[(String, Option<Vec<u8>>)]>>;
 
-/// The accessors of the fields that are text.
+/// Accessors of text fields.
 macro_rules! text_fields {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         $(
@@ -101,7 +101,7 @@ macro_rules! text_fields {
     };
 }
 
-/// The accessors of the fields that are integers.
+/// Accessors of integer fields.
 macro_rules! integer_fields {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         $(
@@ -170,7 +170,7 @@ impl Event {
         decode::decode(&Arc::from(json), 0..json.len(), None)
     }
 
-    /// Decodes the envelope of a consumed record that stands in `body` at `value`, without copying.
+    /// Decodes the envelope of a consumed record, at `value` in `body`, without copying.
     pub(crate) fn decode_record(
         body: &Arc<[u8]>,
         value: Range<usize>,
@@ -253,7 +253,7 @@ impl Event {
         headers.map(|(name, value)| (&**name, value.as_deref()))
     }
 
-    /// The envelope's own `topic` field.
+    /// The envelope's `topic` field.
     pub(crate) fn envelope_topic(&self) -> &str {
         self.str_at(self.inner.fields.topic)
     }
@@ -278,7 +278,7 @@ impl Event {
         let text = if span.is_in_arena() {
             self.inner.arena.get(span.range())
         } else {
-            // Checked again rather than trusted: a field costs nanoseconds and the crate no unsafe code here.
+            // Checked again rather than assumed: it costs nanoseconds per field and saves unsafe code.
             self.inner
                 .body
                 .get(span.range())
@@ -288,7 +288,7 @@ impl Event {
     }
 }
 
-/// Writes the output of [`Event::to_json`]. For JSON formats: lists and objects are passed through as raw JSON.
+/// Writes the output of [`Event::to_json`]. For JSON formats only: lists and objects are passed through as raw JSON.
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         RawValue::from_string(self.to_json())
@@ -297,7 +297,7 @@ impl Serialize for Event {
     }
 }
 
-/// Prints which event it is and its size; its contents may be private.
+/// Prints the event's identity and size; its contents may be private.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")

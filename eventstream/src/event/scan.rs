@@ -1,18 +1,18 @@
-//! A scanner of JSON text that builds nothing: it checks the grammar and tells where values start and end.
+//! A JSON scanner that builds nothing: it checks the grammar and finds where values start and end.
 //!
-//! It is the one pass over a consumed record. What it accepts is RFC 8259 with one leniency, Go's: a `\u` escape may
-//! name half of a surrogate pair.
+//! It makes the only pass over a consumed record. It accepts RFC 8259, with one leniency taken from Go: a `\u` escape
+//! may be half of a surrogate pair.
 
-/// The deepest nesting that is accepted, the same as in Go's decoder.
+/// The maximum nesting depth, the same as in Go's decoder.
 const MAX_DEPTH: usize = 10_000;
 
-/// Why the text is refused, and where.
+/// Why the text is rejected, and where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flaw {
-    /// Offset in bytes into the scanned slice.
+    /// Byte offset in the scanned slice.
     pub(super) at: usize,
     pub(super) what: &'static str,
-    /// What stood there instead, when that says more.
+    /// What was found instead, if that helps.
     pub(super) found: Option<&'static str>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Flaw {
 pub(super) struct Text {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// Whether the content holds `\` escapes and so is not its own meaning.
+    /// Whether the content has `\` escapes, so that it has to be unescaped.
     pub(super) escaped: bool,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     pub(super) fn whitespace(&mut self) {
-        // Compact text has none: one comparison then, not four.
+        // Compact text has none, so one comparison suffices instead of four.
         if self.peek() > b' ' {
             return;
         }
@@ -81,7 +81,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The flaw of a value of the wrong type.
+    /// The flaw for a value of the wrong type.
     #[cold]
     pub(super) fn wrong_type(&self, expected: &'static str) -> Flaw {
         let found = match self.peek() {
@@ -166,7 +166,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A number; true when it is written as an integer.
+    /// A number; true if it is written as an integer.
     pub(super) fn number(&mut self) -> Result<bool, Flaw> {
         if self.peek() == b'-' {
             self.pos += 1;
@@ -204,9 +204,9 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Any value; `depth` containers are open around it.
+    /// Any value, inside `depth` open containers.
     pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), Flaw> {
-        // A loop and not a recursion: the depth is the sender's choice and the stack is ours.
+        // A loop, not recursion: the sender chooses the depth, and the stack is ours.
         let mut open = Nest::default();
         loop {
             self.whitespace();
@@ -239,7 +239,7 @@ impl<'a> Scanner<'a> {
                 b'n' => self.literal("null")?,
                 _ => return Err(self.flaw("expected a value")),
             }
-            // A value has ended, and with it maybe the containers around it.
+            // A value has ended, and possibly the containers around it.
             loop {
                 if open.depth == 0 {
                     return Ok(());
@@ -268,13 +268,13 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Which of the open containers are objects: a stack of bits, on the heap only past 64 levels.
+/// Which open containers are objects: a stack of bits, on the heap only beyond 64 levels.
 #[derive(Default)]
 struct Nest {
     depth: usize,
     /// Whether the innermost container is an object.
     in_object: bool,
-    /// The containers around the innermost one, the latest in the lowest bit.
+    /// The outer containers, the latest in the lowest bit.
     outer: u64,
     spilled: Vec<u64>,
 }
@@ -299,7 +299,7 @@ impl Nest {
     }
 }
 
-/// How many bytes from the front need no attention inside a string: no quote, no backslash, no control character.
+/// How many leading bytes need no attention inside a string: no quote, backslash or control character.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const LOW: u64 = 0x0101_0101_0101_0101;
@@ -307,7 +307,7 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
     const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    // A borrow can flag a byte wrongly only above one that is flagged rightly, and only the lowest is asked for.
+    // A borrow can only flag a byte wrongly above one flagged correctly, and only the lowest flag is used.
     let attention = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
         let quote = word ^ QUOTES;
@@ -324,7 +324,7 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
             return i * 8 + at;
         }
     }
-    // The rest with the bytes before it, which are plain, is a word again.
+    // The remaining bytes, together with plain ones before them, fill a word again.
     if let (false, Some(last)) = (rest.is_empty(), bytes.last_chunk::<8>()) {
         return attention(last).map_or(bytes.len(), |at| bytes.len() - 8 + at);
     }

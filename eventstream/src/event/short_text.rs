@@ -1,4 +1,4 @@
-//! Text of a fixed length that lives on the stack.
+//! Text of fixed length on the stack.
 
 use std::fmt;
 use std::ops::Deref;
@@ -11,7 +11,7 @@ pub(crate) struct ShortText<const N: usize>([u8; N]);
 
 impl<const N: usize> ShortText<N> {
     pub(super) fn from_ascii(bytes: [u8; N]) -> Self {
-        // Not `is_ascii`, which for an id costs as much as making it.
+        // Not `is_ascii`, which costs as much as generating an id.
         let all = bytes.iter().fold(0, |all, b| all | b);
         assert!(all < 0x80, "text of a fixed length is ASCII");
         Self(bytes)
@@ -22,7 +22,7 @@ impl<const N: usize> ShortText<N> {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        // SAFETY: checked by `from_ascii`, the only way to make one.
+        // SAFETY: `from_ascii` has checked it, and is the only constructor.
         unsafe { std::str::from_utf8_unchecked(&self.0) }
     }
 }
@@ -41,7 +41,7 @@ impl<const N: usize> fmt::Debug for ShortText<N> {
     }
 }
 
-/// A fresh version 4 UUID as 32 lower-case hex digits without hyphens.
+/// A new version 4 UUID as 32 lower-case hex digits without hyphens.
 pub(crate) fn new_id() -> ShortText<32> {
     let mut digits = [0; 32];
     Uuid::new_v4().simple().encode_lower(&mut digits);

@@ -143,7 +143,7 @@ fn read(text: &str) -> Option<SpanContext> {
     })
 }
 
-/// `from_str_radix` alone would take a sign.
+/// `from_str_radix` alone would accept a sign.
 fn is_hex(part: &str, max: usize) -> bool {
     (1..=max).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -158,7 +158,7 @@ fn refuse(field: &str, value: &str, allowed: &str) -> Error {
     )
 }
 
-/// As Jaeger's client writes it: a 64-bit trace as 16 digits, any other as 32; flags without padding.
+/// As Jaeger's client writes it: a 64-bit trace id has 16 digits, any other 32; flags have no padding.
 impl fmt::Display for SpanContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = if self.trace_id >> 64 == 0 { 16 } else { 32 };

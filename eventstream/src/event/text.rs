@@ -1,8 +1,8 @@
-//! The meaning of JSON strings: escapes, halves of surrogate pairs, bytes that are not UTF-8.
+//! The values of JSON strings: escapes, half surrogate pairs, bytes that are not UTF-8.
 
 use super::scan::plain_len;
 
-/// Appends the meaning of a string's content, whose grammar the scanner has checked.
+/// Appends the value of a string's content, whose grammar the scanner has checked.
 ///
 /// Half of a surrogate pair becomes U+FFFD, as in Go.
 pub(super) fn unescape(content: &str, out: &mut String) {
@@ -17,9 +17,9 @@ pub(super) fn unescape(content: &str, out: &mut String) {
     out.push_str(rest);
 }
 
-/// The same JSON text with every escape of half a surrogate pair replaced by `\ufffd`; nothing when there is none.
+/// The same JSON text with every escape of half a surrogate pair replaced by `\ufffd`; `None` if there is none.
 ///
-/// `serde_json` refuses such halves, Go reads them.
+/// `serde_json` rejects such halves, Go accepts them.
 pub(super) fn mend_surrogates(json: &str) -> Option<String> {
     let mut mended = String::new();
     let mut copied = 0;
@@ -41,8 +41,7 @@ pub(super) fn mend_surrogates(json: &str) -> Option<String> {
     Some(mended)
 }
 
-/// The character that the escape at the front stands for, and the escape's length in bytes. No character for half a
-/// surrogate pair.
+/// The character of the escape at the start, and the escape's length in bytes. `None` for half a surrogate pair.
 fn read_escape(text: &str) -> (Option<char>, usize) {
     let simple = match text.as_bytes().get(1) {
         Some(b'u') => {
@@ -76,8 +75,8 @@ fn hex4(text: &str, at: usize) -> u32 {
     u32::from_str_radix(digits, 16).unwrap_or(0)
 }
 
-/// The text with every byte that is not UTF-8 as one U+FFFD, as in Go; a standard lossy conversion gives one for each
-/// truncated sequence.
+/// The text with each byte that is not UTF-8 replaced by U+FFFD, as in Go; a standard lossy conversion has one for
+/// each truncated sequence.
 pub(super) fn lossy(bytes: &[u8], out: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
         out.extend_from_slice(chunk.valid().as_bytes());
@@ -87,10 +86,10 @@ pub(super) fn lossy(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether a key matches a wire name without regard to case, as Go compares: ASCII, and the two letters beyond it
-/// that fold into ASCII.
+/// Whether a key matches a wire name ignoring case, as Go compares: ASCII, and the two other letters that fold to
+/// ASCII.
 pub(super) fn eq_fold(key: &str, name: &[u8]) -> bool {
-    // A key of other length can match only through those two letters, of two and three bytes.
+    // Keys of different length can only match through those two letters, of two and three bytes.
     if key.len() < name.len() || key.len() > 3 * name.len() {
         return false;
     }
@@ -102,7 +101,7 @@ pub(super) fn eq_fold(key: &str, name: &[u8]) -> bool {
     folded.eq(name.iter().map(|b| char::from(b.to_ascii_lowercase())))
 }
 
-/// Appends `value` as a JSON string, quotes not included, escaped as `serde_json` and Go 1.22 do.
+/// Appends `value` as a JSON string without quotes, escaped as `serde_json` and Go 1.22 do.
 pub(super) fn escape(value: &str, out: &mut Vec<u8>) {
     let mut rest = value.as_bytes();
     loop {
@@ -133,9 +132,9 @@ pub(super) fn escape(value: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends JSON text with `<`, `>`, `&`, U+2028 and U+2029 as escapes, as Go writes them.
+/// Appends JSON text with `<`, `>`, `&`, U+2028 and U+2029 escaped, as Go writes them.
 ///
-/// Outside strings none of them can stand, so that the text needs no parsing.
+/// They only occur inside strings, so the text need not be parsed.
 pub(super) fn go_escape(json: &str, out: &mut Vec<u8>) {
     let mut rest = json;
     while let Some((at, c)) = rest

@@ -1,4 +1,4 @@
-//! The envelope's time: RFC 3339 in whole seconds, UTC, beside nanoseconds since the Unix epoch.
+//! The envelope's time: RFC 3339 in whole seconds and UTC, and nanoseconds since the Unix epoch.
 
 use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,15 +10,15 @@ use super::short_text::ShortText;
 /// `2024-10-28T10:18:45Z`.
 pub(crate) type Stamp = ShortText<20>;
 
-/// What a clock before 1970 or after 9999 is written as, since an event needs some timestamp.
+/// Written for a clock before 1970 or after 9999, since an event needs some timestamp.
 const EPOCH: [u8; 20] = *b"1970-01-01T00:00:00Z";
 
 thread_local! {
-    /// The second last written on this thread and its text: formatting one costs more than the rest of the envelope.
+    /// The last second formatted on this thread, and its text: formatting costs more than the rest of the envelope.
     static LAST: Cell<(u64, [u8; 20])> = const { Cell::new((0, EPOCH)) };
 }
 
-/// The time now, as text and in nanoseconds since the Unix epoch.
+/// The current time, as text and in nanoseconds since the Unix epoch.
 pub(crate) fn now() -> (Stamp, i64) {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -34,15 +34,15 @@ pub(crate) fn now() -> (Stamp, i64) {
     (text, nanos)
 }
 
-/// `time` in whole seconds, rounded down; nothing outside the years 0 to 9999.
+/// `time` in whole seconds, rounded down; `None` outside the years 0 to 9999.
 pub(crate) fn format_seconds(time: SystemTime) -> Option<Stamp> {
     let time = Timestamp::try_from(time).ok()?;
     let text = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    // Years before 0 have a sign and so another length.
+    // Years before 0 have a sign, and so another length.
     Some(Stamp::from_ascii(text.as_bytes().try_into().ok()?))
 }
 
-/// `time` in nanoseconds since the Unix epoch; nothing outside the years 1678 to 2261.
+/// `time` in nanoseconds since the Unix epoch; `None` outside the years 1678 to 2261.
 pub(crate) fn unix_nanos(time: SystemTime) -> Option<i64> {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_nanos()).ok(),

@@ -169,7 +169,7 @@ pub(crate) fn check_empty(doing: &str, group: &str, members: &[GroupMember]) -> 
     Err(not_empty(doing, group, members))
 }
 
-/// The error of a group that has members, by their names as far as they are known.
+/// The error for a group that has members; names as many as possible.
 pub(crate) fn not_empty(doing: &str, group: &str, members: &[GroupMember]) -> Error {
     const SHOWN: usize = 20;
     let shown = members.iter().take(SHOWN).map(GroupMember::to_string);
@@ -195,7 +195,7 @@ impl GroupMember {
     }
 }
 
-/// For an error or a log line: its client id, its host and its id.
+/// For errors and log lines: client id, host and member id.
 impl fmt::Display for GroupMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {} ({})", self.client_id, self.host, self.id)

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::Kafka;
 use crate::name::{GroupId, Topic};
 
-/// How long a call waits for the brokers, unless [`Groups::timeout`] says otherwise.
+/// The default of [`Groups::timeout`].
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The consumer groups of a cluster. Created by [`Client::groups`].

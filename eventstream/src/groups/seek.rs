@@ -1,4 +1,4 @@
-//! Where a group is moved to: decided from what is known of a partition, without IO.
+//! The target of a seek, decided from what is known of a partition, without IO.
 
 use std::time::{Duration, SystemTime};
 
@@ -60,11 +60,11 @@ pub(crate) struct Place {
     pub(crate) low: i64,
     pub(crate) end: i64,
     pub(crate) committed: Option<i64>,
-    /// The first record of the time asked for.
+    /// The offset of the first record at the requested time.
     pub(crate) at_time: Option<i64>,
 }
 
-/// Where the partition is moved to; `None`: it has no committed offset to count from.
+/// The target offset; `None` without a committed offset to count from.
 pub(crate) fn target(to: SeekTo, place: Place) -> Option<i64> {
     let offset = match to {
         SeekTo::Head => place.low,

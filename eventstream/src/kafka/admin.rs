@@ -1,4 +1,4 @@
-//! Creating a topic. As for questions, the client ends with the call.
+//! Creating a topic. As with questions, the client ends with the call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +17,12 @@ use super::inspect::{Asking, fetch};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::publish::receipt::block_on;
 
-/// A topic as it is to be, named as on the broker.
+/// The topic to create, named as on the broker.
 pub(super) struct NewTopic {
     pub(super) name: String,
     pub(super) partitions: u32,
     pub(super) replication: u16,
-    /// Nothing of it is deleted by age or size.
+    /// Disables deletion by age and size.
     pub(super) kept: bool,
 }
 
@@ -48,7 +48,7 @@ impl NewTopic {
     }
 }
 
-/// Creates the topic; `false` when it is there already.
+/// Creates the topic; `false` if it already exists.
 pub(super) fn create_topic(
     configs: &ClientConfigs,
     reporter: &Arc<Reporter>,
@@ -98,7 +98,7 @@ pub(super) fn create_topic(
     }
 }
 
-/// Asked with a consumer, which hears why the brokers do not answer; an admin client does not.
+/// Asked with a consumer, which reports why the brokers do not answer; an admin client does not.
 fn exists(
     configs: &ClientConfigs,
     reporter: &Arc<Reporter>,
@@ -121,8 +121,8 @@ fn exists(
     Ok(exists)
 }
 
-/// The broker that takes admin calls. An embedded one names a broker that there is not, and
-/// librdkafka would wait for that until the deadline.
+/// The broker that accepts admin requests. An embedded one names a broker that does not exist, and
+/// librdkafka would wait for it until the deadline.
 fn controller(client: &BaseConsumer<Asking>, deadline: Instant) -> i32 {
     let left = deadline.saturating_duration_since(Instant::now());
     let millis = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
@@ -139,12 +139,12 @@ fn is_unknown(error: Option<RDKafkaRespErr>) -> bool {
     })
 }
 
-/// The broker inside the process has one replica of everything; its topics are made directly.
+/// The broker inside the process has one replica of everything; its topics are created directly.
 pub(super) fn create_embedded(broker: &EmbeddedBroker, topic: &NewTopic) -> Result<bool> {
     let partitions = topic.partitions()?;
     match broker.create_topic(&topic.name, partitions) {
         Ok(()) => Ok(true),
-        // It refuses nothing else once the number of partitions is good.
+        // It rejects nothing else once the number of partitions is valid.
         Err(error) if error.kind() == ErrorKind::Broker => Ok(false),
         Err(error) => Err(error),
     }

@@ -5,8 +5,8 @@ use super::trial::read_certificates;
 use crate::config::{BrokerConfig, LogMode};
 use crate::error::Result;
 
-/// The properties of each kind of librdkafka client, accepted by librdkafka. No `Debug`: that of
-/// `ClientConfig` shows a private key.
+/// The properties of each kind of librdkafka client, accepted by librdkafka. No `Debug`, as that of
+/// `ClientConfig` shows private keys.
 #[derive(Clone)]
 pub(crate) struct ClientConfigs {
     pub(crate) producer: ClientConfig,
@@ -14,15 +14,15 @@ pub(crate) struct ClientConfigs {
     pub(crate) admin: ClientConfig,
 }
 
-/// What makes the embedded broker pleasant: its fetches wait all of `fetch.wait.max.ms`, and its
-/// rebalances nearly all of the session timeout.
+/// Settings that make the embedded broker fast: a fetch from it always waits for
+/// `fetch.wait.max.ms`, and a rebalance for nearly all of the session timeout.
 pub(super) const EMBEDDED: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "5"),
     ("session.timeout.ms", "6000"),
     ("heartbeat.interval.ms", "500"),
 ];
 
-/// The same for the clients of a test, which has members come and go: a rebalance takes 2 s.
+/// The same for clients in tests, where members come and go: a rebalance takes 2 s.
 pub(super) const TESTING: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "5"),
     ("session.timeout.ms", "3000"),
@@ -39,12 +39,12 @@ impl ClientConfigs {
         let level = level(config.log_mode);
         let mut consumer = client_config(settings.consumer, level)?;
         if consumer.get("group.protocol") == Some("consumer") && consumer.get("debug").is_none() {
-            // That the brokers do not know this protocol stands nowhere but here.
+            // Only this log shows that the brokers do not support the protocol.
             consumer.set("debug", "cgrp");
             consumer.set_log_level(RDKafkaLogLevel::Debug);
         }
         for (key, value) in presets {
-            // The KIP-848 protocol has its timeouts at the broker: then they are not set here.
+            // With KIP-848, the broker sets the timeouts, so they are not set here.
             if *key == "fetch.wait.max.ms" || consumer.get(key).is_some() {
                 consumer.set(*key, *value);
             }
@@ -74,8 +74,8 @@ fn client_config(
 fn level(mode: LogMode) -> RDKafkaLogLevel {
     match mode {
         LogMode::Debug => RDKafkaLogLevel::Debug,
-        // That a broker hung up is only logged, as information: the reporter needs it in any mode,
-        // and passes on what the mode asks for.
+        // A closed connection is only logged, at level info: the reporter needs it in any mode, and
+        // passes on what the mode allows.
         _ => RDKafkaLogLevel::Info,
     }
 }

@@ -19,45 +19,45 @@ use crate::guard::tracing;
 use crate::observe::cadence::Cadence;
 use crate::observe::health::Problem;
 
-/// A broker that hangs up as one of another protocol does is taken for one after so long: that
-/// outlasts a broker that comes up, and is well below the publish timeout.
+/// How long a broker must have closed connections as one of another protocol does before it counts
+/// as such: longer than a broker takes to start, and well below the publish timeout.
 const SURE: Duration = Duration::from_secs(10);
 
-/// librdkafka repeats itself many times a second while no broker can be reached; here each error
-/// is told this often.
+/// librdkafka repeats an error many times a second while brokers are unreachable; here each is
+/// logged at this interval.
 const REPEAT: Duration = Duration::from_secs(30);
 
-/// librdkafka's words when a group's coordinator is too old for the protocol; it asks for ever.
+/// librdkafka's text if a group's coordinator is too old for the protocol; it retries forever.
 const NO_KIP_848: &str = "ConsumerGroupHeartbeatRequest not supported by broker";
 
-/// What every librdkafka client of one [`Client`](crate::Client) shares: where its log goes, and
-/// what it last heard of the brokers.
+/// Shared by all librdkafka clients of one [`Client`](crate::Client): where its log goes, and the
+/// latest news of the brokers.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     client: Arc<str>,
     log_mode: LogMode,
     facts: Facts,
-    /// The brokers to be asked first.
+    /// The bootstrap brokers.
     brokers: String,
     principal: Principal,
     handshake: OnceLock<Handshake>,
     state: Mutex<Connection>,
-    /// Since when a client of this one looks for a broker.
+    /// When a client of this one first looked for a broker.
     asked: OnceLock<Instant>,
-    /// There is something that an answer would clear.
+    /// There is trouble that an answer would clear.
     troubled: AtomicBool,
     /// A broker has answered.
     accepted: AtomicBool,
-    /// Some broker may not let this client in. Read for each batch of delivery reports.
+    /// A broker may be refusing this client. Read for each batch of delivery reports.
     in_doubt: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Connection {
     last_error: Option<Error>,
-    /// When the first error came after the last answer.
+    /// When the first error since the last answer occurred.
     troubled_since: Option<SystemTime>,
-    /// What the brokers said that were tried; emptied by an answer.
+    /// The results of brokers that were tried; cleared by an answer.
     tried: HashMap<String, Tried>,
     /// All of them were tried.
     all_down: bool,
@@ -67,7 +67,7 @@ struct Connection {
     outage: Outage,
 }
 
-/// When it is logged that Kafka cannot be reached, where librdkafka's own log is off.
+/// When to log that Kafka is unreachable, if librdkafka's own log is off.
 #[derive(Debug)]
 struct Outage {
     cadence: Cadence,
@@ -83,7 +83,7 @@ impl Default for Outage {
     }
 }
 
-/// What librdkafka or OpenSSL said, beneath what it means.
+/// The text of librdkafka or OpenSSL, as the source of our interpretation.
 #[derive(Debug)]
 struct Said(String);
 
@@ -95,7 +95,7 @@ impl fmt::Display for Said {
 
 impl std::error::Error for Said {}
 
-/// The state of a broker that does not answer.
+/// The result of trying a broker that does not answer.
 #[derive(Debug)]
 struct Tried {
     verdict: Verdict,
@@ -120,18 +120,18 @@ impl Reporter {
         }
     }
 
-    /// With the names of the brokers to be asked first.
+    /// With the names of the bootstrap brokers.
     pub(crate) fn of_brokers(mut self, brokers: &[String]) -> Self {
         self.brokers = brokers.join(", ");
         self
     }
 
-    /// What to ask a broker with why its certificate is not accepted.
+    /// The properties for asking a broker why its certificate is not accepted.
     pub(crate) fn asks_with(&self, properties: &ClientConfig) {
         self.handshake.get_or_init(|| Handshake::new(properties));
     }
 
-    /// A librdkafka client was made, and looks for a broker from now on.
+    /// A librdkafka client was created and starts looking for a broker.
     pub(crate) fn asked(&self) {
         self.asked.get_or_init(Instant::now);
     }
@@ -141,9 +141,9 @@ impl Reporter {
         Arc::clone(&self.client)
     }
 
-    /// A line of librdkafka's log, as a `tracing` event of this client. Where it says what is wrong
-    /// with a connection and no error follows that would say it, it gives that error: librdkafka
-    /// only logs that a broker hung up.
+    /// A line of librdkafka's log, as a `tracing` event of this client. Returns an error if the
+    /// line reports a connection problem that no error will: librdkafka only logs that a broker
+    /// closed the connection.
     pub(crate) fn log(
         &self,
         level: RDKafkaLogLevel,
@@ -164,7 +164,7 @@ impl Reporter {
                 None
             }
             "FAIL" if matches!(wanted, LogMode::Warn | LogMode::Info) => {
-                // As an error names it: without librdkafka's thread.
+                // As an error has it, without librdkafka's thread.
                 let reason = message.split_once("]: ").map_or(message, |(_, rest)| rest);
                 let verdict = diagnose(split(reason).1, &self.facts, None).0;
                 (verdict == Verdict::Suspect && !self.was_accepted())
@@ -192,7 +192,7 @@ impl Reporter {
         }
     }
 
-    /// An error of the client as a whole: a broker that cannot be reached, a refused credential.
+    /// An error of the client as a whole: an unreachable broker, rejected credentials.
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) -> Error {
         self.hear(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason)
     }
@@ -215,7 +215,7 @@ impl Reporter {
         let (mut verdict, remedy) = diagnose(text, &self.facts, state.unverified.as_deref());
         let accepted = self.was_accepted();
         if accepted && verdict == Verdict::Suspect {
-            // It speaks this client's protocol: the connection is lost, for whatever reason.
+            // It speaks this client's protocol: the connection was lost for another reason.
             verdict = Verdict::Away;
         }
         let error = if matches!(verdict, Verdict::Refused | Verdict::Suspect) {
@@ -225,8 +225,8 @@ impl Reporter {
                 .with_remedy(remedy)
                 .with_source(Said(text.to_owned()))
         } else if code == Code::AllBrokersDown {
-            // librdkafka counts connections: a broker by its address of the configuration, again by
-            // what the cluster calls it, and as a coordinator.
+            // librdkafka counts connections: a broker counts by its configured address, by its
+            // advertised one, and as a coordinator.
             let text = format!(
                 "kafka: none of the brokers can be reached ({})",
                 self.brokers
@@ -265,7 +265,7 @@ impl Reporter {
         error
     }
 
-    /// The error of a right that this client lacks, as a broker said with `code`. Names are those on the broker.
+    /// The error for a right that this client lacks, as a broker reported with `code`. Names are those on the broker.
     pub(crate) fn denied(
         &self,
         doing: &str,
@@ -276,7 +276,7 @@ impl Reporter {
         denied(&self.principal, doing, operation, on, code)
     }
 
-    /// A broker answered a request: the credential is good, the network was up.
+    /// A broker answered a request, so the credentials are good and the network was up.
     pub(crate) fn accepted(&self) {
         self.accepted.store(true, Atomic::Relaxed);
         let mut state = self.state.lock();
@@ -293,24 +293,25 @@ impl Reporter {
         }
     }
 
-    /// Records came, or a commit was confirmed: called often, it costs nothing while all is well.
+    /// Records arrived, or a commit was confirmed. Called often; free while there is no trouble.
     pub(crate) fn heard(&self) {
         if self.troubled.load(Atomic::Relaxed) {
             self.accepted();
         }
     }
 
-    /// Whether a broker has answered, and not all of them have been out of reach since.
+    /// Whether a broker has answered, and not all of them have been unreachable since.
     pub(crate) fn is_connected(&self) -> bool {
         self.was_accepted() && !self.is_cut_off()
     }
 
-    /// Whether all brokers were out of reach when last heard of.
+    /// Whether all brokers were unreachable when last heard of.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.state.lock().all_down
     }
 
-    /// For `health`: why no broker can be worked with. One of several that is away is none of it.
+    /// For `health`: why no broker can be used. A single unreachable broker of several is not a
+    /// problem.
     pub(crate) fn problem(&self) -> Option<Problem> {
         let accepted = self.was_accepted();
         let state = self.state.lock();
@@ -329,26 +330,26 @@ impl Reporter {
         })
     }
 
-    /// Whether a broker ever answered.
+    /// Whether a broker has ever answered.
     pub(crate) fn was_accepted(&self) -> bool {
         self.accepted.load(Atomic::Relaxed)
     }
 
-    /// Whether a broker that was tried may not let this client in.
+    /// Whether a broker that was tried may be refusing this client.
     pub(crate) fn in_doubt(&self) -> bool {
         self.in_doubt.load(Atomic::Relaxed)
     }
 
-    /// Why the brokers do not let this client in: each of them was tried, said so, or has behaved so
-    /// for [`SURE`], and none ever answered. As long as one is only away, events wait for it.
+    /// Why the brokers refuse this client: each was tried and said so, or has behaved so for [`SURE`], and none ever
+    /// answered. While one is merely unreachable, events wait for it.
     pub(crate) fn refused(&self) -> Option<Error> {
         self.in_doubt()
             .then(|| self.state.lock().refused(SURE))
             .flatten()
     }
 
-    /// As [`refused`](Self::refused), at once: for a question, where an early answer is worth more
-    /// than a certain one.
+    /// Like [`refused`](Self::refused), but at once: for requests, where an early answer matters
+    /// more than a certain one.
     pub(crate) fn suspected(&self) -> Option<Error> {
         self.state.lock().refused(Duration::ZERO)
     }
@@ -363,7 +364,7 @@ impl Connection {
     fn remember(&mut self, code: Code, error: &Error) {
         self.all_down |= code == Code::AllBrokersDown;
         self.troubled_since.get_or_insert_with(SystemTime::now);
-        // It names no cause, and comes after the errors that do.
+        // It names no cause, and follows the errors that do.
         if code != Code::AllBrokersDown || self.last_error.is_none() {
             self.last_error = Some(error.clone());
         }
@@ -396,7 +397,7 @@ impl Connection {
         if !self.all_down || !self.tried.values().all(turned_away) {
             return None;
         }
-        // What is certain says more.
+        // A certain verdict is more useful.
         let certain = |tried: &&Tried| tried.verdict == Verdict::Refused;
         let first = self.tried.values().find(certain);
         first
@@ -405,19 +406,19 @@ impl Connection {
     }
 }
 
-/// From librdkafka's line about a certificate: why it is not accepted, and which one it is.
+/// From librdkafka's log line about a certificate: why it is not accepted, and which one it is.
 fn unverified(message: &str) -> Option<String> {
     let (certificate, why) = message.split_once(UNVERIFIED)?;
     let name = certificate.rsplit_once('(').map(|(_, name)| name.trim());
     Some(format!("{why} ({}", name.unwrap_or(")")))
 }
 
-/// Which errors were told lately.
+/// Which errors were reported recently.
 #[derive(Debug, Default)]
 pub(crate) struct Repeats(HashMap<(i32, String), Instant>);
 
 impl Repeats {
-    /// Whether this error was not told within [`REPEAT`]; it counts as told then.
+    /// Whether this error was not reported within [`REPEAT`]; marks it as reported.
     pub(crate) fn is_new(&mut self, code: Code, text: &str, now: Instant) -> bool {
         self.0.retain(|_, told| now < *told + REPEAT);
         let key = (code as i32, stem(text).to_owned());
@@ -453,7 +454,7 @@ mod tests {
         );
     }
 
-    /// Lets the time pass after which a suspicion counts.
+    /// Advances the time until a suspicion counts.
     fn wait(reporter: &Reporter) {
         for tried in reporter.state.lock().tried.values_mut() {
             tried.since -= SURE;

@@ -1,11 +1,11 @@
-//! Rights that a broker refuses: who lacks which on what, and how it is given.
+//! Refused rights: which is missing on what, for whom, and how to grant it.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::config::Principal;
 use crate::error::{Error, ErrorKind};
 
-/// What a right allows, in Kafka's words.
+/// The operations of a right, as Kafka names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     Read,
@@ -16,7 +16,7 @@ pub(crate) enum Operation {
     IdempotentWrite,
 }
 
-/// What it is about, named as on the broker.
+/// The resource of a right, named as on the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Resource<'a> {
     Topic(&'a str),
@@ -24,7 +24,7 @@ pub(crate) enum Resource<'a> {
     Cluster,
 }
 
-/// Whether a broker said with this code that a right is missing.
+/// Whether this code from a broker reports a missing right.
 pub(crate) fn is_denied(code: Code) -> bool {
     matches!(
         code,
@@ -35,7 +35,8 @@ pub(crate) fn is_denied(code: Code) -> bool {
     )
 }
 
-/// The error of a refused right: who lacks what on which resource, and the command that gives it.
+/// The error for a missing right: principal, operation and resource, and the command that grants
+/// it.
 pub(crate) fn denied(
     principal: &Principal,
     doing: &str,
@@ -46,7 +47,7 @@ pub(crate) fn denied(
     let what = match on {
         Resource::Topic(topic) => format!("topic {topic}"),
         Resource::Group(group) => {
-            // Without a prefix groups still get the dot, where topics do not.
+            // Groups have the dot even without a prefix, unlike topics.
             let where_from = group.strip_prefix('.').map_or(String::new(), |name| {
                 format!(" ({name:?} of a client without a prefix)")
             });
@@ -62,7 +63,7 @@ pub(crate) fn denied(
         .with_source(KafkaError::Global(code))
 }
 
-/// How a right is given.
+/// How to grant a right.
 pub(crate) fn right_remedy(
     principal: &Principal,
     operation: Operation,
@@ -79,7 +80,7 @@ pub(crate) fn right_remedy(
     )
 }
 
-/// A word for a shell.
+/// A word quoted for a shell.
 fn word(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b".:_-/@=,".contains(&b);
     if !text.is_empty() && text.bytes().all(plain) {

@@ -1,8 +1,8 @@
-//! What librdkafka's texts about a connection mean: the cause, and what to do about it.
+//! The meaning of librdkafka's texts about connections: the cause, and the remedy.
 //!
-//! librdkafka gives most of them the same few codes, so its wording is all there is. The tests hold
-//! the texts of librdkafka 2.12.1 before Apache Kafka 4.3; `harness/tests/security.rs` the real
-//! thing.
+//! librdkafka uses the same few codes for most of them, so its wording is all there is. The tests
+//! here have the texts of librdkafka 2.12.1 with Apache Kafka 4.3; `harness/tests/security.rs` has
+//! the real thing.
 
 use std::borrow::Cow;
 
@@ -10,27 +10,27 @@ use jiff::Timestamp;
 
 use crate::config::BrokerConfig;
 
-/// What an error says of this client's right to be there.
+/// What an error says about whether the brokers accept this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The broker said that it does not let this client in, or the client does not trust it.
+    /// The broker refused this client, or the client does not trust the broker.
     Refused,
-    /// It behaved as brokers do that speak another protocol; so does one that comes up, or a
-    /// balancer with nothing behind it.
+    /// It behaved like a broker that speaks another protocol; so does one that is starting, or a
+    /// load balancer without a backend.
     Suspect,
-    /// It was not reached.
+    /// It was unreachable.
     Away,
-    /// It says nothing of that.
+    /// Unrelated to that.
     Other,
 }
 
-/// How this client presents itself, as far as the remedy depends on it.
+/// How this client connects, as far as the remedy depends on it.
 #[derive(Debug)]
 pub(super) struct Facts {
     tls: bool,
     sasl: bool,
     client_certificate: bool,
-    /// When the client's own certificate ends.
+    /// When the client's own certificate expires.
     certificate_end: Option<Timestamp>,
 }
 
@@ -47,7 +47,7 @@ impl Facts {
 }
 
 /// An error's broker, as librdkafka names it (`sasl_ssl://host:port/bootstrap`), and its text
-/// without the names that stand before it.
+/// without leading names.
 pub(super) fn split(reason: &str) -> (&str, &str) {
     let (mut broker, mut text) = ("", reason.trim());
     while let Some((name, rest)) = text.split_once(": ") {
@@ -60,19 +60,19 @@ pub(super) fn split(reason: &str) -> (&str, &str) {
     (broker, text)
 }
 
-/// The text without what differs each time it is repeated.
+/// The text without the part that varies between repetitions.
 pub(super) fn stem(text: &str) -> &str {
     text.split(" (after ").next().unwrap_or(text)
 }
 
-/// Whether it says that a broker's certificate is not accepted.
+/// Whether it reports a broker's certificate that is not accepted.
 pub(super) fn is_unverified(text: &str) -> bool {
     text.contains("certificate verify failed")
         || text.to_lowercase().contains("failed to verify broker cert")
 }
 
-/// The verdict of a text without its broker, and the remedy. `unverified` is why the broker's
-/// certificate was not accepted, where that is known.
+/// The verdict on a text without its broker, and the remedy. `unverified` is why the broker's
+/// certificate was not accepted, if known.
 pub(super) fn diagnose(
     text: &str,
     facts: &Facts,
@@ -125,7 +125,7 @@ pub(super) fn diagnose(
     }
 }
 
-/// The port has no SASL, or not this mechanism: it lists those it has.
+/// The port has no SASL, or not this mechanism; the text lists those it has.
 fn mechanism(text: &str) -> &'static str {
     let offered = text
         .split("supported mechanisms:")
@@ -158,7 +158,7 @@ fn client_certificate(text: &str, facts: &Facts) -> Cow<'static, str> {
     }
 }
 
-/// The first request was answered with a closed connection, or with what is no answer.
+/// The first request got a closed connection or an invalid response.
 fn unanswered(facts: &Facts) -> &'static str {
     if facts.tls {
         "the broker closes the connection without an answer: if it requires a client certificate, set \
@@ -198,7 +198,7 @@ mod tests {
         facts(Security::sasl(SaslMechanism::Plain, "a", "b").sasl_without_tls(true))
     }
 
-    /// Texts as librdkafka gives them, with the verdict and a piece of the remedy.
+    /// Texts of librdkafka, each with the verdict and part of the remedy.
     #[rustfmt::skip]
     #[test]
     fn texts_and_what_they_mean() {

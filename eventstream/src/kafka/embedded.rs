@@ -74,7 +74,7 @@ impl EmbeddedBroker {
         let (commands, inbox) = channel::<Command>();
         let (started, address) = channel();
         // The cluster lives on one thread: librdkafka's handle must not be shared, and must be
-        // destroyed before the client it was made with.
+        // destroyed before the client it was created with.
         let thread = std::thread::Builder::new()
             .name("eventstream-embedded".to_owned())
             .spawn(move || own(nodes, &started, &inbox))
@@ -160,7 +160,7 @@ impl EmbeddedBroker {
     fn run<T: Send + 'static>(&self, f: impl FnOnce(&Cluster) -> T + Send + 'static) -> Result<T> {
         let (answer, result) = channel();
         let command: Command = Box::new(move |cluster| {
-            // Nobody waits any more: then nobody is to be told.
+            // The receiver is gone if nobody waits any more.
             let _ = answer.send(f(cluster));
         });
         let sent = self
@@ -182,7 +182,7 @@ impl Drop for Shared {
         if let Some(thread) = self.thread.lock().take()
             && thread.thread().id() != std::thread::current().id()
         {
-            // Ends as soon as the sender is gone; a panic there has been printed already.
+            // Ends as soon as the sender is gone; a panic there has already been printed.
             let _ = thread.join();
         }
     }
@@ -196,7 +196,7 @@ impl fmt::Debug for EmbeddedBroker {
     }
 }
 
-/// The mock cluster and the client it needs. Lives and dies on one thread.
+/// The mock cluster and the client it needs. Created and destroyed on one thread.
 struct Cluster {
     handle: *mut sys::rd_kafka_mock_cluster_t,
     _client: Client<DefaultClientContext>,
@@ -221,7 +221,7 @@ impl Cluster {
         if handle.is_null() {
             return Err(failed());
         }
-        // Without it the first member of a group waits three seconds for others.
+        // Otherwise the first member of a group waits three seconds for others.
         // SAFETY: the cluster is alive.
         unsafe { sys::rd_kafka_mock_group_initial_rebalance_delay_ms(handle, 0) };
         Ok(Self {

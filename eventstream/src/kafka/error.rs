@@ -2,7 +2,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::error::{Error, ErrorKind};
 
-/// The class of a librdkafka or broker error, and whether trying again can help.
+/// The class of a librdkafka or broker error, and whether retrying can help.
 pub(crate) fn classify(code: Code) -> (ErrorKind, bool) {
     use ErrorKind as K;
     match code {
@@ -48,7 +48,7 @@ pub(crate) fn classify(code: Code) -> (ErrorKind, bool) {
     }
 }
 
-/// An error of the crate from a librdkafka one: what was being done, and the cause as source.
+/// An error of this crate from a librdkafka one: the operation, with the cause as source.
 pub(crate) fn from_code(doing: impl Into<String>, code: Code) -> Error {
     let (kind, retriable) = classify(code);
     Error::new(kind, doing)

@@ -1,4 +1,5 @@
-//! What a cluster says of itself, of topics and of a group, for the doctor: all that can be asked at once is.
+//! What a cluster reports about itself, topics and a group, for the doctor: everything that can be requested at once
+//! is.
 
 mod canary;
 mod offsets;
@@ -22,11 +23,11 @@ use crate::error::Result;
 
 pub(crate) use self::canary::round_trip;
 
-/// How long one round of questions may take.
+/// The time limit of one round of requests.
 const ROUND: Duration = Duration::from_secs(2);
 const EMBEDDED: &str = "the embedded broker does not report it";
 
-/// What to look at, named as on the broker.
+/// What to examine, named as on the broker.
 #[derive(Clone)]
 pub(crate) struct Examination {
     pub(crate) config: BrokerConfig,
@@ -36,7 +37,7 @@ pub(crate) struct Examination {
     pub(crate) group: Option<String>,
 }
 
-/// A client that the brokers let in.
+/// A client that the brokers have accepted.
 pub(crate) struct Examiner {
     client: BaseConsumer<Asking>,
     reporter: Arc<Reporter>,
@@ -128,7 +129,7 @@ impl Examiner {
         }
     }
 
-    /// Rights, properties and the group, all in one round.
+    /// Rights, properties and the group, in one round.
     fn describe(
         &self,
         topics: &mut [Topic],
@@ -224,7 +225,7 @@ impl Examiner {
     }
 }
 
-/// Whether the group's coordinator does not know its groups yet.
+/// Whether the group's coordinator is still loading its groups.
 fn is_loading(answer: &Answer) -> bool {
     match answer {
         Answer::Group(Ok(Err(code))) => is_passing(*code),

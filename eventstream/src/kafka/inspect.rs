@@ -1,5 +1,5 @@
-//! Questions about a cluster: brokers, topics, watermarks, committed offsets. They never create a
-//! topic, and use a client of their own that ends with the question.
+//! Requests about a cluster: brokers, topics, watermarks, committed offsets. They never create a
+//! topic, and use their own client, which ends with the request.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ impl ClientContext for Asking {
 
 impl ConsumerContext for Asking {}
 
-/// What is asked, with names as on the broker.
+/// The request, with names as on the broker.
 pub(super) struct Question {
     pub(super) topic: Option<String>,
     pub(super) group: Option<String>,
@@ -51,9 +51,9 @@ pub(super) struct Question {
     pub(super) at: Option<i64>,
 }
 
-/// A new topic is known to each broker a moment after it was made.
+/// How long a new topic may take to become known to every broker.
 const NEW: Duration = Duration::from_secs(1);
-/// Waits between questions about what passes, growing from the first to the last.
+/// Waits between retries, growing from the first to the second.
 pub(super) const AGAIN: (Duration, Duration) =
     (Duration::from_millis(25), Duration::from_millis(500));
 
@@ -101,7 +101,7 @@ pub(super) fn metadata(
     Ok(found)
 }
 
-/// The topics of these names, with the watermarks of the partitions that are wanted, and no others.
+/// Only the topics of these names, with the watermarks of the requested partitions.
 pub(super) fn with_watermarks(
     client: &BaseConsumer<Asking>,
     reporter: &Reporter,
@@ -138,7 +138,7 @@ fn is_missing(topic: &TopicMetadata) -> bool {
     error.is_some_and(|error| error.kind() == ErrorKind::UnknownTopic)
 }
 
-/// Serves librdkafka's log and errors for a while, each time for longer.
+/// Serves librdkafka's log and errors for a while, longer each time.
 pub(super) fn wait(client: &BaseConsumer<Asking>, pause: &mut Duration) {
     let until = Instant::now() + *pause;
     *pause = (*pause * 2).min(AGAIN.1);
@@ -147,12 +147,12 @@ pub(super) fn wait(client: &BaseConsumer<Asking>, pause: &mut Duration) {
         if left.is_zero() {
             return;
         }
-        // Nothing is subscribed: what comes is an error, which the reporter has heard.
+        // Nothing is subscribed, so this is an error, which the reporter has seen.
         let _ = client.poll(left);
     }
 }
 
-/// Asks again as long as what is in the way passes, as where a topic or a coordinator is new.
+/// Retries temporary errors, such as those of a new topic or coordinator.
 pub(super) fn until_passed<T>(
     client: &BaseConsumer<Asking>,
     until: Instant,
@@ -169,7 +169,8 @@ pub(super) fn until_passed<T>(
     }
 }
 
-/// Asks in short rounds, between which librdkafka's errors are served: they say why nobody answers.
+/// Requests in short rounds, between which librdkafka's errors are served: they show why there is
+/// no answer.
 pub(super) fn fetch(
     client: &BaseConsumer<Asking>,
     reporter: &Reporter,
@@ -188,7 +189,7 @@ pub(super) fn fetch(
                 }
                 Err(error) => error,
             };
-        // Errors and log lines only: nothing is subscribed.
+        // Errors and log lines only, as nothing is subscribed.
         while client.poll(SERVED).is_some() {}
         if let Some(refused) = reporter.suspected() {
             return Err(refused);
@@ -203,7 +204,7 @@ pub(super) fn fetch(
     }
 }
 
-/// An answer of librdkafka's in this crate's types, without offsets.
+/// librdkafka's answer in this crate's types, without offsets.
 pub(super) fn described(
     reporter: &Reporter,
     found: &rdkafka::metadata::Metadata,
@@ -215,7 +216,7 @@ pub(super) fn described(
         port: u16::try_from(broker.port()).unwrap_or(0),
     });
     let topics = found.topics().iter();
-    // Internal topics are the broker's own: shown where they are asked for.
+    // Internal topics are shown only on request.
     let topics = topics.filter(|entry| topic.is_some() || !entry.name().starts_with("__"));
     let mut found = Metadata {
         brokers: brokers.collect(),

@@ -1,6 +1,6 @@
-//! The offsets of many partitions at once, for a caller that waits for them.
+//! The offsets of many partitions at once, as a blocking call.
 //!
-//! `unsafe`: the queue that the answers come over.
+//! `unsafe`: the queue on which the answers arrive.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ pub(super) struct Ask {
     pub(super) which: Which,
 }
 
-/// Partitions with their offset, or why that is not known.
+/// Partitions with their offset, or why it is unknown.
 pub(super) type Found = Vec<(TopicPartition, Result<i64, Code>)>;
 
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Asks all at once, and gives the answers in the order of the questions. The partitions of one
-/// question should have one leader: where one of several does not answer, librdkafka keeps back what
-/// the others said until the timeout. Each should have a leader, for which librdkafka waits as well.
+/// Sends all requests at once, and returns the answers in the order of the requests. All partitions of a request
+/// should have the same leader: if one of several does not answer, librdkafka holds back the others' answers until
+/// the timeout. Each should have a leader, as librdkafka waits for that too.
 pub(super) fn list_offsets<C: ClientContext>(
     client: &Client<C>,
     asked: &[Ask],
@@ -44,8 +44,8 @@ pub(super) fn list_offsets<C: ClientContext>(
     found
 }
 
-/// Asks what a group has committed. librdkafka's own call for it waits in silence for a coordinator
-/// that this client may not know.
+/// Requests the committed offsets of a group. librdkafka's own call waits silently for a
+/// coordinator that this client may not know.
 pub(super) fn list_committed<C: ClientContext>(
     client: &Client<C>,
     group: &str,
@@ -61,8 +61,8 @@ pub(super) fn list_committed<C: ClientContext>(
     }
 }
 
-/// What tells the topic from another of its name; `None` where the brokers have no ids. The client must have
-/// heard from the brokers.
+/// What distinguishes the topic from another of the same name; `None` if the brokers have no ids. The client must
+/// have received an answer from the brokers.
 pub(super) fn describe_topic<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
@@ -81,7 +81,7 @@ pub(super) fn describe_topic<C: ClientContext>(
     }
 }
 
-/// The answers that come in time to as many questions as `ask` asks.
+/// The answers that arrive in time, one for each request that `ask` sends.
 pub(super) fn answers<C: ClientContext>(
     client: &Client<C>,
     timeout: Duration,
@@ -89,7 +89,7 @@ pub(super) fn answers<C: ClientContext>(
     ask: impl FnOnce(&Questions<'_, C>),
 ) -> Vec<(usize, Answer)> {
     let mut answers = Vec::with_capacity(count);
-    // Each request has the timeout, so its event comes; a second on top of it bounds the wait.
+    // Each request has the timeout, so its event arrives; an extra second bounds the wait.
     let deadline = Instant::now() + timeout.min(LONGEST) + Duration::from_secs(1);
     // SAFETY: the client is alive. The queue is made here and destroyed once, after the last event was
     // taken from it; librdkafka holds it as long as a question is open. Each event is destroyed once,

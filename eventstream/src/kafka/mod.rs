@@ -1,4 +1,4 @@
-//! The one place that knows librdkafka.
+//! The only module that knows librdkafka.
 
 mod admin;
 mod config;
@@ -54,7 +54,7 @@ pub(crate) use self::producer::{Admission, Refused, refusals};
 pub(crate) use self::scan::{Bounds, Scan, Span};
 pub(crate) use self::verify::unverified;
 
-/// A topic as the broker knows it; an empty prefix leaves it as it is.
+/// A topic's name on the broker; an empty prefix leaves it unchanged.
 pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
     if prefix.is_empty() {
         name.to_owned()
@@ -63,12 +63,12 @@ pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
     }
 }
 
-/// A group as the broker knows it. It has the dot without a prefix too, where the Go SDK has its offsets.
+/// A group's name on the broker. It has the dot even without a prefix, since the Go SDK stores its offsets there.
 pub(crate) fn wire_group(prefix: &str, group: &str) -> String {
     format!("{prefix}.{group}")
 }
 
-/// What the `kafka` and `embedded` streams are made with. The configuration has been validated.
+/// The settings of the `kafka` and `embedded` backends, with a validated configuration.
 pub(crate) struct KafkaOptions {
     pub(crate) prefix: Arc<str>,
     pub(crate) name: Arc<str>,
@@ -81,16 +81,16 @@ pub(crate) struct KafkaOptions {
     pub(crate) witness: Option<Arc<dyn Witness>>,
 }
 
-/// The `kafka` and `embedded` streams.
+/// The `kafka` and `embedded` backends.
 pub(crate) struct Kafka {
-    /// What is published goes through it.
+    /// Publishes events.
     pub(crate) sender: Arc<Sender>,
     consumers: Consumers,
     configs: Arc<ClientConfigs>,
     prefix: Arc<str>,
     dead_letter_suffix: Box<str>,
     reporter: Arc<Reporter>,
-    /// Last: it outlives the clients above.
+    /// Last, as it must outlive the clients above.
     embedded: Option<EmbeddedBroker>,
 }
 
@@ -231,7 +231,7 @@ impl Kafka {
             replication,
             kept,
         };
-        // The embedded broker answers no admin calls.
+        // The embedded broker does not answer admin requests.
         if let Some(broker) = &self.embedded {
             return admin::create_embedded(broker, &wanted);
         }
@@ -243,7 +243,7 @@ impl Kafka {
         .await
     }
 
-    /// Creates a topic whose records are kept until somebody deletes them.
+    /// Creates a topic whose records are kept until they are deleted explicitly.
     pub(crate) async fn create_kept_topic(
         &self,
         topic: &str,
@@ -255,8 +255,8 @@ impl Kafka {
             .await
     }
 
-    /// What the topic (without prefix) holds now; `None` where there is none of this name. With `since`, the
-    /// spans leave out older records as far as the brokers can find them.
+    /// The current bounds of the topic (without prefix); `None` if it does not exist. With `since`, the spans leave
+    /// out older records as far as the brokers can find them.
     pub(crate) async fn bounds(
         &self,
         topic: &str,
@@ -286,7 +286,7 @@ impl Kafka {
         )
     }
 
-    /// What the names of dead-letter topics end with.
+    /// The suffix of dead-letter topics.
     pub(crate) fn dead_letter_suffix(&self) -> &str {
         &self.dead_letter_suffix
     }
@@ -334,13 +334,13 @@ impl Kafka {
     }
 }
 
-/// Milliseconds, as Kafka has them; what was before 1970 is 1970.
+/// Milliseconds, as in Kafka; times before 1970 become 1970.
 fn unix_millis(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// librdkafka's calls about the cluster block.
+/// Runs librdkafka's blocking calls about the cluster.
 async fn blocking<T: Send + 'static>(
     doing: &str,
     call: impl FnOnce() -> Result<T> + Send + 'static,

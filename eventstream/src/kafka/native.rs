@@ -1,8 +1,8 @@
-//! The calls of librdkafka that its Rust binding does not offer, or offers at a price that shows
-//! in a profile: topic handles, delivery reports in batches, a poll that can be woken.
+//! librdkafka calls that its Rust binding lacks, or offers at a measurable cost: topic handles,
+//! delivery reports in batches, a poll that can be woken.
 //!
-//! Every `unsafe` of the producer is here. The rules that make it sound are librdkafka's own: a
-//! handle may be used from any thread; topic and queue handles must be gone before the client.
+//! Every `unsafe` of the producer is here. It relies on librdkafka's rules: any thread may use a
+//! handle; topic and queue handles must be destroyed before the client.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -22,9 +22,9 @@ use crate::publish::receipt::SlotRef;
 /// librdkafka's `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
 const UNASSIGNED: i32 = -1;
 
-/// What a producer is told beside what [`ClientContext`] has.
+/// Callbacks of a producer that [`ClientContext`] lacks.
 pub(crate) trait Throttled {
-    /// A quota: the broker holds requests back for so long. Zero says that it does so no more.
+    /// A quota: how long the broker delays requests. Zero means that it no longer does.
     fn throttled(&self, broker: &str, wait: Duration);
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct NativeProducer<C: ClientContext> {
     client: Client<C>,
 }
 
-/// What a delivery report says of one event.
+/// The delivery report of one event.
 pub(crate) struct Report<'a> {
     pub(crate) error: Option<RDKafkaErrorCode>,
     pub(crate) maybe_stored: bool,
@@ -47,12 +47,12 @@ pub(crate) struct Report<'a> {
     message: &'a sys::rd_kafka_message_t,
 }
 
-/// The topic of a delivery report.
+/// The topic in a delivery report.
 #[derive(Clone, Copy)]
 pub(crate) struct ReportedTopic<'a>(&'a sys::rd_kafka_topic_t);
 
 impl<'a> ReportedTopic<'a> {
-    /// The same for all events of a topic, as long as the client has a handle of it.
+    /// The same for all events of a topic, as long as the client has a handle for it.
     pub(crate) fn key(self) -> usize {
         ptr::from_ref(self.0).addr()
     }
@@ -90,7 +90,7 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
                     | sys::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH,
             );
         }
-        // SAFETY: the configuration is alive. The opaque that the callback gets is the context: see `throttled`.
+        // SAFETY: the configuration is alive. The callback's opaque is the context: see `throttled`.
         unsafe { sys::rd_kafka_conf_set_throttle_cb(native.ptr(), Some(throttled::<C>)) };
         verify::explain(config, &native);
         let client = Client::new(
@@ -108,7 +108,7 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
 
     pub(crate) fn topic(&self, name: &str) -> KafkaResult<TopicHandle> {
         let name = CString::new(name)?;
-        // SAFETY: client and name are alive; without a configuration the client's default is taken.
+        // SAFETY: client and name are alive; without a configuration the client's default applies.
         let handle = unsafe {
             sys::rd_kafka_topic_new(self.client.native_ptr(), name.as_ptr(), ptr::null_mut())
         };
@@ -120,7 +120,7 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         Ok(TopicHandle(handle))
     }
 
-    /// Hands one event to librdkafka, which copies it. On an error the slot comes back.
+    /// Passes one event to librdkafka, which copies it. On an error, the slot is returned.
     pub(crate) fn produce(
         &self,
         topic: &TopicHandle,
@@ -132,7 +132,7 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         let (value_ptr, value_len) = parts(value);
         let opaque = slot.into_raw();
         // SAFETY: pointers and lengths belong together; with F_COPY nothing is kept of them. The
-        // opaque comes back once: in the delivery report, or here on an error.
+        // opaque is returned once: in the delivery report, or here on an error.
         unsafe {
             let failed = sys::rd_kafka_produce(
                 topic.0,
@@ -152,7 +152,7 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         Ok(())
     }
 
-    /// As [`produce`](Self::produce), with headers, timestamp and partition.
+    /// Like [`produce`](Self::produce), with headers, timestamp and partition.
     pub(crate) fn produce_with(
         &self,
         topic: &TopicHandle,
@@ -163,7 +163,8 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         let (value_ptr, value_len) = parts(record.value);
         let headers = NativeHeaders::new(record.headers);
         let opaque = slot.into_raw();
-        // SAFETY: as in `produce`. librdkafka takes the headers only when it accepts the event.
+        // SAFETY: as in `produce`. librdkafka takes ownership of the headers only if it accepts the
+        // event.
         unsafe {
             let code = sys::rd_kafka_producev(
                 self.client.native_ptr(),
@@ -195,13 +196,13 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         Ok(())
     }
 
-    /// What is logged from now on.
+    /// Sets the level of what is logged from now on.
     pub(crate) fn log_level(&self, level: RDKafkaLogLevel) {
         // SAFETY: the client is alive.
         unsafe { sys::rd_kafka_set_log_level(self.client.native_ptr(), level as i32) }
     }
 
-    /// Whether a broker has answered this client with metadata, and so let it in.
+    /// Whether a broker has sent this client metadata, and so accepted it.
     pub(crate) fn has_metadata(&self) -> bool {
         let client = self.client.native_ptr();
         // SAFETY: the client is alive; the text is owned, and freed by librdkafka.
@@ -214,7 +215,7 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         }
     }
 
-    /// Fails everything that is queued or in flight; the reports follow.
+    /// Fails everything queued or in flight; the reports follow.
     pub(crate) fn purge(&self) {
         // SAFETY: the client is alive; both flags are valid.
         unsafe {
@@ -232,10 +233,10 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         usize::try_from(count).unwrap_or(0)
     }
 
-    /// The reason of the fatal error that ended this client, if one did.
+    /// The reason of the fatal error that ended this client, if any.
     pub(crate) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         let mut text = [0; 512];
-        // SAFETY: the buffer is as long as said, and terminated by librdkafka.
+        // SAFETY: the buffer has the given length, and librdkafka terminates the text.
         unsafe {
             let code =
                 sys::rd_kafka_fatal_error(self.client.native_ptr(), text.as_mut_ptr(), text.len());
@@ -307,7 +308,7 @@ impl NativeHeaders {
 
 impl Drop for NativeHeaders {
     fn drop(&mut self) {
-        // SAFETY: owned; forgotten where librdkafka took them.
+        // SAFETY: owned; forgotten if librdkafka took them.
         unsafe { sys::rd_kafka_headers_destroy(self.0) }
     }
 }
@@ -348,13 +349,13 @@ impl Queue {
         Self(unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) })
     }
 
-    /// Makes a poll that blocks on this queue, or the next one, return at once.
+    /// Makes a blocking poll on this queue, or the next one, return at once.
     pub(crate) fn wake(&self) {
         // SAFETY: the reference is owned.
         unsafe { sys::rd_kafka_queue_yield(self.0) }
     }
 
-    /// Waits for one event of a producer and hands it to `sink` or to the client's context.
+    /// Waits for one event of a producer and passes it to `sink` or the client's context.
     pub(crate) fn serve<C: ClientContext>(
         &self,
         client: &Client<C>,
@@ -372,7 +373,7 @@ impl Queue {
             match sys::rd_kafka_event_type(event) {
                 sys::RD_KAFKA_EVENT_DR => reports(event, sink),
                 sys::RD_KAFKA_EVENT_ERROR => {
-                    // A fatal one has the code of its cause.
+                    // A fatal error has the code of its cause.
                     let code = if sys::rd_kafka_event_error_is_fatal(event) != 0 {
                         sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FATAL
                     } else {

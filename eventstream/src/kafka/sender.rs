@@ -1,4 +1,4 @@
-//! Publishing: from an event to what the producer sends.
+//! Publishing, from an event to what the producer sends.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use crate::observe::trace::{self, Labels, Publishing, ToPublish};
 use crate::publish::receipt::{EventId, Receipt};
 use crate::publish::{AuditLog, KEPT, Publish, PublishRaw, Publisher};
 
-/// What events go through: the client's own, and those that its handlers publish.
+/// Publishes events: those of the client, and those of its handlers.
 pub(crate) struct Sender {
     pub(super) producer: Arc<Producer>,
     pub(super) prefix: Arc<str>,
@@ -24,7 +24,7 @@ pub(crate) struct Sender {
 }
 
 thread_local! {
-    /// Where envelopes are written. librdkafka copies them, so one buffer serves a thread.
+    /// The buffer for envelopes. librdkafka copies them, so one buffer per thread suffices.
     static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -41,7 +41,7 @@ impl Sender {
                 .producer
                 .try_publish(event.topic_name(), record, id.clone())
             {
-                // No room: the bytes have to be kept while it waits, so it gets its own copy.
+                // No room: the event needs its own copy of the bytes while it waits.
                 Err(e) if e.kind() == ErrorKind::BufferFull => Err(value.to_vec()),
                 receipt => Ok(receipt),
             }
@@ -143,7 +143,7 @@ impl Sender {
             .map_err(|e| self.refused(e))
     }
 
-    /// Whether Kafka allows a topic of this length.
+    /// Whether the topic's full name is within Kafka's limit.
     pub(crate) fn fits(&self, doing: &str, topic: &str, suffix: &str) -> Result<()> {
         match check_whole_topic(&self.prefix, topic, suffix) {
             None => Ok(()),
@@ -155,7 +155,7 @@ impl Sender {
         }
     }
 
-    /// Counts a publish call that was refused.
+    /// Counts a rejected publish call.
     fn refused(&self, error: Error) -> Error {
         self.meter.refused(error.kind());
         error
@@ -170,7 +170,7 @@ impl Sender {
         })
     }
 
-    /// Publishes a record as it is, to a topic without prefix.
+    /// Publishes a record unchanged, to a topic without prefix.
     pub(crate) async fn publish_record(
         &self,
         topic: &str,
@@ -224,11 +224,11 @@ fn outgoing<'a>(
     }
 }
 
-/// Writes into the thread's buffer and gives it to `send`.
+/// Encodes into the thread's buffer and passes it to `send`.
 fn encoded<T>(write: impl FnOnce(&mut Vec<u8>), send: impl FnOnce(&[u8]) -> T) -> T {
     ENCODED.with(|buffer| {
-        // Taken, not borrowed: an `on_error` callback that publishes runs on a thread of its own,
-        // but a serialiser could publish too.
+        // Taken, not borrowed: an `on_error` callback that publishes runs on its own thread, but a
+        // serialiser could publish too.
         let mut out = buffer.take();
         out.clear();
         write(&mut out);

@@ -1,6 +1,6 @@
-//! Keys and certificates before any broker is asked: librdkafka reads them once more often than needed, so that what
-//! OpenSSL finds wrong is known when the client is made, and named. And the reason why a broker's certificate is not
-//! accepted, for the clients that are not told it.
+//! Checks keys and certificates before any broker is contacted: librdkafka reads them once more than needed, so that
+//! whatever OpenSSL finds wrong is reported, by name, when the client is created. Also finds out why a broker's
+//! certificate is not accepted, for clients that are not told.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ impl ClientContext for Silent {
     fn error(&self, _: KafkaError, _: &str) {}
 }
 
-/// Makes a client that asks nobody, and ends it.
+/// Creates a client that contacts no broker, and destroys it.
 pub(super) fn read_certificates(config: &BrokerConfig, properties: &ClientConfig) -> Result<()> {
     if !config.has_own_tls() {
         return Ok(());
@@ -45,7 +45,7 @@ pub(super) fn read_certificates(config: &BrokerConfig, properties: &ClientConfig
     })
 }
 
-/// The fault that librdkafka's and OpenSSL's words are about.
+/// The fault described by an error of librdkafka or OpenSSL.
 fn fault(config: &BrokerConfig, text: &str) -> Option<Fault> {
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let at = |part| config.given(part);
@@ -67,7 +67,7 @@ fn fault(config: &BrokerConfig, text: &str) -> Option<Fault> {
     }
     if has(&["ssl.key", "ssl_key"]) {
         let key = at(Part::Key)?;
-        // librdkafka passes on that it failed, not why.
+        // librdkafka reports that it failed, but not why.
         if config.has_encrypted_key() {
             let allowed = format!(
                 "must be the passphrase of the key in {}; OpenSSL cannot decrypt the key with it",
@@ -95,11 +95,11 @@ fn damaged(given: Given, part: Part) -> Fault {
     Fault::new(given.field, given.path, allowed)
 }
 
-/// As long as a handshake may take, and how often its log is looked at.
+/// The time limit of a handshake, and how often its log is read.
 const HANDSHAKE: Duration = Duration::from_millis(1500);
 const ROUND: Duration = Duration::from_millis(100);
 
-/// Asks a broker for its certificate once more. `rdkafka` makes consumers without the callback that says why a
+/// Asks a broker for its certificate once more. `rdkafka` creates consumers without the callback that says why a
 /// certificate is not accepted (see `verify`), and a client that publishes nothing has no producer.
 pub(super) struct Handshake {
     properties: ClientConfig,
@@ -135,7 +135,7 @@ impl Handshake {
         }
     }
 
-    /// librdkafka's line about the certificate of the broker at this address; not more often than `pause`.
+    /// librdkafka's log line about the certificate of the broker at this address, at most once per `pause`.
     pub(super) fn line(&self, address: &str, pause: Duration) -> Option<String> {
         let start = Instant::now();
         if self
@@ -153,7 +153,7 @@ impl Handshake {
         let kind = Type::RD_KAFKA_CONSUMER;
         let client = Client::new(&properties, native, kind, Line::default()).ok()?;
         loop {
-            // It is asked so that a connection is made; the answer is in the log.
+            // The request makes librdkafka connect; the answer is in the log.
             let _ = client.fetch_metadata(None, ROUND);
             serve_log(&client);
             let line = client.context().0.lock().take();

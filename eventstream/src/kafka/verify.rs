@@ -1,6 +1,7 @@
-//! Why a broker's certificate is not accepted. librdkafka says only that its verification failed.
+//! Why a broker's certificate is not accepted. librdkafka itself only reports that verification
+//! failed.
 //!
-//! The one callback that librdkafka calls on a thread of its own, and its `unsafe`, are here.
+//! The only callback that librdkafka calls on its own threads, and its `unsafe`, are here.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -8,7 +9,7 @@ use std::ptr;
 use rdkafka::config::{ClientConfig, NativeClientConfig};
 use rdkafka_sys as sys;
 
-/// Has a client log why it does not accept a broker's certificate, see [`UNVERIFIED`].
+/// Makes a client log why it does not accept a broker's certificate, see [`UNVERIFIED`].
 pub(super) fn explain(config: &ClientConfig, native: &NativeClientConfig) {
     let verifies = config.get("enable.ssl.certificate.verification");
     if verifies.is_some_and(|value| value.eq_ignore_ascii_case("false")) {
@@ -18,15 +19,16 @@ pub(super) fn explain(config: &ClientConfig, native: &NativeClientConfig) {
     unsafe { sys::rd_kafka_conf_set_ssl_cert_verify_cb(native.ptr(), Some(verified)) };
 }
 
-/// What stands in librdkafka's log before the words of [`unverified`].
+/// The text before that of [`unverified`] in librdkafka's log.
 pub(super) const UNVERIFIED: &str = "verification callback failed: ";
 
-/// OpenSSL's verdict on a certificate of the broker, as it is. It is asked for because librdkafka
-/// says of every fault only that the verification failed, and logs the text this gives.
+/// Returns OpenSSL's verdict on a broker's certificate unchanged. Registered because librdkafka
+/// reports every fault as a failed verification, but logs the text that this callback writes.
 ///
 /// # Safety
 ///
-/// `x509_error` and `errstr` must be as librdkafka gives them: valid, `errstr` of `errstr_size`.
+/// `x509_error` and `errstr` must be as librdkafka passes them: valid, and `errstr` of
+/// `errstr_size`.
 unsafe extern "C" fn verified(
     _client: *mut sys::rd_kafka_t,
     _broker: *const c_char,
@@ -46,7 +48,7 @@ unsafe extern "C" fn verified(
     }
     let text = unverified(error).as_bytes();
     let length = text.len().min(errstr_size.saturating_sub(1));
-    // SAFETY: as much as fits, and the end mark.
+    // SAFETY: as much as fits, and the terminator.
     unsafe {
         ptr::copy_nonoverlapping(text.as_ptr().cast(), errstr, length);
         *errstr.add(length) = 0;
@@ -54,7 +56,7 @@ unsafe extern "C" fn verified(
     0
 }
 
-/// The fault behind OpenSSL's `X509_V_ERR_...`, and the remedy.
+/// The fault for one of OpenSSL's `X509_V_ERR_...`, and the remedy.
 pub(crate) fn unverified(x509_error: c_int) -> &'static str {
     match x509_error {
         2 | 18..=21 => {

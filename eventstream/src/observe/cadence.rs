@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-/// When something that goes on happening is told: at once, then at growing intervals.
+/// When to log something that keeps happening: at once, then at growing intervals.
 #[derive(Debug)]
 pub(crate) struct Cadence {
     first: Duration,
@@ -11,7 +11,7 @@ pub(crate) struct Cadence {
 }
 
 impl Cadence {
-    /// The first wait, which doubles up to the longest.
+    /// The first interval, which doubles up to the longest.
     pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
@@ -22,14 +22,14 @@ impl Cadence {
         }
     }
 
-    /// Whether to tell it now, and then how often it was not told meanwhile.
+    /// Whether to log it now, and if so, how often it was suppressed meanwhile.
     pub(crate) fn due(&mut self, now: Instant) -> Option<u64> {
         match self.next {
             Some(next) if now < next => {
                 self.untold += 1;
                 return None;
             }
-            // It was quiet for as long again: this is something new.
+            // It was quiet for as long again, so this is new.
             Some(next) if now < next + self.wait => {
                 self.wait = (self.wait * 2).min(self.longest);
             }

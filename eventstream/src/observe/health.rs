@@ -60,7 +60,7 @@ impl Problem {
         Self { error, since }
     }
 
-    /// The error, as old as what was known before where that is the same.
+    /// The error; if it is the same as before, it keeps the earlier start.
     pub(crate) fn after(before: Option<&Self>, error: Error) -> Self {
         match before.filter(|before| before.is_as(&error)) {
             Some(before) => Self {
@@ -103,7 +103,7 @@ impl fmt::Display for Problem {
         if let Ok(since) = Timestamp::try_from(self.since) {
             write!(f, "; since {since:.0}")?;
         }
-        // Some errors have it in their text.
+        // Some errors contain it in their text.
         if error.contains(self.remedy()) {
             return Ok(());
         }
@@ -112,7 +112,7 @@ impl fmt::Display for Problem {
 }
 
 impl Health {
-    /// Nothing that could fail.
+    /// Of a client with nothing that could fail.
     pub(crate) fn of_nothing() -> Self {
         Self {
             problems: Vec::new(),
@@ -138,7 +138,8 @@ impl Health {
         self.is_healthy() && self.connected && self.assigned
     }
 
-    /// Adds a problem, once: several parts of a client may see the same. It is as old as the first.
+    /// Adds a problem once: several parts of a client may report the same one. It keeps the
+    /// earliest start.
     pub(crate) fn add(&mut self, problem: Problem) {
         let known = self.problems.iter_mut();
         match known.into_iter().find(|known| known.is_as(&problem.error)) {

@@ -1,4 +1,5 @@
-//! What a service sees of the library: metrics, spans, health, counters, and how often what goes on happening is logged.
+//! What a service can observe of the library: metrics, spans, health, counters, and how often repeated events are
+//! logged.
 
 pub(crate) mod cadence;
 pub(crate) mod health;

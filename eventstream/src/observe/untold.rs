@@ -6,22 +6,22 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, ErrorKind};
 
-/// After the first, failures with the same cause are told together, this often.
+/// After the first, failures with the same cause are logged together at this interval.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// A failure that only the receipt can tell.
+/// A failure that only the receipt can report.
 #[derive(Debug)]
 pub(crate) struct Untold {
     pub(crate) gathered: Arc<Gathered>,
     pub(crate) topic: String,
-    /// The event's name and id, where it has them.
+    /// The event's name and id, if any.
     pub(crate) event: String,
     pub(crate) id: String,
     pub(crate) error: Error,
 }
 
 impl Untold {
-    /// The last resort, so that nothing is lost without a word.
+    /// The last resort, so that nothing is lost silently.
     pub(crate) fn tell(self: &Arc<Self>) {
         self.gathered.add(self, Instant::now());
     }
@@ -36,8 +36,8 @@ impl Untold {
     }
 }
 
-/// The failures of one client that nobody was told of, by cause: the first is logged, then their number at intervals,
-/// and the rest in the end.
+/// The unreported failures of one client, by cause: the first is logged, then their number at intervals, and the rest
+/// at the end.
 #[derive(Debug)]
 pub(crate) struct Gathered {
     client: Arc<str>,
@@ -54,9 +54,9 @@ struct Cause {
 #[derive(Debug)]
 struct Count {
     told: Instant,
-    /// Since then.
+    /// How many since then.
     more: u64,
-    /// The last one of those: without its way back here, which would keep it for ever.
+    /// The last of those, without its reference back to this, which would keep it alive forever.
     last: Last,
 }
 
@@ -103,7 +103,7 @@ impl Gathered {
         }
     }
 
-    /// Tells what is due, and forgets causes that no event failed for since they were told.
+    /// Logs what is due, and drops causes without failures since they were last logged.
     pub(crate) fn look(&self, now: Instant) {
         let mut due = Vec::new();
         self.causes.lock().retain(|cause, count| {

@@ -74,7 +74,7 @@ pub struct AuditLog {
     faults: Vec<Fault>,
 }
 
-/// The text options, each one a setter named like its field.
+/// The text options, each a setter named after its field.
 macro_rules! text_options {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         $($(#[$doc])*
@@ -176,7 +176,7 @@ impl AuditLog {
         &self.key
     }
 
-    /// Checks every field and lists all that are not allowed.
+    /// Checks every field and lists all faults.
     pub(crate) fn validate(&self) -> Result<()> {
         let mut faults = Vec::new();
         let required = [
@@ -258,7 +258,7 @@ impl AuditLog {
         .write(out);
     }
 
-    /// The JSON with the id and the time given, or a new id and the time now; the id comes with it.
+    /// The JSON with the given id and time, or a new id and the current time; returns the id too.
     pub(crate) fn encode_now(&self, out: &mut Vec<u8>) -> EventId {
         let id = if self.id.is_empty() {
             EventId::Generated(event::new_id())

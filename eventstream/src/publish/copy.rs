@@ -1,4 +1,4 @@
-//! An event to publish, made of one that is there already.
+//! An event to publish, made from an existing one.
 
 use super::{Field, Publish};
 use crate::event::{self, Event};
@@ -33,7 +33,7 @@ impl From<&Event> for Publish {
             (Field::SessionId, event.session_id()),
             (Field::Service, event.service()),
             (Field::EventTopic, event.envelope_topic()),
-            // Objects stand as the JSON that they are.
+            // Objects are kept as JSON.
             (Field::AdditionalFields, event.additional_fields().as_str()),
             (Field::Payload, event.payload().as_str()),
         ] {
@@ -71,7 +71,7 @@ impl From<Event> for Publish {
 }
 
 impl Publish {
-    /// With these key and headers instead of its own.
+    /// With this key and these headers instead of its own.
     pub(crate) fn of_record(
         mut self,
         key: Option<Vec<u8>>,

@@ -296,7 +296,7 @@ impl Publish {
         }
     }
 
-    /// Checks every field and lists all that are not allowed.
+    /// Checks every field and lists all faults.
     pub(crate) fn validate(&self, strict: bool) -> Result<()> {
         let mut faults = Vec::new();
         faults.extend(name::check_published_topic(self.get(Field::Topic)));
@@ -350,7 +350,7 @@ impl Publish {
         self.get(Field::SpanContext)
     }
 
-    /// Appends the envelope's JSON. The span context is used where none was given.
+    /// Appends the envelope's JSON. `span_context` is used if the event has none.
     pub(crate) fn encode(&self, id: &str, span_context: Option<&str>, out: &mut Vec<u8>) {
         let stamp;
         let (timestamp, timestamp_unix_nano) = match self.parts.timestamp {
@@ -401,7 +401,7 @@ impl Publish {
 
 impl fmt::Debug for Publish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names only: fields and payload are user data.
+        // Names only, as fields and payload are user data.
         f.debug_struct("Publish")
             .field("topic", &self.get(Field::Topic))
             .field("event_name", &self.get(Field::Name))

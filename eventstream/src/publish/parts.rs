@@ -1,4 +1,4 @@
-//! The parts of an event on its way: text in one buffer, and where each field stands in it.
+//! The parts of an event to publish: all text in one buffer, and where each field is in it.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -10,7 +10,7 @@ use crate::error::Fault;
 
 #[derive(Clone)]
 pub(super) struct Parts {
-    /// The text of all fields, one after the other.
+    /// The text of all fields, concatenated.
     text: String,
     fields: [Span; FIELDS],
     pub(super) numbers: Numbers,
@@ -53,7 +53,7 @@ impl Default for Numbers {
 pub(super) enum Stamp {
     Now,
     At(SystemTime),
-    /// As it stood on the wire: the text is a field, the nanoseconds are here.
+    /// As on the wire: the text is a field, the nanoseconds are here.
     Given(i64),
 }
 
@@ -87,25 +87,25 @@ const FIELDS: usize = 21;
 
 /// Room for a usual event, so that the buffer does not grow.
 const USUAL: usize = 1024;
-/// A buffer that one large event has grown beyond this is not kept for the next.
+/// If a large event has grown the buffer beyond this, it is not kept for the next event.
 pub(crate) const KEPT: usize = 64 * 1024;
 
 thread_local! {
-    /// The parts of the last event that ended on this thread: to allocate and free them for each event costs as much as
-    /// to write its envelope.
+    /// The parts of the last event that completed on this thread: allocating and freeing them for each event costs as
+    /// much as writing its envelope.
     static SPARE: Cell<Option<Box<Parts>>> = const { Cell::new(None) };
 }
 
-/// Empty parts, which go back to the thread on which they end.
+/// Parts that are returned to the thread on which they are dropped.
 #[derive(Clone)]
 pub(super) struct Lent(
-    /// Always there until it is dropped.
+    /// Always `Some` until dropped.
     Option<Box<Parts>>,
 );
 
 impl Default for Lent {
     fn default() -> Self {
-        // A thread that ends has no spare ones.
+        // A thread that is ending has no spare.
         let spare = SPARE.try_with(Cell::take).ok().flatten();
         Self(Some(spare.unwrap_or_default()))
     }
@@ -144,7 +144,7 @@ impl Default for Parts {
 }
 
 impl Parts {
-    /// Nothing, with a buffer for what comes.
+    /// Empty, with a buffer for what follows.
     fn within(text: String) -> Self {
         Self {
             text,
@@ -191,7 +191,7 @@ impl Parts {
         self.json(field, value);
         match self.text.as_bytes().get(start) {
             Some(b'{') => {}
-            // A `None`, or what failed and is a fault already.
+            // A `None`, or a failure that is already recorded as a fault.
             Some(b'n') | None => self.text.truncate(start),
             Some(_) => {
                 let shown: String = self.text[start..].chars().take(40).collect();
@@ -227,9 +227,8 @@ impl Parts {
                 format!("cannot be written as JSON: {error}"),
             ));
         }
-        // SAFETY: text of the string that was taken, and JSON after it, which `serde_json` writes
-        // as UTF-8: its own `to_string` rests on the same. Checking it again would cost a percent of
-        // a publish.
+        // SAFETY: text of the string that was taken, followed by JSON, which `serde_json` writes as UTF-8; its own
+        // `to_string` relies on the same. Checking it again would cost a percent of a publish.
         self.text = unsafe { String::from_utf8_unchecked(bytes) };
     }
 }

@@ -105,7 +105,7 @@ impl<P: Publisher + ?Sized> Publisher for Arc<P> {
     }
 }
 
-/// Of a record without a client: one in a test.
+/// Of a record without a client, as in tests.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) struct NoPublisher;
 

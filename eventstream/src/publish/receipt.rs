@@ -62,7 +62,7 @@ impl Delivery {
     }
 }
 
-/// The id of an accepted event: generated ones live inline, chosen ones on the heap.
+/// The id of an accepted event: generated ones are inline, chosen ones on the heap.
 #[derive(Clone, Debug)]
 pub(crate) enum EventId {
     Generated(ShortText<32>),
@@ -89,7 +89,7 @@ pub struct Receipt {
     slot: SlotRef,
     topic: Topic,
     id: EventId,
-    /// It has told its outcome, or has none that could be missed.
+    /// The outcome was read, or there is none to miss.
     told: bool,
 }
 
@@ -103,7 +103,7 @@ impl Receipt {
         }
     }
 
-    /// A receipt of a stream that stores at once.
+    /// A receipt of a backend that stores at once.
     pub(crate) fn ready(topic: Topic, id: EventId, stored: Stored) -> Self {
         let slot = Slots::default().take(0, 0);
         slot.complete(Ok(stored));
@@ -218,7 +218,7 @@ enum State {
     Abandoned,
     Stored(Stored),
     Failed(Error),
-    /// It failed, and only the receipt tells.
+    /// It failed, and only the receipt can report it.
     Untold(Arc<Untold>),
 }
 
@@ -228,11 +228,11 @@ impl State {
     }
 }
 
-/// How many outcomes share one allocation. An allocation for each would cost more than all the
-/// rest of a receipt; the index has to fit the low bits of its pointer.
+/// How many outcomes share one allocation. One allocation each would cost more than the rest of a
+/// receipt; the index has to fit into the low bits of the pointer.
 const CHUNK: usize = 256;
 
-/// The outcomes of a run of events and the room each takes, with the flush epoch they belong to.
+/// The outcomes of consecutive events and the room each takes, with their flush epoch.
 #[repr(align(256))]
 struct Chunk {
     states: [Mutex<State>; CHUNK],
@@ -242,8 +242,8 @@ struct Chunk {
 
 const _: () = assert!(align_of::<Chunk>() >= CHUNK);
 
-/// Hands out slots for outcomes, many from one allocation. Slots are not used twice: a chunk is
-/// freed when the last receipt and the last delivery report of its events are gone.
+/// Allocates slots for outcomes, many at once. Slots are not reused: a chunk is freed when the last
+/// receipt and the last delivery report of its events are gone.
 #[derive(Default)]
 pub(crate) struct Slots {
     current: Option<Arc<Chunk>>,
@@ -251,7 +251,7 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// A slot for an event that takes so many bytes of the buffer.
+    /// A slot for an event that takes this many bytes of the buffer.
     pub(crate) fn take(&mut self, epoch: u64, room: usize) -> SlotRef {
         let chunk = match &self.current {
             Some(chunk) if self.next < CHUNK && chunk.epoch == epoch => Arc::clone(chunk),
@@ -268,15 +268,14 @@ impl Slots {
         };
         let index = self.next;
         self.next += 1;
-        // Whoever gets the slot from another thread gets it through a lock. An event of 4 GiB is larger than any
-        // broker takes.
+        // Another thread gets the slot through a lock. An event of 4 GiB is larger than any broker accepts.
         chunk.rooms[index].store(u32::try_from(room).unwrap_or(u32::MAX), Ordering::Relaxed);
         SlotRef::new(chunk, index)
     }
 }
 
-/// One event's outcome, shared by its receipt and its delivery report: a strong reference to the chunk
-/// in one word, with the index in the bits that the chunk's alignment leaves free.
+/// One event's outcome, shared by its receipt and its delivery report: a strong reference to the chunk in one word,
+/// with the index in the bits that the chunk's alignment leaves free.
 pub(crate) struct SlotRef(NonNull<Chunk>);
 
 const _: () = {
@@ -326,7 +325,7 @@ impl SlotRef {
         self.chunk().epoch
     }
 
-    /// Sets the outcome and wakes who waits for it; `false` where it already has one.
+    /// Sets the outcome and wakes its waiter; `false` if there already is one.
     pub(crate) fn complete(&self, outcome: Result<Stored>) -> bool {
         let outcome = match outcome {
             Ok(stored) => State::Stored(stored),
@@ -339,7 +338,7 @@ impl SlotRef {
         before.is_some()
     }
 
-    /// Sets the outcome; whom to wake.
+    /// Sets the outcome; returns the waker to call.
     pub(crate) fn store(&self, stored: Stored) -> Option<Waker> {
         match self.settle(State::Stored(stored)) {
             Some(State::Waiting(waker)) => Some(waker),
@@ -347,7 +346,7 @@ impl SlotRef {
         }
     }
 
-    /// Sets a failure that nobody has been told of; says it in the log where the receipt is gone.
+    /// Sets a failure that was not reported yet; logs it if the receipt is gone.
     pub(crate) fn fail_untold(&self, untold: Arc<Untold>) {
         match self.settle(State::Untold(Arc::clone(&untold))) {
             Some(State::Abandoned) => untold.tell(),
@@ -356,7 +355,7 @@ impl SlotRef {
         }
     }
 
-    /// Sets the outcome and returns what was; `None` where there is one.
+    /// Sets the outcome and returns the previous state; `None` if there already is an outcome.
     fn settle(&self, outcome: State) -> Option<State> {
         let mut state = self.state().lock();
         (!state.is_outcome()).then(|| std::mem::replace(&mut *state, outcome))
@@ -375,9 +374,9 @@ impl SlotRef {
     ///
     /// # Safety
     ///
-    /// `raw` must come from `into_raw`, and be given back once only.
+    /// `raw` must come from `into_raw`, and be passed back only once.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
-        // SAFETY: the caller gives back what was a reference, which is not null.
+        // SAFETY: the caller passes back what was a reference, which is not null.
         Self(unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(raw)) })
     }
 }
@@ -427,7 +426,7 @@ mod tests {
         let refs: Vec<_> = (0..1000).map(|_| slots.take(3, 0)).collect();
         for (i, slot) in refs.iter().enumerate() {
             let raw = slot.clone().into_raw();
-            // SAFETY: given back once.
+            // SAFETY: passed back once.
             let back = unsafe { SlotRef::from_raw(raw) };
             assert_eq!(back.epoch(), 3);
             assert!(back.complete(Ok(stored(i as i64))));

@@ -1,4 +1,4 @@
-//! An event that is kept before it is published.
+//! An event that is stored before it is published.
 
 use std::fmt;
 
@@ -120,7 +120,7 @@ impl SealedEvent {
     }
 }
 
-/// Prints which event it is, where it goes and its size; its contents may be private.
+/// Prints the event's identity, topic and size; its contents may be private.
 impl fmt::Debug for SealedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedEvent")

@@ -1,4 +1,4 @@
-//! Handlers that take several events at once.
+//! Handlers of several events at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -87,7 +87,7 @@ impl fmt::Debug for BatchResult {
     }
 }
 
-/// What came of a call: of all events that are not named, and of those that are.
+/// The result of a call: for all events that are not listed, and for those that are.
 pub(crate) struct BatchAnswer {
     pub(crate) rest: Result<(), BoxError>,
     pub(crate) failed: BTreeMap<usize, BoxError>,
@@ -102,15 +102,15 @@ impl BatchAnswer {
     }
 }
 
-/// What a batch handler may return: `()`, [`BatchResult`], or a `Result` of either with any
-/// error that boxes, which then counts for each event of the batch.
+/// What a batch handler may return: `()`, [`BatchResult`], or a `Result` of either with any error
+/// that converts into a boxed one, which then counts for each event of the batch.
 #[diagnostic::on_unimplemented(
     message = "a batch handler cannot return `{Self}`",
     note = "it returns `()`, `BatchResult`, `Result<(), E>` or `Result<BatchResult, E>` \
             where `E: Into<Box<dyn Error + Send + Sync>>`"
 )]
 pub trait BatchHandlerResult: Sized {
-    /// As what came of the call.
+    /// As the result of the call.
     #[doc(hidden)]
     fn into_answer(self) -> Answer;
 }
@@ -183,11 +183,11 @@ pub(crate) type BatchHandled = Pin<Box<dyn Future<Output = BatchAnswer> + Send>>
     note = "it returns `()`, `BatchResult`, or a `Result` of either, and its future is `Send`"
 )]
 pub trait BatchHandler<Args, S = ()>: Send + Sync + 'static {
-    /// Whether it takes records that are no event.
+    /// Whether it accepts records that are not events.
     #[doc(hidden)]
     const IS_RAW: bool;
 
-    /// Takes its arguments, and runs.
+    /// Extracts its arguments and runs.
     #[doc(hidden)]
     fn call(&self, contexts: &[Context], state: &S) -> Call;
 }
@@ -196,8 +196,7 @@ pub trait BatchHandler<Args, S = ()>: Send + Sync + 'static {
 #[doc(hidden)]
 pub struct Call(BatchHandled);
 
-/// What was taken of a batch's records: the positions of those that gave something, and why others did
-/// not.
+/// The items extracted from a batch: the positions of records that gave one, and the errors of the others.
 struct Taken<T> {
     items: Vec<T>,
     positions: Vec<usize>,
@@ -227,7 +226,7 @@ impl<T> Taken<T> {
     }
 }
 
-/// The answer by the positions of the handler's `Vec`, as one by those of the batch.
+/// Maps an answer by positions in the handler's `Vec` to one by positions in the batch.
 fn answer(
     answer: BatchAnswer,
     positions: &[usize],
@@ -285,7 +284,7 @@ batch_handler!(S1 S2 S3);
 
 type DynBatchHandler = dyn Fn(&[Context]) -> BatchHandled + Send + Sync;
 
-/// A handler of batches with its types erased.
+/// A batch handler with its types erased.
 #[derive(Clone)]
 pub(crate) struct BoxBatchHandler {
     call: Arc<DynBatchHandler>,
@@ -305,12 +304,12 @@ impl BoxBatchHandler {
         }
     }
 
-    /// Calls it, which may panic already here.
+    /// Calls it, which may already panic.
     pub(crate) fn call(&self, contexts: &[Context]) -> BatchHandled {
         (self.call)(contexts)
     }
 
-    /// Whether it takes records that are no event.
+    /// Whether it accepts records that are not events.
     pub(crate) fn is_raw(&self) -> bool {
         self.is_raw
     }

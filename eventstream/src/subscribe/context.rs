@@ -12,7 +12,7 @@ use crate::name::Topic;
 use crate::publish::{Publish, Receipt};
 use crate::record::{RawRecord, Record};
 
-/// What layers pass on, by its type.
+/// Extensions set by layers, by type.
 #[cfg(feature = "tower")]
 type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
@@ -22,7 +22,7 @@ type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 pub struct Context {
     pub(crate) record: Arc<Record>,
     pub(crate) attempt: u32,
-    /// Made by the first layer that has something to pass on.
+    /// Created by the first layer that sets an extension.
     #[cfg(feature = "tower")]
     extensions: Option<Arc<Extensions>>,
 }

@@ -45,7 +45,7 @@ impl DeadLetterReason {
         }
     }
 
-    /// What is allowed where one is read.
+    /// The allowed names, for errors.
     pub(crate) fn allowed() -> String {
         format!("must be one of {}", Self::ALL.map(Self::as_str).join(", "))
     }

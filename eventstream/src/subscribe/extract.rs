@@ -134,7 +134,7 @@ impl<S> FromRecord<S> for Event {
     fn from_record(context: &Context, _: &S) -> Result<Self, Error> {
         match &context.record.event {
             Some(event) => Ok(event.clone()),
-            // The topic's other handlers were all raw when the record came.
+            // The topic's other handlers were all raw when the record arrived.
             None => record::decode(&context.record),
         }
     }
@@ -231,7 +231,7 @@ tuple!(A1 A2 A3 A4);
 
 /// All arguments of a handler.
 pub(crate) trait Arguments<S>: Sized {
-    /// Whether they can be made of a record that is no event, and want it.
+    /// Whether an argument needs the raw record and none needs an event.
     const IS_RAW: bool;
 
     fn take(context: &Context, state: &S) -> Result<Self, BoxError>;
@@ -253,7 +253,7 @@ macro_rules! arguments {
 
 all_arities!(arguments);
 
-/// The arguments of a handler whose first one says which events it is for: `Payload<T>` of an
+/// The arguments of a handler whose first one determines its events: `Payload<T>` of an
 /// [`EventType`].
 #[diagnostic::on_unimplemented(
     message = "the first argument of a handler for `on_event` is `Payload<T>` of an `EventType`",

@@ -1,4 +1,4 @@
-//! Handlers: async functions, and what is made of one.
+//! Handlers: async functions, and their erased form.
 
 use std::error::Error as StdError;
 use std::future::{Future, ready};
@@ -64,7 +64,7 @@ pub(crate) type Handled = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Se
     note = "`State<T>` needs `.state(..)` before the handler, and `T: FromRef<{S}>`"
 )]
 pub trait Handler<Args, S = ()>: Sized + Send + Sync + 'static {
-    /// Without its types.
+    /// Erases its types.
     #[doc(hidden)]
     fn erase(self, state: &Arc<S>) -> BoxHandler
     where
@@ -103,7 +103,8 @@ pub trait Handler<Args, S = ()>: Sized + Send + Sync + 'static {
     }
 }
 
-/// What a handler may return: `()`, or `Result<(), E>` for any error that boxes.
+/// What a handler may return: `()`, or `Result<(), E>` for any error that converts into a boxed
+/// one.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     note = "it returns `()` or `Result<(), E>` where `E: Into<Box<dyn Error + Send + Sync>>`"
@@ -126,7 +127,7 @@ impl<E: Into<BoxError> + 'static> HandlerResult for Result<(), E> {
     }
 }
 
-/// Calls a macro with the names of the arguments of each arity.
+/// Calls a macro with the argument names of each arity.
 macro_rules! all_arities {
     ($each:ident) => {
         $each!();
@@ -157,7 +158,7 @@ macro_rules! handler {
                 S: Send + Sync + 'static,
             {
                 BoxHandler::of(state, move |($($arg,)*)| {
-                    // Not an async block, which would hold the handler's future twice.
+                    // Not an async block, which would contain the handler's future twice.
                     Box::pin(self($($arg),*).map(HandlerResult::into_result))
                 })
             }
@@ -177,7 +178,7 @@ pub struct BoxHandler {
 }
 
 impl BoxHandler {
-    /// A handler of these arguments.
+    /// A handler with these arguments.
     pub(crate) fn of<Args, S>(
         state: &Arc<S>,
         call: impl Fn(Args) -> Handled + Send + Sync + 'static,
@@ -198,14 +199,14 @@ impl BoxHandler {
         }
     }
 
-    /// The handler of events that are pulled: it is never called.
+    /// The handler of pulled events, which is never called.
     pub(super) fn pulled() -> Self {
         Self::of(&Arc::new(()), |()| -> Handled {
             Box::pin(ready(Err("its events are pulled".into())))
         })
     }
 
-    /// The same handler, called in another way.
+    /// The same handler, called differently.
     #[cfg(feature = "tower")]
     pub(super) fn called(&self, call: impl Fn(Context) -> Handled + Send + Sync + 'static) -> Self {
         Self {
@@ -220,17 +221,17 @@ impl BoxHandler {
         self
     }
 
-    /// Calls it, which may panic already here.
+    /// Calls it, which may already panic.
     pub(crate) fn call(&self, context: Context) -> Handled {
         (self.call)(context)
     }
 
-    /// Whether it takes records that are no event.
+    /// Whether it accepts records that are not events.
     pub(crate) fn is_raw(&self) -> bool {
         self.is_raw
     }
 
-    /// Its own policy.
+    /// Its own retry policy.
     pub(crate) fn retry(&self) -> Option<Retry> {
         self.retry
     }

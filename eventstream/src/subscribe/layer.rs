@@ -1,4 +1,4 @@
-//! Handlers inside tower's layers.
+//! Handlers inside tower layers.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -88,7 +88,7 @@ impl fmt::Debug for HandlerService {
     note = "its error converts into a boxed error, and its future is `Send`"
 )]
 pub trait HandlerLayer: Send + Sync + 'static {
-    /// Puts a handler inside.
+    /// Wraps a handler.
     #[doc(hidden)]
     fn wrap(&self, handler: BoxHandler) -> BoxHandler;
 }
@@ -119,7 +119,7 @@ where
 pub struct Layered<H, L, Args, S> {
     handler: H,
     layer: L,
-    /// What the handler is one of: without it the compiler could not find out.
+    /// Determines the handler's types; the compiler cannot infer them otherwise.
     of: PhantomData<fn(Args, S)>,
 }
 

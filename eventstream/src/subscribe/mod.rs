@@ -101,7 +101,7 @@ impl From<BTreeMap<i32, i64>> for StartOffset {
 }
 
 impl StartOffset {
-    /// What is wrong with it.
+    /// Its faults.
     fn faults(&self) -> Vec<Fault> {
         match self {
             Self::At(n) if *n < 0 => vec![Fault::new(
@@ -160,10 +160,10 @@ impl DeadLetterLimit {
     }
 }
 
-/// What went wrong in a subscription, outside its handlers' own results.
+/// Called with errors of a subscription other than its handlers' own results.
 pub(crate) type OnSubscriptionError = Arc<dyn Fn(Error) + Send + Sync>;
 
-/// Called when a handler has failed and will be called again.
+/// Called if a handler has failed and will be called again.
 pub(crate) type OnRetry = Arc<dyn Fn(FailedAttempt) + Send + Sync>;
 
 /// Called with a record once its dead letter is acknowledged.
@@ -187,20 +187,20 @@ pub struct Subscribe<S = ()> {
     options: Options,
 }
 
-/// All of a subscription but its state, which its handlers have.
+/// All of a subscription except its state, which its handlers have.
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) topic: String,
     pub(crate) group_id: String,
-    /// The group is named as on the broker.
+    /// The group's name is the one on the broker.
     pub(crate) exact_group: bool,
     pub(crate) group_instance_id: String,
     /// Handlers by event name; `None` matches all.
     pub(crate) handlers: Vec<(Option<String>, BoxHandler)>,
     pub(crate) batches: Vec<BatchOptions>,
-    /// The names to be pulled; `None`: all.
+    /// The names to pull; `None` for all.
     pub(crate) events: Option<Vec<String>>,
-    /// Topics of typed handlers that are not this one, with the event's name.
+    /// Topics of typed handlers that differ from the subscription's, with the event's name.
     pub(crate) strangers: Vec<(&'static str, &'static str)>,
     #[cfg(feature = "tower")]
     pub(crate) layers: Vec<Arc<dyn HandlerLayer>>,
@@ -220,7 +220,7 @@ pub(crate) struct Options {
     pub(crate) on_dead_letter: Option<OnDeadLetter>,
 }
 
-/// A handler of batches; for all names where there is none.
+/// A batch handler; without a name, for all names.
 #[derive(Clone)]
 pub(crate) struct BatchOptions {
     pub(crate) name: Option<String>,
@@ -230,7 +230,7 @@ pub(crate) struct BatchOptions {
 
 /// The largest batch.
 const LARGEST_BATCH: usize = 100_000;
-/// The longest that an event waits for others.
+/// The longest time that an event waits for others.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 impl Subscribe {
@@ -560,7 +560,7 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         options.check()
     }
 
-    /// The options, checked, of a subscription whose events are pulled.
+    /// The checked options of a subscription whose events are pulled.
     pub(crate) fn check_pulled(mut self) -> Result<CheckedSubscribe> {
         let misplaced = self.options.prepare_pull();
         let mut checked = self.options.check_with("consume", misplaced)?;
@@ -570,7 +570,7 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
 }
 
 impl Options {
-    /// Checks every field, lists all that are not allowed, and gives what later code trusts.
+    /// Checks every field, lists all faults, and returns what later code relies on.
     pub(crate) fn check(self) -> Result<CheckedSubscribe> {
         let misplaced = self.events.as_ref().map(|names| {
             let to = "is for `Client::consume`: to handle events by name, use `on`";
@@ -589,7 +589,8 @@ impl Options {
         self
     }
 
-    /// What is pulled has no handlers but the names that they would be for. What does not go with pulling.
+    /// A pulled subscription has no handlers, only the names they would be for. Returns settings that do not go with
+    /// pulling.
     fn prepare_pull(&mut self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let batches = self.batches.drain(..).map(|batch| batch.name);
@@ -744,7 +745,7 @@ impl Options {
         })
     }
 
-    /// The policies that were given: of the subscription and of its handlers, and how each is named.
+    /// The retry policies given for the subscription and its handlers, each with its name for errors.
     pub(crate) fn chosen_retries(&self) -> impl Iterator<Item = (String, Retry)> + '_ {
         let of_all = self.retry.map(|retry| ("retry".to_owned(), retry));
         let own = self.handlers.iter().filter_map(|(name, handler)| {
@@ -754,12 +755,12 @@ impl Options {
         of_all.into_iter().chain(own)
     }
 
-    /// Whether what failed its last attempt is dead-lettered, where its handler has no other policy.
+    /// Whether events that fail their last attempt are dead-lettered, unless the handler has its own policy.
     fn dead_letters_exhausted(&self) -> bool {
         dead_letters(self.effective_retry())
     }
 
-    /// Whether its policies can write a dead letter.
+    /// Whether its policies can produce a dead letter.
     pub(crate) fn may_dead_letter(&self) -> bool {
         self.dead_letters_exhausted()
             || self.chosen_retries().any(|(_, retry)| dead_letters(retry))
@@ -798,12 +799,12 @@ pub(crate) struct CheckedSubscribe {
 }
 
 impl CheckedSubscribe {
-    /// Whether it reads without a group; its group's name is then one for itself.
+    /// Whether it reads without a group; the name of its group is then private to it.
     pub(crate) fn is_groupless(&self) -> bool {
         self.options.group_id.is_empty()
     }
 
-    /// The group as the broker knows it.
+    /// The group's name on the broker.
     pub(crate) fn wire_group(&self, prefix: &str) -> String {
         if self.options.exact_group {
             self.group.as_str().to_owned()

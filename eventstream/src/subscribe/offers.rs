@@ -12,21 +12,21 @@ use super::context::Context;
 use super::handler::BoxError;
 use crate::event::Event;
 
-/// What a pulled event is answered with: as the result of a handler.
+/// The answer to a pulled event, in the form of a handler's result.
 pub(crate) type Answer = Result<(), BoxError>;
 
-/// One event, and who wants to know that it was taken.
+/// One event, and where to report that it was taken.
 pub(crate) struct Offer {
     pub(crate) event: Event,
     pub(crate) context: Context,
     pub(crate) answer: oneshot::Sender<Answer>,
-    /// Told the number when the event is taken.
+    /// Receives the number when the event is taken.
     pub(crate) taken: mpsc::UnboundedSender<u64>,
     pub(crate) number: u64,
 }
 
-/// The events of one subscription that the partitions offer, in the order in which they came. There are
-/// no more than handlers would run.
+/// The events that the partitions offer to one subscription, in order of arrival. There are no more than handlers
+/// would run.
 #[derive(Default)]
 pub(crate) struct Offers {
     waiting: Mutex<Waiting>,
@@ -37,11 +37,11 @@ pub(crate) struct Offers {
 struct Waiting {
     offers: BTreeMap<u64, Offer>,
     next: u64,
-    /// Of the stream.
+    /// The stream's waker.
     waker: Option<Waker>,
 }
 
-/// Where an event waits. Dropping it takes the offer back.
+/// The place of a waiting event. Dropping it withdraws the offer.
 pub(crate) struct Place {
     offers: Arc<Offers>,
     at: u64,
@@ -64,20 +64,20 @@ impl Offers {
         }
     }
 
-    /// Takes the first one that waits.
+    /// Takes the first waiting event.
     pub(super) fn poll_take(&self, cx: &mut TaskContext<'_>) -> Poll<Offer> {
         let mut waiting = self.waiting.lock();
         let Some((_, offer)) = waiting.offers.pop_first() else {
             waiting.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
-        // While the lock is held: who takes the offer back sees it taken, and finds this word.
-        // Where nobody listens any more, its partition has ended, and the answer will not count.
+        // Under the lock, so that whoever withdraws the offer sees that it was taken. If the
+        // receiver is gone, the partition has ended, and the answer will not count.
         let _ = offer.taken.send(offer.number);
         Poll::Ready(offer)
     }
 
-    /// Nobody takes any more.
+    /// Nothing can be taken any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
@@ -93,7 +93,7 @@ impl Offers {
 }
 
 impl Place {
-    /// Takes the offer back. `false`: it was taken before.
+    /// Withdraws the offer. `false` if it was already taken.
     pub(crate) fn withdraw(&self) -> bool {
         let offer = self.offers.waiting.lock().offers.remove(&self.at);
         offer.is_some()

@@ -1,4 +1,4 @@
-//! The headers of a dead letter, written and read. Tools and other services read them: they are stable.
+//! The headers of a dead letter, written and read. They are stable, as tools and other services read them.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,9 +6,9 @@ use super::dead_letter_reason::DeadLetterReason;
 use crate::error::{Error, ErrorKind, Fault, Result};
 
 const PREFIX: &str = "eventstream-dead-letter-";
-/// How often the record was replayed. A replayed record has this one alone, until it is dead-lettered again.
+/// How often the record was replayed. A replayed record has only this header until it is dead-lettered again.
 pub(crate) const REPLAYS: &str = "eventstream-dead-letter-replays";
-/// Why a dead letter was put aside.
+/// Why a dead letter was parked.
 pub(crate) const PARKED: &str = "eventstream-dead-letter-parked";
 
 /// Why a record was dead-lettered and where it came from, read from its headers.
@@ -80,7 +80,7 @@ impl DeadLetterOrigin {
         Err(Error::from_faults(ErrorKind::Decode, doing, found.faults))
     }
 
-    /// What [`read`](Self::read) reads.
+    /// The inverse of [`read`](Self::read).
     pub(crate) fn headers(self) -> impl Iterator<Item = (String, Option<Vec<u8>>)> {
         let values = [
             ("reason", Some(self.reason.to_string())),
@@ -102,7 +102,7 @@ impl DeadLetterOrigin {
         })
     }
 
-    /// How often the record was replayed before, as its headers say; 0 where they do not, or not as a number.
+    /// How often the record was replayed before, by its headers; 0 if they do not say, or not with a number.
     pub(crate) fn replays_in<'a>(
         headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
     ) -> u32 {

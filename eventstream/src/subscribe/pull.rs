@@ -68,7 +68,7 @@ pub struct Events {
     offers: Arc<Offers>,
     ended: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     is_over: bool,
-    // After what its drop looks at.
+    // Dropped after the fields that its drop needs.
     subscription: Option<Subscription>,
 }
 

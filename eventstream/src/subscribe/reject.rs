@@ -28,8 +28,8 @@ use crate::guard;
 #[derive(Debug)]
 pub struct Reject(Reason);
 
-/// What a rejection is known by where the type of the error around it is lost: `anyhow` hides the
-/// outermost error in a type of its own.
+/// Marks a rejection if the type of the error around it is hidden: `anyhow` hides the outermost
+/// error in a type of its own.
 #[derive(Debug)]
 struct Reason(BoxError);
 
@@ -69,12 +69,12 @@ impl StdError for Reason {
     }
 }
 
-/// The reason of a rejection, or the error itself where it is none, or has more to say.
+/// The reason of a rejection, or the error itself if it is not one, or has more context.
 pub(crate) fn reason<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     error.source().filter(|s| s.is::<Reason>()).unwrap_or(error)
 }
 
-/// Whether no retry can mend this error of a handler.
+/// Whether retries cannot fix this error of a handler.
 pub(crate) fn is_final(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     for _ in 0..guard::CAUSES {
@@ -86,7 +86,7 @@ pub(crate) fn is_final(error: &(dyn StdError + 'static)) -> bool {
         {
             return true;
         }
-        // It leaves the error that it was made of out of its sources.
+        // It leaves the error that it was created from out of its sources.
         let inner = error.downcast_ref::<io::Error>();
         next = match inner.and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),

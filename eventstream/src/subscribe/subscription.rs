@@ -13,7 +13,7 @@ use crate::subscribe::CheckedSubscribe;
 #[must_use = "dropping a subscription stops it: keep it, or call `detach`"]
 pub struct Subscription {
     slug: String,
-    /// `None` on streams that never deliver.
+    /// `None` on backends that never deliver.
     routes: Option<RegisteredRoutes>,
     stop_on_drop: bool,
 }

@@ -11,7 +11,7 @@ pub struct Tuned<H, Args, S> {
     handler: H,
     retry: Option<Retry>,
     timeout: Option<Duration>,
-    /// What the handler is one of: without it the compiler could not find out.
+    /// Determines the handler's types; the compiler cannot infer them otherwise.
     of: PhantomData<fn(Args, S)>,
 }
 

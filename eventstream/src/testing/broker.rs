@@ -55,7 +55,7 @@ pub struct TestBroker {
     embedded: EmbeddedBroker,
 }
 
-/// Its number among the brokers of its cluster, which has no other.
+/// Its id in its cluster, which has no other broker.
 const NODE: i32 = 1;
 
 impl TestBroker {
@@ -180,8 +180,8 @@ impl TestBroker {
             if self.ledger.changes.until(until, done).await.is_none() {
                 self.give_up("not settled");
             }
-            // All that handlers published is accepted: they have returned. If nothing else is stored until all of it has
-            // its outcome, then no handler has run since, and nothing is on its way.
+            // Everything that handlers published is accepted, as they have returned. If nothing else is stored until
+            // all of it has an outcome, no handler has run since, and nothing is in flight.
             let stored = self.ledger.stored();
             if !self.ledger.outstanding().is_empty() {
                 continue;
@@ -341,7 +341,7 @@ impl Member {
 
 const LEAVING: Duration = Duration::from_secs(10);
 
-/// What fails only where the process is at its end.
+/// Unwraps a result that only fails if the process is out of resources.
 #[track_caller]
 fn done<T>(result: Result<T>) -> T {
     match result {

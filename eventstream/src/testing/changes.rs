@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Something that others wait for has changed.
+/// Signals that something others wait for has changed.
 pub(super) struct Changes(watch::Sender<()>);
 
 impl Default for Changes {
@@ -17,7 +17,7 @@ impl Changes {
         self.0.send_replace(());
     }
 
-    /// Looks at each change until there is something; `None`: there was nothing in time.
+    /// Checks at each change until there is a result; `None` if there was none in time.
     pub(super) async fn until<T>(
         &self,
         deadline: Instant,
@@ -37,7 +37,7 @@ impl Changes {
     }
 }
 
-/// When a wait that begins now ends.
+/// The deadline of a wait that starts now.
 pub(super) fn deadline(bound: Duration) -> Instant {
     crate::deadline::after(bound).into()
 }

@@ -237,7 +237,7 @@ impl<S> Consumed<S> {
     }
 }
 
-/// The reason, where the error is the rejection itself; its text, where a type such as `anyhow`'s hides it.
+/// The reason, if the error is the rejection itself; its text, if a type such as `anyhow`'s hides it.
 fn own(error: BoxError) -> BoxError {
     let error = match error.downcast::<subscribe::Reject>() {
         Ok(reject) => return reject.into_reason(),

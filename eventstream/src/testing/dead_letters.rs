@@ -13,7 +13,7 @@ use crate::subscribe::DeadLetter;
 pub struct DeadLetters {
     topic: String,
     letters: Vec<DeadLetter>,
-    /// Those of other topics, for what to print.
+    /// Those of other topics, to print.
     others: Vec<DeadLetter>,
 }
 
@@ -100,7 +100,7 @@ impl fmt::Debug for DeadLetters {
     }
 }
 
-/// A dead letter in a line.
+/// A dead letter as one line.
 fn shown(letter: &DeadLetter) -> String {
     let (context, record) = (letter.context(), letter.record());
     let what = match record.decode() {

@@ -16,7 +16,7 @@ use crate::guard::with_causes;
 pub struct HandledEvents {
     ledger: Arc<Ledger>,
     name: String,
-    /// As on the broker.
+    /// As named on the broker.
     group: Option<String>,
     prefix: String,
     bound: Duration,

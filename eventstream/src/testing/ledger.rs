@@ -1,4 +1,4 @@
-//! What the clients of a [`TestBroker`](super::TestBroker) have done, as they tell it themselves.
+//! What the clients of a [`TestBroker`](super::TestBroker) report that they have done.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::record::{self, Record};
 use crate::subscribe::DeadLetter;
 use crate::witness::{PartitionWitness, Witness};
 
-/// A topic as on the broker, and a partition.
+/// A topic, as named on the broker, and a partition.
 type Place = (Arc<str>, i32);
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct State {
     clients: Vec<WeakClient>,
-    /// The offset after the last record that was stored.
+    /// The offset after the last stored record.
     ends: BTreeMap<Place, i64>,
     stored: u64,
     groups: HashMap<Arc<str>, HashMap<Place, Progress>>,
@@ -35,27 +35,27 @@ struct State {
     letters: Vec<DeadLetter>,
 }
 
-/// How far a group has come in a partition.
+/// A group's progress in a partition.
 #[derive(Default)]
 struct Progress {
-    /// All before is done.
+    /// Everything before it is done.
     position: i64,
-    /// Records that were read and are not done, by the member that has them.
+    /// The number of records read but not done, by the member that has them.
     in_hand: HashMap<u64, usize>,
-    /// The last failure of a handler, as long as its record is not done.
+    /// The last handler failure, as long as its record is not done.
     failing: Option<(i64, String)>,
 }
 
-/// An event that a handler has taken.
+/// An event that a handler has handled.
 #[derive(Clone)]
 pub(super) struct Handled {
-    /// As on the broker.
+    /// As named on the broker.
     pub(super) group: Arc<str>,
     pub(super) event: Event,
 }
 
 impl Ledger {
-    /// The clients that there still are.
+    /// The clients that still exist.
     pub(super) fn clients(&self) -> Vec<Client> {
         let mut state = self.state.lock();
         let mut living = Vec::new();
@@ -68,7 +68,7 @@ impl Ledger {
         living
     }
 
-    /// Records that were stored.
+    /// The number of records stored.
     pub(super) fn stored(&self) -> u64 {
         self.state.lock().stored
     }
@@ -81,7 +81,8 @@ impl Ledger {
         self.state.lock().letters.clone()
     }
 
-    /// What is stored and not done by a group that is subscribed to it, a line for each partition.
+    /// What is stored but not done by a group that is subscribed to it, one line for each
+    /// partition.
     pub(super) fn outstanding(&self) -> Vec<String> {
         let mut subscribed: Vec<_> = self.clients().iter().flat_map(Client::subscribed).collect();
         // Several members are one group.
@@ -131,7 +132,7 @@ fn progress_line(
     Some(line)
 }
 
-/// What clients tell.
+/// What clients report.
 pub(super) struct Told(pub(super) Arc<Ledger>);
 
 impl Witness for Told {

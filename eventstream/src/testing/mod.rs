@@ -53,7 +53,7 @@ pub use self::recorder::Recorder;
 use crate::error::{Error, ErrorKind};
 pub use crate::kafka::Refusal;
 
-/// How long anything waits, unless it is told otherwise.
+/// The default time limit of every wait.
 const BOUND: Duration = Duration::from_secs(30);
 
 /// An error of this kind, for failures that a test asks for.
@@ -66,7 +66,7 @@ impl From<ErrorKind> for Error {
     }
 }
 
-/// Texts under each other, each on a line of its own.
+/// Texts, each on its own line.
 fn listed(lines: impl IntoIterator<Item = String>) -> String {
     let lines: String = lines
         .into_iter()

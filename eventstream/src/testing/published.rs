@@ -64,7 +64,7 @@ impl Published {
     }
 }
 
-/// Topic, name, key and payload in a line.
+/// Topic, name, key and payload on one line.
 impl fmt::Display for Published {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show(&self.event, f)
@@ -77,7 +77,7 @@ impl fmt::Debug for Published {
     }
 }
 
-/// An event in a line.
+/// An event as one line.
 pub(super) fn line(event: &Event) -> String {
     struct Line<'a>(&'a Event);
     impl fmt::Display for Line<'_> {

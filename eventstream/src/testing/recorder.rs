@@ -60,13 +60,13 @@ struct State {
     bound: Duration,
     published: Vec<Published>,
     failed: Vec<Published>,
-    /// What is to go wrong, by the number of calls before.
+    /// The failures ordered, by the number of calls before them.
     orders: Vec<(usize, Order)>,
     offsets: HashMap<Topic, i64>,
     holding: bool,
     accepted: u64,
     held: VecDeque<Held>,
-    /// What fills the buffer.
+    /// Slots that fill the buffer.
     filling: Vec<SlotRef>,
 }
 
@@ -91,14 +91,14 @@ enum Order {
     Fail(Error),
 }
 
-/// An event whose receipt waits.
+/// An event whose receipt is pending.
 struct Held {
     number: u64,
     slot: SlotRef,
     outcome: Result<Stored>,
 }
 
-/// An event on its way.
+/// An event to publish.
 struct Ready {
     topic: Topic,
     id: EventId,
@@ -291,7 +291,7 @@ impl Recorder {
     /// [`ErrorKind::BufferFull`].
     pub fn fill(&self) {
         let inner = &*self.inner;
-        // As long as one fits, more than that may.
+        // While one fits, more may.
         loop {
             let (_, bytes) = inner.admission.in_flight();
             let left = inner.buffer.1.saturating_sub(bytes).max(1);
@@ -407,7 +407,7 @@ impl Inner {
         })
     }
 
-    /// Whether this publish is to fail. `Err`: it is to be refused.
+    /// Whether this publish fails. `Err` if it is rejected at once.
     fn due(&self) -> Result<Option<Error>> {
         let mut state = self.state.lock();
         let mut due = None;
@@ -439,7 +439,7 @@ impl Inner {
         let patience = own.min(self.publish_timeout);
         let mut admitted = std::pin::pin!(self.admission.admit(ready.room));
         let mut first = true;
-        // Who waits for waiters hears of it once there is one more.
+        // Waiting for waiters is notified once there is another one.
         let admitted = std::future::poll_fn(|cx| {
             let polled = admitted.as_mut().poll(cx);
             if std::mem::take(&mut first) {
@@ -522,7 +522,7 @@ impl Publisher for Recorder {
     fn flush(&self, timeout: Duration) -> Pin<Box<dyn Future<Output = Result<()>> + Send + '_>> {
         Box::pin(async move {
             let accepted = self.inner.state.lock().accepted;
-            // They are released in their order.
+            // They are released in order.
             let pending = || {
                 let state = self.inner.state.lock();
                 let before = |held: &&Held| held.number < accepted;

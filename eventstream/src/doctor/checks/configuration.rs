@@ -7,7 +7,7 @@ use crate::config::Assignment;
 use crate::doctor::facts::{Facts, Setup};
 use crate::doctor::report::Tally;
 
-/// Properties that undo a promise: the value that keeps it, and the promise.
+/// Properties that can break a promise, the values that keep it, and the promise.
 const PROMISES: &[(&str, &[&str], &str)] = &[
     (
         "acks",

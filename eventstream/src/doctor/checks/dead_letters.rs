@@ -8,7 +8,7 @@ use crate::error::ErrorKind;
 use crate::kafka::{Operation, Resource, right_remedy};
 
 const LETTERS: [TopicRole; 1] = [TopicRole::DeadLetters];
-/// What the headers of a dead letter may take: a long error, and where the event comes from.
+/// The maximum size of a dead letter's headers: a long error and the origin.
 const HEADERS: i64 = 16 * 1024;
 
 pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
@@ -90,7 +90,7 @@ fn writable(facts: &Facts) -> Tally {
     )
 }
 
-/// A number of the topic that the letters are of, which stands before them.
+/// A numeric property of the source topic, which precedes its dead-letter topic.
 fn of_source(cluster: &Cluster, letters: &Topic, property: &str) -> Option<i64> {
     let at = cluster
         .topics
@@ -100,7 +100,7 @@ fn of_source(cluster: &Cluster, letters: &Topic, property: &str) -> Option<i64> 
     number(source.configs.as_ref().ok()?, property)
 }
 
-/// Whether one time is longer than another, where a negative one has no end.
+/// Whether one retention is longer than another; a negative one is unlimited.
 fn is_longer(one: i64, other: i64) -> bool {
     other >= 0 && (one < 0 || one > other)
 }

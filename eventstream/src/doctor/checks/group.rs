@@ -61,7 +61,7 @@ fn partitions(cluster: &Cluster) -> impl Iterator<Item = (&Topic, &Partition)> {
     topics.flat_map(|topic| topic.partitions.iter().flatten().map(move |p| (topic, p)))
 }
 
-/// Those of which something holds, for people.
+/// The matching partitions, as text.
 fn those(cluster: &Cluster, is_so: impl Fn(&Partition) -> bool) -> Vec<String> {
     let found = partitions(cluster).filter(|(_, partition)| is_so(partition));
     found

@@ -1,4 +1,4 @@
-//! The judgement: one file for each group of checks, none of which asks anybody anything.
+//! The verdicts: one file for each group of checks, none of which does any IO.
 
 mod clock;
 mod configuration;
@@ -85,7 +85,7 @@ pub(super) fn judge(facts: &Facts) -> Report {
     Report { findings }
 }
 
-/// The cluster, or why nothing is known of it.
+/// The cluster, or why it is unknown.
 fn cluster(facts: &Facts) -> Result<&Cluster, String> {
     match &facts.cluster {
         Some(Ok(cluster)) => Ok(cluster),
@@ -96,7 +96,7 @@ fn cluster(facts: &Facts) -> Result<&Cluster, String> {
     }
 }
 
-/// One check over the topics of a role, where there are some and they can be seen.
+/// Runs one check over the visible topics of a role.
 fn over_topics(
     facts: &Facts,
     check: &'static str,
@@ -130,7 +130,7 @@ fn number(configs: &super::facts::Configs, property: &str) -> Option<i64> {
     configs.get(property)?.trim().parse().ok()
 }
 
-/// The first words of many.
+/// The first few of many texts.
 fn some_of(texts: &[String]) -> String {
     const SHOWN: usize = 5;
     let shown = texts.iter().take(SHOWN).cloned().collect::<Vec<_>>();
@@ -140,7 +140,7 @@ fn some_of(texts: &[String]) -> String {
     }
 }
 
-/// A time for people, in its largest whole unit.
+/// A duration in its largest whole unit.
 fn shown(time: std::time::Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -152,7 +152,7 @@ fn shown(time: std::time::Duration) -> String {
     }
 }
 
-/// A bound of Kafka's in milliseconds, where a negative one is none.
+/// A retention in milliseconds; a negative one is unlimited.
 fn bound(millis: i64) -> String {
     match u64::try_from(millis) {
         Ok(millis) => format!("for {}", shown(std::time::Duration::from_millis(millis))),

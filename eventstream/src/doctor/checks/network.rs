@@ -82,8 +82,9 @@ fn advertised(facts: &Facts) -> Tally {
     tally
 }
 
-/// A broker that the cluster advertises, and that librdkafka has tried in vain: it learns of the brokers before it is asked,
-/// and may then ask none of those it began with. It calls one `address/id`, those it began with `address/bootstrap`.
+/// An advertised broker that librdkafka could not reach. It learns of the brokers before it sends a request, and may
+/// then choose one of them rather than a bootstrap broker. It names advertised ones `address/id` and bootstrap ones
+/// `address/bootstrap`.
 fn unreached<T>(answer: &Result<T, Error>) -> Option<(i32, String)> {
     let text = answer.as_ref().err()?.to_string();
     text.split_whitespace().find_map(|word| {

@@ -1,10 +1,10 @@
-//! 2: what the port speaks, and which Kafka it is.
+//! 2: the protocol of a port, and the version of Kafka behind it.
 
 use crate::config::Assignment;
 use crate::doctor::facts::{Facts, Speaks};
 use crate::doctor::report::Tally;
 
-/// Requests by Kafka's numbers: the least version of the first, and the other two at all.
+/// Kafka's request numbers: a minimum version for the first, mere presence for the others.
 const PRODUCE: (i16, i16) = (0, 3);
 const INIT_PRODUCER_ID: i16 = 22;
 const CONSUMER_GROUP_HEARTBEAT: i16 = 68;

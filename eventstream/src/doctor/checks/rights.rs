@@ -1,4 +1,4 @@
-//! 5: what this client may do.
+//! 5: this client's permissions.
 
 use super::{cluster, over_topics};
 use crate::doctor::facts::{Facts, Rights, TopicRole};
@@ -27,7 +27,7 @@ fn topics(
     let who = &facts.setup.principal;
     over_topics(facts, check, &TOPICS, |cluster, topic, tally| {
         let name = &topic.name;
-        // A group's topics are read, others are published to; a canary goes both ways.
+        // With a group, topics are read, otherwise published to; a canary needs both.
         let is_needed = topic.role == TopicRole::Canary
             || (operation == Operation::Read) == cluster.group.is_some();
         let remedy = right_remedy(who, operation, Resource::Topic(name));

@@ -1,4 +1,4 @@
-//! 4: the mechanism, and the credentials.
+//! 4: mechanism and credentials.
 
 use crate::doctor::facts::{Facts, Speaks};
 use crate::doctor::report::Tally;
@@ -48,7 +48,7 @@ fn judge_mechanism(facts: &Facts, tally: &mut Tally) {
     }
 }
 
-/// A broker that wants SASL answers the first request, and hangs up at the next.
+/// A broker that requires SASL answers the first request and closes the connection at the next.
 fn judge_none(facts: &Facts, tally: &mut Tally) {
     let tls = facts.setup.config.protocol().tls();
     let speaks = |l: &crate::doctor::facts::Listener| l.speaks == Speaks::Kafka { tls };

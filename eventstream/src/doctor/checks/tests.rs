@@ -1,4 +1,4 @@
-//! The judgement of facts that no broker of a test has.
+//! Verdicts on facts that no test broker can produce.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -78,7 +78,7 @@ fn partitions_and_replicas() {
         let report = judge(&facts(vec![topic(partition, &[])]));
         assert_eq!(status(&report, "topic.partitions"), partitions);
         assert_eq!(status(&report, "topic.replicas"), replicas);
-        // What the broker did not say is not judged.
+        // Unreported facts are not judged.
         assert_eq!(status(&report, "topic.min_in_sync"), CheckStatus::NotRun);
     }
 }

@@ -9,11 +9,11 @@ use crate::doctor::report::Tally;
 use crate::error::ErrorKind;
 use crate::kafka::unverified;
 
-/// A certificate that ends within this has to be renewed.
+/// A certificate that expires within this time should be renewed.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
-/// OpenSSL's numbers for a certificate of another host, or of another address.
+/// OpenSSL's codes for a certificate of another host or address.
 const OTHER_HOST: [i32; 2] = [62, 64];
-/// For one that has ended.
+/// OpenSSL's code for an expired certificate.
 const ENDED: i32 = 10;
 
 pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {

@@ -6,7 +6,7 @@ use crate::doctor::report::Tally;
 use crate::error::ErrorKind;
 
 const TOPICS: [TopicRole; 2] = [TopicRole::Source, TopicRole::Canary];
-/// Kafka's limit is one for batches, which are longer than the event in them.
+/// Kafka limits the size of a batch, which is larger than the event in it.
 const BATCH_OVERHEAD: i64 = 100;
 
 pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
@@ -64,7 +64,7 @@ pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
     ));
 }
 
-/// Whether topics of these roles exist. Only a source has to.
+/// Whether topics of these roles exist. Only a source topic must.
 pub(super) fn exists(facts: &Facts, check: &'static str, roles: &[TopicRole]) -> Tally {
     over_topics(facts, check, roles, |_, topic, tally| {
         let name = &topic.name;
@@ -203,7 +203,7 @@ fn retention(topic: &Topic, configs: &Configs, tally: &mut Tally) {
     tally.ok(format!("{name} keeps events {} ({policy})", bound(kept)));
 }
 
-/// Whether the topic takes the largest event of this client.
+/// Whether the topic accepts the largest event of this client.
 pub(super) fn message_size(topic: &Topic, configs: &Configs, own: usize, tally: &mut Tally) {
     let name = &topic.name;
     let own = i64::try_from(own).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! What stands at an address: a look with sockets of our own, beneath librdkafka, which tells little of it.
+//! Probes an address with our own sockets, as librdkafka reports little about it.
 
 mod tls;
 mod wire;
@@ -12,23 +12,23 @@ use std::time::{Duration, Instant};
 use super::facts::{Configs, Listener, Role, Speaks};
 use crate::deadline;
 
-/// How long one connection may take, and each answer.
+/// The time limit of a connection, and of each response.
 const CONNECT: Duration = Duration::from_millis(1500);
 const ANSWER: Duration = Duration::from_secs(3);
-/// How many addresses are looked at: all of any cluster but the largest.
+/// The maximum number of addresses probed: enough for all but the largest clusters.
 const MOST: usize = 64;
 
-/// What this client would say to a listener.
+/// How this client would connect to a listener.
 pub(super) struct Manner {
     pub(super) tls: bool,
-    /// The SASL mechanism, in Kafka's words.
+    /// The SASL mechanism, as Kafka names it.
     pub(super) mechanism: Option<String>,
-    /// librdkafka's properties, of which those about certificates count here.
+    /// librdkafka's properties, of which those about certificates matter here.
     pub(super) properties: Configs,
 }
 
-/// Looks at all of them at once, each on a thread of its own, and returns at the deadline with what is known. A thread
-/// may be held up beyond it by a name server, for which the system has no deadline; nobody waits for it.
+/// Probes all listeners at once, each on its own thread, and returns at the deadline with what is known by then. Name
+/// resolution has no deadline and may hold up a thread for longer; it is not waited for.
 pub(super) fn look(
     addresses: &[(Role, String)],
     manner: &Arc<Manner>,
@@ -44,7 +44,7 @@ pub(super) fn look(
         let (results, manner) = (results.clone(), Arc::clone(manner));
         let (role, address) = (*role, address.clone());
         let look = move || {
-            // The doctor may have given up waiting.
+            // The doctor may have stopped waiting.
             let _ = results.send((at, look_at(role, &address, &manner, deadline)));
         };
         let name = "doctor-probe".to_owned();
@@ -105,7 +105,7 @@ fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
-/// The name or the address that stands before the port.
+/// The host name or address before the port.
 fn host(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
@@ -132,7 +132,7 @@ fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, So
     Err(last)
 }
 
-/// Asks as Kafka's clients do; gives what was said instead of an answer.
+/// Sends requests as Kafka's clients do; returns what was received instead of a response.
 fn ask(listener: &mut Listener, mut stream: impl Read + Write, manner: &Manner) -> String {
     match wire::versions(&mut stream) {
         Ok(versions) => {
@@ -151,7 +151,7 @@ fn ask(listener: &mut Listener, mut stream: impl Read + Write, manner: &Manner) 
     }
 }
 
-/// What there is at a port that takes no TLS.
+/// What speaks at a port that does not support TLS.
 fn without_tls(at: SocketAddr, why: String) -> Speaks {
     let mut listener = Listener::new(Role::Bootstrap, "");
     let manner = Manner {
@@ -169,7 +169,7 @@ fn without_tls(at: SocketAddr, why: String) -> Speaks {
     }
 }
 
-/// What there is at a port that gives no answer without TLS.
+/// What speaks at a port that does not answer without TLS.
 fn with_tls_or_http(at: SocketAddr, host: &str, said: String) -> Speaks {
     let again = || connect(&[at], Instant::now() + CONNECT).ok();
     if again().is_some_and(|(stream, _)| tls::handshake(stream, host, None).is_ok()) {

@@ -1,4 +1,4 @@
-//! A TLS handshake that goes on whatever the certificate is, and tells what OpenSSL thinks of it.
+//! A TLS handshake that completes whatever the certificate is, and reports OpenSSL's verdict on it.
 
 use std::net::{IpAddr, TcpStream};
 use std::path::Path;
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::Manner;
 use crate::doctor::facts::Tls;
 
-/// Where systems keep the certificates that they trust: what librdkafka's `probe` tries, too.
+/// Where systems keep their trusted certificates; librdkafka's `probe` tries these too.
 const SYSTEM: &[&str] = &[
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/certs/ca-bundle.crt",
@@ -28,7 +28,7 @@ const SYSTEM: &[&str] = &[
     "/usr/local/share/certs/ca-root-nss.crt",
 ];
 
-/// Without a manner, nothing is trusted and nothing shown: only whether it is TLS counts.
+/// Without a manner, nothing is trusted or presented: only whether the port speaks TLS matters.
 pub(super) fn handshake(
     stream: TcpStream,
     host: &str,
@@ -37,7 +37,7 @@ pub(super) fn handshake(
     let tls = Arc::new(Mutex::new(Tls::default()));
     let context = context(manner).map_err(|error| error.to_string())?;
     let mut ssl = openssl::ssl::Ssl::new(&context).map_err(|error| error.to_string())?;
-    // A broker behind a name of a balancer is chosen by it.
+    // A broker behind a load balancer is selected by its name.
     let named = match host.parse::<IpAddr>() {
         Ok(address) => ssl.param_mut().set_ip(address),
         Err(_) => ssl
@@ -106,7 +106,7 @@ fn trust<'a>(
     }
 }
 
-/// The client's own certificate, where it has one.
+/// Presents the client's own certificate, if it has one.
 fn show<'a>(
     context: &mut SslContextBuilder,
     property: impl Fn(&str) -> Option<&'a str>,

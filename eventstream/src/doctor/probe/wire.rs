@@ -1,4 +1,4 @@
-//! The two requests of Kafka's protocol that a broker answers before anybody has logged in.
+//! The two requests of Kafka's protocol that a broker answers before a login.
 
 use std::io::{Read, Write};
 
@@ -6,17 +6,17 @@ use crate::doctor::facts::Versions;
 
 const API_VERSIONS: i16 = 18;
 const SASL_HANDSHAKE: i16 = 17;
-/// No answer to these is nearly as long.
+/// No response to these requests is nearly as long.
 const LONGEST: usize = 64 * 1024;
 
-/// What came instead of an answer.
+/// What was received instead of a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoAnswer {
     Http,
     Other(String),
 }
 
-/// Asks which kinds of requests there are.
+/// Requests the supported versions.
 pub(super) fn versions(stream: &mut (impl Read + Write)) -> Result<Versions, NoAnswer> {
     let answer = exchange(stream, API_VERSIONS, 0, &[])?;
     parse_versions(&answer).ok_or_else(strange)
@@ -34,7 +34,7 @@ fn parse_versions(answer: &[u8]) -> Option<Versions> {
     Some(found)
 }
 
-/// Asks for the SASL mechanisms; none where the listener has no SASL.
+/// Requests the SASL mechanisms; empty if the listener has no SASL.
 pub(super) fn mechanisms(
     stream: &mut (impl Read + Write),
     mechanism: &str,
@@ -47,7 +47,7 @@ pub(super) fn mechanisms(
 
 fn parse_mechanisms(answer: &[u8]) -> Option<Vec<String>> {
     let mut rest = answer;
-    // An error is one of the mechanism or of the listener: the list tells which.
+    // The error is about the mechanism or the listener; the list shows which.
     i16_of(&mut rest)?;
     let count = i32_of(&mut rest)?;
     (0..count).map(|_| text_of(&mut rest)).collect()
@@ -57,7 +57,7 @@ fn strange() -> NoAnswer {
     NoAnswer::Other("it answers with what is no answer of Kafka's".to_owned())
 }
 
-/// A request and the body of its answer.
+/// Sends a request and returns the body of its response.
 fn exchange(
     stream: &mut (impl Read + Write),
     kind: i16,

@@ -1,5 +1,5 @@
-//! What the codec costs. Not an assertion: run it by hand, on a quiet machine, with
-//! `cargo test --release -p eventstream figures -- --ignored --nocapture`.
+//! What the codec costs. Not an assertion: run it by hand on a quiet machine with `cargo test
+//! --release -p eventstream figures -- --ignored --nocapture`.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::Topic;
 
 const ROUNDS: u32 = 200_000;
 
-/// The least of several runs, in nanoseconds per call: what the code costs when nobody interferes.
+/// The minimum of several runs, in nanoseconds per call: the cost without interference.
 fn measure(what: &str, mut call: impl FnMut()) {
     let mut best = f64::MAX;
     for _ in 0..7 {
@@ -26,7 +26,7 @@ fn measure(what: &str, mut call: impl FnMut()) {
     println!("{what:<44} {best:>7.1} ns");
 }
 
-/// The plain way, for comparison.
+/// The plain implementation, for comparison.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "the fields are there to be filled")]
 #[serde(rename_all = "camelCase")]

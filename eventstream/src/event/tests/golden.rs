@@ -1,4 +1,4 @@
-//! What Go writes, we read; what we write is what Go writes.
+//! We read what Go writes, and write what Go writes.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ fn full() -> Envelope<'static> {
 
 #[track_caller]
 fn assert_bytes(write: impl Fn(&mut Vec<u8>), golden: &str) {
-    // Appending must not disturb what is there.
+    // Appending must not change existing text.
     let mut out = b"before".to_vec();
     write(&mut out);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();

@@ -1,4 +1,4 @@
-//! What Go takes, we take.
+//! We accept what Go accepts.
 
 use super::{event, refusal};
 

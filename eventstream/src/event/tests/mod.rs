@@ -10,7 +10,7 @@ mod samples;
 
 use super::{Event, SpanContext};
 
-/// The event of a file under `tests/wire`.
+/// The event in a file under `tests/wire`.
 fn file(path: &str) -> Event {
     let path = format!("{}/tests/wire/{path}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -22,7 +22,7 @@ fn event(json: impl AsRef<[u8]>) -> Event {
     Event::decode(json).unwrap_or_else(|e| panic!("{}: {e}", String::from_utf8_lossy(json)))
 }
 
-/// What the decoder says against `json`.
+/// The decoder's error for `json`.
 fn refusal(json: impl AsRef<[u8]>) -> String {
     let json = json.as_ref();
     let Err(error) = Event::decode(json) else {

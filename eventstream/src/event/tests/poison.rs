@@ -1,4 +1,4 @@
-//! Records that must be refused, quickly and in words.
+//! Records that must be rejected, quickly and with a clear error.
 
 use super::{event, refusal};
 
@@ -107,7 +107,7 @@ fn refuses_every_truncation() {
 
 #[test]
 fn refuses_a_megabyte_of_garbage() {
-    // A fixed walk over all bytes, so that a failure repeats.
+    // A fixed sequence over all bytes, so that failures are reproducible.
     let mut state = 1_u32;
     let garbage: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

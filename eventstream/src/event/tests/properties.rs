@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::super::{Envelope, Event};
 use super::reference::compare;
 
-/// Text with much of what needs care: quotes, escapes, controls, wide characters.
+/// Text with many special characters: quotes, escapes, control and wide characters.
 fn nasty() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z0-9-]{0,40}",
@@ -33,7 +33,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Text near the grammar: what a mutated envelope looks like.
+/// Text close to the grammar, such as a mutated envelope.
 fn nearly_json() -> impl Strategy<Value = Vec<u8>> {
     let token = prop_oneof![
         Just("{"),
@@ -111,7 +111,7 @@ proptest! {
         prop_assert_eq!(&event.target_user_ids(), &ids);
         prop_assert_eq!(event.payload().as_str(), &payload);
         prop_assert_eq!(event.additional_fields().as_str(), &payload);
-        // Writing what was read gives the same bytes, and serde_json reads the same strings.
+        // Encoding what was decoded gives the same bytes, and serde_json reads the same strings.
         let text = String::from_utf8(out).unwrap();
         prop_assert_eq!(event.to_json(), &text[..]);
         let whole: Value = serde_json::from_str(&text).unwrap();

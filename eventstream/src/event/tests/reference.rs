@@ -1,5 +1,5 @@
-//! The decoder's contract said again with `serde_json`, slowly. The fuzz target includes this file as well, so that it
-//! uses the public API only.
+//! The decoder's contract restated with `serde_json`, slowly. The fuzz target includes this file too, so it uses the
+//! public API only.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,7 +36,7 @@ const INTEGERS: &[&str] = &[
 const LISTS: &[&str] = &["client_ids", "target_user_ids"];
 const OBJECTS: &[&str] = &["additional_fields", "payload"];
 
-/// The raw JSON of each field by its lower-case name, or nothing when the record must be refused.
+/// The raw JSON of each field by its lower-case name; `None` if the record must be rejected.
 fn fields(text: &str) -> Option<HashMap<String, String>> {
     let members = serde_json::from_str::<Members>(text).ok()?.0;
     let mut last = HashMap::new();
@@ -61,7 +61,7 @@ fn fields(text: &str) -> Option<HashMap<String, String>> {
         let good = if TEXTS.contains(&&*name) {
             raw.starts_with('"')
         } else if INTEGERS.contains(&&*name) {
-            // Of -0 serde_json makes a float; Go an integer.
+            // serde_json reads -0 as a float, Go as an integer.
             raw == "-0" || serde_json::from_str::<i64>(raw).is_ok()
         } else if name == "privacy" {
             matches!(raw, "true" | "false")
@@ -81,7 +81,7 @@ fn fields(text: &str) -> Option<HashMap<String, String>> {
     Some(last)
 }
 
-/// An object's members in order, equal keys included.
+/// An object's members in order, including duplicate keys.
 struct Members(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -110,7 +110,7 @@ impl<'de> Deserialize<'de> for Members {
 pub(crate) fn compare(json: &[u8]) {
     let ours = Event::decode(json);
     let Ok(text) = std::str::from_utf8(json) else {
-        // serde_json does not read this at all; the mended text has to give the same.
+        // serde_json does not read this at all; the repaired text must give the same result.
         if let Ok(event) = ours {
             compare(event.json().as_bytes());
         }
@@ -119,7 +119,7 @@ pub(crate) fn compare(json: &[u8]) {
     let (fields, event) = match (fields(text), ours) {
         (Some(fields), Ok(event)) => (fields, event),
         (None, Err(_)) => return,
-        // serde_json refuses a key with half a surrogate pair, Go does not.
+        // serde_json rejects a key with half a surrogate pair, Go does not.
         (None, Ok(_)) if text.to_ascii_lowercase().contains("\\ud") => return,
         (Some(_), Err(error)) => {
             // serde_json skips values of any depth.
@@ -146,7 +146,7 @@ pub(crate) fn compare(json: &[u8]) {
         ("topic", event.topic()),
         ("sourcenamespace", event.source_namespace()),
     ] {
-        // A string with half a surrogate pair is beyond serde_json.
+        // serde_json cannot read a string with half a surrogate pair.
         if let Ok(expected) = serde_json::from_str::<String>(raw(name).unwrap_or("\"\"")) {
             assert_eq!(found, expected, "{name} of {text:?}");
         }
@@ -188,14 +188,14 @@ pub(crate) fn compare(json: &[u8]) {
                 assert_eq!(member.as_str(), value.get(), "{key:?} of {text:?}");
             }
         }
-        // Ours may read more than serde_json (half surrogates), never less.
+        // Ours may accept more than serde_json (half surrogates), never less.
         if let Ok(tree) = serde_json::from_str::<serde_json::Value>(raw) {
             assert_eq!(found.to_value().expect("serde_json reads it"), tree);
         }
         let _ = found.to_value();
     }
     let _ = (event.time(), event.span_context().parse::<SpanContext>());
-    // Written anew it is the same event.
+    // Encoded again, it is the same event.
     let again = event.to_json();
     assert_eq!(
         Event::decode(&again).expect("our own bytes").to_json(),

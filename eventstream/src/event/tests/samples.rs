@@ -1,9 +1,9 @@
-//! The shapes that `AccelByte`'s services publish.
+//! The shapes of events that `AccelByte`'s services publish.
 
 use super::{file, refusal};
 use crate::SpanContext;
 
-/// Samples 01 to 23 but the group's, and 24: envelopes with placeholders.
+/// Samples 01 to 23 except the group's, and 24: envelopes with placeholders.
 const PLACEHOLDERS: &[&str] = &[
     "01-userAccountCreated",
     "02-userLoggedIn",
@@ -45,7 +45,7 @@ fn reads_every_documented_event() {
             *sample == "13-onPartyCreated",
             "{sample}"
         );
-        // The payload is the same as a full parse gives.
+        // The payload equals the result of a full parse.
         let whole: serde_json::Value = serde_json::from_str(event.json()).unwrap();
         let payload = event.payload().to_value().unwrap();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Requests that the embedded broker refuses on command.
+//! Requests that the embedded broker rejects on command.
 
 use rdkafka_sys as sys;
 use sys::rd_kafka_resp_err_t as Code;
@@ -39,16 +39,16 @@ const FIND_COORDINATOR: i16 = 10;
 /// Requests that go to a group's coordinator: commits, and those of members.
 const TO_COORDINATOR: [i16; 5] = [8, 9, 11, 12, 14];
 
-/// More requests than a test sends.
+/// More requests than any test sends.
 const FOR_LONG: usize = 10_000;
 
 impl EmbeddedBroker {
-    /// Refuses the next requests to store events.
+    /// Rejects the next requests to store events.
     pub(crate) fn refuse_produce(&self, times: usize, refusal: Refusal) -> Result<()> {
         self.refuse(PRODUCE, times, refusal.code())
     }
 
-    /// Refuses the next requests for records.
+    /// Rejects the next requests for records.
     pub(crate) fn refuse_fetch(&self, times: usize, refusal: Refusal) -> Result<()> {
         self.refuse(FETCH, times, refusal.code())
     }
@@ -71,7 +71,7 @@ impl EmbeddedBroker {
             .try_for_each(|request| self.accept(request))
     }
 
-    /// Lets the next requests to store events fail so.
+    /// Fails the next requests to store events with this code.
     #[cfg(test)]
     pub(crate) fn refuse_to_store(&self, code: Code, times: usize) {
         self.refuse(PRODUCE, times, code)
@@ -93,7 +93,7 @@ impl EmbeddedBroker {
         })
     }
 
-    /// Refuses no more requests of this kind.
+    /// Stops rejecting requests of this kind.
     fn accept(&self, request: i16) -> Result<()> {
         self.run(move |cluster| {
             // SAFETY: the cluster is alive on this thread.

@@ -17,9 +17,9 @@ use crate::kafka::error::from_kafka;
 use crate::publish::receipt::block_on;
 use crate::publish::{Delivery, Publish};
 
-/// How many are timed.
+/// How many are measured.
 const CANARIES: usize = 10;
-/// All of one key, and so in one partition.
+/// All have one key, and so go to one partition.
 const KEY: &str = "doctor";
 
 /// Publishes canaries one after another, and reads each back before the next.
@@ -30,7 +30,7 @@ pub(crate) fn round_trip(
     on_broker: &str,
     deadline: Instant,
 ) -> Result<RoundTrip> {
-    // The first one tells where the others will be, and makes the connections.
+    // The first one shows where the others will be, and establishes the connections.
     let first = publish(client, topic, deadline)?;
     let presets = if what.is_embedded {
         config::EMBEDDED
@@ -38,7 +38,7 @@ pub(crate) fn round_trip(
         &[]
     };
     let mut properties = ClientConfigs::new(&what.config, &what.brokers, presets)?.admin;
-    // It is asked for by librdkafka, and neither joined nor committed to.
+    // librdkafka requires a group id; the group is neither joined nor committed to.
     properties.set("group.id", "eventstream-doctor");
     properties.set("enable.auto.commit", "false");
     let reader: BaseConsumer = properties

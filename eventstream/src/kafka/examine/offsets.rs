@@ -1,4 +1,4 @@
-//! Where partitions begin and end, how old what waits is, and how far the group has come.
+//! Where partitions begin and end, how old waiting records are, and the group's progress.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -14,17 +14,17 @@ use crate::kafka::inspect::{is_open, is_passing, until_passed, wait};
 use crate::kafka::list_offsets::{Ask, Found, list_committed, list_offsets};
 use crate::kafka::questions::{TopicPartition, Which};
 
-/// How far a clock may be ahead; each is asked about, for brokers tell no more than whether such a record is there.
+/// How far a clock may be ahead. Each is requested separately, as brokers only report whether such a record exists.
 const AHEAD: [Duration; 4] = [
     Duration::from_secs(5),
     Duration::from_secs(60),
     Duration::from_secs(600),
     Duration::from_secs(3600),
 ];
-/// Between two looks at what a group has committed: members commit each second.
+/// Between two reads of a group's committed offsets; members commit every second.
 const LATER: Duration = Duration::from_millis(2500);
 
-/// What a question is about.
+/// The purpose of a request.
 #[derive(Clone, Copy)]
 enum Wanted {
     Low,
@@ -108,7 +108,7 @@ impl Examiner {
         }
     }
 
-    /// Asks what is committed; gives why that is not known.
+    /// Requests the committed offsets; returns why they are unknown.
     fn look(
         &self,
         group: &str,
@@ -153,7 +153,7 @@ fn partition<'a>(topics: &'a mut [Topic], name: &TopicPartition) -> Option<&'a m
     partitions.iter_mut().find(|p| p.id == name.1)
 }
 
-/// Each leader is asked by itself; lows before highs.
+/// Each leader is asked separately; lows before highs.
 fn questions(cluster: &Cluster) -> (Vec<Wanted>, Vec<Ask>) {
     let now = Timestamp::now().as_millisecond();
     let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
@@ -207,7 +207,7 @@ fn questions(cluster: &Cluster) -> (Vec<Wanted>, Vec<Ask>) {
     (wanted, asks)
 }
 
-/// A whole number that is not `-1`, which stands for no bound.
+/// A whole number other than `-1`, which means unlimited.
 fn number(configs: &Configs, property: &str) -> Option<u64> {
     configs.get(property)?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! How old the next record of a partition is: the record has to be read for that.
+//! The age of a partition's next record, which has to be read for that.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::super::context::Reporter;
 use super::super::inspect::Asking;
 use crate::groups::GroupPartition;
 
-/// Of each partition one record is wanted, not what librdkafka reads ahead otherwise.
+/// One record of each partition is needed, without librdkafka's usual read-ahead.
 const SPARING: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("auto.offset.reset", "earliest"),
@@ -24,7 +24,7 @@ const SPARING: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "100"),
 ];
 
-/// Fills in `lag_time`; what is not found until then stays open.
+/// Fills in `lag_time`; what is not found by the deadline stays unknown.
 pub(super) fn ages(
     configs: &ClientConfigs,
     reporter: &Arc<Reporter>,
@@ -66,9 +66,9 @@ pub(super) fn ages(
                     partitions[at].lag_time = millis.and_then(age);
                 }
             }
-            // The rest of the log has no record: it ends with a transaction, for instance.
+            // The rest of the log has no record, for instance because it ends with a transaction.
             Some(Err(KafkaError::PartitionEOF(id))) => {
-                // The end of which topic is not said; a record that comes all the same counts.
+                // The topic of this end is not reported; a record that arrives all the same counts.
                 if wanted.keys().all(|(_, partition)| *partition == id) && wanted.len() == 1 {
                     return;
                 }
@@ -84,7 +84,7 @@ fn reader(
     list: &TopicPartitionList,
 ) -> Option<BaseConsumer<Asking>> {
     let mut config = configs.admin.clone();
-    // librdkafka reads in no other way than in the name of a group, which it neither joins nor asks.
+    // librdkafka only reads with a group id, although the group is neither joined nor queried.
     config.set("group.id", "eventstream");
     for (key, value) in SPARING {
         config.set(*key, *value);

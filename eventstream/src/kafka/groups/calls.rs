@@ -1,6 +1,6 @@
-//! The calls about groups that somebody waits for, each one request to the group's coordinator.
+//! Blocking calls about groups, each one request to the group's coordinator.
 //!
-//! `unsafe`: librdkafka calls that `rdkafka` lacks, and what they answer in librdkafka's memory.
+//! `unsafe`: librdkafka calls that `rdkafka` lacks, and their results in librdkafka's memory.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char};
@@ -30,21 +30,21 @@ pub(super) struct Facts {
     pub(super) members: Vec<GroupMember>,
 }
 
-/// An offset as it is to be committed.
+/// An offset to commit.
 pub(super) struct ToCommit {
     pub(super) partition: TopicPartition,
     pub(super) offset: i64,
     pub(super) metadata: String,
 }
 
-/// What a group call is made with. The client ends with the question: see [`TO_COORDINATOR`].
+/// What group calls need. The client ends with the call: see [`TO_COORDINATOR`].
 pub(super) struct Calls<'a> {
     pub(super) client: &'a Client<Asking>,
     pub(super) deadline: Instant,
 }
 
 impl Calls<'_> {
-    /// Every group of consumers, without its members.
+    /// All consumer groups, without their members.
     pub(super) fn list(&self) -> Result<Vec<GroupListing>, Code> {
         let timeout = self.left();
         let ask = |client, options, queue| {
@@ -64,7 +64,7 @@ impl Calls<'_> {
                     if count > 0
                         && let Some(code) = error_code(*errors)
                     {
-                        // A list without the groups of one broker would pass for the whole.
+                        // A list without one broker's groups would look complete.
                         return Err(code);
                     }
                     let groups = sys::rd_kafka_ListConsumerGroups_result_valid(result, &mut count);
@@ -74,7 +74,7 @@ impl Calls<'_> {
         )
     }
 
-    /// Each of these groups, or what its coordinator says instead.
+    /// Describes each group, or returns its coordinator's error.
     pub(super) fn describe(&self, names: &[&str]) -> Result<Vec<Result<Facts, Code>>, Code> {
         let names: Vec<CString> = names.iter().filter_map(|n| CString::new(*n).ok()).collect();
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
@@ -107,7 +107,7 @@ impl Calls<'_> {
         )
     }
 
-    /// Everything that the group has committed.
+    /// All committed offsets of the group.
     pub(super) fn committed(&self, group: &str) -> Result<Vec<Committed>, Code> {
         let group = CString::new(group).unwrap_or_default();
         let ask = |client, options, queue| {
@@ -137,7 +137,7 @@ impl Calls<'_> {
         )
     }
 
-    /// Commits for a group that has no members; the coordinator refuses it where it has.
+    /// Commits for a group without members; the coordinator rejects it if it has any.
     pub(super) fn commit(&self, group: &str, offsets: &[ToCommit]) -> Result<Vec<Committed>, Code> {
         let group = CString::new(group).unwrap_or_default();
         let mut list = TopicPartitionList::with_capacity(offsets.len());
@@ -176,7 +176,7 @@ impl Calls<'_> {
         )
     }
 
-    /// Forgets what the group has committed for these partitions.
+    /// Deletes the group's committed offsets of these partitions.
     pub(super) fn delete_offsets(
         &self,
         group: &str,
@@ -211,7 +211,7 @@ impl Calls<'_> {
         )
     }
 
-    /// Deletes a group that has no members.
+    /// Deletes a group without members.
     pub(super) fn delete(&self, group: &str) -> Result<(), Code> {
         let group = CString::new(group).unwrap_or_default();
         let ask = |client, options, queue| {
@@ -238,7 +238,7 @@ impl Calls<'_> {
         )
     }
 
-    /// Asks, and reads the answer if it comes in time.
+    /// Sends a request, and reads the response if it arrives in time.
     fn call<T>(
         &self,
         operation: Operation,
@@ -258,7 +258,7 @@ impl Calls<'_> {
         // as the question is open.
         unsafe {
             let options = sys::rd_kafka_AdminOptions_new(client, operation);
-            // Refused only where it is out of range, and then the default counts.
+            // Rejected only if out of range, and then the default applies.
             sys::rd_kafka_AdminOptions_set_request_timeout(
                 options,
                 millis(timeout).max(1),
@@ -391,7 +391,7 @@ fn state(state: sys::rd_kafka_consumer_group_state_t, protocol: GroupProtocol) -
         Native::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD => GroupState::Dead,
         Native::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE
         | Native::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE => GroupState::Rebalancing,
-        // `Assigning` and `Reconciling`, which librdkafka has no names for.
+        // `Assigning` and `Reconciling`, for which librdkafka has no names.
         _ if protocol == GroupProtocol::Consumer => GroupState::Rebalancing,
         _ => GroupState::Unknown,
     }

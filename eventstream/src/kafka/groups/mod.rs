@@ -1,4 +1,4 @@
-//! Groups looked at and changed for a caller that waits. Each call has a client of its own that ends with it.
+//! Blocking calls that describe and change groups. Each uses its own client, which ends with the call.
 
 mod ages;
 mod calls;
@@ -21,18 +21,18 @@ use crate::groups::{
 };
 use crate::metadata::{PartitionMetadata, TopicMetadata};
 
-/// What a seek would do, with the topic's name on the broker.
+/// The effect of a seek, with the topic's name on the broker.
 #[derive(Clone)]
 pub(crate) struct PlannedSeek {
     pub(crate) topic: String,
-    /// What the commits carry.
+    /// The metadata of its commits.
     mark: String,
     pub(crate) moves: Vec<SeekMove>,
     pub(crate) members: Vec<GroupMember>,
     pub(crate) without_offset: Vec<i32>,
 }
 
-/// Of a partition: what is known of its log, and what the group has committed.
+/// The log of a partition, and the group's committed offset in it.
 type Committed = BTreeMap<TopicPartition, i64>;
 
 impl Kafka {
@@ -50,7 +50,7 @@ impl Kafka {
             let names: Vec<_> = groups.iter().map(|group| group.name.clone()).collect();
             let mut facts = session.describe_all(&names)?;
             groups.retain_mut(|group| {
-                // A group that has gone meanwhile has none.
+                // A group that was deleted meanwhile is missing.
                 let Some(facts) = facts.remove(&group.name) else {
                     return false;
                 };
@@ -290,7 +290,7 @@ impl Kafka {
     }
 }
 
-/// Which member has each partition.
+/// Which member each partition is assigned to.
 fn owners(members: &[GroupMember]) -> HashMap<TopicPartition, String> {
     let mut owners = HashMap::new();
     for member in members {
@@ -333,7 +333,7 @@ fn range(topic: &str, ids: &[i32]) -> String {
     format!("must be from 0 to {last}, which {topic} has")
 }
 
-/// The time that a seek asks for, in milliseconds.
+/// The time of a seek, in milliseconds.
 fn millis(to: SeekTo) -> Option<i64> {
     match to {
         SeekTo::Time(time) => Some(unix_millis(time)),
@@ -345,7 +345,7 @@ fn millis(to: SeekTo) -> Option<i64> {
     }
 }
 
-/// Codes with which a coordinator says that a group has members.
+/// Codes by which a coordinator reports that a group has members.
 fn has_members(code: Code) -> bool {
     matches!(
         code,
@@ -358,7 +358,7 @@ fn has_members(code: Code) -> bool {
     )
 }
 
-/// What is wrong with a topic as a whole.
+/// The error of a topic as a whole.
 fn of_topic(topic: TopicMetadata) -> Result<TopicMetadata> {
     match topic.error {
         Some(error) => Err(error),

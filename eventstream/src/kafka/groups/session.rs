@@ -1,4 +1,4 @@
-//! The questions of one call, each asked again until the call's deadline where what the brokers say passes.
+//! The requests of one call, each retried until the call's deadline if its error is temporary.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::groups::{GroupListing, GroupOffset, GroupPartition, check_empty, not_empty};
 use crate::metadata::{PartitionMetadata, TopicMetadata};
 
-/// How long the times of records are looked for, which only tell how far a group is behind.
+/// The time limit for reading records' timestamps, which only show how far a group is behind.
 const AGES: Duration = Duration::from_secs(5);
 
 pub(super) struct Session {
@@ -36,7 +36,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Waits until a broker has answered: that is where a refused credential is heard of.
+    /// Waits until a broker has answered, which is when rejected credentials are noticed.
     pub(super) fn start(
         configs: &Arc<ClientConfigs>,
         reporter: Arc<Reporter>,
@@ -64,7 +64,7 @@ impl Session {
         self.repeat(Operation::Describe, || self.calls().list())
     }
 
-    /// By name; groups that have gone are left out.
+    /// By name; deleted groups are left out.
     pub(super) fn describe_all(&self, names: &[String]) -> Result<HashMap<String, Facts>> {
         if names.is_empty() {
             return Ok(HashMap::new());
@@ -82,7 +82,7 @@ impl Session {
         Ok(groups.map(|group| (group.name.clone(), group)).collect())
     }
 
-    /// `None`: nobody knows the group.
+    /// `None` if the group is unknown.
     pub(super) fn describe(&self) -> Result<Option<Facts>> {
         let facts = self.repeat(Operation::Describe, || {
             match self.calls().describe(&[&self.group])?.into_iter().next() {
@@ -123,7 +123,7 @@ impl Session {
         Ok(offsets)
     }
 
-    /// A topic with its watermarks, and where each partition was at a time.
+    /// A topic with its watermarks, and each partition's offset at a time.
     pub(super) fn topic(&self, name: &str, at: Option<i64>) -> Result<TopicMetadata> {
         let mut found = inspect::with_watermarks(
             &self.client,
@@ -140,7 +140,7 @@ impl Session {
         found.pop().ok_or_else(unknown).and_then(of_topic)
     }
 
-    /// These partitions with their watermarks; those that do not exist are left out.
+    /// These partitions with their watermarks, except those that do not exist.
     pub(super) fn logs(
         &self,
         asked: &[TopicPartition],
@@ -173,7 +173,7 @@ impl Session {
         Ok(logs)
     }
 
-    /// What the commits of a topic carry; nothing where the brokers have no ids for topics.
+    /// The metadata for commits in a topic; empty if the brokers have no topic ids.
     pub(super) fn mark(&self, topic: &str) -> Result<String> {
         let facts = self.repeat(Operation::Describe, || {
             let left = self.left();
@@ -194,7 +194,7 @@ impl Session {
         ages(&self.configs, &self.reporter, partitions, until);
     }
 
-    /// Commits for the group, and reads back what it has now.
+    /// Commits for the group, and reads the offsets back.
     pub(super) fn commit(&self, offsets: &[ToCommit]) -> Result<()> {
         self.check_empty()?;
         self.change(Operation::Read, || {
@@ -238,7 +238,7 @@ impl Session {
         }
     }
 
-    /// As [`repeat`](Self::repeat); a refusal for the sake of members names them.
+    /// Like [`repeat`](Self::repeat); an error because of members names them.
     fn change<T>(&self, operation: Operation, call: impl FnMut() -> Result<T, Code>) -> Result<T> {
         self.repeat_or(operation, call, |code| {
             if !has_members(code) {
@@ -332,7 +332,7 @@ impl Session {
     }
 }
 
-/// The first thing that was said of a partition instead of doing what was asked.
+/// The first error of a partition, if any.
 fn checked(found: Vec<Answered>) -> Result<Vec<Answered>, Code> {
     match found.iter().find_map(|one| one.error) {
         Some(code) => Err(code),

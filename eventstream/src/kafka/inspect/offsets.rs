@@ -1,4 +1,4 @@
-//! Watermarks and committed offsets of what was described.
+//! Watermarks and committed offsets of described partitions.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,19 +14,19 @@ use crate::kafka::list_offsets::{Ask, list_committed, list_offsets};
 use crate::kafka::questions::{Committed, Which};
 use crate::metadata::{Metadata, PartitionMetadata, TopicMetadata};
 
-/// How long a partition without a leader is waited for. Where another copy is in order, an election
-/// takes less; where none is, nobody knows how long.
+/// How long to wait for a leader. An election takes less if another replica is in sync; otherwise
+/// it may take any time.
 const ELECTION: Duration = Duration::from_secs(3);
-/// How long one round of requests may take: a broker that is away gives its partitions to another,
-/// which only a new round can ask.
+/// The time limit of one round: an unavailable broker's partitions move to another, which only a
+/// new round can ask.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// By topic and partition, the first offsets and the next ones.
+/// The first and next offsets, by topic and partition.
 type Answers = [HashMap<(String, i32), Result<i64, Code>>; 2];
 
 const ENDS: [Which; 2] = [Which::Earliest, Which::Latest];
 
-/// The questions that need an answer for each partition.
+/// Requests that need an answer for each partition.
 pub(super) struct Offsets<'a> {
     pub(super) client: &'a BaseConsumer<Asking>,
     pub(super) reporter: &'a Reporter,
@@ -35,8 +35,8 @@ pub(super) struct Offsets<'a> {
 }
 
 impl Offsets<'_> {
-    /// Fills in the watermarks. What passes is asked again until the deadline: a leader that does
-    /// not know yet that it is one, an election. What does not pass stands in its partition.
+    /// Fills in the watermarks. Temporary errors are retried until the deadline: a leader that does
+    /// not know yet that it is one, an election. Permanent ones are stored with their partition.
     pub(super) fn watermarks(&self, found: &mut Metadata) -> Result<()> {
         let elected = self.deadline.min(Instant::now() + ELECTION);
         let mut pause = AGAIN.0;
@@ -51,14 +51,14 @@ impl Offsets<'_> {
             }
             wait(self.client, &mut pause);
             let anew = fetch(self.client, self.reporter, self.topic, self.deadline);
-            // What is known already is worth more than that nobody answers any more.
+            // What is already known matters more than that nobody answers now.
             if let Ok(anew) = anew {
                 take_leaders(found, described(self.reporter, &anew, self.topic));
             }
         }
     }
 
-    /// Asks once for each partition that has a leader and whose watermarks are not known.
+    /// Asks once for each partition that has a leader and unknown watermarks.
     fn ask(&self, found: &mut Metadata) -> Result<()> {
         for (topic, partition) in open(found) {
             if partition.leader.is_none() {
@@ -88,7 +88,7 @@ impl Offsets<'_> {
         Ok(())
     }
 
-    /// Both offsets of the partitions that have a leader, from all leaders at once.
+    /// Both offsets of the partitions with a leader, from all leaders at once.
     fn list(&self, found: &mut Metadata) -> Result<Answers> {
         let mut by_leader: HashMap<i32, Vec<(String, i32)>> = HashMap::new();
         for (topic, partition) in open(found) {
@@ -110,7 +110,7 @@ impl Offsets<'_> {
         for (number, answers) in answers.into_iter().enumerate() {
             match answers {
                 Ok(answers) => found[number % ENDS.len()].extend(answers),
-                // Nobody answered in time, or no leader was known any more: the next round tells.
+                // No answer in time, or no leader known any more: the next round will show.
                 Err(code) if is_passing(code) => {}
                 Err(code) => return Err(from_code("watermarks", code)),
             }
@@ -118,7 +118,7 @@ impl Offsets<'_> {
         Ok(found)
     }
 
-    /// Fills in the first record of a time or later, where the end is known.
+    /// Fills in the first record at or after a time, if the end is known.
     pub(super) fn at_time(&self, topics: &mut [TopicMetadata], millis: i64) -> Result<()> {
         let mut by_leader: HashMap<i32, Vec<(String, i32)>> = HashMap::new();
         for topic in topics.iter() {
@@ -161,7 +161,7 @@ impl Offsets<'_> {
         Ok(())
     }
 
-    /// Fills in what the group has committed. Whether the brokers know the group.
+    /// Fills in the group's committed offsets. Returns whether the brokers know the group.
     pub(super) fn committed(&self, group: &str, found: &mut Metadata) -> Result<bool> {
         let mut asked = Vec::new();
         for topic in found.topics.iter().filter(|topic| topic.error.is_none()) {
@@ -205,7 +205,7 @@ impl Offsets<'_> {
         answers.map_err(|code| from_code(format!("committed offsets of group {group}"), code))
     }
 
-    /// Whether a broker lists the group. The embedded broker knows no such request.
+    /// Whether a broker lists the group. The embedded broker does not support this request.
     fn is_listed(&self, group: &str) -> Result<bool> {
         match self.client.fetch_group_list(Some(group), self.left()) {
             Ok(list) => Ok(list.groups().iter().any(|found| found.name() == group)),
@@ -227,7 +227,7 @@ impl Offsets<'_> {
     }
 }
 
-/// The partitions whose watermarks are not known and may still be.
+/// The partitions whose watermarks are unknown and may still become known.
 fn open(found: &mut Metadata) -> impl Iterator<Item = (&str, &mut PartitionMetadata)> {
     let topics = found.topics.iter_mut().filter(|t| t.error.is_none());
     let partitions = topics.flat_map(|topic| {
@@ -240,7 +240,7 @@ fn open(found: &mut Metadata) -> impl Iterator<Item = (&str, &mut PartitionMetad
     })
 }
 
-/// Leaders and copies as they are now; a partition that is new is described as well.
+/// Updates leaders and replicas; adds new partitions.
 fn take_leaders(found: &mut Metadata, anew: Metadata) {
     for topic in anew.topics.into_iter().filter(|t| t.error.is_none()) {
         let Some(known) = found.topics.iter_mut().find(|t| t.name == topic.name) else {
@@ -259,7 +259,7 @@ fn take_leaders(found: &mut Metadata, anew: Metadata) {
     }
 }
 
-/// Whether what is committed is not known yet and will be.
+/// Whether the committed offset is still unknown but will become known.
 pub(crate) fn is_open(answers: &Result<Vec<Committed>, Code>) -> bool {
     match answers {
         Ok(answers) => answers.iter().any(|a| a.error.is_some_and(is_passing)),
@@ -267,7 +267,7 @@ pub(crate) fn is_open(answers: &Result<Vec<Committed>, Code>) -> bool {
     }
 }
 
-/// Whether a refusal ends by itself: the brokers have not agreed yet, or one of them is away.
+/// Whether an error is temporary: brokers that do not agree yet, or one that is unavailable.
 pub(crate) fn is_passing(code: Code) -> bool {
     matches!(
         code,

@@ -12,10 +12,10 @@ use rdkafka_sys::RDKafkaErrorCode as Code;
 use super::{Questions, code};
 use crate::kafka::native::text;
 
-/// Properties in effect, by name; those that are secret are not among them.
+/// Properties in effect, by name, except secret ones.
 pub(crate) type Configs = BTreeMap<String, String>;
 
-/// Whose properties are asked for.
+/// Whose properties to request.
 #[derive(Clone, Copy)]
 pub(in crate::kafka) enum ConfigsOf<'a> {
     Topic(&'a str),
@@ -23,7 +23,7 @@ pub(in crate::kafka) enum ConfigsOf<'a> {
 }
 
 impl<C: ClientContext> Questions<'_, C> {
-    /// Asks for the properties of one topic or broker.
+    /// Requests the properties of one topic or broker.
     pub(in crate::kafka) fn configs(&self, of: ConfigsOf<'_>, token: usize) {
         use sys::rd_kafka_ResourceType_t as Type;
         let (kind, name) = match of {
@@ -49,7 +49,7 @@ impl<C: ClientContext> Questions<'_, C> {
     }
 }
 
-/// Of each resource its properties, or what is said instead.
+/// The properties of each resource, or its error.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! What a coordinator says of a group.
+//! What a coordinator reports about a group.
 //!
 //! `unsafe`: librdkafka's descriptions are read in its own memory.
 
@@ -13,22 +13,22 @@ use crate::kafka::native::text;
 /// A group as its coordinator describes it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Described {
-    /// Whether this client may read in it; `None` where the broker does not report it.
+    /// Whether this client may read in it; `None` if the broker does not report it.
     pub(crate) may_read: Option<bool>,
-    /// Whether the broker assigns (KIP-848); `None` where it does not say.
+    /// Whether the broker assigns (KIP-848); `None` if it does not report it.
     pub(crate) broker_assigns: Option<bool>,
     pub(crate) assignor: String,
     /// It has, or had, members of a kind that can be described.
     pub(crate) exists: bool,
     /// The client id and the host of each member.
     pub(crate) members: Vec<(String, String)>,
-    /// In Kafka's words, as `Stable`.
+    /// As Kafka names it, such as `Stable`.
     pub(crate) state: String,
-    /// The topics of which some member has a partition.
+    /// The topics of which members have partitions.
     pub(crate) assigned: BTreeSet<String>,
 }
 
-/// The only group of an answer about one.
+/// The only group in an answer about one.
 ///
 /// # Safety
 ///

@@ -1,6 +1,6 @@
-//! Questions to the brokers whose answers come over a queue, so that nobody waits for them in a
-//! call: what a topic is, where partitions begin and end, what a group has committed. One request
-//! goes to each broker that has something to say, however many partitions are asked about.
+//! Requests to the brokers whose answers arrive on a queue, so that no call blocks: what a topic
+//! is, where partitions begin and end, what a group has committed. Each broker concerned gets one
+//! request, however many partitions are asked about.
 //!
 //! Every `unsafe` of these calls is here.
 
@@ -22,10 +22,10 @@ mod groups;
 pub(super) use self::configs::{Configs, ConfigsOf};
 pub(crate) use self::groups::Described;
 
-/// A partition by the names of the broker.
+/// A partition, by its topic's name on the broker.
 pub(super) type TopicPartition = (String, i32);
 
-/// What tells a topic from another of the same name that was there before.
+/// Distinguishes a topic from an earlier one of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TopicId {
     high: i64,
@@ -41,7 +41,7 @@ impl TopicId {
         }
     }
 
-    /// From what [`Display`](fmt::Display) wrote.
+    /// Parses the output of [`Display`](fmt::Display).
     pub(super) fn parse(text: &str) -> Option<Self> {
         let bits = u128::from_str_radix(text, 16).ok()?;
         (text.len() == 32).then_some(Self {
@@ -60,16 +60,16 @@ impl fmt::Display for TopicId {
 /// A topic as the brokers describe it.
 pub(super) struct TopicFacts {
     pub(super) name: String,
-    /// `None`: these brokers give none.
+    /// `None` if these brokers have no topic ids.
     pub(super) id: Option<TopicId>,
     pub(super) error: Option<Code>,
-    /// Who leads each partition.
+    /// The leader of each partition.
     pub(super) partitions: BTreeMap<i32, Option<i32>>,
-    /// What this client may do; nothing where that was not asked, or the broker does not report it.
+    /// This client's rights; empty if they were not requested, or the broker does not report them.
     pub(super) rights: Rights,
 }
 
-/// What a client may do to a topic or a group.
+/// This client's rights on a topic or a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rights {
     pub(crate) read: bool,
@@ -77,51 +77,52 @@ pub(crate) struct Rights {
     pub(crate) describe: bool,
 }
 
-/// Which offset of a partition is asked for.
+/// Which offset of a partition to request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     Earliest,
     Latest,
-    /// Of the first record with this timestamp, in milliseconds, or a later one; -1: there is none.
+    /// Of the first record with this timestamp, in milliseconds, or a later one; -1 if there is
+    /// none.
     At(i64),
 }
 
-/// What a group has committed for a partition.
+/// A group's committed offset in a partition.
 pub(super) struct Committed {
     pub(super) partition: TopicPartition,
-    /// Negative: nothing.
+    /// Negative if nothing is committed.
     pub(super) offset: i64,
     pub(super) metadata: String,
     pub(super) error: Option<Code>,
 }
 
-/// What a leader said of a partition.
+/// A leader's answer about a partition.
 pub(super) type FoundOffset = (TopicPartition, Result<i64, Code>);
 
-/// What came of a question.
+/// The result of a request.
 pub(super) enum Answer {
     Topics(Result<Vec<TopicFacts>, Refused>),
     Offsets(Result<Vec<FoundOffset>, Refused>),
     Committed(Result<Vec<Committed>, Refused>),
-    /// Of each resource its properties, or what is said instead.
+    /// The properties of each resource, or its error.
     Configs(Result<Vec<Result<Configs, Code>>, Refused>),
-    /// A group as its coordinator describes it, or what it says instead.
+    /// A group as its coordinator describes it, or the coordinator's error.
     Group(Result<Result<Described, Code>, Refused>),
 }
 
-/// Why a whole question has no answer.
+/// Why a whole request has no answer.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) code: Code,
     pub(super) reason: String,
 }
 
-/// How long questions to a coordinator stay open in librdkafka, the longest there is. It aborts the process
-/// where such a question times out before its coordinator is found, and that one is found afterwards
-/// (its issues 3663 and 4605). So these wait for the coordinator, and whoever cannot ends the client.
+/// How long requests to a coordinator stay open in librdkafka, the maximum. It aborts the process if such a request
+/// times out before its coordinator is found, and that one is found afterwards (its issues 3663 and 4605). So these
+/// requests wait for the coordinator; to give up, end the client.
 pub(super) const TO_COORDINATOR: Duration = Duration::from_secs(3600);
 
-/// A queue that answers come over. The token comes back with the answer.
+/// A queue on which answers arrive, each with its request's token.
 pub(super) struct Questions<'a, C: ClientContext> {
     pub(super) client: &'a Client<C>,
     pub(super) queue: *mut sys::rd_kafka_queue_t,
@@ -129,7 +130,7 @@ pub(super) struct Questions<'a, C: ClientContext> {
 }
 
 impl<C: ClientContext> Questions<'_, C> {
-    /// Describes topics. Creates none.
+    /// Describes topics. Never creates one.
     pub(super) fn topics(&self, names: &[&str], token: usize) {
         self.describe(names, false, token);
     }
@@ -150,7 +151,7 @@ impl<C: ClientContext> Questions<'_, C> {
             options.ask_rights();
         }
         if is_embedded(self.client) {
-            // This question goes to the controller, and the mock cluster names none.
+            // This request goes to the controller, and the mock cluster names none.
             options.ask_broker(1);
         }
         // SAFETY: client, queue and names are alive; librdkafka copies names and options.
@@ -162,8 +163,8 @@ impl<C: ClientContext> Questions<'_, C> {
         }
     }
 
-    /// Asks for one offset of each partition. What concerns a leader that does not answer comes only
-    /// when the time is over, together with the rest: each leader is asked by itself.
+    /// Requests one offset of each partition. If a leader does not answer, the other answers of the request arrive
+    /// only at its timeout, so each leader is asked separately.
     pub(super) fn offsets<'a>(
         &self,
         partitions: impl IntoIterator<Item = &'a TopicPartition>,
@@ -188,9 +189,9 @@ impl<C: ClientContext> Questions<'_, C> {
         }
     }
 
-    /// Asks for what a group has committed for these partitions; they must be some. The answer may take
-    /// as long as the coordinator is away, and longer where a connection is half open: only for a client
-    /// that ends with the question.
+    /// Requests a group's committed offsets in these partitions, of which there must be some. The answer may take as
+    /// long as the coordinator is unavailable, or longer if a connection is half open, so only use it with a client
+    /// that ends with the request.
     pub(super) fn committed<'a>(
         &self,
         group: &str,
@@ -203,9 +204,9 @@ impl<C: ClientContext> Questions<'_, C> {
             token,
         );
         let group = CString::new(group).unwrap_or_default();
-        // SAFETY: client and queue are alive; list and request are owned by this scope and destroyed
-        // once; librdkafka copies them and the options. An offset that a transaction holds back comes
-        // with an error instead of an older one.
+        // SAFETY: client and queue are alive; list and request are owned by this scope and destroyed once; librdkafka
+        // copies them and the options. An offset held back by a transaction arrives as an error instead of an older
+        // one.
         unsafe {
             let list = list_of(partitions, None);
             let error = sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.0, 1);
@@ -225,8 +226,8 @@ impl<C: ClientContext> Questions<'_, C> {
         }
     }
 
-    /// Describes a group: what it is, who its members are, and whether this client may read in it. The
-    /// answer may take as long as the coordinator is away.
+    /// Describes a group: its kind, its members, and whether this client may read in it. The answer may take as long
+    /// as the coordinator is unavailable.
     pub(super) fn group(&self, name: &str, token: usize) {
         let name = CString::new(name).unwrap_or_default();
         let options = self.options_for(
@@ -248,7 +249,7 @@ impl<C: ClientContext> Questions<'_, C> {
         }
     }
 
-    /// Whether a broker has said which cluster this is.
+    /// Whether a broker has reported the cluster's id.
     pub(super) fn is_connected(&self) -> bool {
         cluster(self.client).is_some()
     }
@@ -269,7 +270,7 @@ impl<C: ClientContext> Questions<'_, C> {
         // number that travels in a pointer and is never followed.
         unsafe {
             let options = sys::rd_kafka_AdminOptions_new(self.client.native_ptr(), operation);
-            // Refused only where it is out of range, and then the default counts.
+            // Rejected only if out of range, and then the default applies.
             sys::rd_kafka_AdminOptions_set_request_timeout(
                 options,
                 millis.max(1),
@@ -282,7 +283,7 @@ impl<C: ClientContext> Questions<'_, C> {
     }
 }
 
-/// Whether the broker is an embedded one. The client must have heard from it.
+/// Whether the broker is an embedded one. The client must have received an answer from it.
 pub(super) fn is_embedded<C: ClientContext>(client: &Client<C>) -> bool {
     cluster(client).is_some_and(|name| name.starts_with("mockCluster"))
 }
@@ -306,7 +307,7 @@ struct Options(*mut sys::rd_kafka_AdminOptions_t);
 impl Options {
     fn ask_broker(&self, id: i32) {
         let mut reason: [c_char; 256] = [0; 256];
-        // SAFETY: owned; the buffer is as long as it is said to be. It takes any number above 0.
+        // SAFETY: owned; the buffer has the given length. It accepts any number above 0.
         unsafe {
             sys::rd_kafka_AdminOptions_set_broker(self.0, id, reason.as_mut_ptr(), reason.len());
         }
@@ -314,9 +315,9 @@ impl Options {
 }
 
 impl Options {
-    /// Asks what this client may do, too.
+    /// Requests this client's rights too.
     fn ask_rights(&self) {
-        // SAFETY: owned; the error is destroyed. Both descriptions that this is asked with take it.
+        // SAFETY: owned; the error is destroyed. Both kinds of descriptions support this option.
         unsafe {
             let error = sys::rd_kafka_AdminOptions_set_include_authorized_operations(self.0, 1);
             if !error.is_null() {
@@ -333,12 +334,12 @@ impl Drop for Options {
     }
 }
 
-/// A list of librdkafka, for the caller to destroy. Without an offset each element has the one that
-/// stands for none.
+/// A list of librdkafka, to be destroyed by the caller. Without an offset, each element has
+/// librdkafka's value for none.
 ///
 /// # Safety
 ///
-/// None of its own: it is marked because the list must not be forgotten.
+/// None of its own: marked because the list must not be leaked.
 pub(super) unsafe fn list_of<'a>(
     partitions: impl IntoIterator<Item = &'a TopicPartition>,
     offset: Option<i64>,
@@ -359,7 +360,7 @@ pub(super) unsafe fn list_of<'a>(
     }
 }
 
-/// The answer that an event holds, with its token; `None`: it is none.
+/// The answer in an event, with its token; `None` if the event is not one.
 ///
 /// # Safety
 ///
@@ -462,7 +463,7 @@ unsafe fn offsets(result: *const sys::rd_kafka_ListOffsets_result_t) -> Vec<Foun
             let offset = match code(found.err) {
                 Some(code) => Err(code),
                 None if found.offset >= -1 => Ok(found.offset),
-                // What librdkafka leaves, without an error, where the leader did not answer.
+                // librdkafka leaves this, without an error, if the leader did not answer.
                 None => Err(Code::OperationTimedOut),
             };
             ((text(found.topic).into_owned(), found.partition), offset)
@@ -522,8 +523,7 @@ pub(super) unsafe fn elements(list: *const sys::rd_kafka_topic_partition_list_t)
     }
 }
 
-/// What the consumer's own group has committed, waiting for it. What a transaction holds back has an
-/// error.
+/// The committed offsets of the consumer's own group; blocks. Offsets held back by a transaction have an error.
 pub(super) fn committed_now<'a, C: ClientContext>(
     client: &Client<C>,
     partitions: impl IntoIterator<Item = &'a TopicPartition>,

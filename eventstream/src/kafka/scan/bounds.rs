@@ -15,8 +15,8 @@ use crate::kafka::questions::{Which, is_embedded};
 use crate::kafka::unix_millis;
 use crate::metadata::TopicMetadata;
 
-/// What a topic, named as on the broker, holds now; `None` where there is no such topic. With `since`, the
-/// spans begin at the first record of that time or a later one, as far as the brokers know it.
+/// The current bounds of a topic, named as on the broker; `None` if it does not exist. With `since`, the spans begin
+/// at the first record of that time or later, as far as the brokers know it.
 pub(in crate::kafka) fn bounds(
     configs: &ClientConfigs,
     reporter: &Arc<Reporter>,
@@ -46,12 +46,12 @@ pub(in crate::kafka) fn bounds(
         .admin
         .create_with_context(Asking::new(reporter))
         .map_err(|e| from_kafka(format!("describe topic {topic}"), e))?;
-    // Questions go to the brokers that the client knows.
+    // Requests go to the brokers that the client knows.
     fetch(&client, reporter, Some(topic), deadline)?;
     let left = || deadline.saturating_duration_since(Instant::now());
     let id = describe_topic(client.client(), topic, left())
         .map_err(|code| from_code(format!("describe topic {topic}"), code))?;
-    // The embedded broker finds no offset by time.
+    // The embedded broker cannot look up offsets by time.
     if let Some(since) = since.filter(|_| !is_embedded(client.client())) {
         begin_at(&client, &found, since, left(), &mut spans)?;
     }
@@ -83,7 +83,7 @@ fn spans(found: &TopicMetadata) -> Result<Vec<Span>> {
     Ok(spans)
 }
 
-/// Leaves out what is older.
+/// Leaves out older records.
 fn begin_at(
     client: &BaseConsumer<Asking>,
     found: &TopicMetadata,

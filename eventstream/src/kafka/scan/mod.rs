@@ -1,5 +1,5 @@
-//! Reading what a topic holds now: given partitions between offsets that are known at the start, without a
-//! group. Nothing is joined and nothing is committed.
+//! Reads the current contents of a topic: given partitions between offsets known at the start, without a group.
+//! Nothing is joined or committed.
 
 mod bounds;
 mod reader;
@@ -19,7 +19,7 @@ use crate::record::Record;
 
 pub(super) use self::bounds::bounds;
 
-/// The records of a partition from an offset up to another, without it.
+/// The records of a partition from one offset up to but excluding another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) partition: i32,
@@ -27,29 +27,29 @@ pub(crate) struct Span {
     pub(crate) to: i64,
 }
 
-/// What a topic holds at one moment.
+/// The contents of a topic at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
-    /// What tells the topic from another of its name that was there before; brokers before 2.8 and the
-    /// embedded one have none.
+    /// Distinguishes the topic from an earlier one of the same name; brokers before 2.8 and the embedded one have no
+    /// ids.
     pub(crate) id: Option<String>,
     pub(crate) replicas: u16,
-    /// Of every partition, empty ones too.
+    /// Of every partition, including empty ones.
     pub(crate) spans: Vec<Span>,
 }
 
-/// A reading that is under way. Dropped, it ends.
+/// A scan in progress. Dropping it ends it.
 pub(crate) struct Scan {
     batches: mpsc::Receiver<Result<Vec<Arc<Record>>>>,
     #[cfg(test)]
     running: tokio_util::sync::CancellationToken,
 }
 
-/// So many batches wait for whoever reads them.
+/// The maximum number of batches queued for the reader.
 const WAITING: usize = 4;
 
 impl Scan {
-    /// Reads the spans of a topic, each in order; `topic` is its name without the prefix.
+    /// Reads the spans of a topic, each in order; `topic` has no prefix.
     pub(super) fn start(
         configs: &ClientConfigs,
         reporter: &Arc<Reporter>,
@@ -84,12 +84,12 @@ impl Scan {
         })
     }
 
-    /// The next records; `None` at the end. After an error nothing comes. Cancel-safe.
+    /// The next records; `None` at the end. Nothing follows an error. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Vec<Arc<Record>>>> {
         self.batches.recv().await
     }
 
-    /// As [`next`](Self::next), for a stream.
+    /// Like [`next`](Self::next), for a stream.
     pub(crate) fn poll_next(
         &mut self,
         cx: &mut std::task::Context<'_>,
@@ -97,7 +97,7 @@ impl Scan {
         self.batches.poll_recv(cx)
     }
 
-    /// How many batches wait to be read.
+    /// How many batches are queued.
     #[cfg(test)]
     fn waiting(&self) -> usize {
         self.batches.len()

@@ -20,12 +20,12 @@ use crate::name::Topic;
 use crate::publish::Publisher;
 use crate::record::{Record, Source};
 
-/// A batch is handed over at so many records or bytes, or when nothing more is here.
+/// A batch is passed on at this many records or bytes, or when no more have arrived.
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 1024 * 1024;
-/// How often it is looked whether somebody still reads.
+/// How often to check whether there is still a reader.
 const LOOK: Duration = Duration::from_millis(100);
-/// After so long without a record the brokers are given up.
+/// After this long without a record, the scan fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The thread of a scan, and its consumer.
@@ -33,18 +33,18 @@ pub(super) struct Reader {
     consumer: BaseConsumer<Asking>,
     reporter: Arc<Reporter>,
     wire_topic: String,
-    /// The partitions that are not read to their end, with that.
+    /// The partitions not read to their end yet, with that end.
     open: HashMap<i32, (Arc<Source>, i64)>,
 }
 
-/// What one look at the queue gave.
+/// The result of one poll.
 enum Came {
     Records(Vec<Arc<Record>>),
     Nothing,
 }
 
 impl Reader {
-    /// `None` where there is nothing to read.
+    /// `None` if there is nothing to read.
     pub(super) fn new(
         configs: &ClientConfigs,
         reporter: &Arc<Reporter>,
@@ -72,14 +72,14 @@ impl Reader {
             return Ok(None);
         }
         let mut config = configs.consumer.clone();
-        // librdkafka assigns nothing to a consumer without a group; this one never joins it, nor commits.
+        // librdkafka requires a group id; the group is never joined or committed to.
         config.set("group.id", "eventstream-scan");
         config.remove("group.protocol");
         config.remove("statistics.interval.ms");
         config.set("enable.partition.eof", "true");
-        // Whoever reads may take its time; no group waits for it.
+        // The reader may take its time, as no group waits for it.
         config.set("max.poll.interval.ms", "86400000");
-        // What is deleted while it is read is not there to be read.
+        // Records deleted during the scan are skipped.
         config.set("auto.offset.reset", "earliest");
         let consumer: BaseConsumer<Asking> = config
             .create_with_context(Asking::new(reporter))
@@ -95,17 +95,17 @@ impl Reader {
         }))
     }
 
-    /// Reads until the end, an error, or nobody reads any more.
+    /// Reads until the end, an error, or until there is no reader.
     pub(super) fn run(mut self, batches: &mpsc::Sender<Result<Vec<Arc<Record>>>>) {
         let mut heard = Instant::now();
         while !self.open.is_empty() && !batches.is_closed() {
             match self.look() {
                 Ok(Came::Records(records)) => {
-                    // Waits while whoever reads is behind; librdkafka's own queue is bounded.
+                    // Waits while the reader is behind; librdkafka's own queue is bounded.
                     if !records.is_empty() && batches.blocking_send(Ok(records)).is_err() {
                         return;
                     }
-                    // That wait is not the brokers'.
+                    // That wait is not the brokers' fault.
                     heard = Instant::now();
                 }
                 Ok(Came::Nothing) if heard.elapsed() < PATIENCE => {}
@@ -114,7 +114,7 @@ impl Reader {
                     return;
                 }
                 Err(error) => {
-                    // Where nobody reads any more, nobody is told.
+                    // There may be no reader left to report it to.
                     let _ = batches.blocking_send(Err(error));
                     return;
                 }
@@ -153,10 +153,10 @@ impl Reader {
         Ok(Came::Records(records))
     }
 
-    /// What librdkafka mends by itself is waited for.
+    /// Waits for what librdkafka recovers from by itself.
     fn heed(&self, error: KafkaError) -> Result<()> {
         let code = error.rdkafka_error_code();
-        // It looks for the coordinator of a group that nothing is asked of.
+        // It looks for the coordinator of a group that is never used.
         if code == Some(Code::GroupAuthorizationFailed) {
             return Ok(());
         }
@@ -192,7 +192,7 @@ impl Reader {
     }
 }
 
-/// A record in memory of its own.
+/// A record with its own copy of the data.
 fn copied(message: &BorrowedMessage<'_>, source: &Arc<Source>) -> Record {
     let (key, value) = (message.key(), message.payload());
     let mut body = Vec::with_capacity(key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len));

@@ -30,7 +30,7 @@ async fn bounds(client: &Client) -> Bounds {
     bounds.expect("an answer").expect("a topic")
 }
 
-/// The partition, the offset and the number of each record of these spans.
+/// The partition, offset and number of each record in these spans.
 async fn read(client: &Client, spans: &[Span]) -> Vec<(i32, i64, usize)> {
     let kafka = client.on_brokers("test").expect("embedded");
     let topic = Topic::new("t").expect("valid");

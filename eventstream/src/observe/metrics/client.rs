@@ -10,7 +10,7 @@ use super::statistics::{Before, Statistics};
 use super::{OnStatistics, WriterGauges};
 use crate::error::ErrorKind;
 
-/// Kinds in which accepted events fail.
+/// Kinds of errors of accepted events.
 const FAILURES: [ErrorKind; 8] = [
     ErrorKind::Timeout,
     ErrorKind::Closed,
@@ -21,7 +21,7 @@ const FAILURES: [ErrorKind; 8] = [
     ErrorKind::Broker,
     ErrorKind::Fatal,
 ];
-/// Kinds in which publish calls are refused.
+/// Kinds of errors of rejected publish calls.
 const REFUSALS: [ErrorKind; 6] = [
     ErrorKind::Validation,
     ErrorKind::TooLarge,
@@ -32,7 +32,7 @@ const REFUSALS: [ErrorKind; 6] = [
 ];
 const MICROSECONDS: f64 = 1e-6;
 
-/// The metrics of one client; off where it has none.
+/// The metrics of one client, if enabled.
 #[derive(Clone, Default)]
 pub(crate) struct ClientMeter(Option<Arc<Metered>>);
 
@@ -99,7 +99,7 @@ impl ClientMeter {
         }
     }
 
-    /// Asks for the gauges of a producer in each scrape, until there is no answer.
+    /// Reads a producer's gauges in each scrape, until it returns nothing.
     pub(crate) fn watch(&self, read: impl Fn() -> Option<WriterGauges> + Send + Sync + 'static) {
         let Some(m) = &self.0 else { return };
         let client = Arc::clone(&m.client);
@@ -146,7 +146,7 @@ impl ClientMeter {
 }
 
 impl Metered {
-    /// Counts what a producer's librdkafka says.
+    /// Counts what librdkafka reports for a producer.
     fn tell(&self, statistics: &Statistics, before: &mut Before) {
         let families = self.families();
         for broker in statistics.nodes() {
@@ -176,7 +176,7 @@ impl Metered {
     }
 }
 
-/// Counts stored events, with the series of each topic and partition looked up once.
+/// Counts stored events; the series of each topic and partition are looked up once.
 pub(crate) struct StoredMeter {
     client: Option<Arc<Metered>>,
     topics: Vec<StoredTopic>,
@@ -184,7 +184,7 @@ pub(crate) struct StoredMeter {
 }
 
 struct StoredTopic {
-    /// What librdkafka knows it by.
+    /// librdkafka's identity of the topic.
     key: usize,
     name: String,
     /// By partition.
@@ -192,7 +192,7 @@ struct StoredTopic {
 }
 
 impl StoredMeter {
-    /// An event was stored. `key` stands for the topic, which is named when it is met first.
+    /// An event was stored. `key` stands for the topic, whose name is read when it is first seen.
     pub(crate) fn stored<'a>(
         &mut self,
         key: usize,
@@ -233,7 +233,7 @@ impl StoredMeter {
     }
 }
 
-/// Clients that share a name share a series, which then has their sum.
+/// Clients with the same name share a series, which has their sum.
 pub(super) fn add(gauge: &GaugeVec, labels: &[&str], value: f64) {
     gauge.with_label_values(labels).add(value);
 }

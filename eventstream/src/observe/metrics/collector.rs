@@ -46,7 +46,7 @@ pub struct Metrics {
 
 pub(super) struct Inner {
     pub(super) families: Families,
-    /// What fills the gauges; `false` once its producer or group is gone.
+    /// Fill the gauges; `false` once the producer or group is gone.
     sources: Mutex<Vec<Source>>,
 }
 
@@ -83,7 +83,7 @@ impl Collector for Metrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let families = &self.inner.families;
-        // One scrape at a time, since the gauges are emptied and filled.
+        // One scrape at a time, since it empties and refills the gauges.
         let mut sources = self.inner.sources.lock();
         for gauge in families.gauges() {
             gauge.reset();

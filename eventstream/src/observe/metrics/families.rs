@@ -18,12 +18,12 @@ const OUTCOME: &[&str] = &["client", "group", "topic", "outcome"];
 const REASON: &[&str] = &["client", "group", "topic", "reason"];
 const READ: &[&str] = &["client", "group", "topic", "partition"];
 
-/// From half a millisecond, which is a handler that only computes, to half a minute.
+/// From half a millisecond, a handler that only computes, to half a minute.
 const SECONDS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-/// Every metric, and the one list of them.
+/// Every metric, in a single list.
 macro_rules! families {
     ($($field:ident: $type:ty = $make:ident($name:literal, $labels:expr, $help:literal);)*) => {
         pub(super) struct Families {
@@ -145,7 +145,7 @@ families! {
 }
 
 impl Families {
-    /// The gauges, which a scrape fills anew.
+    /// The gauges, which each scrape refills.
     pub(super) fn gauges(&self) -> [&GaugeVec; 14] {
         [
             &self.in_flight_events,

@@ -22,7 +22,7 @@ struct MeteredGroup {
     commits: IntCounter,
     commit_failures: IntCounter,
     rebuilt: IntCounter,
-    /// What librdkafka last said of the partitions.
+    /// librdkafka's last report on the partitions.
     partitions: Mutex<HashMap<String, HashMap<i32, Partition>>>,
 }
 
@@ -79,7 +79,7 @@ impl GroupMeter {
                     .rebalances
                     .with_label_values(&labels)
                     .inc();
-                // Here, so that the first gap is an increase.
+                // Created here, so that the first gap is an increase.
                 let _ = m.unread(topic);
             }
         }
@@ -117,8 +117,8 @@ impl GroupMeter {
         })
     }
 
-    /// Asks for the gauges of the group in each scrape, until there is no answer. The topics are
-    /// those it works for, assigned or not.
+    /// Reads the group's gauges in each scrape, until it returns nothing. The topics are those
+    /// subscribed to, assigned or not.
     pub(crate) fn watch(
         &self,
         read: impl Fn() -> Option<(Vec<String>, Vec<PartitionGauges>)> + Send + Sync + 'static,
@@ -217,7 +217,7 @@ struct MeteredTopic {
     letter_failures: IntCounter,
     dead_letters: [IntCounter; DeadLetterReason::ALL.len()],
     skipped: [IntCounter; DeadLetterReason::ALL.len()],
-    /// Added up without sharing cache lines.
+    /// Summed up without sharing cache lines.
     seconds: LocalHistogram,
 }
 
@@ -228,7 +228,7 @@ impl MeteredTopic {
         let families = group.client.families();
         let labels = [&*group.client.client, &*group.group, topic];
         let with = |more: &str| [labels[0], labels[1], labels[2], more].map(str::to_owned);
-        // Here, so that the first rebalance and the first deletion are an increase.
+        // Created here, so that the first rebalance and the first deletion are an increase.
         let _ = families.rebalances.with_label_values(&labels);
         let _ = group.unread(topic);
         Self {

@@ -45,13 +45,13 @@ pub(crate) use self::off::{
 
 use crate::subscribe::DeadLetterReason;
 
-/// How often librdkafka tells its figures where the configuration does not say: as in the Go SDK.
+/// librdkafka's statistics interval if the configuration sets none, as in the Go SDK.
 pub(crate) const STATISTICS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Takes librdkafka's statistics, which are JSON.
 pub(crate) type OnStatistics = Box<dyn Fn(&[u8]) + Send + Sync>;
 
-/// What a producer has now.
+/// The current gauges of a producer.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "nobody scrapes"))]
 pub(crate) struct WriterGauges {
@@ -62,26 +62,26 @@ pub(crate) struct WriterGauges {
     pub(crate) waiting: usize,
 }
 
-/// What a group has of one assigned partition now.
+/// The current gauges of one assigned partition.
 #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "nobody scrapes"))]
 pub(crate) struct PartitionGauges {
-    /// The topic, as on the broker.
+    /// The topic, as named on the broker.
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) paused: bool,
-    /// Records read and not done.
+    /// Records read but not done yet.
     pub(crate) buffered: usize,
-    /// How long nothing got done while records waited.
+    /// How long there has been no progress while records waited.
     pub(crate) stalled: Duration,
-    /// How long the handler of a record has been failing that is called again.
+    /// How long the handler of a record has been failing and retried.
     pub(crate) failing: Duration,
-    /// The last committed offset, where known.
+    /// The last committed offset, if known.
     pub(crate) committed: Option<i64>,
-    /// Every record below it is done; where known.
+    /// Every record below it is done; `None` if unknown.
     pub(crate) position: Option<i64>,
 }
 
-/// What a partition's task has done since it last told.
+/// What a partition's task has done since its last report.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) handled: u64,

@@ -17,7 +17,7 @@ pub(super) struct Statistics {
 pub(super) struct Broker {
     /// `host:port`; several entries may have the same one.
     pub(super) nodename: String,
-    /// `logical` is the group coordinator's, which is one of the others.
+    /// `logical` for the group coordinator, which is also one of the others.
     pub(super) source: String,
     pub(super) tx: u64,
     pub(super) txerrs: u64,
@@ -25,7 +25,7 @@ pub(super) struct Broker {
     pub(super) rxerrs: u64,
     pub(super) req_timeouts: u64,
     pub(super) connects: u64,
-    /// Microseconds, as the next ones.
+    /// Microseconds, like the next two.
     pub(super) int_latency: Window,
     pub(super) outbuf_latency: Window,
     pub(super) rtt: Window,
@@ -41,7 +41,7 @@ pub(super) struct Topic {
     pub(super) partitions: HashMap<i32, Partition>,
 }
 
-/// What happened since librdkafka told before.
+/// What happened since librdkafka's previous report.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Window {
@@ -83,7 +83,7 @@ impl Statistics {
             .ok()
     }
 
-    /// The brokers proper.
+    /// The actual brokers.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Broker> {
         let brokers = self.brokers.values();
         brokers.filter(|broker| broker.source != "logical" && !broker.nodename.is_empty())
@@ -91,23 +91,23 @@ impl Statistics {
 }
 
 impl Partition {
-    /// Records that are not done, where the end and the position are known.
+    /// Records that are not done, if the end and the position are known.
     pub(super) fn lag(&self, position: Option<i64>) -> Option<i64> {
         let known = |offset: i64| (offset >= 0).then_some(offset);
-        // What `read_committed` can see, where there are transactions.
+        // The last offset visible to `read_committed`, if there are transactions.
         let end = known(self.ls_offset).or(known(self.hi_offset))?;
         let position = position.or(known(self.lo_offset))?;
-        // The position is of now, the end of the last statistics.
+        // The position is current, the end is from the last statistics.
         Some((end - position).max(0))
     }
 }
 
-/// The last values of counters that begin at 0 with each librdkafka client.
+/// The last values of counters, which start at 0 with each librdkafka client.
 #[derive(Default)]
 pub(super) struct Before(HashMap<(&'static str, String), u64>);
 
 impl Before {
-    /// By how much a counter has risen.
+    /// How much a counter has increased.
     pub(super) fn rise(&mut self, what: &'static str, of: &str, now: u64) -> u64 {
         let before = self.0.entry((what, of.to_owned())).or_default();
         let rise = now.saturating_sub(*before);

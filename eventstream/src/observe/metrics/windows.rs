@@ -6,9 +6,9 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType, Quantile, S
 
 use super::statistics::Window;
 
-/// A summary out of windows: count and sum of all of them, quantiles of the last.
+/// A summary from windows: count and sum of all of them, quantiles of the last.
 ///
-/// librdkafka forgets what it has told, so count and sum are added up here and only ever rise.
+/// librdkafka forgets past windows, so count and sum are accumulated here and only increase.
 pub(super) struct Windows {
     desc: Desc,
     series: Mutex<BTreeMap<Vec<String>, Series>>,
@@ -18,7 +18,7 @@ pub(super) struct Windows {
 struct Series {
     count: u64,
     sum: f64,
-    /// The values at [`QUANTILES`]; NaN where the last window had none.
+    /// The values at [`QUANTILES`]; NaN if the last window was empty.
     quantiles: [f64; QUANTILES.len()],
 }
 
@@ -32,7 +32,7 @@ impl Windows {
         }
     }
 
-    /// Adds a window whose values are to be multiplied by `unit`.
+    /// Adds a window; `unit` scales its values.
     pub(super) fn add(&self, labels: &[&str], window: &Window, unit: f64) {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         let mut all = self.series.lock();

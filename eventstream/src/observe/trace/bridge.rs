@@ -1,4 +1,4 @@
-//! Between `tracing`'s spans and OpenTelemetry's contexts.
+//! Converts between `tracing`'s spans and OpenTelemetry's contexts.
 
 use opentelemetry::Context;
 use opentelemetry::trace::{
@@ -12,28 +12,28 @@ use super::{Carried, TRACEPARENT, TRACESTATE};
 use crate::event::SpanContext;
 use crate::record::Record;
 
-/// A span to be linked to. Boxed, for it is in each call of a handler and seldom there.
+/// A span to link to. Boxed, as it is part of each handler call and rarely set.
 pub(crate) type Mark = Option<Box<OtelContext>>;
 
 pub(super) fn is_some(mark: &Mark) -> bool {
     mark.is_some()
 }
 
-/// The span in which the caller is.
+/// The caller's current span.
 pub(super) fn ambient() -> Mark {
     let active = Context::map_current(|context| {
         context
             .has_active_span()
             .then(|| context.span().span_context().clone())
     });
-    // A layer that does not make its spans OpenTelemetry's current ones still knows them.
+    // A layer that does not set OpenTelemetry's current span still knows it.
     active
         .filter(OtelContext::is_valid)
         .map(Box::new)
         .or_else(|| mark(&Span::current()))
 }
 
-/// Whether the span of a mark is kept; where OpenTelemetry does not know it, another subscriber does.
+/// Whether a mark's span is recorded; if OpenTelemetry does not know it, another subscriber does.
 pub(super) fn is_recorded(mark: &Mark) -> bool {
     mark.as_ref().is_none_or(|context| context.is_sampled())
 }
@@ -46,15 +46,15 @@ pub(super) fn mark(span: &Span) -> Mark {
     context.is_valid().then(|| Box::new(context))
 }
 
-/// Makes a span the child of the one that a caller named as text.
+/// Makes a span the child of one that a caller gave as text.
 pub(super) fn adopt_text(span: &Span, text: &str) {
     if !span.is_disabled() && !text.is_empty() {
         set_parent(span, jaeger(text));
     }
 }
 
-/// Makes a span the child of the one that published a record: as the header `traceparent` says, or
-/// else the envelope.
+/// Makes a span the child of the one that published a record, from the header `traceparent` or the
+/// envelope.
 pub(super) fn adopt(span: &Span, record: &Record) {
     set_parent(span, publisher(record));
 }
@@ -73,7 +73,7 @@ fn publisher(record: &Record) -> Option<OtelContext> {
 
 fn set_parent(span: &Span, parent: Option<OtelContext>) {
     if let Some(parent) = parent {
-        // Fails where no layer listens: then there is no trace either.
+        // Fails if no layer listens; then there is no trace either.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     }
 }
@@ -84,7 +84,7 @@ pub(super) fn link(span: &Span, mark: &Mark) {
     }
 }
 
-/// What an event takes along: the `publish` span, or the caller's where that is switched off.
+/// What an event carries: the `publish` span, or the caller's if that is disabled.
 pub(super) fn carried(own: &Mark, ambient: &Mark, given: &str) -> Option<Carried> {
     let parent_id = match (own, ambient) {
         (Some(_), Some(ambient)) => u64::from_be_bytes(ambient.span_id().to_bytes()),

@@ -32,7 +32,7 @@ use crate::guard::{guarded, quietly};
 use crate::publish::receipt::Delivery;
 use crate::record::Record;
 
-/// The span of an earlier attempt, to be linked to.
+/// The span of an earlier attempt, to link to.
 pub(crate) use self::with::Mark;
 
 /// The target of all spans.
@@ -44,27 +44,27 @@ const TRACESTATE: &str = "tracestate";
 /// Names and values of a record's headers.
 pub(crate) type Headers = [(String, Option<Vec<u8>>)];
 
-/// What the spans of a client, or of a group in it, have in common.
+/// Common attributes of the spans of a client or of a group.
 pub(crate) struct Labels {
     pub(crate) client: Arc<str>,
     pub(crate) prefix: Arc<str>,
-    /// The group as on the broker; empty for publishing.
+    /// The group as named on the broker; empty for publishing.
     pub(crate) group: Arc<str>,
 }
 
-/// What an event takes along.
+/// What an event carries.
 struct Carried {
     traceparent: String,
-    /// Empty where there is none.
+    /// Empty if there is none.
     tracestate: String,
-    /// Jaeger's text.
+    /// In Jaeger's text format.
     span_context: String,
 }
 
-/// The publishing of one event, where somebody looks at it or a trace is to go on with it.
+/// The publishing of an event that is observed, or that continues a trace.
 pub(crate) struct Publishing {
     span: Span,
-    /// Somebody keeps the span: what it costs to fill it is worth it.
+    /// The span is recorded, so filling in its fields is worth the cost.
     recorded: bool,
     carried: Option<Carried>,
 }
@@ -75,17 +75,17 @@ pub(crate) struct ToPublish<'a> {
     /// Empty for an audit log.
     pub(crate) name: &'a str,
     pub(crate) id: &'a str,
-    /// What the caller gave.
+    /// Given by the caller.
     pub(crate) span_context: &'a str,
 }
 
-/// The span in which the caller is, as the text that an event takes along. `None` where there is no trace.
+/// The caller's span, as the text that an event carries. `None` if there is no trace.
 pub(crate) fn current(given: &str) -> Option<String> {
     let carried = guarded(|| with::carried(&with::ambient(), &Default::default(), given));
     carried.flatten().map(|carried| carried.span_context)
 }
 
-/// Begins the publishing of an event. `None` where nobody looks and there is no trace.
+/// Starts the publishing of an event. `None` if nobody observes it and there is no trace.
 pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publishing>> {
     guarded(|| begin_publish(labels, event)).flatten()
 }
@@ -131,7 +131,7 @@ fn begin_publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publishin
     })
 }
 
-/// A topic as on the broker.
+/// A topic as named on the broker.
 struct Wire<'a>(&'a str, &'a str);
 
 impl std::fmt::Display for Wire<'_> {
@@ -144,7 +144,7 @@ impl std::fmt::Display for Wire<'_> {
 }
 
 impl Publishing {
-    /// What goes into the envelope where the caller gave nothing.
+    /// The envelope's span context if the caller gave none.
     pub(crate) fn span_context(&self) -> Option<&str> {
         self.carried.as_ref().map(|carried| &*carried.span_context)
     }
@@ -153,7 +153,7 @@ impl Publishing {
         self.recorded.then_some(&self.span)
     }
 
-    /// Those of the event, and the trace's unless the event has one already.
+    /// The event's headers, with the trace's unless the event already has one.
     pub(crate) fn headers<'a>(&self, own: &'a Headers) -> Cow<'a, Headers> {
         let Some(carried) = &self.carried else {
             return own.into();
@@ -179,7 +179,7 @@ impl Publishing {
     }
 }
 
-/// From the acceptance of an event to its outcome.
+/// From acceptance of an event to its outcome.
 pub(crate) fn deliver(publish: &Span) -> Span {
     tracing::debug_span!(
         target: TARGET,
@@ -197,15 +197,15 @@ pub(crate) fn deliver(publish: &Span) -> Span {
     )
 }
 
-/// Records what came of something. A subscriber that panics, as it does for a span that another one
-/// knows, is told of, and takes nothing with it.
+/// Records an outcome. If the subscriber panics, as it does for spans that belong to another one,
+/// that is logged and has no other effect.
 fn end(record: impl FnOnce()) {
     if guarded(record).is_none() {
         quietly(|| ::tracing::error!("ending a span panicked in a tracing subscriber"));
     }
 }
 
-/// Says where an event was stored.
+/// Records where an event was stored.
 pub(crate) fn stored(span: &Span, partition: i32, offset: i64) {
     if !span.is_disabled() {
         end(|| {
@@ -215,7 +215,7 @@ pub(crate) fn stored(span: &Span, partition: i32, offset: i64) {
     }
 }
 
-/// Says why something failed.
+/// Records why something failed.
 pub(crate) fn fail(span: &Span, error: &Error) {
     if !span.is_disabled() {
         end(|| {
@@ -226,7 +226,7 @@ pub(crate) fn fail(span: &Span, error: &Error) {
     }
 }
 
-/// One call of a handler. None where the subscriber panics.
+/// One handler call. `None` if the subscriber panics.
 pub(crate) fn handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -> Span {
     guarded(|| begin_handle(labels, record, attempt, before)).unwrap_or_else(Span::none)
 }
@@ -246,7 +246,7 @@ fn begin_handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -
     span
 }
 
-/// The span of a call. What is empty is known of one record, or of several.
+/// The span of a call. Empty fields are known only for one record, or only for several.
 fn handling(labels: &Labels, record: &Record) -> Span {
     let topic = record.source.topic.as_str();
     tracing::debug_span!(
@@ -273,8 +273,8 @@ fn handling(labels: &Labels, record: &Record) -> Span {
     )
 }
 
-/// One call of a handler with several records, linked to where each of them was published. None where
-/// there are none, or the subscriber panics.
+/// One handler call with several records, linked to where each was published. `None` if there are none, or if the
+/// subscriber panics.
 pub(crate) fn handle_batch<'a>(
     labels: &Labels,
     records: impl ExactSizeIterator<Item = &'a Record> + Clone,
@@ -307,12 +307,12 @@ fn name_event(span: &Span, record: &Record) {
     }
 }
 
-/// The mark of a call that failed, for the next one and the dead letter.
+/// The mark of a failed call, for the next attempt and the dead letter.
 pub(crate) fn mark(span: &Span) -> Mark {
     guarded(|| with::mark(span)).unwrap_or_default()
 }
 
-/// The writing of a dead letter. None where the subscriber panics.
+/// The writing of a dead letter. `None` if the subscriber panics.
 pub(crate) fn dead_letter(
     labels: &Labels,
     record: &Record,
@@ -362,7 +362,7 @@ fn begin_dead_letter(
     span
 }
 
-/// Says what came of a dead letter.
+/// Records the outcome of a dead letter.
 pub(crate) fn dead_lettered(span: &Span, result: &Result<Delivery, Error>) {
     match result {
         Ok(delivery) => stored(span, delivery.partition(), delivery.offset()),

@@ -1,4 +1,4 @@
-//! Without OpenTelemetry: spans have no ids, so nothing travels with an event.
+//! Without OpenTelemetry: spans have no ids, so events carry nothing.
 
 use tracing::Span;
 
