@@ -1,4 +1,4 @@
-//! The event that every figure is taken with, and the floor's way to write it.
+//! The event that all figures are measured with, and how the floor encodes it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,7 +58,7 @@ pub(crate) struct ReadAccount {
 }
 
 impl Read {
-    /// How much was read: nothing of it may be optimised away.
+    /// The amount read, so that no decoding can be optimised away.
     pub(crate) fn weight(&self) -> u64 {
         let account = &self.account;
         let texts = [
@@ -103,11 +103,11 @@ pub(crate) fn publish(topic: &str, n: u64, key: &mut String) -> Publish {
         .payload(payload(n))
 }
 
-/// The key of event `n`, into a buffer that is used again.
+/// Writes the key of event `n` into a reused buffer.
 pub(crate) fn write_key(n: u64, key: &mut String) {
     use std::fmt::Write as _;
     key.clear();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = write!(key, "player-{}", n % KEYS);
 }
 
@@ -129,8 +129,8 @@ struct Envelope<'a> {
     payload: LoggedIn,
 }
 
-/// Writes events as a careful user of bare librdkafka would: buffers are used again, and the text
-/// of the time is made once a second.
+/// Encodes events as a careful user of bare librdkafka would: buffers are reused, and the time is
+/// formatted once a second.
 #[derive(Default)]
 pub(crate) struct Writer {
     second: u64,

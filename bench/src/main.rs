@@ -27,7 +27,7 @@ use harness::{Admin, Kafka};
 use crate::measure::Figures;
 use crate::scenario::{Run, Scenario, Side};
 
-/// The broker writes back what it was given and deletes what it was told to.
+/// The broker writes data back and deletes topics.
 const SETTLE: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
@@ -140,7 +140,7 @@ fn compare(scenarios: &[Scenario], options: &Options) -> Result<()> {
 struct Bench {
     brokers: String,
     admin: Admin,
-    /// What was made and is not needed any more.
+    /// Topics that were created and are no longer needed.
     topics: RefCell<Vec<String>>,
 }
 
@@ -161,7 +161,7 @@ impl Bench {
         let mut pairs = Vec::new();
         // The first pair warms the broker up and is not counted.
         for pair in 0..=options.pairs {
-            // Whoever comes second may find a warmer or a busier broker: take turns.
+            // The second side of a pair may find a warmer or busier broker, so they take turns.
             let measured = if pair % 2 == 0 {
                 let floor = side(Side::Floor)?;
                 (floor, side(Side::Ours)?)
@@ -184,7 +184,7 @@ impl Bench {
         Ok(pairs)
     }
 
-    /// A run on a fresh topic.
+    /// A run on a new topic.
     fn prepare(&self, scenario: Scenario, events: u64) -> Result<Run> {
         let topic = harness::unique_topic("bench");
         self.admin
@@ -197,7 +197,7 @@ impl Bench {
         })
     }
 
-    /// Deletes the topics so far; between pairs, so that it falls on neither side.
+    /// Deletes the topics created so far; between pairs, so that neither side pays for it.
     fn clear(&self) -> Result<()> {
         for topic in self.topics.take() {
             self.admin.delete_topic(&topic)?;

@@ -1,22 +1,22 @@
-//! Time and CPU of one span, and what a child process reports of it.
+//! Wall clock and CPU time of a span, and how a child process reports them.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// What one side did in one run.
+/// The results of one side in one run.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Figures {
-    /// Events for each second.
+    /// Events per second.
     pub(crate) rate: f64,
-    /// User plus system time of the process for each event, in microseconds.
+    /// User plus system time per event, in microseconds.
     pub(crate) cpu: f64,
-    /// Latency of one event, in microseconds; 0 where it is not measured.
+    /// Latency of one event, in microseconds; 0 if it was not measured.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
 }
 
-/// A span that has begun.
+/// A span that has started.
 pub(crate) struct Span {
     wall: Instant,
     cpu: Duration,
@@ -30,7 +30,7 @@ impl Span {
         }
     }
 
-    /// Ends the span, in which `events` were done.
+    /// Ends the span, in which `events` events completed.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub(crate) fn end(self, events: u64) -> Figures {
         let (wall, cpu) = (self.wall.elapsed(), cpu() - self.cpu);
@@ -42,7 +42,7 @@ impl Span {
     }
 }
 
-/// User plus system time of this process, as `getrusage` adds it up.
+/// User plus system time of this process, by `getrusage`.
 fn cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(
@@ -51,7 +51,7 @@ fn cpu() -> Duration {
     )
 }
 
-/// The value below which this share of the latencies lies, in microseconds.
+/// The latency that this share of the samples does not exceed, in microseconds.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -63,7 +63,7 @@ pub(crate) fn quantile(sorted: &[Duration], share: f64) -> f64 {
     sorted.get(at).map_or(0.0, |d| d.as_secs_f64() * 1e6)
 }
 
-/// The middle one of a few figures.
+/// The median of a few figures.
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let half = figures.len() / 2;

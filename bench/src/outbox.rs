@@ -1,4 +1,5 @@
-//! The outbox, from PostgreSQL to Kafka: rows a second of what waits, and the latency from commit to acknowledgement.
+//! The outbox, from PostgreSQL to Kafka: rows per second with a backlog, and the latency from commit to
+//! acknowledgement.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -145,7 +146,7 @@ async fn fill(pool: &PgPool, topic: &str, rows: u64) -> Result<()> {
     Ok(())
 }
 
-/// Commits one event a transaction at the rate that was asked for, and says when each was committed.
+/// Commits one event per transaction at the requested rate, and returns when each was committed.
 async fn write(pool: &PgPool, topic: &str, options: &Options) -> Result<Vec<(String, Instant)>> {
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(options.rate.max(1))?);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -168,7 +169,7 @@ async fn write(pool: &PgPool, topic: &str, options: &Options) -> Result<Vec<(Str
     Ok(committed)
 }
 
-/// Waits until nothing waits.
+/// Waits until the outbox is empty.
 async fn empty(pool: &PgPool) -> Result<()> {
     let sql = "SELECT EXISTS (SELECT FROM eventstream_outbox)";
     while sqlx::query_scalar::<_, bool>(sql).fetch_one(pool).await? {

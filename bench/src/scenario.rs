@@ -8,7 +8,8 @@ use clap::ValueEnum;
 use crate::measure::Figures;
 use crate::{consuming, publishing};
 
-/// Events before the span of a latency run begins: connections, caches, the broker's compiler.
+/// Events before a latency run is measured, to warm up connections, caches and the broker's
+/// compiler.
 pub(crate) const WARM_UP: u64 = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,7 +59,7 @@ impl Scenario {
         }
     }
 
-    /// How many of `events` a run of it takes, so that no scenario takes much longer than another.
+    /// The share of `events` for a run, so that no scenario takes much longer than another.
     pub(crate) fn share(self, events: u64) -> u64 {
         match self {
             Self::All => events,
@@ -77,7 +78,7 @@ impl Scenario {
         }
     }
 
-    /// Whether its runs only read, so that all of them can read the same topic.
+    /// Whether its runs only read, so that they can share one topic.
     pub(crate) fn reads(self) -> bool {
         matches!(
             self,
@@ -107,7 +108,7 @@ impl Scenario {
         }
     }
 
-    /// Runs in a process of its own, so that neither side inherits memory or threads.
+    /// Runs in a separate process, so that neither side inherits memory or threads.
     pub(crate) fn run_in_child(self, side: Side, run: &Run) -> Result<Figures> {
         let word = |value: Option<clap::builder::PossibleValue>| {
             value.map_or_else(String::new, |v| v.get_name().to_owned())

@@ -1,4 +1,4 @@
-//! Medians and ratios: a table to read, and a line of JSON to keep.
+//! Medians and ratios: a table to read, and a JSON line to keep.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -13,7 +13,7 @@ pub(crate) struct Row {
     figure: &'static str,
     floor: f64,
     ours: f64,
-    /// The median of the ratios of each pair, ours to the floor's.
+    /// The median of each pair's ratio, ours to the floor's.
     ratio: f64,
     budget: f64,
     kept: bool,
@@ -59,7 +59,7 @@ fn readings(scenario: Scenario) -> Vec<Reading> {
             ("events/s", RATE, Budget::AtLeast(0.9)),
             ("CPU us/event", CPU, Budget::AtMost(1.0)),
         ],
-        // Here the floor is what the handlers alone take.
+        // Here the floor is the cost of the handlers alone.
         Scenario::Keys => vec![("events/s", RATE, Budget::AtLeast(0.9))],
     }
 }

@@ -1,5 +1,5 @@
-//! Writes the history of a made-up run in which all is right, to measure the checker and to look at
-//! its page: `cargo run --release -p eventstream-checker --example generate -- DIR EVENTS`.
+//! Writes the history of a made-up run without anomalies, to measure the checker and to look at its
+//! page: `cargo run --release -p eventstream-checker --example generate -- DIR EVENTS`.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -14,7 +14,7 @@ use eventstream_checker::history::{
 
 const BEGIN: u64 = 1_764_029_494_000_000_000;
 const SECOND: u64 = 1_000_000_000;
-/// Events a second, but for the pauses.
+/// Events per second, except for the pauses.
 const RATE: u64 = 25_000;
 const PARTITIONS: u64 = 12;
 const KEYS: u64 = 10_000;
@@ -37,7 +37,7 @@ impl Out {
     }
 }
 
-/// When the event is published: every 20th second stands still for the second half of it.
+/// When the event is published: every 20th second pauses for its second half.
 fn time(id: u64) -> u64 {
     let even = id * (SECOND / RATE);
     let rounds = even / (20 * SECOND);
@@ -99,7 +99,7 @@ fn publish(directory: &Path, events: u64) -> Result<()> {
     out.say(time(events), Event::Ended(Ended {}))
 }
 
-/// Two members, each with half of the partitions.
+/// Two members, each with half the partitions.
 fn handle(directory: &Path, group: &str, events: u64) -> Result<()> {
     for half in 0..2 {
         let member = format!("{group}-m{half}#0");

@@ -1,13 +1,13 @@
-//! What is wrong with a history.
+//! The anomalies of a history.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
-/// Examples kept of each class.
+/// The number of examples kept for each class.
 const EXAMPLES: u64 = 10;
-/// Times kept for the page.
+/// The number of times kept for the page.
 const MARKS: usize = 5_000;
 
 /// The kinds of anomaly.
@@ -15,35 +15,35 @@ const MARKS: usize = 5_000;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Class {
-    /// Acknowledged and not in the log, or in the log and passed over by a group.
+    /// Acknowledged but not in the log, or in the log but skipped by a group.
     LostWrite,
-    /// Published once, twice in the log.
+    /// Published once, but twice in the log.
     DuplicateStored,
-    /// `publish` returned an error, and the event is in the log.
+    /// `publish` returned an error, but the event is in the log.
     RefusedYetStored,
-    /// In the log, and nobody published it.
+    /// In the log, but never published.
     Phantom,
-    /// Two witnesses disagree about what is at an offset.
+    /// Two reads disagree about what is at an offset.
     InconsistentOffset,
     /// Within one assignment a member went back in a partition.
     NonMonotonicPoll,
-    /// Within one assignment a member passed over a record.
+    /// Within one assignment a member skipped a record.
     SkippedPoll,
-    /// The log has a publisher's events of a key in another order than they were published.
+    /// The log has a publisher's events of a key in another order than that of publishing.
     PublishOrder,
-    /// Handlers of a key or a partition overlapped, or ran in another order than the log's.
+    /// Handlers of a key or a partition overlapped, or ran in another order than that of the log.
     HandleOrder,
-    /// In the log, and at the end a group had not got so far.
+    /// In the log, but beyond the group's position at the end.
     Unseen,
     /// A group's committed offset was above a record that was not done.
     CommittedUnhandled,
-    /// Handled twice, and nothing that happened explains it.
+    /// Handled twice, and nothing explains it.
     DuplicateHandled,
-    /// Accepted, and its publisher ended in good order without an outcome for it.
+    /// Accepted, but its publisher exited cleanly without an outcome for it.
     SilentFailure,
     /// An event had a second outcome.
     SecondOutcome,
-    /// Stored and deleted, and a group neither handled it nor was told that it is gone.
+    /// Stored and deleted, and a group neither handled it nor was notified of the loss.
     SilentGap,
 }
 

@@ -1,4 +1,4 @@
-//! The times at which something happened that explains what would else be an anomaly.
+//! Times at which something happened that explains what would otherwise be an anomaly.
 
 /// Closed intervals of time, sorted and merged.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Disturbances {
         Self { intervals }
     }
 
-    /// Whether one of them has a moment in common with `begin..=end`.
+    /// Whether any of them overlaps `begin..=end`.
     pub(crate) fn within(&self, begin: u64, end: u64) -> bool {
         let first = self
             .intervals

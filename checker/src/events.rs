@@ -1,4 +1,4 @@
-//! The published events by id, in pages, so that ids may come from ranges far apart.
+//! The published events by id, in pages, so that ids may come from distant ranges.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ pub(crate) const PUBLISHED: u8 = 1;
 pub(crate) const ACCEPTED: u8 = 2;
 /// `publish` returned an error.
 pub(crate) const REFUSED: u8 = 4;
-/// The receipt told a place.
+/// The receipt reported a position.
 pub(crate) const STORED: u8 = 8;
-/// The receipt or the callback told an error.
+/// The receipt or the callback reported an error.
 pub(crate) const FAILED: u8 = 16;
 /// The final read found it.
 pub(crate) const IN_LOG: u8 = 32;
-/// The final read found it where the receipt says.
+/// The final read found it at the position of the receipt.
 pub(crate) const IN_PLACE: u8 = 64;
 
 /// What is known of an event.
@@ -25,7 +25,7 @@ pub(crate) const IN_PLACE: u8 = 64;
 pub(crate) struct Published {
     /// When `publish` was called.
     pub(crate) at: u64,
-    /// Its place in the order of its publisher, topic and key.
+    /// Its number in the order of its publisher, topic and key.
     pub(crate) seq: u64,
     /// Its key; `u64::MAX` for none.
     pub(crate) key: u64,
@@ -71,12 +71,12 @@ impl Published {
 pub(crate) struct Events {
     pages: HashMap<u64, usize>,
     rows: Vec<Box<[Published]>>,
-    /// The page of the last look-up: ids mostly come in runs.
+    /// The page of the last lookup: ids mostly come in runs.
     last: Option<(u64, usize)>,
 }
 
 impl Events {
-    /// The row of `id`, made if need be.
+    /// The row of `id`, created if necessary.
     pub(crate) fn row(&mut self, id: u64) -> &mut Published {
         let page = id >> PAGE_BITS;
         let index = match self.last {

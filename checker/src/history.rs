@@ -39,12 +39,12 @@ pub struct Entry<'a> {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// Who writes the lines that follow.
+    /// The process that writes the lines that follow.
     #[serde(borrow)]
     Process(Process<'a>),
-    /// The process ends by itself, with everything told. Without it the process was killed.
+    /// The process exits by itself, having reported everything. Without this it was killed.
     Ended(Ended),
-    /// What was run; written once, by the process that started the others.
+    /// The settings of the run; written once, by the process that started the others.
     Run(Run<'a>),
     /// An event is about to be published.
     Publish(Publish<'a>),
@@ -54,15 +54,15 @@ pub enum Event<'a> {
     Accepted(Accepted),
     /// The receipt says where the event is.
     Stored(Stored),
-    /// An accepted event was told to have failed.
+    /// An accepted event was reported as failed.
     Failed(Failed<'a>),
     /// A member joins its group. It comes before the member's first `handle`.
     Joined(Joined<'a>),
     /// A member left its group, or ended.
     Left(Left<'a>),
-    /// A partition was given to a member, where the library tells.
+    /// A partition was assigned to a member, if the library reports it.
     Assigned(Assigned<'a>),
-    /// A partition was taken from a member, where the library tells.
+    /// A partition was revoked from a member, if the library reports it.
     Revoked(Revoked<'a>),
     /// A handler starts.
     Handle(Handle<'a>),
@@ -74,13 +74,13 @@ pub enum Event<'a> {
     Record(Record<'a>),
     /// A record of a dead letter topic, read at the end of the run.
     DeadLetter(DeadLetter<'a>),
-    /// How a process does, once a second.
+    /// A process's figures, once a second.
     Sample(Sample),
-    /// Somebody breaks something, or mends it.
+    /// Something is broken on purpose, or repaired.
     Fault(Fault<'a>),
-    /// A member reads what it was given. For the lives of topics, as are the two below.
+    /// A member reads its partitions. For the lives of topics, like the next two.
     Ready(Ready<'a>),
-    /// A member was told that its group passes over records, or begins a topic anew.
+    /// A member was notified that its group skips records, or starts a recreated topic.
     Told(Told<'a>),
     /// Records were deleted.
     Deleted(Deleted<'a>),
@@ -350,9 +350,9 @@ pub struct Sample {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// From here on something is broken.
+    /// A fault starts here.
     Begin,
-    /// It is mended.
+    /// The fault is over.
     End,
 }
 
@@ -428,7 +428,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// By hand, because the derived one for a flattened enum copies every line into a tree first.
+/// By hand, as the derived one for a flattened enum first copies every line into a tree.
 impl<'de: 'a, 'a> Deserialize<'de> for Entry<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Line;

@@ -1,4 +1,4 @@
-//! Judges a history: plays it in the order of time, then looks at what is left at the end.
+//! Judges a history: replays it in order of time, then checks what is left at the end.
 
 mod assignment;
 mod committing;
@@ -25,7 +25,7 @@ use publishing::Publishing;
 pub use consuming::{GroupCounts, Handlers};
 pub use publishing::Outcomes;
 
-/// Everything that the second pass found out.
+/// The results of the second pass.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) findings: Findings,
@@ -117,7 +117,7 @@ pub(crate) fn judge(world: &World) -> Result<Verdict> {
     })
 }
 
-/// An anomaly at a place of the log.
+/// An anomaly at a position in the log.
 fn located(world: &World, class: Class, detail: String, place: u32, offset: i64) -> Anomaly {
     let (topic, partition) = world.place_name(place);
     Anomaly {

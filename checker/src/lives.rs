@@ -1,7 +1,7 @@
-//! The lives of topics: what is owed for records that were deleted, for a topic that was made anew, and to a group that
-//! began at the tail. These flows are small and have histories of their own, in the folder [`LIVES`] of the run, so that
-//! the other flows are judged as strictly as without them. An event is known by its id alone, for offsets come again in
-//! a topic that was made anew.
+//! The lives of topics: what must be handled of deleted records and recreated topics, and by groups that start at the
+//! tail. These flows are small and have their own histories, in the folder [`LIVES`] of the run, so that the other
+//! flows are judged as strictly as without them. Events are identified by id only, since offsets repeat in a
+//! recreated topic.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::history::{Event, FileReader, Outcome, files};
 
 /// The folder of these histories within that of the run.
 pub const LIVES: &str = "lives";
-/// A receipt may be written down so much later than the record was stored.
+/// The maximum delay between storing a record and writing its receipt to the history.
 const LATE: u64 = 2_000_000_000;
 
 /// What became of the events on topics that are deleted, trimmed or made anew.
@@ -73,10 +73,10 @@ struct Word {
 #[derive(Default)]
 struct Group {
     topics: BTreeSet<String>,
-    /// When its first member was ready, where it began at the tail.
+    /// When its first member was ready, if it started at the tail.
     tail_from: Option<u64>,
     started: HashSet<u64>,
-    /// When the first handler of each was done.
+    /// When the first handler of each event was done.
     done: HashMap<u64, u64>,
     told: HashMap<(String, i32), Vec<Word>>,
 }
@@ -99,7 +99,7 @@ struct Seen {
 pub(crate) fn judge(directory: &Path, findings: &mut Findings) -> Result<Lives> {
     let mut seen = Seen::default();
     let paths = files(directory).with_context(|| format!("reading {}", directory.display()))?;
-    // Who is in which group is known before what its members did.
+    // The groups of members must be known before what they did.
     for first in [true, false] {
         for path in &paths {
             let mut reader = FileReader::open(path)?;
@@ -206,7 +206,7 @@ impl Seen {
         let handled = self.groups.values().map(|group| group.done.len() as u64);
         lives.handled = handled.sum();
         for (id, published) in &self.published {
-            // What is in the log has to be handled, whatever its publisher was told.
+            // What is in the log must be handled, whatever its publisher was told.
             let Some(stored) = published.stored.or_else(|| self.in_log(*id, published)) else {
                 continue;
             };
@@ -259,9 +259,9 @@ impl Seen {
             .map(|(name, group)| (name.as_str(), group))
     }
 
-    /// Whether a group has to handle what is in the log at the end. One that began at the tail owes what stands after the
-    /// first record of a partition that it began to handle, for it commits where it starts before that; and what was
-    /// published once it was ready, in a topic that was not made anew since.
+    /// Whether a group has to handle what is in the log at the end. A group that started at the tail must handle what
+    /// follows the first record of a partition that it started to handle, as it commits its start before that; and
+    /// what was published once it was ready, in a topic that was not recreated since.
     fn is_for(&self, group: &Group, id: u64, published: &Published) -> bool {
         let Some(from) = group.tail_from else {
             return true;
@@ -274,7 +274,7 @@ impl Seen {
             || published.at >= from && !self.deletions.contains_key(partition)
     }
 
-    /// Whether the group has handled what stands after the record.
+    /// Whether the group has handled a later record.
     fn is_passed(&self, group: &Group, id: u64) -> bool {
         let Some((partition, offset)) = self.log.get(&id) else {
             return false;
@@ -283,7 +283,7 @@ impl Seen {
         last.is_some_and(|last| last > *offset)
     }
 
-    /// Where a record stands of which there is no receipt.
+    /// The position of a record without a receipt.
     fn in_log(&self, id: u64, published: &Published) -> Option<Place> {
         let ((_, partition), offset) = self.log.get(&id)?;
         Some(Place {
@@ -293,8 +293,8 @@ impl Seen {
         })
     }
 
-    /// Whether the group was told of what it did not handle. That a topic was made anew is told before the group has
-    /// long gone on in the new one: what is told when that one is deleted in its turn is about that one.
+    /// Whether the group was notified of what it did not handle. A recreation is reported before the group has been
+    /// reading the new topic for long; a later report is about the deletion of that topic.
     fn is_told(&self, group: &Group, topic: &str, stored: Place) -> bool {
         let partition = (topic.to_owned(), stored.partition);
         let mut words = group.told.get(&partition).into_iter().flatten();
@@ -309,7 +309,7 @@ impl Seen {
         })
     }
 
-    /// When the group first had handled what is of the next incarnation, where a record went with its topic.
+    /// When the group first handled a record of the next incarnation, for a record that was deleted with its topic.
     fn went_on(&self, group: &Group, partition: &Partition, stored: Place) -> Option<u64> {
         let deletions = self.deletions.get(partition)?.iter();
         let mut deletions = deletions.filter(|deletion| deletion.below.is_none());
@@ -337,7 +337,7 @@ impl Seen {
 }
 
 impl Group {
-    /// The offsets in the log of what it has begun to handle.
+    /// The offsets in the log of records that it started to handle.
     fn places<'a>(
         &'a self,
         seen: &'a Seen,

@@ -1,10 +1,10 @@
 //! The log as the final read found it.
 
-/// An id that no event has: nothing is at the offset.
+/// Not an event's id: nothing is at the offset.
 const MISSING: u64 = u64::MAX;
-/// An id that no event has: the record is no event.
+/// Not an event's id: the record is not an event.
 const FOREIGN: u64 = u64::MAX - 1;
-/// A key that no event has.
+/// Not an event's key.
 const UNKEYED: u64 = u64::MAX;
 
 /// What is at an offset.
@@ -27,7 +27,7 @@ impl Slot {
         }
     }
 
-    /// The event, unless the record is none.
+    /// The event's id; `None` if the record is not an event.
     pub(crate) fn id(self) -> Option<u64> {
         (self.id != FOREIGN).then_some(self.id)
     }
@@ -46,7 +46,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Adds a record. What another read found there, if it was something else.
+    /// Adds a record. Returns what another read found there, if it differs.
     pub(crate) fn add(&mut self, offset: i64, id: Option<u64>, key: Option<u64>) -> Option<Slot> {
         let slot = Slot::new(id, key);
         if self.slots.is_empty() {
@@ -65,7 +65,7 @@ impl Log {
         (before != Slot::EMPTY && before != slot).then_some(before)
     }
 
-    /// Where an offset is in tables beside the log.
+    /// The index of an offset in tables parallel to the log.
     pub(crate) fn index(&self, offset: i64) -> Option<usize> {
         usize::try_from(offset - self.base).ok()
     }

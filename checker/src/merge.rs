@@ -1,4 +1,4 @@
-//! The second pass: the lines of all files in the order of time.
+//! The second pass: the lines of all files in order of time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::history::{Event, FileReader};
 use crate::world::{World, time_of};
 
-/// What the second pass meets.
+/// An item of the second pass.
 #[derive(Debug)]
 pub(crate) enum Step<'a> {
     /// A process did or saw something.
@@ -17,7 +17,7 @@ pub(crate) enum Step<'a> {
     Gone,
 }
 
-/// Calls `each` with the time, the process and the step, in order. Ties go by file.
+/// Calls `each` with the time, the process and the step, in order. Ties are broken by file.
 pub(crate) fn merge(
     world: &World,
     mut each: impl FnMut(u64, u32, Step<'_>) -> Result<()>,
@@ -26,7 +26,7 @@ pub(crate) fn merge(
         .zip(&world.files)
         .map(|(number, file)| Reverse((file.first, number)))
         .collect();
-    // A file is opened when its time comes: a long run has more of them than a process may open.
+    // A file is opened when its time comes, as a long run has more files than a process may open.
     let mut open: Vec<Option<Source>> = world.files.iter().map(|_| None).collect();
     while let Some(Reverse((_, number))) = order.pop() {
         let source = &mut open[number];
@@ -46,7 +46,7 @@ pub(crate) fn merge(
 
 struct Source {
     reader: FileReader,
-    /// The processes still to begin, last first.
+    /// The processes not started yet, last first.
     processes: Vec<u32>,
     process: Option<u32>,
     at: u64,
@@ -66,7 +66,7 @@ impl Source {
         })
     }
 
-    /// Plays lines until it is another file's turn; the time of the next one.
+    /// Replays lines until it is another file's turn; returns the time of the next line.
     fn play(
         &mut self,
         number: usize,
@@ -89,7 +89,8 @@ impl Source {
                 }
                 return Ok(None);
             }
-            // The times of a file never go back; one that does is as late as the line before.
+            // Times in a file never decrease; a line that goes back counts as late as the one
+            // before.
             self.at = self.at.max(time_of(&self.reader)?);
             if until.is_some_and(|until| until < (self.at, number)) {
                 return Ok(Some(self.at));

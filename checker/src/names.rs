@@ -10,7 +10,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The number of `name`, a new one if need be.
+    /// The number of `name`, a new one if necessary.
     pub(crate) fn intern(&mut self, name: &str) -> u32 {
         if let Some(number) = self.numbers.get(name) {
             return *number;

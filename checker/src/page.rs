@@ -1,4 +1,4 @@
-//! The page that shows a run: one HTML file that needs nothing else.
+//! The page that shows a run: one self-contained HTML file.
 
 mod chart;
 mod scale;
@@ -15,7 +15,7 @@ pub(crate) use svg::escape;
 
 const STYLE: &str = include_str!("page/style.css");
 
-/// What the page shows beside the report.
+/// What the page shows in addition to the report.
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) timeline: Timeline,

@@ -1,4 +1,4 @@
-//! A set of offsets that mostly come in runs.
+//! A set of offsets, which mostly come in runs.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ pub(crate) struct Ranges {
 }
 
 impl Ranges {
-    /// Adds `start..end`, of which nothing is in the set.
+    /// Adds `start..end`, none of which is in the set yet.
     pub(crate) fn add(&mut self, start: i64, end: i64) {
         if start < end {
             self.ranges.insert(start, end);
         }
     }
 
-    /// Whether the set has an offset.
+    /// Whether the set contains an offset.
     pub(crate) fn contains(&self, offset: i64) -> bool {
         self.around(offset).is_some()
     }
@@ -27,7 +27,7 @@ impl Ranges {
         (*end > offset).then_some((*start, *end))
     }
 
-    /// Takes one offset out; whether it was in.
+    /// Removes one offset; returns whether it was in the set.
     pub(crate) fn remove(&mut self, offset: i64) -> bool {
         let Some((start, end)) = self.around(offset) else {
             return false;

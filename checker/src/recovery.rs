@@ -1,4 +1,4 @@
-//! How long events stood still during a fault, and how soon after it they flowed again.
+//! How long events stalled during a fault, and how soon afterwards they flowed again.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::world::{Window, World};
 
-/// What a fault did to the two streams of events. Times in nanoseconds.
+/// The effect of a fault on the two streams of events. Times in nanoseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Effect {
     pub(crate) fault: Window,
@@ -18,17 +18,17 @@ pub(crate) struct Effect {
 pub(crate) struct Flow {
     /// The longest time without an event during the fault.
     pub(crate) gap: u64,
-    /// From the end of the fault to the first event that began after it.
+    /// From the end of the fault to the first event that started after it.
     pub(crate) again: Option<u64>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Recovery {
-    /// In the order of their begin.
+    /// In order of their start.
     pub(crate) effects: Vec<Effect>,
-    /// How many have begun.
+    /// How many have started.
     begun: usize,
-    /// Those that have begun, and have something left to see.
+    /// Those that have started and are still being observed.
     active: Vec<usize>,
     last_stored: u64,
     last_handled: u64,

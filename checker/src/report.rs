@@ -275,7 +275,7 @@ fn pair(median: Option<f64>, worst: Option<f64>, never: usize) -> String {
     text
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 pub(crate) fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

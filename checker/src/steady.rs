@@ -1,7 +1,8 @@
-//! Whether a run without faults stays as it is: what each process had in the first and in the last window of the load.
+//! Whether a run without faults is steady: the resources of each process in the first and in the last window of the
+//! load.
 //!
-//! The load lasts from the first `publish` to the last. A window is ten minutes of it, or a sixth where it is shorter
-//! than an hour; the first one begins when the load has settled, which takes a minute, or a twelfth of it.
+//! The load lasts from the first `publish` to the last. A window is ten minutes of it, or a sixth if it is shorter
+//! than an hour; the first one starts once the load has settled, which takes a minute, or a twelfth of it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +16,10 @@ use crate::world::World;
 const SETTLING: u64 = 60 * SECOND;
 const WINDOW: u64 = 600 * SECOND;
 const MIB: u64 = 1_048_576;
-/// So much more memory is no growth, and neither is a tenth more.
+/// This much more memory does not count as growth, nor does a tenth more.
 const MEMORY: u64 = 8 * MIB;
 
-/// The columns of the table, each `median / worst` but the last.
+/// The columns of the table, each `median / worst` except the last.
 pub(crate) const HEAD: [&str; 6] = [
     "memory, MiB",
     "threads",
@@ -95,10 +96,10 @@ impl fmt::Display for Growth {
     }
 }
 
-/// The samples of a run, gathered in the order of time.
+/// The samples of a run, in order of time.
 #[derive(Debug)]
 pub(crate) struct Samples {
-    /// Faults make a run as unsteady as they are meant to.
+    /// Not required with faults, which make a run unsteady on purpose.
     wanted: bool,
     load: Option<(u64, u64)>,
     by_process: BTreeMap<u32, Vec<(u64, Sample)>>,
@@ -129,7 +130,7 @@ impl Samples {
         let load = end - begin;
         let (settling, window) = (SETTLING.min(load / 12), WINDOW.min(load / 6));
         let settled = begin + settling;
-        // A process need not sample at the very begin and end.
+        // A process need not sample at the exact start and end.
         let missed = window / 10;
         let mut processes = Vec::new();
         let mut growths = Vec::new();
@@ -176,7 +177,7 @@ fn between(samples: &[(u64, Sample)], from: u64, to: u64) -> &[(u64, Sample)] {
     &samples[first..after]
 }
 
-/// The figures of a window; of a single sample there is no rate, and so nothing.
+/// The figures of a window; `None` for a single sample, which has no rate.
 fn figures(samples: &[(u64, Sample)], is_member: bool) -> Option<Figures> {
     let [(from, first), .., (to, last)] = samples else {
         return None;
@@ -205,9 +206,9 @@ fn figures(samples: &[(u64, Sample)], is_member: bool) -> Option<Figures> {
 }
 
 impl Steady {
-    /// Memory has to grow in the median, by a tenth and by [`MEMORY`]. Threads and files that come and go again are
-    /// no growth, so their last median counts, against the most of the first window. A member may be as far behind as
-    /// it handles in a second, and nobody may become half as fast.
+    /// Memory must grow in the median, by a tenth and by [`MEMORY`]. Threads and files that come and go are not
+    /// growth, so their last median is compared with the maximum of the first window. A member may be as far behind
+    /// as it handles in a second, and no process may become half as fast.
     fn growths(&self) -> Vec<Growth> {
         let (first, last) = (&self.first, &self.last);
         let mut growths = Vec::new();

@@ -1,11 +1,11 @@
-//! What the page draws: figures by the second, and who was there when.
+//! The data of the page: figures per second, and which members were there when.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::history::Sample;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
-/// A process that has not sampled for so long has no figures.
+/// A process without a sample for this long has no figures.
 const CARRY: usize = 3;
 
 /// A second of the run.
@@ -16,13 +16,13 @@ pub(crate) struct Second {
     /// Sums over the processes that sampled.
     pub(crate) in_flight: u64,
     pub(crate) lag: u64,
-    /// The largest of the processes, in bytes.
+    /// The maximum over the processes, in bytes.
     pub(crate) rss: u64,
     /// Members in their groups at the end of the second.
     pub(crate) members: u32,
 }
 
-/// A member comes or goes.
+/// A member joins or leaves.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) at: u64,

@@ -1,4 +1,4 @@
-//! The first pass: everything that must be known before the history is judged in the order of time.
+//! The first pass: everything that must be known before the history is judged in order of time.
 //!
 //! That is the log, the dead letters, the faults, the members, and how every process ended.
 
@@ -31,7 +31,7 @@ pub(crate) struct Process {
 pub(crate) struct Member {
     pub(crate) group: u32,
     pub(crate) process: u32,
-    /// Whether the history tells its assignments.
+    /// Whether the history reports its assignments.
     pub(crate) tells: bool,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Member {
 pub(crate) struct Group {
     pub(crate) topics: HashSet<u32>,
     pub(crate) order: Order,
-    /// When the group may have given its partitions to others, in good order or not.
+    /// When the group may have reassigned its partitions, cleanly or not.
     pub(crate) rebalances: Disturbances,
 }
 
@@ -49,11 +49,11 @@ pub(crate) struct File {
     pub(crate) path: PathBuf,
     /// The time of its first line.
     pub(crate) first: u64,
-    /// Its processes, in the order of their lines.
+    /// Its processes, in order of their lines.
     pub(crate) processes: Vec<u32>,
 }
 
-/// A record that a group gave up.
+/// A record that a group dead-lettered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Letter {
     pub(crate) group: u32,
@@ -69,7 +69,7 @@ pub(crate) struct Contradiction {
     pub(crate) ids: [Option<u64>; 2],
 }
 
-/// The run that a history is of.
+/// The run that a history belongs to.
 #[derive(Debug, Default)]
 pub(crate) struct RunText {
     pub(crate) seed: u64,
@@ -97,17 +97,17 @@ pub(crate) struct World {
     /// Dead letters by group and reason.
     pub(crate) letter_counts: HashMap<(u32, String), u64>,
     pub(crate) faults: Vec<Window>,
-    /// When a member may have lost what it had not committed.
+    /// When a member may have lost uncommitted work.
     pub(crate) losses: Disturbances,
     pub(crate) lines: u64,
     pub(crate) truncated: u64,
-    /// The first and the last time of the history.
+    /// The first and last time of the history.
     pub(crate) begin: u64,
     pub(crate) end: u64,
 }
 
 impl World {
-    /// The number of a partition, a new one if need be.
+    /// The number of a partition, a new one if necessary.
     fn place(&mut self, topic: &str, partition: i32) -> u32 {
         let topic = self.topics.intern(topic);
         *self
@@ -120,7 +120,7 @@ impl World {
             })
     }
 
-    /// The number of a partition of which the final read has records, or anything else spoke.
+    /// The number of a partition that appears in the final read or elsewhere in the history.
     pub(crate) fn find_place(&self, topic: &str, partition: i32) -> Option<u32> {
         let topic = self.topics.find(topic)?;
         self.place_of(topic, partition)

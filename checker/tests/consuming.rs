@@ -1,4 +1,4 @@
-//! What groups did, against the log: each anomaly once, and near misses.
+//! The actions of groups, against the log: each anomaly once, and near misses.
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod story;
@@ -7,7 +7,7 @@ use eventstream_checker::Class;
 use eventstream_checker::history::{Order, Outcome, Phase};
 use story::Story;
 
-/// Events 1 to `n` at the offsets from 0, with the keys 1 and 2 in turns, and member `m` of group `g`.
+/// Events 1 to `n` at the offsets from 0, with keys 1 and 2 alternating, and member `m` of group `g`.
 fn story(n: u64, order: Order) -> Story {
     let mut story = Story::default();
     for id in 1..=n {
@@ -118,7 +118,7 @@ fn finds_a_commit_above_what_is_not_done() {
     start(&mut story, "m", 2, 1);
     story.committed("g", 0, 2);
     finish(&mut story, "m", 2, Outcome::Ok);
-    // What is committed again, or was undone at an earlier commit, is not told again.
+    // What is committed again, or was not done at an earlier commit, is not reported again.
     all(&mut story, "m", [3]);
     story.committed("g", 0, 3);
     let report = story.finds(&[(Class::CommittedUnhandled, 1)]);
@@ -213,7 +213,7 @@ fn a_member_that_was_out_of_its_group_goes_on_where_the_others_came_to() {
     all(&mut story, "m", [1]);
     story.fault("paused", Phase::Begin, false);
     all(&mut story, "n", 2..=5);
-    // It does not know yet, and then joins again.
+    // It does not know yet, and then rejoins.
     all(&mut story, "m", [2]);
     story.fault("paused", Phase::End, false);
     all(&mut story, "m", [6]);
@@ -329,7 +329,7 @@ fn a_killed_member_runs_nothing() {
     assert_eq!(story.is_clean().handlers.killed, 1);
 }
 
-/// Member `m` handles all, and then `n` handles the last again.
+/// Member `m` handles everything, and then `n` handles the last one again.
 fn handled_twice(n_comes: impl FnOnce(&mut Story)) -> Story {
     let mut story = story(3, Order::Partition);
     story.joined("n", "g", Order::Partition);

@@ -1,4 +1,4 @@
-//! The format of a history: what is written is read.
+//! The format of a history: what is written can be read back.
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
 use std::borrow::Cow;

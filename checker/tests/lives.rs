@@ -1,4 +1,4 @@
-//! Topics that are deleted, trimmed and made anew: each anomaly, and near misses.
+//! Topics that are deleted, trimmed and recreated: each anomaly, and near misses.
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod story;
@@ -181,7 +181,7 @@ fn what_went_with_its_topic_and_was_not_told_is_a_silent_gap() {
     life.finds(&[(Class::SilentGap, 1)]);
 }
 
-/// An event of a new topic at an offset that its forerunner had too.
+/// An event of a new topic at an offset that the old one had too.
 #[test]
 fn what_is_in_the_new_topic_has_to_be_handled() {
     let mut life = Life::of(0..3);
@@ -226,7 +226,7 @@ fn a_successor_that_begins_at_the_tail_again_loses() {
     life.finds(&[(Class::LostWrite, 3)]);
 }
 
-/// The first one died in its first event, before it was ready: it had committed where it begins.
+/// The first member died in its first event, before it was ready: it had committed its start.
 #[test]
 fn what_stands_after_the_first_that_was_begun_has_to_be_handled() {
     for (handled, classes) in [(2..6, vec![]), (5..6, vec![(Class::LostWrite, 3)])] {
@@ -243,7 +243,7 @@ fn what_stands_after_the_first_that_was_begun_has_to_be_handled() {
     }
 }
 
-/// Where the topic was made anew, what counts is the first record that any member began.
+/// In a recreated topic, what counts is the first record that any member started.
 #[test]
 fn the_heir_of_a_new_topic_goes_on_where_its_forerunner_began() {
     for (handled, classes) in [(10..13, vec![]), (12..13, vec![(Class::LostWrite, 2)])] {
@@ -261,7 +261,7 @@ fn the_heir_of_a_new_topic_goes_on_where_its_forerunner_began() {
     }
 }
 
-/// The group read on in the new topic without a word; that it is told of the next deletion excuses only the next.
+/// The group silently read on in the new topic; being notified of the next deletion excuses only that one.
 #[test]
 fn a_word_about_a_later_deletion_does_not_excuse_an_earlier_one() {
     let mut life = Life::of(0..3);
@@ -276,7 +276,7 @@ fn a_word_about_a_later_deletion_does_not_excuse_an_earlier_one() {
     life.finds(&[(Class::SilentGap, 1)]);
 }
 
-/// Its publisher was told nothing, or a timeout; it is in the log all the same.
+/// Its publisher got no outcome, or a timeout, but it is in the log.
 #[test]
 fn what_is_in_the_log_has_to_be_handled_also_without_a_receipt() {
     let mut life = Life::of(0..2);
@@ -293,7 +293,7 @@ fn what_is_in_the_log_has_to_be_handled_also_without_a_receipt() {
     life.finds(&[(Class::Unseen, 1)]);
 }
 
-/// The group saw neither the topic between nor that it went, and is told once.
+/// The group saw neither the topic in between nor its deletion, and is notified once.
 #[test]
 fn a_word_excuses_all_that_went_since_the_group_last_went_on() {
     let mut life = Life::of(0..3);

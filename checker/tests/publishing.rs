@@ -1,4 +1,4 @@
-//! What publishers were told, against the log: each anomaly once, and near misses.
+//! The outcomes that publishers got, against the log: each anomaly once, and near misses.
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod story;

@@ -1,4 +1,4 @@
-//! Runs drawn at random: a right one has no anomaly, and a spoilt one has the one that was put in.
+//! Random runs: a correct one has no anomaly, and a corrupted one has the anomaly that was put in.
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod simulation;
@@ -31,7 +31,7 @@ fn lines(story: &Story, pick: impl Fn(&Event<'_>) -> bool) -> Vec<(String, usize
     found
 }
 
-/// Changes one of the lines that `pick` accepts; whether there is one.
+/// Changes one of the lines that `pick` accepts; returns whether there is one.
 fn spoil(
     story: &mut Story,
     draw: prop::sample::Index,
@@ -55,7 +55,7 @@ fn count(report: &Report, class: Class) -> u64 {
     report.anomalies.counts.get(&class).copied().unwrap_or(0)
 }
 
-/// The event that was stored by a receipt, drawn from all.
+/// A random event of those with a stored receipt.
 fn a_stored_event(story: &Story, draw: prop::sample::Index) -> Option<u64> {
     let candidates = lines(story, |event| matches!(event, Event::Stored(_)));
     if candidates.is_empty() {
@@ -86,7 +86,7 @@ proptest! {
         let again = count(&report, Class::DuplicateHandled);
         prop_assert!(again <= 3, "{}", report);
         prop_assert_eq!(report.anomalies.total(), again, "{}", report);
-        // A page can be made of any run.
+        // A page can be rendered from any run.
         prop_assert!(report.page().ends_with("</html>\n"));
     }
 
@@ -104,7 +104,7 @@ proptest! {
         }
         let report = story.judge(0);
         prop_assert_eq!(count(&report, Class::LostWrite), 1, "{}", report);
-        // Where it held others back, nothing explains any more why they came again.
+        // If it held others back, nothing explains their repetition any more.
         let again = count(&report, Class::DuplicateHandled);
         prop_assert_eq!(report.anomalies.total(), 1 + again, "{}", report);
     }
@@ -135,7 +135,7 @@ proptest! {
         let (file, index) = draw.get(&told);
         story.files.get_mut(file).unwrap().remove(*index);
         let report = story.judge(0);
-        // A publisher that was killed may have told it, had it lived.
+        // A publisher that was killed might have reported it, had it lived.
         let ended = story.files[file].last().unwrap().contains("ended");
         prop_assert_eq!(count(&report, Class::SilentFailure), u64::from(ended), "{}", report);
         prop_assert_eq!(report.anomalies.total(), u64::from(ended), "{}", report);
@@ -202,7 +202,7 @@ proptest! {
     fn a_commit_ahead_of_the_handlers_is_found(seed: u64) {
         let mut story = simulate(seed, true);
         let groups: Vec<String> = story.judge(0).groups.into_iter().map(|group| group.group).collect();
-        // At the time of the first publish nothing is handled.
+        // At the time of the first publish, nothing is handled.
         for group in &groups {
             let mut early = Story::default();
             early.committed(group, 0, i64::MAX);
@@ -214,7 +214,7 @@ proptest! {
         let records = lines(&story, |event| matches!(event, Event::Record(r) if r.partition == 0));
         let expected = records.len() * groups.len() - lines(&story, dead).len();
         prop_assert_eq!(count(&report, Class::CommittedUnhandled), expected as u64, "{}", report);
-        // What was held back, and came again, should not have, after such a commit.
+        // What was held back and repeated should not have been, after such a commit.
         let again = count(&report, Class::DuplicateHandled);
         prop_assert_eq!(report.anomalies.total(), expected as u64 + again, "{}", report);
     }
@@ -233,7 +233,7 @@ proptest! {
             _ => false,
         };
         prop_assume!(lines(&story, dead).is_empty());
-        // A member that joins when all is done, and leaves in good order.
+        // A member that joins when everything is done, and leaves cleanly.
         let group = handle.member.split('-').next().unwrap();
         let order = simulation::order_of(&story, group);
         let late = format!("{group}-late");

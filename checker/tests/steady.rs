@@ -1,4 +1,4 @@
-//! Runs without faults that stay as they are, and such that do not.
+//! Runs without faults, steady ones and others.
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod story;
@@ -8,7 +8,7 @@ use eventstream_checker::{Spread, Steadiness};
 use story::Story;
 
 const MIB: u64 = 1_048_576;
-/// The load lasts so many seconds: ten to settle, and two windows of twenty.
+/// The load lasts this many seconds: ten to settle, and two windows of twenty.
 const LOAD: u64 = 120;
 
 /// A publisher and a member that sample once a second.
@@ -114,7 +114,7 @@ fn a_little_more_memory_is_no_growth() {
             ..even_member(second)
         }
     };
-    // A tenth of much, and much of little.
+    // A tenth of a large value, and much more of a small one.
     is_flat(more(10, 500));
     is_flat(more(50, 15));
 }

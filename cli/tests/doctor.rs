@@ -1,5 +1,5 @@
-//! The doctor at deployments that are broken, each in its own way, and at some that are sound. One node of Kafka has all
-//! of them: its plain listener does not ask who comes, the others do, and one advertises a port that nobody listens at.
+//! The doctor at broken deployments, each with another fault, and at some healthy ones. One Kafka node has all of
+//! them: its plain listener authenticates nobody, the others do, and one advertises a port that nobody listens on.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -101,7 +101,7 @@ impl Deployment {
         }
     }
 
-    /// A deployment whose fault is found by this check, and said in these words.
+    /// A deployment whose fault is found by this check, with this finding and remedy.
     #[track_caller]
     fn is_broken(&self, check: &str, status: &str, found: &str, remedy: &str) {
         let seen = self.run("json");
@@ -168,7 +168,7 @@ fn create(name: &str, config: &[(&str, &str)]) -> String {
     topic
 }
 
-/// A topic and the dead-letter topic that suits it.
+/// A topic and a suitable dead-letter topic.
 fn create_with_letters(name: &str, config: &[(&str, &str)]) -> String {
     let topic = create(name, config);
     create_letters(
@@ -184,7 +184,7 @@ fn create_letters(topic: &str, config: &[(&str, &str)]) {
         .unwrap();
 }
 
-/// Stores so many records of this age; a negative one lies ahead.
+/// Stores this many records of this age; a negative age is in the future.
 fn store(topic: &str, count: i64, age_seconds: i64) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", kafka().bootstrap())
@@ -203,7 +203,7 @@ fn store(topic: &str, count: i64, age_seconds: i64) {
 fn consumer(group: &str, properties: &[(&str, &str)]) -> BaseConsumer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka().bootstrap());
-    // As the client without a prefix names it.
+    // As a client without a prefix names it.
     config.set("group.id", format!(".{group}"));
     config.set("enable.auto.commit", "false");
     for (name, value) in properties {
@@ -222,7 +222,7 @@ fn commit(group: &str, topic: &str, offset: i64) {
         .unwrap();
 }
 
-/// Answers each connection with these bytes, or hangs up, once something was said.
+/// Answers each connection with these bytes, or closes it, once it has received something.
 fn answering(answer: impl Fn(&[u8]) -> Option<&'static [u8]> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -232,7 +232,7 @@ fn answering(answer: impl Fn(&[u8]) -> Option<&'static [u8]> + Send + 'static) -
             let mut asked = [0; 1024];
             let read = stream.read(&mut asked).unwrap_or(0);
             if let Some(answer) = answer(&asked[..read]) {
-                // Whoever asked may be gone.
+                // The client may be gone.
                 let _ = stream.write_all(answer);
             }
         }
@@ -287,9 +287,9 @@ fn ports_of_another_protocol() {
         "speaks HTTP",
         "use a broker's port",
     );
-    // Number 1, no error, one kind of request: produce, up to version 2.
+    // Number 1, no error, one request type: produce, up to version 2.
     const KINDS: &[u8] = &[0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2];
-    // It knows the question in its first version alone.
+    // It supports only the first version of the request.
     let old = answering(|asked| (asked.get(6..8) == Some(&[0, 0])).then_some(KINDS));
     Deployment::at("Kafka 0.10", old).is_broken(
         "protocol.version",
@@ -514,7 +514,7 @@ fn members_that_keep_a_group_from_its_work() {
     commit("stuck", &topic, 1);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // A panic in the middle would leave the member, and with it the test, running.
+        // A panic in between would leave the member, and so the test, running.
         let _end = OnDrop(&done);
         let sticky = [("partition.assignment.strategy", "cooperative-sticky")];
         let member = consumer("stuck", &sticky);
@@ -650,7 +650,7 @@ fn sound_deployments() {
         .user("plain", to.user("exact").unwrap())
         .with(&["--sasl-without-tls"])
         .with(&of_group);
-    // Nobody needs the right to see the properties of topics and brokers.
+    // The right to read properties of topics and brokers is not required.
     exact.is_sound(&[
         "tls.",
         "topic.min_in_sync",

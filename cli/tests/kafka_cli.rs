@@ -119,7 +119,7 @@ fn every_sample_envelope_comes_out_as_it_went_in() {
         let came = &by_place[&place(receipt)]["event"];
         assert_eq!(came["id"], receipt["id"]);
         for (field, value) in event.as_object().unwrap() {
-            // What is empty is not written: the envelope means the same without it.
+            // Empty fields are not written: the envelope means the same without them.
             let empty = matches!(value, Value::Null)
                 || [json!(""), json!(0), json!(false), json!([]), json!({})].contains(value);
             if !empty {
@@ -179,7 +179,7 @@ fn a_hundred_thousand_events_pass_between_two_processes() {
     }
 }
 
-/// What the brokers keep for themselves: no events, and no way to look into it otherwise.
+/// The brokers' own topic: it has no events, and cannot be inspected otherwise.
 #[test]
 fn the_committed_offsets_can_be_looked_at() {
     let topic = unique_topic("looked_at");
@@ -194,7 +194,7 @@ fn the_committed_offsets_can_be_looked_at() {
     let seen = lines(&run(&[args.as_slice(), &idle].concat(), b""));
     let group = format!(".{topic}");
     let names_it = |line: &Value| {
-        // Most of these keys are UTF-8 by chance.
+        // Most of these keys happen to be UTF-8.
         let key = STANDARD.decode(line["key"]["base64"].as_str().unwrap_or_default());
         let key = String::from_utf8_lossy(&key.unwrap()).into_owned();
         (key + line["key"].as_str().unwrap_or_default()).contains(&group)
@@ -207,7 +207,7 @@ fn the_committed_offsets_can_be_looked_at() {
     );
 }
 
-/// No group is left behind, and what there was stays as it was.
+/// No group is left behind, and existing ones are unchanged.
 #[test]
 fn reading_without_a_group_leaves_none() {
     let topic = unique_topic("no_group");
@@ -241,18 +241,18 @@ fn reading_without_a_group_leaves_none() {
         .into_iter()
         .filter(|g| !before.contains(g))
         .collect();
-    // Those of the tests beside this one are named after their topics.
+    // Groups of concurrent tests are named after their topics.
     assert!(new.iter().all(|group| group.contains('-')), "{new:?}");
 }
 
-/// One process of `subscribe`, from its start to its end.
+/// One process of `subscribe`, from start to end.
 struct Reading {
-    /// When each line came, and what it says.
+    /// When each line arrived, and its value.
     lines: Vec<(Instant, Value)>,
     killed: Instant,
 }
 
-/// Reads lines, no more than about 20,000 in a second, and kills the tool after so many.
+/// Reads lines, at most about 20,000 per second, and kills the tool after this many.
 fn read_and_kill(topic: &str, after: usize) -> Reading {
     let arguments = subscribe_arguments(topic);
     let program = Path::new(env!("CARGO_BIN_EXE_eventstream"));
@@ -261,7 +261,7 @@ fn read_and_kill(topic: &str, after: usize) -> Reading {
     let mut lines = Vec::new();
     let mut killed = None;
     for line in BufReader::new(tool.take_stdout().unwrap()).split(b'\n') {
-        // The kill may tear the last line: it was not written.
+        // The kill may tear the last line, which then was not written.
         let Ok(line) = serde_json::from_slice(&line.unwrap()) else {
             assert!(killed.is_some(), "a torn line before the kill");
             continue;
@@ -300,7 +300,7 @@ fn subscribe_arguments(topic: &str) -> Vec<String> {
     .to_vec()
 }
 
-/// The commit interval is a second; what was written in it before a kill may come again.
+/// The commit interval is a second; what was written in it before a kill may be repeated.
 #[test]
 fn killed_three_times_it_misses_nothing() {
     const EVENTS: usize = 200_000;

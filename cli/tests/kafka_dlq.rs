@@ -1,4 +1,5 @@
-//! `dlq` against real Kafka: many dead letters, a replay that is killed, and what comes back.
+//! `dlq` on real Kafka: many dead letters, a replay that is killed, and records dead-lettered
+//! again.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,11 +18,11 @@ mod letters;
 use letters::Letter;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// As many dead letters, of as many causes; a fifth of them is selected.
+/// The number of dead letters and of causes; a fifth is selected.
 const LETTERS: usize = 10_000;
 const CAUSES: usize = 40;
 const SELECTED: usize = LETTERS / 5;
-/// Every so many-th was replayed too often; it is one of those that are selected.
+/// Every this many-th was replayed too often; it is among those selected.
 const WORN_OUT: usize = 2_500;
 const REASONS: [&str; 4] = ["exhausted", "rejected", "undecodable", "unmatched"];
 /// What a killed run may repeat.
@@ -69,7 +70,7 @@ fn letter(source: &str, n: usize) -> Letter {
     }
 }
 
-/// Source and dead letters, which are kept whatever their timestamps are.
+/// Source and dead-letter topic, both without deletion by age.
 fn source(topic: &str) -> String {
     let source = unique_topic(topic);
     for topic in [source.clone(), format!("{source}-dlq")] {
@@ -151,7 +152,7 @@ fn killed_in_the_middle_a_replay_goes_on_and_loses_nothing() {
     assert_eq!(left.len(), 4);
 }
 
-/// Each is there with the bytes, key, headers and time of its original, in order of its key.
+/// Each has the bytes, key, headers and timestamp of its original, in order within its key.
 fn check(source: &str, came: &[RawRecord], count: usize) {
     let mut first = HashMap::new();
     let mut last: HashMap<Vec<u8>, usize> = HashMap::new();
@@ -169,7 +170,7 @@ fn check(source: &str, came: &[RawRecord], count: usize) {
             ),
         ];
         assert_eq!(record.headers, headers);
-        // What comes again does so as a whole batch: only first times are in order.
+        // Repeats come as a whole batch, so only first occurrences are in order.
         if first.insert(n, ()).is_none() {
             let before = last.insert(record.key.clone().unwrap(), n);
             assert!(before.is_none_or(|before| before < n), "order within a key");

@@ -1,4 +1,4 @@
-//! The tool where leaders are far away, just elected or gone.
+//! The tool with leaders that are distant, newly elected or gone.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ struct Cluster {
     proxy: FaultProxy,
 }
 
-/// One test at a time: they take nodes and links away from one another.
+/// One test at a time, as they take nodes and links away.
 fn cluster() -> (&'static Cluster, MutexGuard<'static, ()>) {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     static ALONE: Mutex<()> = Mutex::new(());
@@ -42,7 +42,7 @@ fn run(brokers: &str, arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may end without reading.
+    // It may exit without reading.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -70,7 +70,7 @@ fn a_topic_can_be_used_in_the_moment_it_is_made() {
     for round in 0..ROUNDS {
         let topic = unique_topic(&format!("just_made_{round}"));
         let new = NewTopic::new(&topic, PARTITIONS, TopicReplication::Fixed(1));
-        // Only the answer is waited for: the brokers still hand the leaders out.
+        // Only the answer matters: the brokers are still assigning leaders.
         let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(30)));
         let made = admin.create_topics([&new], &options);
         let made = runtime.block_on(made).unwrap();

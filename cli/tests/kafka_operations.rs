@@ -1,4 +1,4 @@
-//! What operators do, on one node of real Kafka: groups looked at and moved beside real members, topics looked at and
+//! Operators' tasks on one node of real Kafka: groups inspected and moved beside real members, topics read and
 //! copied.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -23,7 +23,7 @@ use operations::{
     MINUTE, Member, PARTITIONS, RECORDS, all_from, committed, fill, marked, run, screen, tool,
 };
 
-/// Where each partition is after `group seek`, as the tool says and as the broker has it.
+/// Where each partition is after `group seek`, according to the tool and to the broker.
 #[track_caller]
 fn sought(topic: &str, group: &str, to: &str) -> Vec<i64> {
     let args = ["group", "seek", group, "--topic", topic, "--to", to];
@@ -67,7 +67,7 @@ fn seeks(assignment: Assignment) {
         assert_eq!(sought(&topic, &topic, to), [at, at], "{to}");
     }
 
-    // One partition alone; the table says what is read again, and a dry run moves nothing.
+    // A single partition: the table shows what is read again, and a dry run moves nothing.
     let args = [
         "group",
         "seek",
@@ -91,7 +91,7 @@ fn seeks(assignment: Assignment) {
     sought(&topic, &topic, "-3");
     assert_eq!(committed(&topic, &topic), [17, 9]);
 
-    // A member that comes back reads from there, no less and no more. While it is there nothing moves.
+    // A new member reads from exactly there. While it is there, nothing can be moved.
     let member = Member::join(&topic, &topic, assignment, StartOffset::Tail);
     let name = member.client_id().to_owned();
     let seen = member.wait_for(3 + 11);
@@ -117,7 +117,7 @@ fn a_seek_moves_a_group_of_kip_848_exactly() {
     seeks(Assignment::Consumer);
 }
 
-/// A commit that says that it is of another topic makes a member read from the head. A seek is of this one.
+/// A commit for another topic makes a member read from the head. A seek commits for this one.
 #[test]
 fn a_seek_says_which_topic_it_is_for() {
     let topic = unique_topic("sought_anew");
@@ -219,7 +219,7 @@ fn groups_are_listed_shown_copied_and_deleted() {
         assert_eq!(line["member"], Value::Null);
     }
 
-    // The copy goes on where the group is, and takes what is written beside the offsets along.
+    // The copy starts where the group is, and includes the metadata stored with the offsets.
     run(&["group", "copy", &topic, &copy, "--yes"]).expect(0);
     assert_eq!(committed(&topic, &copy), [half, half]);
     let again = run(&["group", "copy", &topic, &copy, "--yes"]).expect(1);
@@ -315,7 +315,7 @@ fn a_time_bounds_what_is_shown() {
 
 const COPIED: usize = 3000;
 
-/// Events, tombstones, bytes that are no text, headers twice and without a value, records without a key.
+/// Events, tombstones, bytes that are not text, duplicate headers and headers without a value, records without a key.
 fn fill_with_everything(topic: &str) {
     shared().admin().create_topic(topic, 3, 1, &[]).unwrap();
     let producer: BaseProducer = ClientConfig::new()
@@ -355,7 +355,7 @@ fn fill_with_everything(topic: &str) {
     producer.flush(Duration::from_secs(60)).unwrap();
 }
 
-/// The number that a copied record has in a header.
+/// The number in a header of a copied record.
 fn number(record: &RawRecord) -> usize {
     let (_, number) = record.headers.first().unwrap();
     std::str::from_utf8(number.as_ref().unwrap())
@@ -398,10 +398,10 @@ fn a_copy_to_another_cluster_goes_on_after_a_kill() {
     let brokers = ["--brokers", shared().bootstrap()];
     let slowly = [&brokers[..], &args, &["--rate", "2000"]].concat();
     let mut copy = started(&slowly, Stdio::null());
-    // More than a commit interval, so that there is something to go on from.
+    // More than a commit interval, so that there is a commit to resume from.
     eventually("a part to be copied", Duration::from_secs(60), || {
         let copied = target.count_records("target")?;
-        // The group's coordinator may just be made.
+        // The group's coordinator may be new.
         let group = format!(".copy-{topic}-target");
         let Ok(committed) = shared().admin().committed(&group, &topic) else {
             return Ok(None);
@@ -440,7 +440,7 @@ fn a_copy_to_another_cluster_goes_on_after_a_kill() {
     println!("missing {missing}, again {again}");
     assert_eq!((missing, source.len()), (0, 3 * COPIED));
     assert!(copied.len() < 2 * 3 * COPIED && seen.iter().all(|count| *count <= 2));
-    // In order, but for the step back after the kill.
+    // In order, except for the step back after the kill.
     for partition in 0..3 {
         let of_it = copied.iter().filter(|record| record.partition == partition);
         let numbers: Vec<_> = of_it.map(number).collect();

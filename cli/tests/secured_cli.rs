@@ -1,4 +1,4 @@
-//! The tool at a secured Kafka: it gets in with its options, and says why it does not.
+//! The tool with a secured Kafka: it connects with its options, and says why if it cannot.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ fn secured() -> &'static Secured {
     kafka().secured().unwrap()
 }
 
-/// Options of the connection, and the password as the variable has it.
+/// Options of the connection, and the password for the variable.
 #[derive(Clone, Default)]
 struct Way {
     name: &'static str,
@@ -87,7 +87,7 @@ impl Way {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // It may end without reading.
+        // It may exit without reading.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     }

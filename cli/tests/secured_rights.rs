@@ -1,4 +1,4 @@
-//! The tool at a Kafka that asks for rights: a missing one ends a command, with one message.
+//! The tool with a Kafka that checks rights: a missing right ends a command with one message.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -20,7 +20,7 @@ pub fn event_type(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// What stands in `#[event(..)]`.
+/// The options in `#[event(..)]`.
 #[derive(Default)]
 struct Options {
     topic: Option<LitStr>,

@@ -1,5 +1,5 @@
-//! What the fuzz targets run. The envelope's source is included rather than depended on: the library would bring
-//! librdkafka, and a build with a sanitizer would compile all of it again.
+//! The code that the fuzz targets run. The envelope's source is included instead of depended on: the library would
+//! bring in librdkafka, and a sanitizer build would compile all of it again.
 //!
 //! `cargo +nightly fuzz run decode_event`, or `span_context`, `config`, `ndjson`, `dead_letter`.
 
@@ -36,7 +36,7 @@ pub use name::{EventName, GroupId, Topic};
 pub use origin::DeadLetterOrigin;
 pub use publish::Publish;
 
-/// What the tool's reader of lines needs of the tool.
+/// The parts of the tool that its line reader needs.
 mod exit {
     pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         error.to_string()

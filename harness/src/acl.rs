@@ -1,4 +1,4 @@
-//! Rights on a cluster with an authorizer, given and withdrawn: `rdkafka` leaves these calls out.
+//! Grants and withdraws rights on a cluster with an authorizer, with calls that `rdkafka` lacks.
 //!
 //! Every `unsafe` of the harness is here.
 
@@ -59,7 +59,7 @@ impl Resource<'_> {
         match self {
             Self::Topic(name) => (Native::RD_KAFKA_RESOURCE_TOPIC, name),
             Self::Group(name) => (Native::RD_KAFKA_RESOURCE_GROUP, name),
-            // The number of the protocol is that of the cluster; librdkafka names it otherwise.
+            // The protocol's number is that of the cluster; librdkafka has another name for it.
             Self::Cluster => (Native::RD_KAFKA_RESOURCE_BROKER, "kafka-cluster"),
         }
     }
@@ -184,7 +184,7 @@ impl Admin {
     }
 }
 
-/// A right, or a filter for exactly one: librdkafka has one type for both.
+/// A right, or a filter that matches only it: librdkafka has one type for both.
 struct Binding(*mut sys::rd_kafka_AclBinding_t);
 
 impl Binding {

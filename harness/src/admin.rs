@@ -1,4 +1,4 @@
-//! Blocking administration of a cluster, and reading a topic as it is stored.
+//! Blocking administration of a cluster, and reading a topic as stored.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::wait::eventually;
 
-/// Longer than any single request takes while a cluster elects a leader.
+/// Longer than any single request takes during an election.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const REQUEST: Duration = Duration::from_secs(5);
 
@@ -45,7 +45,7 @@ pub struct Admin {
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The configuration may hold a password.
+        // The configuration may contain a password.
         f.debug_struct("Admin")
             .field("bootstrap", &self.config.get("bootstrap.servers"))
             .finish_non_exhaustive()
@@ -68,7 +68,7 @@ impl Admin {
     pub fn with_config(bootstrap: &str, properties: &[(&str, &str)]) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap);
-        // A node that is just coming up is asked again at once, not after the default ten seconds.
+        // A node that is starting is asked again at once, not after the default ten seconds.
         config
             .set("reconnect.backoff.ms", "20")
             .set("reconnect.backoff.max.ms", "200");
@@ -304,7 +304,8 @@ impl Admin {
         let mut records = Vec::new();
         let mut unfinished = usize::try_from(partitions)?;
         let mut last_news = Instant::now();
-        // Awaiting the end of each partition, not a number of records: offsets may have gaps.
+        // Waits for the end of each partition, not for a number of records, as offsets may have
+        // gaps.
         while unfinished > 0 {
             match consumer.poll(Duration::from_millis(100)) {
                 None if last_news.elapsed() > PATIENCE => {

@@ -1,4 +1,4 @@
-//! Certificates made for one test run: an authority, a server, and clients good and bad.
+//! Certificates created for one test run: an authority, a server, and valid and invalid clients.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -12,10 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::eventually;
 
-/// A watcher reads the pipe that only the parent can write. End of file without a word means that the parent is gone,
-/// even if it was killed with SIGKILL or left through `exit` with the child in a static. `exec` keeps the process id, so
-/// the child is the program itself. The watcher lets go of the output, or a reader would never see its end.
-/// The parent-death signal of Linux would do too, but it fires when the spawning *thread* ends, as test threads do.
+/// A watcher reads from a pipe that only the parent can write to. End of file without a message means that the parent
+/// is gone, even if it was killed with SIGKILL or exited through `exit` with the child in a static. `exec` keeps the
+/// process id, so the child is the program itself. The watcher closes the output, or a reader would never see its
+/// end. Linux's parent-death signal would do too, but it fires when the spawning *thread* ends, as test threads do.
 const SCRIPT: &str = r#"
 exec 3<&0 </dev/null
 ( IFS= read -r _ <&3 || { kill -9 $$; if [ -n "$0" ]; then rm -rf "$0"; fi; } ) >/dev/null 2>&1 &
@@ -107,7 +107,7 @@ impl Guarded {
 
     /// Ends the child with SIGKILL and waits for it.
     pub fn kill(&mut self) -> ExitStatus {
-        // The watcher goes first: after the wait below the process id may belong to somebody else.
+        // The watcher goes first: after the wait below, the process id may be reused.
         self.dismiss_watcher();
         let _ = self.child.kill();
         self.child

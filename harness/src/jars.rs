@@ -1,4 +1,4 @@
-//! Apache Kafka as jars from Maven Central: a broker needs nothing else but Java.
+//! Apache Kafka as jars from Maven Central: apart from Java, a broker needs nothing else.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ pub const OLDER_VERSION: &str = "3.9.2";
 /// The oldest that runs on the Java that the newest needs.
 pub const OLDEST_VERSION: &str = "2.8.2";
 
-/// Written last, so that an interrupted fetch is not taken for a whole one.
+/// Written last, so that an interrupted download is not mistaken for a complete one.
 const MARKER: &str = "complete";
 
 /// The jars of one version of Apache Kafka.
@@ -97,7 +97,7 @@ impl Jars {
         self.libs().join("*").display().to_string()
     }
 
-    /// Whether this version logs through log4j 2; older ones log through log4j 1.
+    /// Whether this version logs through log4j 2; older ones use log4j 1.
     pub(crate) fn has_log4j2(&self) -> bool {
         major(&self.version) >= 4
     }
@@ -137,7 +137,7 @@ fn require_java() -> Result<()> {
     }
 }
 
-/// The broker, its tools, and a binding for slf4j: without one, a broker that cannot start says nothing.
+/// The broker, its tools, and a binding for slf4j: without one, a broker that cannot start logs nothing.
 fn pom_text(version: &str) -> String {
     let binding = if major(version) >= 4 {
         dependency("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4")

@@ -1,4 +1,4 @@
-//! Where the harness keeps what it fetches, builds and logs.
+//! Where the harness keeps downloads, builds and logs.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub fn home() -> PathBuf {
     workspace().join(".kafka")
 }
 
-/// The folder of the brokers' logs. A program's next run overwrites those of its last one, so they do not pile up.
+/// The folder of the brokers' logs. A program's next run overwrites those of the last one, so they do not accumulate.
 pub(crate) fn logs() -> PathBuf {
     home().join("logs")
 }

@@ -1,4 +1,4 @@
-//! Ports that stay ours while a node is down.
+//! Ports that stay reserved while a node is down.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 
-/// Below the ports that Linux hands to outgoing connections: such a connection could take the port of a killed node
-/// before the node comes back.
+/// Below the range that Linux uses for outgoing connections, which could otherwise take the port of a killed node
+/// before the node returns.
 const FIRST: u16 = 17_000;
 const COUNT: u16 = 15_000;
 
@@ -19,7 +19,7 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) number: u16,
-    /// The lock ends with the process, however that ends.
+    /// The lock ends with the process, however it exits.
     _lock: File,
 }
 
@@ -27,7 +27,7 @@ impl Port {
     pub(crate) fn reserve() -> Result<Self> {
         let folder = std::env::temp_dir().join("eventstream-harness-ports");
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        // Processes begin at different places, so that they seldom try the same port.
+        // Processes start at different ports, so that they rarely try the same one.
         let start = process::id().wrapping_mul(61);
         for _ in 0..COUNT {
             let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));

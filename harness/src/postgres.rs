@@ -1,4 +1,4 @@
-//! PostgreSQL as a child process: a server of its own, with its data in a temporary folder.
+//! PostgreSQL as a child process: a private server with its data in a temporary folder.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::ports::Port;
 use crate::shared::unique_topic;
 use crate::wait::eventually;
 
-/// A server on a busy machine that recovers from a kill takes some seconds.
+/// On a busy machine, recovery from a kill takes a few seconds.
 const START: Duration = Duration::from_secs(120);
 const SUPERUSER: &str = "postgres";
 const REMEDY: &str = "there is no PostgreSQL here: run `cargo xtask setup`, or install it (Debian: `apt-get install postgresql`)";
@@ -31,11 +31,11 @@ pub struct Postgres {
     durable: bool,
     log: PathBuf,
     process: Mutex<Option<Guarded>>,
-    // Last, so that it is removed when the server is gone.
+    // Last, so that it is removed once the server is gone.
     folder: TempDir,
 }
 
-/// Who runs the server where this process is root, whom PostgreSQL refuses.
+/// The user that runs the server if this process is root, as PostgreSQL does not run as root.
 #[derive(Clone, Copy, Debug)]
 struct User {
     uid: u32,
@@ -67,7 +67,7 @@ impl Postgres {
     pub fn programs() -> Result<PathBuf> {
         let in_path = std::env::var_os("PATH").unwrap_or_default();
         let mut folders: Vec<_> = std::env::split_paths(&in_path).collect();
-        // Where Debian has them, the newest first.
+        // Debian's locations, newest first.
         let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
         let mut versions: Vec<_> = debian
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -186,7 +186,7 @@ impl Postgres {
     /// Ends the server and its connections with SIGKILL. Starting it again is a recovery.
     pub fn kill(&self) {
         let children = self.children();
-        // Dropping the process kills it and waits for its end.
+        // Dropping the process kills it and waits for it.
         drop(self.process().take());
         for child in children {
             let _ = kill_process(child, Signal::KILL);
@@ -219,7 +219,7 @@ impl Postgres {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        // The server first, so that a stopped one makes no more children meanwhile.
+        // The server first, so that a stopped one creates no more children meanwhile.
         match self.process().as_mut() {
             Some(process) => process.signal(signal)?,
             None => bail!("PostgreSQL does not run"),
@@ -230,7 +230,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// The processes of its connections and chores: each in a process group of its own.
+    /// The processes of its connections and background tasks, each in its own process group.
     fn children(&self) -> Vec<Pid> {
         let Some(id) = self.process().as_ref().map(Guarded::id) else {
             return Vec::new();
@@ -242,7 +242,7 @@ impl Postgres {
     }
 
     fn spawn(&self) -> Result<()> {
-        // What a killed server has left may be in use for a moment, and then a new one refuses to start.
+        // Resources of a killed server may still be in use for a moment, and a new one then refuses to start.
         let started = eventually("PostgreSQL", START, || {
             self.spawn_once()?;
             self.answers()
@@ -276,7 +276,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Whether it answers; nothing where it has ended instead.
+    /// Whether it answers; `None` if it has exited.
     fn answers(&self) -> Result<Option<()>> {
         eventually("PostgreSQL to answer or to end", START, || {
             let ended = match self.process().as_mut() {
@@ -309,7 +309,7 @@ impl Postgres {
         format!("the end of {}:\n{}\n", self.log.display(), tail.join("\n"))
     }
 
-    /// A program of PostgreSQL, as a user whom it accepts.
+    /// A program of PostgreSQL, run as a user that it accepts.
     fn demoted(&self, program: &str) -> Vec<String> {
         let mut words = Vec::new();
         if let Some(User { uid, gid }) = self.user {

@@ -66,7 +66,7 @@ impl Shared {
 /// with the same message, and none is skipped.
 #[must_use]
 pub fn shared() -> &'static Shared {
-    // The error is kept as text, so that a start that fails slowly is not tried again by each test.
+    // The error is kept as text, so that a slow failing start is not repeated by each test.
     static SHARED: OnceLock<Result<Shared, String>> = OnceLock::new();
     match SHARED.get_or_init(|| Shared::start().map_err(|error| format!("{error:#}"))) {
         Ok(shared) => shared,
@@ -83,7 +83,7 @@ pub fn unique_topic(test: &str) -> String {
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty())
         .collect();
-    // `RandomState` is the standard library's only source of randomness; each one is seeded anew.
+    // `RandomState` is the standard library's only source of randomness; each one has a new seed.
     let random = RandomState::new().hash_one(std::process::id());
     format!("{}-{:08x}", words.join("-"), random >> 32)
 }

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use eventstream_harness::contract::Setup;
 use eventstream_harness::{Kafka, OLDER_VERSION, OLDEST_VERSION, shared};
 
-/// A node that the tests of this version share. The error is kept, so that a start that fails
-/// slowly is not tried again by each test.
+/// A node that the tests of this version share. The error is kept, so that a slow failing start is
+/// not repeated by each test.
 type Node = OnceLock<Result<Kafka, String>>;
 
 fn newest() -> Setup {

@@ -1,4 +1,4 @@
-//! The peer in Go: what it reads and writes, alone and through Kafka.
+//! The peer in Go: what it reads and writes, directly and through Kafka.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -108,7 +108,7 @@ fn golden(name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Without what a consumer adds, and with every number as Go's maps have it: a double.
+/// Without fields that a consumer adds, and with every number as a double, as in Go's maps.
 fn as_go_has_it(value: &mut Value) {
     match value {
         Value::Object(members) => members.values_mut().for_each(as_go_has_it),
@@ -178,7 +178,7 @@ async fn what_we_publish_go_decodes_as_what_it_was() -> Result<()> {
             let text = answer.map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
             let mut value: Value = serde_json::from_str(&text)?;
             let fields = value.as_object_mut().context("no object")?;
-            // The broker's place, and what publishing adds where the original has nothing.
+            // The broker's position, and fields that publishing adds if the original has none.
             for place in ["topic", "Partition", "Offset", "Key"] {
                 fields.remove(place);
             }

@@ -1,4 +1,4 @@
-//! Metrics under load on real Kafka: what counts never vanishes and never goes down.
+//! Metrics under load on real Kafka: counters neither vanish nor decrease.
 
 #[path = "../../eventstream/tests/observe/scrape.rs"]
 mod scrape;
@@ -60,7 +60,7 @@ async fn subscribe(
     client.register(subscribe).await.expect("registered")
 }
 
-/// Scrapes until it is told to stop, each scrape compared with the one before; how many.
+/// Scrapes until told to stop, comparing each scrape with the one before; returns how many.
 fn scrape_on(registry: &Registry, done: &AtomicBool) -> (usize, Scrape) {
     let mut before = Scrape::of(registry);
     let mut count = 1;
@@ -103,7 +103,8 @@ async fn counters_survive_rebalances_rebuilds_and_stops() {
         rebuilt.health().assigned && kept.health().assigned
     })
     .await;
-    // Members that come and go: rebalances. They are one client after the other under one name.
+    // Members that join and leave cause rebalances. They are clients with the same name, one after
+    // the other.
     for _ in 0..3 {
         let guest = client("guest", &metrics);
         let member = subscribe(&guest, &topic, "g", &handled).await;
@@ -112,7 +113,7 @@ async fn counters_survive_rebalances_rebuilds_and_stops() {
         guest.shutdown(END).await;
     }
     stopped.stop(END).await.expect("stopped");
-    // A second member with the same instance id fences the first, whose consumer is lost and made anew.
+    // A second member with the same instance id fences the first, whose consumer is lost and recreated.
     let fences = client("fences", &metrics);
     let other = subscribe(&fences, &topic, "fenced", &aside).await;
     let lost = [("client", "stays"), ("group", "p.fenced")];
@@ -202,7 +203,7 @@ async fn counters_survive_rebalances_rebuilds_and_stops() {
     publisher.shutdown(END).await;
 }
 
-/// Publishes until told to stop; how many.
+/// Publishes until told to stop; returns how many.
 async fn load(client: &Client, topic: &str, on: &AtomicBool) -> u64 {
     let mut n = 0;
     while on.load(Atomic::SeqCst) {

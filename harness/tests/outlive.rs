@@ -1,4 +1,4 @@
-//! Servers end with the process that started them, however it ends.
+//! Servers exit with the process that started them, however it exits.
 
 use std::env;
 use std::io::{BufRead as _, BufReader};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use eventstream_harness::{eventually, shared, shared_postgres};
 
-/// Set for the second run of this very program, in which the test starts its server and waits to be killed.
+/// Set for the second run of this program, in which the test starts its server and waits to be killed.
 const VICTIM: &str = "EVENTSTREAM_HARNESS_VICTIM";
 const PREFIX: &str = "listening on ";
 
@@ -34,7 +34,7 @@ fn postgres_ends_when_its_process_is_killed() -> Result<()> {
     )
 }
 
-/// `start` starts the server and gives its address.
+/// `start` starts the server and returns its address.
 fn ends_when_its_process_is_killed(
     server: &str,
     test: &str,

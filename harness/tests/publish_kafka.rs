@@ -1,4 +1,4 @@
-//! Publishing to real Apache Kafka while it is paused, killed, and refuses.
+//! Publishing to real Apache Kafka while it is paused, killed, or rejects requests.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::{HashMap, HashSet};
@@ -39,7 +39,7 @@ fn event(topic: &str, n: usize) -> Publish {
         .payload(HashMap::from([("n", n)]))
 }
 
-/// Publishes `0..count`, with a disturbance of its own thread after a third of it.
+/// Publishes `0..count`, with a disturbance on its own thread after a third of it.
 async fn publish_through(
     client: &Client,
     topic: &str,
@@ -60,7 +60,7 @@ async fn publish_through(
     receipts
 }
 
-/// The numbers as they are stored, partition by partition, after a check that each key's rise.
+/// The numbers as stored, partition by partition; checks that each key's numbers increase.
 fn stored_in_order(kafka: &Kafka, topic: &str) -> Vec<usize> {
     let mut last: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut all = Vec::new();
@@ -221,7 +221,7 @@ async fn audit_logs_survive_an_outage_or_are_told() {
     };
     assert_eq!(stored(), (0..COUNT).collect::<Vec<_>>());
 
-    // An outage that outlasts the publish timeout is told, to the receipt and to `on_error`.
+    // An outage longer than the publish timeout is reported to the receipt and to `on_error`.
     kafka.kill(1).unwrap();
     let lost = client.publish_audit_log(log(COUNT)).await.unwrap().unwrap();
     let error = lost.await.unwrap_err();
@@ -240,7 +240,7 @@ async fn publish_retries_cap_the_attempts() {
     admin
         .create_topic(&topic, 1, 2, &[("min.insync.replicas", "2")])
         .unwrap();
-    // One replica is not enough: the broker answers each attempt with an error to retry.
+    // One replica is not enough: the broker answers each attempt with a retriable error.
     let leader = admin.leader(&topic, 0).unwrap();
     let replicas = admin.replicas(&topic, 0).unwrap();
     let follower = replicas.into_iter().find(|id| Some(*id) != leader).unwrap();
@@ -294,7 +294,7 @@ async fn what_the_broker_refuses_is_told() {
     }
     client.publish_sync(event(&small, 3)).await.unwrap();
     admin.create_topic(&deleted, 1, 1, &[]).unwrap();
-    // Known to be gone, the topic is refused at once, until the next look at the cluster (30 s).
+    // Once known to be gone, the topic is rejected at once, until the next metadata refresh (30 s).
     let deadline = tokio::time::Instant::now() + MINUTE;
     let mut refused = 0;
     while let Err(error) = client.publish_sync(event(&deleted, 2)).await {

@@ -1,5 +1,5 @@
-//! What a secured client writes: no secret, and librdkafka's log only as each client asks for it.
-//! Alone in its binary, which has one recorder for all that the process writes.
+//! The output of a secured client: no secret, and librdkafka's log only as each client requests it.
+//! Alone in its binary, which has one recorder for everything the process writes.
 
 #[path = "secured/support.rs"]
 mod support;
@@ -12,7 +12,7 @@ use support::record::{self, Line, lines};
 use support::{END, event, ids, kafka, pem, plain, scram, secured, until};
 use tracing::Level;
 
-/// A builder with all of librdkafka's debug log.
+/// A builder with librdkafka's full debug log.
 fn noisy(brokers: &str, security: Security) -> ClientBuilder {
     let config = BrokerConfig::new()
         .security(security)
@@ -21,7 +21,8 @@ fn noisy(brokers: &str, security: Security) -> ClientBuilder {
     Client::kafka(brokers.split(',')).config(config)
 }
 
-/// Makes a client, publishes, consumes, asks; gives all that was said, well or ill.
+/// Creates a client, publishes, consumes and asks for metadata; returns every result and error as
+/// text.
 async fn say(builder: ClientBuilder, topic: &str) -> String {
     let mut said = format!("{builder:?} {builder:#?}");
     let client = match builder.build() {
@@ -43,7 +44,7 @@ async fn say(builder: ClientBuilder, topic: &str) -> String {
     said + &format!("{undelivered:?}")
 }
 
-/// The Base64 of what the PLAIN mechanism sends, which hides nothing.
+/// The Base64 that the PLAIN mechanism sends, which conceals nothing.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
@@ -89,7 +90,7 @@ async fn no_secret_is_written() {
         ),
         noisy(&to.sasl_ssl, wrong(SaslMechanism::Plain, &to.plain.name)),
         noisy(&to.ssl, mutual().key_pem(&*key).key_password(WRONG)),
-        // Not the certificate's key, and no key at all.
+        // Not the certificate's key, but no key at all.
         noisy(&to.ssl, mutual().key_pem(&*other_key)),
         noisy(&to.ssl, mutual().key_pem(&*broken)),
         noisy(&to.ssl, Security::none().key_pem(&*key)),
@@ -136,7 +137,7 @@ async fn no_secret_is_written() {
     println!("{} lines searched", written.len());
 }
 
-/// librdkafka's lines of the client.
+/// librdkafka's log lines of the client.
 fn of(client: &str) -> Vec<Line> {
     let own = |line: &Line| line.client.as_deref() == Some(client);
     let mut lines = lines();
@@ -147,7 +148,8 @@ fn of(client: &str) -> Vec<Line> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_client_logs_in_its_own_mode() {
     record::start();
-    // One port that hangs up, which is logged as information, and one where nobody is: an error.
+    // One port that closes connections, which is logged at info, and one with no listener: an
+    // error.
     let brokers = [secured(kafka()).ssl.clone(), "127.0.0.1:1".to_owned()];
     let make = |name: &str, config: BrokerConfig| {
         Client::kafka(brokers.clone())

@@ -1,6 +1,6 @@
-//! A purse that each event fills once, though events come twice.
+//! A purse that each event fills once, although events arrive twice.
 //!
-//! `DATABASE_URL` names a PostgreSQL; the broker is one inside the process.
+//! `DATABASE_URL` is a PostgreSQL; the broker runs inside the process.
 
 use eventstream::{Client, Context, Event, Publish, StartOffset, State, Subscribe};
 use eventstream_inbox::{Inbox, Seen};
@@ -22,7 +22,7 @@ async fn coins_earned(event: Event, State(app): State<App>, cx: Context) -> anyh
             .await?;
     }
     tx.commit().await?;
-    // Whatever ends the worker from here on, the event comes again.
+    // Whatever ends the worker from here on, the event is delivered again.
     anyhow::ensure!(cx.attempt() > 1, "the answer is lost");
     app.handled.send(seen)?;
     Ok(())

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 /// The SQL that creates the inbox's table, for your own migration tool. It may be run again.
 pub const MIGRATION: &str = include_str!("migration.sql");
 
-/// Two services that start together would both find the table missing.
+/// Two services starting at the same time would both find the table missing.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1768845928, 0)";
 
 /// Creates the inbox's table if it is missing, in the first schema of the connection's `search_path`. Call it when the

@@ -1,4 +1,4 @@
-//! Effects equal events, though events are there twice, workers are killed and the group is moved back.
+//! Effects equal events, although events are duplicated, workers are killed and the group is moved back.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,7 +16,7 @@ use eventstream_inbox::{Inbox, Seen};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-/// Set for further runs of this very program, which are the workers: database, brokers, topic and group.
+/// Set for further runs of this program, which are the workers: database, brokers, topic and group.
 const WORKER: &str = "EVENTSTREAM_INBOX_WORKER";
 const NAME: &str = "effects_in_the_database_happen_once_under_kills_and_rewinds";
 const WITHIN: Duration = Duration::from_secs(180);
@@ -46,7 +46,7 @@ async fn effects_in_the_database_happen_once_under_kills_and_rewinds() {
         let event = Publish::new(&topic, name)
             .id(format!("id-{n}"))
             .key(format!("player-{}", n % 50));
-        // Every tenth is there twice, as after a relay that was killed.
+        // Every tenth is there twice, as after a relay was killed.
         for _ in 0..if n % 10 < 2 { 2 } else { 1 } {
             drop(client.publish(event.clone()).await.unwrap());
         }
@@ -73,7 +73,7 @@ async fn effects_in_the_database_happen_once_under_kills_and_rewinds() {
         let effects =
             || Ok((count("SELECT count(*) FROM effect") >= EVENTS * third / 3).then_some(()));
         eventually("effects", WITHIN, effects).unwrap();
-        // Putting another in its place kills it.
+        // Replacing it kills it.
         running = worker("first");
     }
     let finished = |group: &str| {
@@ -141,7 +141,7 @@ async fn work(addresses: &str) {
     drop(subscription);
 }
 
-/// What is not part of the transaction happens again.
+/// Effects outside the transaction are repeated.
 async fn call(pool: &PgPool, ids: &[&str]) -> sqlx::Result<()> {
     let insert = sqlx::query("INSERT INTO call SELECT unnest($1::text[])").bind(ids);
     insert.execute(pool).await.map(drop)

@@ -1,6 +1,7 @@
-//! A shop that sells and says so in one transaction, and a relay that publishes it.
+//! A shop that records a sale and its event in one transaction, and a relay that publishes the
+//! event.
 //!
-//! `DATABASE_URL` names a PostgreSQL; the broker is one inside the process.
+//! `DATABASE_URL` is a PostgreSQL; the broker runs inside the process.
 
 use std::time::Duration;
 

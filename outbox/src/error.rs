@@ -103,7 +103,7 @@ impl StdError for Error {
     }
 }
 
-/// An error with its causes, where it has to stand alone.
+/// An error with its causes, for contexts without `source`.
 pub(crate) fn with_causes(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

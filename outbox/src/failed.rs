@@ -1,4 +1,4 @@
-//! What an operator asks of the outbox: how much waits, which events failed, and what is to become of them.
+//! The operator's view of the outbox: its depth, the events that failed, and what to do with them.
 
 use std::time::{Duration, SystemTime};
 
@@ -123,7 +123,7 @@ impl FailedEvent {
     }
 }
 
-/// The event of a row. What is not what was enqueued makes a value that is no event, for it to be set apart.
+/// The event in a row. A row that was changed by hand may give a value that is not an event, which is then set aside.
 pub(crate) fn sealed(row: &PgRow) -> sqlx::Result<SealedEvent> {
     let headers: String = row.try_get("headers")?;
     let value: String = row.try_get("value")?;

@@ -30,7 +30,7 @@ use crate::relay::{Relay, Shared};
 /// # Ok(()) }
 /// ```
 pub struct Metrics {
-    /// Weakly: a registry outlives a relay.
+    /// Weak, as a registry outlives a relay.
     relay: Weak<Shared>,
     published: IntCounter,
     in_flight: IntGauge,

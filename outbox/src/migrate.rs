@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 /// The SQL that creates the outbox's tables, for your own migration tool. It may be run again.
 pub const MIGRATION: &str = include_str!("migration.sql");
 
-/// Two services that start together would both find a table missing.
+/// Two services starting at the same time would both find a table missing.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1869968488, 0)";
 
 /// Creates the outbox's tables if they are missing, in the first schema of the connection's `search_path`. Call it when

@@ -4,12 +4,12 @@ use sqlx::{Postgres, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::row::{KeyHash, write_headers};
 
-/// The channel that relays listen to.
+/// The channel that relays listen on.
 pub(crate) const CHANNEL: &str = "eventstream_outbox";
-/// The first half of the advisory locks of keys; the second is the key's hash.
+/// The first half of the keys' advisory locks; the second is the key's hash.
 const LOCKS: i32 = 0x6f75_7462;
 
-/// Locks first: the rows' numbers are drawn above the join, so after `locked` has its row.
+/// Locks first: the numbers of the rows are drawn above the join, once `locked` has its row.
 const INSERT: [&str; 3] = [
     "WITH locked AS MATERIALIZED (SELECT count(*) FROM \
         (SELECT pg_advisory_xact_lock($1, lock) FROM unnest($2::int[]) AS lock) AS taken)",
@@ -157,7 +157,7 @@ impl Outbox {
         events: &[SealedEvent],
     ) -> Result<()> {
         let mut locks = self.locks(events);
-        // In one order, so that no two of these calls wait for each other.
+        // In a fixed order, so that no two of these calls deadlock.
         locks.sort_unstable();
         locks.dedup();
         let [lock, notify, insert] = INSERT;

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 /// How many parts the outbox has, and so how many relays can share it.
 pub(crate) const SLOTS: u16 = 64;
 
-/// What orders events: the topic and the key. The same in every process and version, for it is in the table.
+/// What events are ordered by: topic and key. It is stored in the table, so it must be the same in every process and
+/// version.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyHash(u64);
 
 impl KeyHash {
     pub(crate) fn of(topic: &str, key: &[u8]) -> Self {
-        // FNV-1a, with a last mix: it is weak in its low bits.
+        // FNV-1a with a final mix, as its low bits are weak.
         let bytes = topic.bytes().chain([0]).chain(key.iter().copied());
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -24,7 +25,7 @@ impl KeyHash {
         i16::try_from((self.0 >> 32) % u64::from(SLOTS)).expect("there are few slots")
     }
 
-    /// What is locked for the key. Two keys with one lock only wait for each other.
+    /// The lock of the key. Two keys with the same lock only wait for each other.
     pub(crate) fn lock(self) -> i32 {
         i32::from_ne_bytes(
             u32::try_from(self.0 & 0xffff_ffff)
@@ -34,7 +35,7 @@ impl KeyHash {
     }
 }
 
-/// One header: its value as text where it is text, else as hex digits; neither where it is null.
+/// One header: its value as text if possible, otherwise as hex digits; neither if it is null.
 #[derive(Serialize, Deserialize)]
 struct Header {
     name: String,
@@ -61,7 +62,7 @@ pub(crate) fn write_headers(event: &SealedEvent) -> String {
     serde_json::to_string(&headers).expect("texts are JSON")
 }
 
-/// Nothing where the text is not what `write_headers` writes.
+/// `None` if the text was not written by `write_headers`.
 pub(crate) fn read_headers(text: &str) -> Option<Vec<(String, Option<Vec<u8>>)>> {
     if text.is_empty() {
         return Some(Vec::new());
@@ -119,7 +120,7 @@ mod tests {
     fn keys_spread_over_all_slots_and_stay_where_they_are() {
         let slots = (0..1000).map(|n| KeyHash::of("t", format!("player-{n}").as_bytes()).slot());
         assert_eq!(slots.collect::<HashSet<_>>().len(), usize::from(SLOTS));
-        // Rows of an older version are in the table.
+        // The table has rows of an older version.
         assert_eq!(KeyHash::of("purse", b"player-7").slot(), 44);
         assert_ne!(KeyHash::of("a", b"b").lock(), KeyHash::of("ab", b"").lock());
     }

@@ -1,4 +1,4 @@
-//! The example runs, and ends well.
+//! The example runs and succeeds.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,6 +1,6 @@
 //! Rows equal records, whatever is killed: relays as processes, the database, the broker.
 //!
-//! `EVENTSTREAM_OUTBOX_ROWS` is how many rows are committed, 20,000 if it is not set.
+//! `EVENTSTREAM_OUTBOX_ROWS` is the number of rows committed, by default 20,000.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ use eventstream_outbox::{Outbox, Relay};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-/// Set for further runs of this very program, which are the relays: the database and the brokers.
+/// Set for further runs of this program, which are the relays: the database and the brokers.
 const RELAY: &str = "EVENTSTREAM_OUTBOX_RELAY";
 const NAME: &str = "every_committed_row_is_published_in_order_under_kills";
 const WITHIN: Duration = Duration::from_secs(300);
@@ -125,7 +125,7 @@ impl Run {
         run
     }
 
-    /// A relay as a process; putting it in the place of another kills that one.
+    /// A relay as a process; replacing it kills it.
     fn relay(&self) -> Guarded {
         let program = env::current_exe().unwrap().display().to_string();
         let addresses = format!("{RELAY}={} {}", self.url, self.kafka.bootstrap());
@@ -146,8 +146,8 @@ impl Run {
         eventually("records", WITHIN, stored).unwrap();
     }
 
-    /// Writes this writer's share in transactions, of which every tenth is rolled back. What fails with the database is
-    /// tried again: the table says what was committed.
+    /// Writes this writer's share in transactions, every tenth of which is rolled back. A transaction that fails with
+    /// the database is retried; the table shows what was committed.
     fn write(&self, writer: u64) -> tokio::task::JoinHandle<()> {
         let (pool, topic, written) = (
             self.pool.clone(),
@@ -164,14 +164,14 @@ impl Run {
                 match transaction(&pool, &topic, &key, turn % 10 == 9).await {
                     Ok(true) => drop(written.fetch_add(PER_TRANSACTION, Ordering::SeqCst)),
                     Ok(false) => {}
-                    // The database is away.
+                    // The database is unavailable.
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
                 }
             }
         })
     }
 
-    /// Compares the table with the topic, and counts the records that are there again.
+    /// Compares the table with the topic, and counts duplicate records.
     async fn check(&self) -> usize {
         let sql = "SELECT event_id, key, n FROM sent";
         let sent: Vec<(String, String, i64)> =
@@ -206,7 +206,7 @@ impl Run {
         let published: HashSet<_> = first.keys().collect();
         let missing = sent.keys().filter(|id| !published.contains(id)).count();
         assert_eq!(missing, 0, "of {}", sent.len());
-        // Three relays were killed, and while the database was away both may have lost their leases.
+        // Three relays were killed, and during the database's outage both may have lost their leases.
         assert!(repeats <= 5 * 2 * BATCH, "{repeats}");
         repeats
     }

@@ -1,4 +1,4 @@
-//! How handlers are told to misbehave: a small file that every member looks at.
+//! How handlers are told to misbehave: a small file that every member watches.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use anyhow::{Context as _, Result};
 
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A way for handlers to misbehave. Which events it hits is a hash of their ids.
+/// A way for handlers to misbehave. A hash of an event's id decides whether it is hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Slow = 1,
     Failing = 2,
     Panicking = 4,
-    /// Registrations come and go.
+    /// Registrations start and stop.
     Changing = 8,
 }
 
-/// The moods that hold now.
+/// The current moods.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moods(Arc<AtomicU8>);
 
@@ -38,7 +38,7 @@ impl Moods {
         }
     }
 
-    /// Tells the members.
+    /// Writes them for the members.
     pub(crate) fn publish(&self, directory: &Path) -> Result<()> {
         let text = self.0.load(Ordering::Relaxed).to_string();
         let fresh = directory.join("moods.new");
@@ -46,13 +46,13 @@ impl Moods {
         fs::rename(&fresh, path(directory)).context("replacing the moods")
     }
 
-    /// Follows the file until the process ends.
+    /// Watches the file until the process ends.
     pub(crate) fn follow(directory: &Path) -> Self {
         let moods = Self::default();
         let (followed, path) = (moods.clone(), path(directory));
         thread::spawn(move || {
             loop {
-                // It is not there before the first mood.
+                // It does not exist before the first mood.
                 let text = fs::read_to_string(&path).unwrap_or_default();
                 let bits = text.trim().parse().unwrap_or_default();
                 followed.0.store(bits, Ordering::Relaxed);

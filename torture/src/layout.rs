@@ -1,23 +1,23 @@
-//! What runs: topics, the groups on them, and how their events are named.
+//! Topics, the groups on them, and the names of their events.
 
 use eventstream::{Assignment, Concurrency};
 
-/// Stands in front of every topic and group on the brokers.
+/// The prefix of every topic and group on the brokers.
 pub(crate) const PREFIX: &str = "torture";
 pub(crate) const DEAD_LETTER_SUFFIX: &str = "-dlq";
 pub(crate) const REPLICAS: i32 = 3;
-/// More partitions a topic does not get, however often a fault adds one.
+/// The maximum number of partitions, however often a fault adds one.
 pub(crate) const MOST_PARTITIONS: i32 = 12;
 
 /// One topic of the load.
 pub(crate) struct TopicPlan {
     pub(crate) name: &'static str,
     pub(crate) partitions: i32,
-    /// Its events are of these names, in turn.
+    /// The names of its events, in turn.
     pub(crate) events: &'static [&'static str],
-    /// All events of a key have one name; else each name is in each key.
+    /// All events of a key have the same name; otherwise each name occurs in each key.
     pub(crate) name_of_key: bool,
-    /// Its part of the rate.
+    /// Its share of the rate.
     pub(crate) share: u32,
 }
 
@@ -43,7 +43,7 @@ pub(crate) const TOPICS: [TopicPlan; 5] = [
         name_of_key: false,
         share: 2,
     },
-    // Two registrations, one for each name, keep no order with each other.
+    // Two registrations, one for each name, are not ordered with each other.
     TopicPlan {
         name: "tasks",
         partitions: 4,
@@ -64,14 +64,14 @@ pub(crate) const TOPICS: [TopicPlan; 5] = [
 pub(crate) struct GroupPlan {
     pub(crate) name: &'static str,
     pub(crate) topic: &'static str,
-    /// Its members have registrations that come and go, and one more topic, for which there is at times none.
+    /// Its members have registrations that start and stop, and one more topic, which at times has none.
     pub(crate) beside: Option<&'static str>,
     pub(crate) assignment: Assignment,
     pub(crate) concurrency: Concurrency,
     pub(crate) members: usize,
-    /// Members keep their place in the group over a restart.
+    /// Members keep their place in the group across restarts.
     pub(crate) is_static: bool,
-    /// Attempts before the dead letter topic; `None`: until it succeeds.
+    /// Attempts before dead-lettering; `None` to retry forever.
     pub(crate) attempts: Option<u32>,
 }
 
@@ -154,18 +154,18 @@ pub(crate) fn group(name: &str) -> Option<&'static GroupPlan> {
     GROUPS.iter().find(|group| group.name == name)
 }
 
-/// A topic or group as the brokers know it.
+/// A topic's or group's name on the brokers.
 pub(crate) fn on_broker(name: &str) -> String {
     format!("{PREFIX}.{name}")
 }
 
-/// The partition of `__consumer_offsets` whose leader coordinates a group, as the broker chooses it.
+/// The partition of `__consumer_offsets` whose leader coordinates a group, as the broker computes it.
 pub(crate) fn offsets_partition(group: &str) -> i32 {
-    // As the harness has it.
+    // As configured by the harness.
     let partitions = 5;
     let step = |hash: i32, byte: u8| hash.wrapping_mul(31).wrapping_add(i32::from(byte));
     let hash = on_broker(group).bytes().fold(0, step);
-    // The absolute value, but for the one number that has none.
+    // The absolute value, except for the one number that has none.
     (hash.checked_abs().unwrap_or(0)) % partitions
 }
 

@@ -1,4 +1,4 @@
-//! Protections that can be switched off, to show that the checker sees what they are for.
+//! Protections that can be disabled, to show that the checker detects their absence.
 
 use clap::ValueEnum;
 
@@ -23,7 +23,7 @@ pub(crate) enum Protection {
 }
 
 impl Protection {
-    /// The word on the command line and in the history.
+    /// Its name on the command line and in the history.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Idempotence => "idempotence",
@@ -37,7 +37,7 @@ impl Protection {
         }
     }
 
-    /// The faults under which it is missed, where the command line names none.
+    /// The faults that need it, if the command line names none.
     pub(crate) fn faults(self) -> &'static [&'static str] {
         match self {
             Self::Idempotence => &[
@@ -47,7 +47,7 @@ impl Protection {
                 "half-open",
             ],
             Self::CommitAfterHandler => &["member-killed", "handlers-slow"],
-            // Stops in good order, which excuse nothing.
+            // Clean stops, which excuse nothing.
             Self::Drain => &["member-stopped", "handlers-slow"],
             Self::DeadLetterAck => &["dead-letters-refused"],
             Self::TakeNewHistoryForSeen => &["topic-remade"],
@@ -57,7 +57,7 @@ impl Protection {
         }
     }
 
-    /// The fault of the library that takes its place; `None` where an option does.
+    /// The library's fault that disables it; `None` if an option does.
     pub(crate) fn sabotage(self) -> Option<&'static str> {
         match self {
             Self::Idempotence => None,

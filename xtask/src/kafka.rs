@@ -1,4 +1,4 @@
-//! A Kafka to play with.
+//! A Kafka to experiment with.
 
 use std::io::Write as _;
 use std::thread;
@@ -37,7 +37,7 @@ impl Up {
             describe(&mut stdout, kafka.secured()?)?;
         }
         writeln!(stdout, "Apache Kafka {} runs until Ctrl-C", self.version)?;
-        // Any end of this process, Ctrl-C included, ends the nodes and removes their data.
+        // Any exit of this process, including Ctrl-C, ends the nodes and removes their data.
         loop {
             thread::park();
         }

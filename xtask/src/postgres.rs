@@ -11,7 +11,7 @@ use crate::step::run_logged;
 const REMEDY: &str = "install PostgreSQL 12 or newer so that `initdb`, `postgres` and `psql` are in PATH or under \
     /usr/lib/postgresql (Debian: `apt-get install postgresql`)";
 
-/// Installs Debian's package where the machine has no PostgreSQL.
+/// Installs Debian's package if the machine has no PostgreSQL.
 pub(crate) fn install() -> Result<()> {
     if Postgres::programs().is_ok() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Prometheus' own tool, which checks the alert rules and runs their cases.
+//! Prometheus's own tool, which checks the alert rules and runs their cases.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<()> {
     check(&mut steps)
 }
 
-/// Fetches the tool where the machine has none.
+/// Downloads the tool if the machine has none.
 pub(crate) fn install() -> Result<()> {
     if in_path() || fetched().exists() {
         return Ok(());
@@ -69,13 +69,13 @@ fn fetched() -> PathBuf {
     workspace().join(".tools").join(NAME)
 }
 
-/// Out of Debian's package, which is unpacked and not installed: that takes seconds, needs no root and starts no server.
-/// To build the tool is to compile a client of each cloud that Prometheus discovers targets in.
+/// From Debian's package, which is unpacked but not installed: that takes seconds, needs no root and starts no
+/// server. Building the tool would compile a client for each cloud in which Prometheus discovers targets.
 fn fetch() -> Result<()> {
     let tools = workspace().join(".tools");
     fs::create_dir_all(&tools)?;
     let folder = tempfile::tempdir_in(&tools)?;
-    // The machine's lists may be missing or too old; lists of our own need no root.
+    // The machine's lists may be missing or outdated; our own lists need no root.
     if download(folder.path(), None).is_err() {
         let lists = folder.path().join("apt");
         fs::create_dir_all(lists.join("lists").join("partial"))?;
@@ -97,7 +97,7 @@ fn fetch() -> Result<()> {
         succeeds(Command::new(&tool).arg("--version")),
         "Debian's promtool does not run here"
     );
-    // The name that is looked for appears only when the tool has run.
+    // The name that is looked for exists only once the tool has run.
     fs::rename(tool, fetched()).context("naming promtool")
 }
 
@@ -109,7 +109,7 @@ fn download(folder: &Path, lists: Option<&Path>) -> Result<()> {
 
 fn apt(lists: Option<&Path>) -> Command {
     let mut command = Command::new("apt-get");
-    // As root it would else become a user who may not write into the workspace.
+    // Run as root, it would otherwise become a user that may not write to the workspace.
     command.args(["-o", "APT::Sandbox::User=root"]);
     if let Some(lists) = lists {
         for (setting, path) in [("Dir::State", lists), ("Dir::Cache", lists)] {

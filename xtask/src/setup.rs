@@ -1,4 +1,4 @@
-//! What the checks and tests need beside Rust and a C compiler.
+//! What the checks and tests need in addition to Rust and a C compiler.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// All of it; each step is a moment when it is there already.
+/// Everything; steps already done take a moment.
 pub(crate) fn take(steps: &mut Steps) -> Result<()> {
     steps.take("rustfmt and clippy", components)?;
     for version in [DEFAULT_VERSION, OLDER_VERSION, OLDEST_VERSION] {
@@ -57,7 +57,7 @@ pub(crate) fn components() -> Result<()> {
     )
 }
 
-/// The version is in the path, so that another one is installed anew.
+/// The version is in the path, so that another one is installed separately.
 fn deny_root() -> PathBuf {
     workspace()
         .join(".tools")
@@ -68,7 +68,7 @@ fn install_deny() -> Result<()> {
     if deny().exists() {
         return Ok(());
     }
-    // Unoptimised it takes half the time to build, and it runs for less than a second.
+    // Unoptimised, it builds in half the time, and it runs for less than a second.
     let mut install = cargo(&[
         "install",
         "--locked",
@@ -82,7 +82,7 @@ fn install_deny() -> Result<()> {
     run_logged("cargo-deny", &mut install)
 }
 
-/// Whether a command can be started and ends well.
+/// Whether a command can be started and succeeds.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let quiet = command
         .stdin(Stdio::null())

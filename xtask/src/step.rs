@@ -21,7 +21,7 @@ impl Steps {
     /// Takes a step and prints its name and time.
     pub(crate) fn take<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
         print!("{name:<44}");
-        // Seen while the step runs, which may take minutes.
+        // Visible while the step runs, which may take minutes.
         std::io::stdout().flush()?;
         let started = Instant::now();
         let outcome = step();
@@ -32,7 +32,7 @@ impl Steps {
         outcome.with_context(|| format!("the step `{name}` failed"))
     }
 
-    /// Takes a step that is a command; its output goes to a file, and the end of that is shown if it fails.
+    /// Runs a command as a step; its output goes to a file, the end of which is shown if it fails.
     pub(crate) fn command(&mut self, name: &str, command: &mut Command) -> Result<()> {
         self.take(name, || run_logged(name, command))
     }
@@ -73,7 +73,7 @@ pub(crate) fn run_logged(name: &str, command: &mut Command) -> Result<()> {
     bail!("{status}; the end of {}:\n{tail}", path.display());
 }
 
-/// Cargo, the very one that runs this program.
+/// The cargo that runs this program.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(workspace());

@@ -1,4 +1,4 @@
-//! Everything that has to hold before a change is done.
+//! Everything that must hold before a change is done.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::torture;
 
 /// The packages whose tests `--quick` runs. The harness has nothing to test without Kafka.
 const QUICK_PACKAGES: [&str; 2] = ["eventstream", "cli"];
-/// Integration tests whose name begins so need a real cluster or the Go peer.
+/// Integration tests whose name starts like this need a real cluster or the Go peer.
 const NEEDS_KAFKA: &str = "kafka";
 
 pub(crate) fn run(quick: bool) -> Result<()> {
@@ -34,7 +34,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         "warnings",
     ];
     steps.command("lints", &mut cargo(&clippy))?;
-    // As a user has it who asks for no feature; the workspace asks for all.
+    // As for users that request no feature; the workspace requests all.
     let mut alone = cargo(&["clippy", "--release", "--lib", "--package", "eventstream"]);
     steps.command(
         "lints without features",
@@ -82,7 +82,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         let run = ["--minutes", "2", "--seed", "1"].map(str::to_owned);
         steps.command("two minutes of faults", &mut torture::command(&run))?;
     }
-    // Before the tests, so that the last lines of all are cargo's own account of them.
+    // Before the tests, so that the last lines are cargo's own summary of them.
     println!("{}; now the tests", steps.summary());
     let status = arguments(&[]).status().context("starting cargo")?;
     ensure!(status.success(), "tests failed");

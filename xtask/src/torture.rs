@@ -1,4 +1,4 @@
-//! The torture run: built as it has to be, and started.
+//! Builds and starts the torture run.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use harness::{DEFAULT_VERSION, Jars, workspace};
 use crate::step::cargo;
 
 const PACKAGE: &str = "eventstream-torture";
-/// Builds the library so that protections can be taken out of it at run time; see its `delivery/sabotage.rs`.
+/// Builds the library so that protections can be disabled at run time; see its `delivery/sabotage.rs`.
 const SABOTAGE: &str = "EVENTSTREAM_BUILD_SABOTAGE";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {

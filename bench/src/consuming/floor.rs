@@ -15,7 +15,7 @@ use crate::consuming::{Count, HANDLERS, WORK};
 use crate::measure::Figures;
 use crate::scenario::Run;
 
-/// How long the first event may take, the group's first assignment included.
+/// How long the first event may take, including the group's first assignment.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The envelope, owned, so that a handler could keep it: one pass of `serde_json`.
@@ -66,7 +66,7 @@ pub(crate) fn all(run: &Run) -> Result<Figures> {
     count.wait()
 }
 
-/// What the handlers alone take: as many tasks, each one piece of work after the other.
+/// The cost of the handlers alone: as many tasks, each doing its work sequentially.
 pub(crate) fn keys(run: &Run) -> Result<Figures> {
     let runtime = tokio::runtime::Runtime::new()?;
     let count = Arc::new(Count::new(run.events));

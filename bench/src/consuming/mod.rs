@@ -1,5 +1,5 @@
-//! Consuming a topic from its head, each event decoded and given to a handler that counts; and
-//! handlers that take their time, in parallel by key.
+//! Consuming a topic from its head, with a handler that counts decoded events; and handlers that
+//! take time, in parallel by key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::scenario::Run;
 pub(crate) mod floor;
 pub(crate) mod ours;
 
-/// Handlers that run at once in [`Scenario::Keys`](crate::scenario::Scenario::Keys).
+/// Handlers that run concurrently in [`Scenario::Keys`](crate::scenario::Scenario::Keys).
 pub(crate) const HANDLERS: u32 = 64;
 /// How long each of them takes.
 pub(crate) const WORK: Duration = Duration::from_millis(5);
@@ -23,7 +23,7 @@ pub(crate) const WORK: Duration = Duration::from_millis(5);
 /// How long a run may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Publishes what the runs then read.
+/// Publishes the events that the runs read.
 pub(crate) fn fill(run: &Run) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
@@ -45,7 +45,7 @@ pub(crate) fn fill(run: &Run) -> Result<()> {
     })
 }
 
-/// Counts events; the span begins with the first and ends with the last.
+/// Counts events; the span starts with the first and ends with the last.
 pub(crate) struct Count {
     wanted: u64,
     handled: AtomicU64,
@@ -77,7 +77,7 @@ impl Count {
         }
     }
 
-    /// The figures, once the last event was counted.
+    /// The figures, once the last event is counted.
     pub(crate) fn wait(&self) -> Result<Figures> {
         let span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
         let (span, _) = self

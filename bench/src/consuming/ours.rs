@@ -23,7 +23,7 @@ pub(crate) fn all(run: &Run) -> Result<Figures> {
     })
 }
 
-/// One event at a time, for what is compared with it.
+/// One event at a time, for comparison.
 pub(crate) fn one_by_one(run: &Run) -> Result<Figures> {
     async fn handle(event: Event, State(count): State<Arc<Count>>) {
         std::hint::black_box(&event);
@@ -48,7 +48,7 @@ pub(crate) fn batches(run: &Run) -> Result<Figures> {
     })
 }
 
-/// The payload is an argument.
+/// The payload as an argument.
 pub(crate) fn payload(run: &Run) -> Result<Figures> {
     async fn handle(Payload(read): Payload<Read>, State(count): State<Arc<Count>>) {
         std::hint::black_box(read.weight());
@@ -95,7 +95,7 @@ fn consume<S: Send + Sync + 'static>(
     let runtime = tokio::runtime::Runtime::new()?;
     let client = Client::kafka(run.brokers.split(',')).build()?;
     let count = Arc::new(Count::new(run.events));
-    // Without a group id it is a fresh one.
+    // Without a group id, a new group is used.
     let subscribe = Subscribe::new(run.topic.as_str()).offset(StartOffset::Head);
     runtime.block_on(async {
         let subscription = client

@@ -16,12 +16,12 @@ use crate::event::Writer;
 use crate::measure::{Figures, Span, quantile};
 use crate::scenario::{Run, WARM_UP};
 
-/// Counts deliveries; whoever waits for fewer in flight is woken.
+/// Counts deliveries and wakes the waiter once enough have arrived.
 #[derive(Default)]
 struct Counting {
     delivered: AtomicU64,
     failed: AtomicU64,
-    /// How many deliveries somebody waits for.
+    /// The number of deliveries that a waiter waits for.
     awaited: AtomicU64,
     lock: Mutex<()>,
     changed: Condvar,
@@ -47,7 +47,7 @@ impl ProducerContext for Context {
 }
 
 impl Counting {
-    /// Waits until this many are delivered.
+    /// Waits until this many events are delivered.
     fn wait_for(&self, count: u64) {
         if self.delivered.load(Ordering::SeqCst) >= count {
             return;
@@ -82,7 +82,7 @@ impl Floor {
             .set("acks", "all")
             .set("linger.ms", "0")
             .set("partitioner", "consistent_random")
-            // As much as the library's buffer holds.
+            // The same capacity as the library's buffer.
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "65536")
             .create_with_context(Context(Arc::clone(&counting)))?;
@@ -113,7 +113,7 @@ impl Floor {
         self.counting.wait_for(self.sent);
     }
 
-    /// Sends everything and waits for it.
+    /// Sends everything and waits for the deliveries.
     fn everything(mut self, run: &Run) -> Result<Figures> {
         let span = Span::begin();
         for _ in 0..run.events {

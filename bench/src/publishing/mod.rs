@@ -1,4 +1,5 @@
-//! Publishing: all at once, one in flight, a hundred in flight, partitions nobody has written to.
+//! Publishing: everything at once, one event in flight, a hundred in flight, partitions not written
+//! to before.
 
 pub(crate) mod floor;
 pub(crate) mod ours;

@@ -54,7 +54,7 @@ impl Ours {
     }
 }
 
-/// A service's runtime, as `#[tokio::main]` makes it.
+/// A service's runtime, as `#[tokio::main]` creates it.
 fn runtime() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -29,9 +29,9 @@ pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// How a file ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
-    /// With a whole line, or empty.
+    /// With a complete line, or empty.
     Whole,
-    /// In the middle of a line: the process was killed while it wrote.
+    /// In the middle of a line: the process was killed while writing.
     Truncated,
 }
 

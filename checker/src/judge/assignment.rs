@@ -1,8 +1,8 @@
 //! The time that a member holds a partition.
 //!
-//! Where the history does not tell assignments, they are guessed: one ends when another member of
-//! the group handles the partition, when the member leaves, or when the member goes back, or past what
-//! others have done, at a time at which the group may have rebalanced.
+//! If the history does not report assignments, they are inferred: one ends when another member of the group handles
+//! the partition, when the member leaves, or when the member goes back, or skips what others have done, at a time
+//! when the group may have rebalanced.
 
 use std::collections::HashMap;
 
@@ -12,22 +12,22 @@ use crate::ranges::Ranges;
 #[derive(Debug)]
 pub(super) struct Assignment {
     pub(super) member: u32,
-    /// Whether the history tells where it begins and ends.
+    /// Whether the history reports its start and end.
     pub(super) told: bool,
     pub(super) begun: u64,
-    /// What is done from here on may be handled again: it may not have been committed before.
+    /// What is done from here on may be handled again, as it may not have been committed before.
     pub(super) base: i64,
     /// When a handler last started.
     pub(super) last: u64,
-    /// The lowest and the highest offset that started.
+    /// The lowest and highest offset started.
     pub(super) span: Option<(i64, i64)>,
-    /// The offsets below the highest that did not start.
+    /// Offsets below the highest that were not started.
     holes: Ranges,
-    /// The last offset of each key that started.
+    /// The last offset started of each key.
     keys: HashMap<u64, i64>,
 }
 
-/// What is kept of an assignment for a handler that it started.
+/// What a handler keeps of the assignment that it started in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Term {
     pub(super) told: bool,
@@ -40,19 +40,19 @@ pub(super) struct Term {
 pub(super) enum Back {
     /// It started before.
     Again,
-    /// A later record of the partition started, where that has an order.
+    /// A later record of the partition was started, in an ordered partition.
     BehindPartition,
-    /// A later record of the key, at this offset, started, where keys have an order.
+    /// A later record of the key, at this offset, was started, with keys in order.
     BehindKey(i64),
-    /// It is below all that started. Nothing is wrong with that where keys run side by side.
+    /// It is below everything that was started, which is allowed if keys run concurrently.
     BehindFirst,
 }
 
-/// A record that did not start although a later one did.
+/// A record that was not started although a later one was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hole {
     pub(super) offset: i64,
-    /// The later one.
+    /// The later record.
     pub(super) later: i64,
 }
 
@@ -95,7 +95,7 @@ impl Assignment {
         }
     }
 
-    /// Notes that `offset` starts; the offset before it in the order.
+    /// Notes that `offset` starts; returns the offset before it in the order.
     pub(super) fn start(&mut self, order: Order, offset: i64, key: Option<u64>) -> Option<i64> {
         let before = self.high();
         let (low, high) = self.span.unwrap_or((offset, -1));
@@ -117,17 +117,17 @@ impl Assignment {
         }
     }
 
-    /// The last offsets that started: the highest, and that of each key.
+    /// The last offsets started: the highest, and that of each key.
     pub(super) fn latest(&self) -> impl Iterator<Item = i64> + '_ {
         self.high().into_iter().chain(self.keys.values().copied())
     }
 
-    /// The highest offset that started.
+    /// The highest offset started.
     pub(super) fn high(&self) -> Option<i64> {
         self.span.map(|(_, high)| high)
     }
 
-    /// The offsets from the lowest to the highest that did not start.
+    /// The offsets between the lowest and the highest that were not started.
     pub(super) fn holes(&self) -> impl Iterator<Item = Hole> + '_ {
         let (low, high) = self.span.unwrap_or((i64::MAX, i64::MAX));
         let holes = self.holes.from(low);
@@ -137,7 +137,7 @@ impl Assignment {
         })
     }
 
-    /// Of the holes, the one at `offset` of `key`, if a later record of the key started.
+    /// The hole at `offset` of `key`, if a later record of the key was started.
     pub(super) fn hole_of_key(&self, offset: i64, key: u64) -> Option<Hole> {
         let later = *self.keys.get(&key)?;
         (later > offset).then_some(Hole { offset, later })

@@ -18,7 +18,7 @@ impl Consuming<'_> {
         let log = world.log(place);
         let before = self.views[view].committed.unwrap_or(log.base());
         self.counts.commits_went_back += u64::from(committed.offset < before);
-        // What was below an earlier commit has been judged with that one.
+        // What was below an earlier commit was judged with that one.
         for offset in before.max(log.base())..committed.offset.min(log.end()) {
             if self.views[view].is_undone(log, offset) {
                 let id = log.get(offset).and_then(Slot::id);

@@ -1,4 +1,4 @@
-//! What the members of groups did, against the log and each other.
+//! The actions of group members, against the log and each other.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::log::Slot;
 use crate::timeline::Timeline;
 use crate::world::World;
 
-/// How many records before it are looked at for one that held a record back.
+/// How far back to look for a record that held this one back.
 const LOOK_BACK: i64 = 100_000;
 
 /// What handlers did.
@@ -68,12 +68,12 @@ pub(super) struct Consuming<'w> {
     pub(super) counts: Handlers,
 }
 
-/// A handler that runs.
+/// A running handler.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Running {
     pub(super) at: u64,
     pub(super) lane: Option<u64>,
-    /// Of the assignment that it started in.
+    /// Of the assignment it started in.
     pub(super) term: Term,
 }
 
@@ -82,11 +82,11 @@ pub(super) struct InLane {
     pub(super) member: u32,
     pub(super) offset: i64,
     pub(super) at: u64,
-    /// When its assignment began.
+    /// When its assignment started.
     pub(super) begun: u64,
 }
 
-/// A hole that an assignment left.
+/// A hole left by an assignment.
 #[derive(Debug)]
 pub(super) struct Skipped {
     pub(super) view: usize,
@@ -178,7 +178,7 @@ impl<'w> Consuming<'w> {
         Ok(())
     }
 
-    /// A process is no more, and so are its members and what they ran.
+    /// A process is gone, with its members and their running handlers.
     pub(super) fn gone(&mut self, at: u64, process: u32, timeline: &mut Timeline) {
         let world = self.world;
         let of_process = |member: u32| world.members[member as usize].process == process;
@@ -204,7 +204,7 @@ impl<'w> Consuming<'w> {
         }
     }
 
-    /// A handler ends. When it started, if the record is done by it.
+    /// A handler ends. Returns when it started, if its record is now done.
     pub(super) fn handled(
         &mut self,
         at: u64,
@@ -274,7 +274,7 @@ impl<'w> Consuming<'w> {
         }
         self.counts.duplicates += 1;
         let done_at = u64::from(before.done_at);
-        // Once a commit was seen, only a member that does not know yet that it is out handles it again.
+        // Once a commit was seen, only a member that does not know yet that it was evicted handles it again.
         let committed = offset < running.term.base && !world.losses.within(at, at);
         if !committed && world.losses.within(world.begin + done_at * 1_000_000, at) {
             self.counts.duplicates_after_faults += 1;
@@ -299,7 +299,8 @@ impl<'w> Consuming<'w> {
         }
     }
 
-    /// Whether a record, last done at `done_at`, may come again because one before it was not done.
+    /// Whether a record, last done at `done_at`, may be repeated because an earlier one was not
+    /// done.
     fn held_back(&self, view: usize, offset: i64, term: Term, done_at: u32) -> bool {
         let Term { told, begun, base } = term;
         let before = done_at <= millis(begun - self.world.begin);
@@ -341,7 +342,7 @@ impl<'w> Consuming<'w> {
     }
 }
 
-/// A time since the begin of the history, as cells have it.
+/// A time since the start of the history, as stored in cells.
 pub(super) fn millis(nanos: u64) -> u32 {
     u32::try_from(nanos / 1_000_000).unwrap_or(u32::MAX)
 }

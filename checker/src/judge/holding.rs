@@ -1,4 +1,4 @@
-//! Assignments begin and end.
+//! Starts and ends of assignments.
 
 use super::assignment::Assignment;
 use super::consuming::{Consuming, Skipped, millis};
@@ -6,7 +6,7 @@ use super::view::View;
 use crate::history::Order;
 
 impl Consuming<'_> {
-    /// The open assignment of a member; what was guessed of others ends with it.
+    /// The open assignment of a member; inferred assignments of others end with it.
     pub(super) fn assignment(&mut self, at: u64, view: usize, member: u32) -> usize {
         let find = |view: &View| {
             let mut open = view.assignments.iter();
@@ -31,7 +31,7 @@ impl Consuming<'_> {
         view.assignments.len() - 1
     }
 
-    /// Ends assignments, and notes the holes that they leave.
+    /// Ends assignments, and notes the holes they leave.
     pub(super) fn close(&mut self, at: u64, view: usize, ends: impl Fn(&Assignment) -> bool) {
         let number = view;
         let view = &mut self.views[number];
@@ -47,7 +47,7 @@ impl Consuming<'_> {
             let in_order = assignment.told && !self.world.losses.within(assignment.begun, at);
             let since = in_order.then(|| millis(assignment.begun - self.world.begin));
             view.base(log, since);
-            // It may have begun before, and have started others.
+            // It may have started before, and have started others.
             let group = &self.world.groups[view.group as usize];
             let begun = assignment.begun;
             let unsure = !assignment.told && group.rebalances.within(begun, begun);

@@ -1,4 +1,4 @@
-//! What is left at the end: records that a group never did, and holes of assignments.
+//! What is left at the end: records that a group never handled, and holes of assignments.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ impl Consuming<'_> {
         for skipped in &self.skipped {
             let view = &self.views[skipped.view];
             let (hole, log) = (skipped.hole, world.log(view.place));
-            // A record that nobody did is told as lost.
+            // A record that nobody handled is reported as lost.
             if view.is_undone(log, hole.offset) {
                 continue;
             }
@@ -68,7 +68,7 @@ fn counts(world: &World) -> Vec<GroupCounts> {
         .collect()
 }
 
-/// Counts the records of a partition, and reports those that the group did not do.
+/// Counts the records of a partition, and reports those that the group did not handle.
 fn undone(world: &World, view: &View, counts: &mut GroupCounts, found: &mut Findings) {
     let log = world.log(view.place);
     let mut ahead = None;
@@ -130,7 +130,7 @@ impl Ahead {
         ahead
     }
 
-    /// A later record that started although this one should have come first.
+    /// A later record that was started although this one should have come first.
     fn later(&self, offset: i64, slot: Slot) -> Option<i64> {
         let later = match self.order {
             Order::Partition => self.partition,

@@ -1,4 +1,4 @@
-//! What publishers were told, against the log.
+//! The outcomes that publishers got, against the log.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -43,7 +43,7 @@ pub struct Outcomes {
 pub(super) struct Publishing<'w> {
     world: &'w World,
     events: Events,
-    /// The world's topics, and those of which nothing is in the log.
+    /// The world's topics, and those with nothing in the log.
     topics: Names,
     outcomes: Outcomes,
 }
@@ -152,7 +152,7 @@ impl<'w> Publishing<'w> {
     pub(super) fn finish(mut self, found: &mut Findings) -> Outcomes {
         let world = self.world;
         for (place, log) in (0..).zip(&world.logs) {
-            // The last of each publisher and key.
+            // The last event of each publisher and key.
             let mut order: HashMap<(u32, u64), Last> = HashMap::new();
             for (offset, slot) in log.records() {
                 self.outcomes.in_log += 1;
@@ -228,7 +228,7 @@ impl<'w> Publishing<'w> {
         }
     }
 
-    /// An event, once all the log is known.
+    /// An event, once the whole log is known.
     fn at_the_end(&mut self, id: u64, row: Published, found: &mut Findings) {
         let told = row.any(STORED | FAILED | REFUSED);
         let ended = self.world.processes[row.publisher as usize].ended;

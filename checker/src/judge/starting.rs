@@ -1,4 +1,4 @@
-//! A handler starts: is it its turn?
+//! Starts of handlers: whether they are in order.
 
 use anyhow::Result;
 
@@ -65,7 +65,7 @@ impl Consuming<'_> {
         Ok(())
     }
 
-    /// Fits a start into its member's assignment, whose term it returns.
+    /// Matches a start to its member's assignment, and returns its term.
     fn assign(&mut self, start: Start, first: bool, found: &mut Findings) -> Term {
         let Start {
             at,
@@ -100,7 +100,7 @@ impl Consuming<'_> {
                 }),
                 Back::BehindFirst => {}
             }
-            // Keys run side by side, so the first records of an assignment start in any order.
+            // Keys run concurrently, so the first records of an assignment start in any order.
             if (explained && back != Back::BehindFirst) || back == Back::Again {
                 self.close(at, view, |open| open.member == member);
                 index = self.open(at, view, member, told);
@@ -115,8 +115,8 @@ impl Consuming<'_> {
         assignment.term()
     }
 
-    /// Whether a member that goes ahead has been out of its group: it left nothing behind, and others did what it leaves
-    /// out. That records which nobody handles, such as dead letters, lie between proves nothing.
+    /// Whether a member that skips ahead has been out of its group: it left nothing unfinished, and others have
+    /// handled what it skips. Records between that nobody handles, such as dead letters, prove nothing.
     fn comes_back(&self, start: Start, assignment: usize) -> bool {
         let view = &self.views[start.view];
         let before = &view.assignments[assignment];
@@ -133,10 +133,10 @@ impl Consuming<'_> {
             && (high + 1..start.offset).any(|left_out| view.is_handled(log, left_out))
     }
 
-    /// Checks that what came before in the order is done.
+    /// Checks that the preceding record in the order is done.
     fn after(&self, start: Start, before: i64, found: &mut Findings) {
         let view = &self.views[start.view];
-        // One that still runs is told as an overlap.
+        // A preceding record that is still running is reported as an overlap.
         let runs = self
             .running
             .contains_key(&(start.member, view.place, before));
@@ -147,7 +147,7 @@ impl Consuming<'_> {
         }
     }
 
-    /// Puts a start into its lane, and checks that nothing else runs there.
+    /// Puts a start into its lane, and checks that nothing else is running there.
     fn lane(&mut self, start: Start, begun: u64, found: &mut Findings) -> Option<u64> {
         let Start {
             at,
@@ -166,7 +166,7 @@ impl Consuming<'_> {
         let others = self.lanes.entry((view, lane)).or_default();
         let losses = &self.world.losses;
         let overlapping = others.iter().find(|other| {
-            // In one assignment nothing excuses it.
+            // Within one assignment nothing excuses it.
             let same = other.member == member && other.begun == begun && other.offset < offset;
             same || !losses.within(other.at, at)
         });

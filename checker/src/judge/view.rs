@@ -1,12 +1,13 @@
-//! A partition as one group sees it.
+//! A partition as seen by one group.
 
 use super::assignment::Assignment;
 use crate::log::Log;
 
-/// What a group did with one record. As small as can be: there is one for each record and group.
+/// What a group did with one record. As small as possible, as there is one for each record and
+/// group.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cell {
-    /// When it was last done, in milliseconds since the begin of the history.
+    /// When it was last done, in milliseconds since the start of the history.
     pub(super) done_at: u32,
     /// How often it was done, at most 255.
     pub(super) done: u8,
@@ -24,17 +25,17 @@ impl Cell {
 pub(super) struct View {
     pub(super) group: u32,
     pub(super) place: u32,
-    /// Beside the log.
+    /// Parallel to the log.
     pub(super) cells: Vec<Cell>,
-    /// The assignments that have not ended.
+    /// The open assignments.
     pub(super) assignments: Vec<Assignment>,
-    /// Where the base is in `cells`.
+    /// The index of the base in `cells`.
     base: usize,
     /// The highest committed offset.
     pub(super) committed: Option<i64>,
     /// The highest offset that a handler started.
     pub(super) high: i64,
-    /// Up to here records came again, or may come, because one before them was not done.
+    /// Up to here, records were or may be repeated because an earlier one was not done.
     pub(super) held_back: i64,
 }
 
@@ -62,7 +63,7 @@ impl View {
         self.cells.get(log.index(offset)?).copied()
     }
 
-    /// Whether there is a record at the offset, and it is neither done nor given up.
+    /// Whether there is a record at the offset that is neither done nor dead-lettered.
     pub(super) fn is_undone(&self, log: &Log, offset: i64) -> bool {
         self.look(log, offset).is_some_and(|cell| !cell.is_done())
     }
@@ -72,12 +73,11 @@ impl View {
         self.look(log, offset).is_some_and(|cell| cell.done > 0)
     }
 
-    /// The offset from which records may come again: what is below has been committed, as far as the
-    /// history tells.
+    /// The offset from which records may be repeated: everything below was committed, as far as the history shows.
     ///
-    /// With `since`, in milliseconds since the begin of the history, everything done later counts as
-    /// committed, too: an assignment that began then has ended in good order. What was done before it
-    /// does not count: it may have been held back then, and come again since.
+    /// With `since`, in milliseconds since the start of the history, everything done later counts as committed too:
+    /// an assignment that started then has ended cleanly. What was done before it does not count: it may have been
+    /// held back then, and repeated since.
     pub(super) fn base(&mut self, log: &Log, since: Option<u32>) -> i64 {
         let mut offset = log.base() + i64::try_from(self.base).expect("an offset");
         while let Some(cell) = self.cells.get(self.base) {
@@ -92,8 +92,8 @@ impl View {
         offset
     }
 
-    /// Whether a record from `base` to before `offset` is not done, or was done again since `since`,
-    /// in milliseconds since the begin of the history.
+    /// Whether a record from `base` up to but excluding `offset` is not done, or was done again since `since`, in
+    /// milliseconds since the start of the history.
     pub(super) fn holds_back(&self, log: &Log, base: i64, offset: i64, since: u32) -> bool {
         let later = |cell: Cell| cell.done == 0 || cell.done_at >= since;
         (base..offset).any(|before| self.look(log, before).is_some_and(later))

@@ -1,4 +1,4 @@
-//! The timeline: charts one below the other over one axis of time.
+//! The timeline: charts stacked over a common time axis.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const PLOT: f64 = WIDTH - LEFT - RIGHT;
 const ROW: f64 = 17.0;
 const TITLE: f64 = 24.0;
 const GAP: f64 = 12.0;
-/// At most so many points in a line: more cannot be seen.
+/// The maximum number of points in a line: more cannot be seen.
 const POINTS: usize = 900;
 
 /// One line of a chart.
@@ -31,7 +31,7 @@ struct Line {
 struct Chart {
     title: &'static str,
     height: f64,
-    /// Whether a point stands for the mean of its seconds, or for the largest.
+    /// Whether a point is the mean of its seconds, or the maximum.
     mean: bool,
     lines: &'static [Line],
 }
@@ -110,7 +110,7 @@ pub(super) fn draw(page: &mut String, report: &Report, shown: &Shown) {
     drawing.anomalies(&report.anomalies.marks);
     let top = drawing.y;
     let charts = CHARTS.iter().filter(|chart| {
-        // A run that samples nothing has no such charts.
+        // A run without samples has no such charts.
         let seconds = &shown.timeline.seconds;
         seconds
             .iter()
@@ -143,7 +143,7 @@ impl Drawing<'_> {
         at.saturating_sub(self.shown.timeline.begin) as f64 / 1e9
     }
 
-    /// Left edge and width of a fault, wide enough to be seen.
+    /// Left edge and width of a fault, at least wide enough to be visible.
     fn span(&self, fault: &Window) -> (f64, f64) {
         let begin = self.x(fault.begin);
         let end = self.x(fault.end.unwrap_or(self.shown.timeline.end));
@@ -254,7 +254,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// Who came and who went.
+    /// Members that came and went.
     fn changes(&mut self) {
         self.y += 9.0;
         for joined in [true, false] {
@@ -279,7 +279,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// Faults and anomalies, down through the charts.
+    /// Faults and anomalies, drawn through all charts.
     fn across(&mut self, top: f64, marks: &[(u64, Class)]) {
         let height = self.y - top;
         for fault in self.shown.faults.iter().filter(|fault| !fault.clean) {

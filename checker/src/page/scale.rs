@@ -5,13 +5,14 @@ const TIMES: [f64; 14] = [
     1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0, 7_200.0,
 ];
 
-/// The step of an axis of time that has at most twelve of it.
+/// The step of a time axis, so that there are at most twelve.
 pub(super) fn time_step(seconds: f64) -> f64 {
     let fits = TIMES.into_iter().find(|step| seconds / step <= 12.0);
     fits.unwrap_or_else(|| (seconds / 12.0 / 3_600.0).ceil() * 3_600.0)
 }
 
-/// The step of an axis from 0 to `top` that has at most four of it: 1, 2 or 5 times a power of ten.
+/// The step of an axis from 0 to `top`, so that there are at most four: 1, 2 or 5 times a power of
+/// ten.
 pub(super) fn step(top: f64) -> f64 {
     let rough = (top / 4.0).max(f64::MIN_POSITIVE);
     let power = 10_f64.powf(rough.log10().floor());
@@ -32,7 +33,7 @@ pub(super) fn short(value: f64) -> String {
     format!("{text}{letter}")
 }
 
-/// A time since the begin, in the unit of the axis.
+/// A time since the start, in the unit of the axis.
 pub(super) fn time(seconds: f64, step: f64) -> String {
     let whole = seconds.round() as u64;
     if step < 60.0 && whole < 120 {

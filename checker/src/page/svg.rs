@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Text that stands for itself in HTML.
+/// Text escaped for HTML.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -40,7 +40,7 @@ impl Svg {
         );
     }
 
-    /// A box from its top left corner, with a text that shows when it is pointed at.
+    /// A box from its top left corner, with a tooltip.
     pub(super) fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64), tip: &str) {
         let ((x, y), (width, height)) = (at, size);
         let _ = write!(
@@ -50,7 +50,7 @@ impl Svg {
         self.end("rect", tip);
     }
 
-    /// A triangle whose tip is at a point, above it or below it.
+    /// A triangle with its tip at a point, above or below it.
     pub(super) fn triangle(&mut self, class: &str, at: (f64, f64), up: bool, tip: &str) {
         let (x, y) = at;
         let base = if up { y + 7.0 } else { y - 7.0 };

@@ -36,7 +36,7 @@ pub(super) fn head(page: &mut String, report: &Report) {
     );
 }
 
-/// The faults and what they did.
+/// The faults and their effects.
 pub(super) fn faults(page: &mut String, report: &Report) {
     if report.faults.is_empty() {
         return;
@@ -63,7 +63,7 @@ pub(super) fn faults(page: &mut String, report: &Report) {
     page.push_str("</table></div>\n");
 }
 
-/// What the processes had at the begin of the load and at its end.
+/// The resources of the processes at the start of the load and at its end.
 pub(super) fn steadiness(page: &mut String, report: &Report) {
     let Some(steadiness) = &report.steadiness else {
         return;

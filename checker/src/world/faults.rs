@@ -2,15 +2,15 @@ use std::collections::HashMap;
 
 use crate::history::Phase;
 
-/// A fault from its begin to its end.
+/// A fault from start to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) kind: String,
     pub(crate) target: String,
     pub(crate) begin: u64,
-    /// Absent while the history ended before.
+    /// `None` if the history ended before.
     pub(crate) end: Option<u64>,
-    /// Whether it excuses no duplicate.
+    /// Whether it excuses no duplicates.
     pub(crate) clean: bool,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Mark {
     pub(super) clean: bool,
 }
 
-/// Pairs begins and ends.
+/// Pairs starts and ends.
 pub(super) fn windows(mut marks: Vec<Mark>) -> Vec<Window> {
     marks.sort_by_key(|mark| mark.at);
     let mut windows: Vec<Window> = Vec::new();

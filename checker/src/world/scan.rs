@@ -8,7 +8,7 @@ use super::{Contradiction, File, Group, Letter, Member, Process, RunText, World}
 use crate::disturbance::Disturbances;
 use crate::history::{DeadLetter, Event, FileReader, Joined, Record, Tail, files};
 
-/// What only the second pass needs; nine lines of ten.
+/// Lines that only the second pass needs: nine out of ten.
 const LATER: [&[u8]; 8] = [
     b"\"handle\"",
     b"\"handled\"",
@@ -46,7 +46,7 @@ struct Scan {
     marks: Vec<Mark>,
     /// When members lost partitions or were killed.
     losses: Vec<u64>,
-    /// When members of a group came or went.
+    /// When members of a group joined or left.
     rebalances: Vec<(u32, u64)>,
 }
 

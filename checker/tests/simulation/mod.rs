@@ -1,4 +1,4 @@
-//! A small model of publishers, a log and groups that does everything right.
+//! A small model of publishers, a log and groups that makes no mistakes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use eventstream_checker::history::{Entry, Event, Order, Outcome};
 
 use crate::story::Story;
 
-/// Tells the run of a seed: some publishing, then groups whose members fail, stop and are killed.
-/// With `told`, the history tells assignments.
+/// Simulates the run of a seed: some publishing, then groups whose members fail, stop and are
+/// killed. With `told`, the history reports assignments.
 pub(crate) fn simulate(seed: u64, told: bool) -> Story {
     let mut random = Random(seed);
     let mut story = Story::default();
@@ -96,13 +96,13 @@ fn publish(story: &mut Story, random: &mut Random, partitions: usize) -> Log {
     log
 }
 
-/// What the member that holds a partition knows of it.
+/// The state of a partition in the member that holds it.
 #[derive(Default)]
 struct Held {
     done: BTreeSet<usize>,
     /// Running attempts by offset.
     running: BTreeMap<usize, u32>,
-    /// Attempts so far of what waits for a retry.
+    /// The attempts so far of records that wait for a retry.
     waiting: BTreeMap<usize, u32>,
 }
 
@@ -113,7 +113,7 @@ struct Group<'a> {
     told: bool,
     members: Vec<String>,
     joined: usize,
-    /// By partition: the member, and what it knows.
+    /// By partition: the member, and its state.
     held: Vec<(usize, Held)>,
     committed: Vec<usize>,
     dead: Vec<BTreeSet<usize>>,
@@ -143,7 +143,7 @@ impl<'a> Group<'a> {
             .any(|partition| self.committed[partition] < self.log[partition].len())
         {
             let partition = random.below(self.log.len());
-            // Towards the end nothing is disturbed any more, so that it comes.
+            // Towards the end there are no more disturbances, so that the end is reached.
             quiet -= i32::from(quiet > 0);
             match random.below(100) {
                 0..3 if quiet > 0 => self.stop(story, random),
@@ -171,7 +171,7 @@ impl<'a> Group<'a> {
         self.members.push(member);
     }
 
-    /// Gives the partitions to members; nothing is known of them but what is committed.
+    /// Assigns the partitions to members, which know only what is committed.
     fn rebalance(&mut self, story: &mut Story, random: &mut Random) {
         for (partition, held) in (0..).zip(&mut self.held) {
             *held = (random.below(self.members.len()), Held::default());
@@ -181,7 +181,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// A member that lives gives a partition back: all that runs ends, and what may be committed is.
+    /// A live member gives a partition up: everything running ends, and what may be committed is.
     fn revoke(&mut self, story: &mut Story, random: &mut Random, partition: usize) {
         while !self.held[partition].1.running.is_empty() {
             self.finish(story, random, partition);
@@ -192,7 +192,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// A member stops in good order.
+    /// A member stops cleanly.
     fn stop(&mut self, story: &mut Story, random: &mut Random) {
         for partition in 0..self.log.len() {
             self.revoke(story, random, partition);
@@ -204,7 +204,7 @@ impl<'a> Group<'a> {
         self.rebalance(story, random);
     }
 
-    /// A member is killed: what it runs and has not committed is forgotten. The others drain.
+    /// A member is killed: what it runs and has not committed is lost. The others drain.
     fn kill(&mut self, story: &mut Story, random: &mut Random) {
         let killed = random.below(self.members.len());
         for partition in 0..self.log.len() {
@@ -247,7 +247,7 @@ impl<'a> Group<'a> {
         );
     }
 
-    /// The offsets whose turn it is.
+    /// The offsets that may start now.
     fn startable(&self, partition: usize) -> Vec<usize> {
         let held = &self.held[partition].1;
         let open = (self.committed[partition]..self.log[partition].len())

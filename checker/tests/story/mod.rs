@@ -1,4 +1,4 @@
-//! Histories made by hand.
+//! Handwritten histories.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::borrow::Cow;
@@ -121,7 +121,7 @@ impl Story {
         self.say(process, Event::Ended(Ended {}));
     }
 
-    /// A member whose process bears its name.
+    /// A member whose process has the same name.
     pub(crate) fn joined(&mut self, member: &str, group: &str, order: Order) {
         let topics = vec![TOPIC];
         self.say(
@@ -135,7 +135,7 @@ impl Story {
         );
     }
 
-    /// A member leaves in good order, and its process ends.
+    /// A member leaves cleanly, and its process ends.
     pub(crate) fn left(&mut self, member: &str) {
         self.say(
             member,

@@ -23,7 +23,7 @@ const ONE: &[&str] = &[
     "on",
 ];
 
-/// An audit log is no event, and is shown as what it is.
+/// An audit log is not an event, and is shown as an audit log.
 fn value_of(line: &Value) -> Value {
     assert!(
         line.get("error").is_none() && line.get("event").is_none(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::letters::{self, Letter};
 use crate::support::{Broker, Ended, SOON, end, run, run_command, signal};
 
-/// With the topic for what was done, for which a second is waited where it is missing.
+/// With the topic for finished work; if it were missing, a command would wait a second for it.
 fn broker() -> Broker {
     Broker::start(&["player:2", "player-dlq:2", "player-dlq-replayed:1"])
 }

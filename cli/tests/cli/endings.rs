@@ -1,4 +1,4 @@
-//! Signals, broken pipes and brokers that are not there.
+//! Signals, broken pipes and absent brokers.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
@@ -15,7 +15,7 @@ fn sigterm_amid_publishing_delivers_what_was_accepted_and_tells_all_of_it() {
     let mut child = broker.spawn(&["publish", "--topic", "t", "--name", "n", "--receipts"]);
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    // More lines are written for as long as they are read.
+    // Lines are written for as long as they are read.
     let writer = std::thread::spawn(move || while stdin.write_all(b"{}\n{}\n{}\n").is_ok() {});
     let mut first = String::new();
     stdout.read_line(&mut first).unwrap();
@@ -82,7 +82,7 @@ fn a_reader_that_does_not_read_does_not_hold_up_the_end() {
         "g",
     ]);
     let stdout = child.stdout.take().unwrap();
-    // Its pipe is full by then.
+    // By then its pipe is full.
     std::thread::sleep(Duration::from_secs(2));
     let started = Instant::now();
     signal(&child, Signal::SIGINT);
@@ -130,8 +130,8 @@ fn a_broken_pipe_is_a_quiet_end() {
     }
 }
 
-/// What was not read of the input is not stored: whoever read the lines may have wanted only one,
-/// and whoever reads the exit code wants to know of all.
+/// Unread input is not stored: a reader of the lines may have wanted only one, but a reader of the
+/// exit code must learn that not all were published.
 #[test]
 fn publishing_is_not_done_when_nobody_reads_its_lines() {
     let broker = Broker::start(&["t:1"]);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::support::Broker;
 
-/// Each file's name, its text as one line, and what that says.
+/// Each file's name, its text as one line, and its value.
 fn wire(folder: &str) -> Vec<(String, String, Value)> {
     let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     path.push("../eventstream/tests/wire");
@@ -27,7 +27,7 @@ fn wire(folder: &str) -> Vec<(String, String, Value)> {
     files.into_iter().map(read).collect()
 }
 
-/// The fields that the wire can tell from absent ones, without the place in a topic.
+/// The fields that the wire format distinguishes from absent ones, without the position.
 fn told(event: &Value) -> Map<String, Value> {
     let empty = [
         json!(""),
@@ -45,7 +45,7 @@ fn told(event: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// Samples that are no envelopes, and the field that says so.
+/// Samples that are not envelopes, and the field that shows it.
 const OTHERS: &[(&str, &str)] = &[
     ("21-groupCreated", "groupId"),
     ("28-analytics-telemetry-realmoneyTransaction", "EventName"),
@@ -68,7 +68,7 @@ fn every_sample_envelope_comes_out_with_equal_fields() {
         let other = OTHERS.iter().find(|(other, _)| other == name);
         if let Some(message) = receipt["error"]["message"].as_str() {
             let foreign = other.map(|(_, field)| *field).or_else(|| {
-                // The snake_case one, by whatever field it has.
+                // The snake_case one, through any field that it has.
                 name.contains("snakecase").then_some("user_id")
             });
             let field = foreign.unwrap_or_else(|| panic!("{name}: {message}"));
@@ -149,7 +149,7 @@ fn digits_escapes_and_odd_text_survive() {
         out.contains(r#""timestamp":"2024-10-28T12:18:45.123456789+02:00""#),
         "{out}"
     );
-    // And once more: the copy is what it was.
+    // And once more: the copy equals the original.
     let event = out.trim_end().rsplit_once(",\"event\":").unwrap().1;
     let event = &event[..event.len() - 1];
     broker.run(&["publish", "--topic", "copy"], event).expect(0);

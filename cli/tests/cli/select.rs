@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Broker, Ended};
 
-/// Ten levels of two players; `t` has one partition, so that the order is known.
+/// Ten levels of two players; `t` has one partition, so the order is known.
 fn levels() -> Broker {
     let broker = Broker::start(&["t:1", "u:3"]);
     let line = |n: u64| {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{Broker, SOON, numbered};
 use std::io::Write as _;
 
-/// Records that no event publisher would write.
+/// Records that no publisher of events would write.
 fn poison(broker: &Broker, topic: &str) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &broker.address)

@@ -1,4 +1,4 @@
-//! Running the tool, and the broker it talks to.
+//! Running the tool, and the broker it uses.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -8,10 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Long enough for two busy cores.
+/// Generous for two busy cores.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// The tool, with nothing of this process's environment that it would read.
+/// The tool, without this process's environment variables that it would read.
 pub(crate) fn tool(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eventstream"));
     for (name, _) in std::env::vars_os() {
@@ -33,7 +33,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Standard output as one JSON value for each line.
+    /// Standard output as one JSON value per line.
     pub(crate) fn lines(&self) -> Vec<Value> {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         self.out.lines().map(parse).collect()
@@ -46,7 +46,7 @@ impl Ended {
     }
 }
 
-/// Runs a command to its end with this standard input.
+/// Runs a command to completion with this standard input.
 pub(crate) fn run_command(mut command: Command, input: &str) -> Ended {
     let mut child = command
         .stdin(Stdio::piped())
@@ -61,12 +61,12 @@ pub(crate) fn run_command(mut command: Command, input: &str) -> Ended {
     end(child)
 }
 
-/// Runs the tool to its end.
+/// Runs the tool to completion.
 pub(crate) fn run(args: &[&str], input: &str) -> Ended {
     run_command(tool(args), input)
 }
 
-/// Waits for the end of a process whose outputs are piped.
+/// Waits for a process whose outputs are piped.
 pub(crate) fn end(mut child: Child) -> Ended {
     fn reader(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
         std::thread::spawn(move || {
@@ -134,7 +134,7 @@ impl Broker {
         run_command(self.tool(args), input)
     }
 
-    /// The tool on this broker, running.
+    /// The tool on this broker, started.
     pub(crate) fn spawn(&self, args: &[&str]) -> Child {
         self.tool(args)
             .stdin(Stdio::piped())
@@ -144,14 +144,14 @@ impl Broker {
             .unwrap()
     }
 
-    /// Publishes these lines to a topic, all of which have to be stored.
+    /// Publishes these lines to a topic; all must be stored.
     #[track_caller]
     pub(crate) fn publish(&self, topic: &str, lines: &str) {
         self.run(&["publish", "--topic", topic, "--name", "tested"], lines)
             .expect(0);
     }
 
-    /// Everything in a topic of this many records.
+    /// All records of a topic that has this many.
     #[track_caller]
     pub(crate) fn read(&self, topic: &str, count: usize) -> Vec<Value> {
         let count = count.to_string();
@@ -167,7 +167,7 @@ impl Broker {
         self.run(&args, "").expect(0).lines()
     }
 
-    /// Ends it with SIGTERM.
+    /// Stops it with SIGTERM.
     pub(crate) fn stop(mut self) -> i32 {
         signal(&self.child, Signal::SIGTERM);
         self.child.wait().unwrap().code().unwrap_or(-1)
@@ -182,7 +182,7 @@ impl Drop for Broker {
     }
 }
 
-/// `count` payload-only lines with their number.
+/// `count` numbered payload-only lines.
 pub(crate) fn numbered(count: usize) -> String {
     (0..count)
         .map(|n| format!("{{\"payload\":{{\"n\":{n}}}}}\n"))

@@ -152,7 +152,7 @@ fn what_a_file_says_of_patience_and_log_counts() {
     ));
     std::fs::write(&file, "publish_timeout = 1\nlog_mode = 'info'\n").unwrap();
     let path = file.to_str().unwrap();
-    // Nobody listens there. Without the file it would be asked for a minute.
+    // Nobody listens there. Without the file, the command would try for a minute.
     let args = [
         "subscribe",
         "--topic",

@@ -6,7 +6,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-/// A dead letter: `n` is in its payload, its key one of a hundred, and `h{n}` its own header.
+/// A dead letter: `n` is in its payload, its key is one of a hundred, and `h{n}` is its own header.
 pub(crate) struct Letter {
     pub(crate) n: usize,
     pub(crate) reason: &'static str,
@@ -49,7 +49,7 @@ pub(crate) fn write(brokers: &str, topic: &str, letters: impl IntoIterator<Item 
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("partitioner", "consistent_random")
-        // In order within a key also where a request is sent again.
+        // In order within a key even if a request is retried.
         .set("enable.idempotence", "true")
         .set("queue.buffering.max.messages", "1000000")
         .set("linger.ms", "20")

@@ -20,7 +20,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-/// Long enough for two busy cores.
+/// Generous for two busy cores.
 const SOON: Duration = Duration::from_secs(60);
 
 pub(crate) const PARTITIONS: usize = 2;
@@ -57,7 +57,7 @@ pub(crate) fn tool(args: &[&str]) -> Command {
     command
 }
 
-/// Runs the tool to its end, without a terminal.
+/// Runs the tool to completion, without a terminal.
 pub(crate) fn run(args: &[&str]) -> Ended {
     let output = tool(args).stdin(Stdio::null()).output().unwrap();
     Ended {
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &[&str]) -> Ended {
     }
 }
 
-/// Makes the topic with its records; gives the time of the first ones.
+/// Creates the topic with its records; returns the time of the first ones.
 pub(crate) fn fill(topic: &str) -> SystemTime {
     let partitions = i32::try_from(PARTITIONS).unwrap();
     shared()
@@ -96,7 +96,7 @@ pub(crate) fn fill(topic: &str) -> SystemTime {
     first
 }
 
-/// What a group of a client without prefix has committed.
+/// The committed offsets of a group of a client without a prefix.
 pub(crate) fn committed(topic: &str, group: &str) -> Vec<i64> {
     let found = shared().admin().committed(&format!(".{group}"), topic);
     found
@@ -106,7 +106,7 @@ pub(crate) fn committed(topic: &str, group: &str) -> Vec<i64> {
         .collect()
 }
 
-/// Commits for the group with this text beside the offset.
+/// Commits for the group with this metadata.
 pub(crate) fn marked(topic: &str, group: &str, partition: usize, offset: i64, metadata: &str) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", shared().bootstrap())
@@ -130,7 +130,7 @@ pub(crate) fn all_from(offsets: &[usize]) -> Places {
     offsets.iter().enumerate().flat_map(of).collect()
 }
 
-/// A member of the library, on a runtime of its own.
+/// A member of the library, on its own runtime.
 pub(crate) struct Member {
     runtime: Runtime,
     client: Client,
@@ -187,7 +187,7 @@ impl Member {
         &self.client_id
     }
 
-    /// What it has handled, once it is so many records.
+    /// What it has handled, once there are this many records.
     pub(crate) fn wait_for(&self, count: usize) -> Places {
         let deadline = Instant::now() + SOON;
         loop {
@@ -201,7 +201,7 @@ impl Member {
         }
     }
 
-    /// Leaves the group; what it has handled.
+    /// Leaves the group; returns what it has handled.
     pub(crate) fn stop(self) -> Places {
         self.runtime.block_on(async {
             self.subscription.stop(SOON).await.unwrap();
@@ -212,7 +212,7 @@ impl Member {
         seen
     }
 
-    /// What it has handled when it leaves after so many records.
+    /// What it has handled if it leaves after this many records.
     pub(crate) fn read(self, count: usize) -> Places {
         self.wait_for(count);
         self.stop()
@@ -227,7 +227,7 @@ pub(crate) struct Screen {
     text: String,
 }
 
-/// Runs a command on a terminal of its own, which is its controlling one: Ctrl-C is a signal there.
+/// Runs a command on its own controlling terminal, where Ctrl-C is a signal.
 pub(crate) fn screen(mut command: Command) -> Screen {
     let size = Winsize {
         ws_row: 50,
@@ -252,7 +252,7 @@ pub(crate) fn screen(mut command: Command) -> Screen {
     let mut from = File::from(pty.master.try_clone().unwrap());
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
-        // It ends with an error once nobody has the other side any more.
+        // It fails once the other side is closed.
         while let Ok(count) = from.read(&mut buffer) {
             if count == 0 || lines.send(buffer[..count].to_vec()).is_err() {
                 break;
@@ -284,7 +284,7 @@ impl Screen {
         self.keys.write_all(keys).unwrap();
     }
 
-    /// The exit code, once it has ended by itself.
+    /// The exit code, once it has exited by itself.
     pub(crate) fn end(mut self, within: Duration) -> i32 {
         let deadline = Instant::now() + within;
         loop {
@@ -299,7 +299,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // It has ended already, unless the test fails.
+        // It has exited already, unless the test fails.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -57,7 +57,7 @@ impl Arguments {
     }
 }
 
-/// The log: lines that a kill cannot tear, because each is one write to a file.
+/// The log: lines that a kill cannot tear, as each is a single write to a file.
 #[derive(Clone)]
 struct Log(Arc<File>);
 
@@ -68,7 +68,7 @@ impl Log {
             .unwrap_or_default();
         let line = format!("{what} {} {rest}\n", now.as_nanos());
         if let Err(error) = (&*self.0).write_all(line.as_bytes()) {
-            // What is not noted would count as missing.
+            // An event that is not logged would count as missing.
             eprintln!("cannot write the log: {error}");
             std::process::abort();
         }
@@ -89,7 +89,7 @@ fn config(arguments: &Arguments) -> Result<BrokerConfig> {
         other => bail!("commit={other}: unknown"),
     };
     if assignment == Assignment::Consumer {
-        // The session timeout is the broker's in this protocol.
+        // With this protocol, the broker sets the session timeout.
         return Ok(config);
     }
     Ok(config.session_timeout(arguments.millis("session_ms", "6000")?))
@@ -106,21 +106,21 @@ fn subscription(arguments: &Arguments) -> Result<Subscribe> {
             other => bail!("ordering={other}: unknown"),
         });
     if arguments.or("commit", "interval") == "before" {
-        // What is committed is not tried again.
+        // Committed records are not retried.
         return Ok(subscribe);
     }
     let soon = Backoff::default().initial(Duration::from_millis(10));
     Ok(subscribe.retry(Retry::forever().backoff(soon)))
 }
 
-/// What is done with each event, in whatever way it comes.
+/// Handles each event, however it arrives.
 #[derive(Clone)]
 struct Work {
     log: Log,
     delay: Duration,
-    /// Of so many one fails at its first attempt; 0: none.
+    /// One of this many events fails at its first attempt; 0 for none.
     retry_each: u64,
-    /// Of so many one is rejected.
+    /// One of this many events is rejected.
     reject_each: u64,
 }
 
@@ -134,7 +134,7 @@ impl Work {
         })
     }
 
-    /// Notes the start at once; the future is the rest.
+    /// Logs the start at once; the future does the rest.
     fn begin(
         &self,
         context: &Context,
@@ -170,7 +170,8 @@ impl Work {
     }
 }
 
-/// Handles a batch in order. What follows one that fails in its key fails with it, or the key's order would be lost.
+/// Handles a batch in order. Events that follow a failed one of their key fail with it, or the key's order would be
+/// lost.
 async fn write_all(work: Work, events: Vec<(Context, Event)>) -> BatchResult {
     if events.len() > 1 && events.iter().any(|(context, _)| context.attempt() > 1) {
         eprintln!("one that has failed comes with others");
@@ -198,7 +199,7 @@ async fn write_all(work: Work, events: Vec<(Context, Event)>) -> BatchResult {
     result
 }
 
-/// Handles what is pulled, as many at once as there are. Ends with the stream.
+/// Handles pulled events, as many concurrently as there are. Ends with the stream.
 async fn pull(mut events: Events, work: Work) {
     while let Some(event) = events.next().await {
         let begun = work.begin(event.context(), event.event());

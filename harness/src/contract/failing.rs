@@ -23,7 +23,7 @@ fn quickly(retry: Retry) -> Retry {
     )
 }
 
-/// The dead letters of a topic, raw, as they come.
+/// The raw dead letters of a topic, as they arrive.
 async fn letters(client: &Client, topic: &str) -> Result<Seen<(Call, RawRecord)>> {
     let seen = Seen::default();
     let noted = seen.clone();

@@ -1,4 +1,4 @@
-//! Groups: who gets what, from where, and until when.
+//! Groups: who reads what, from where, and until when.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -170,7 +170,7 @@ pub async fn each_partition_starts_at_the_offset_it_is_given(setup: &Setup) -> R
         .filter_map(|partition| Some((partition.id, partition.high?)))
         .collect();
     ensure!(ends.values().all(|end| *end >= 5), "{ends:?}");
-    // Partition 0 was read but for its last three events, partition 1 to its end, partition 2 never.
+    // Partition 0 was read except for its last three events, partition 1 to its end, partition 2 not at all.
     let next = BTreeMap::from([(0, ends[&0] - 3), (1, ends[&1])]);
     for group in ["g", ""] {
         let seen = Events::default();

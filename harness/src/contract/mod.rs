@@ -1,7 +1,7 @@
 //! The contract suite: what the library promises, each behaviour written once and run on every kind of broker.
 //!
-//! A behaviour is an async function of a [`Setup`]. [`contract!`](crate::contract!) has the table of all of them and makes
-//! a test of each.
+//! A behaviour is an async function of a [`Setup`]. [`contract!`](crate::contract!) lists all of them and makes a
+//! test of each.
 
 pub mod administering;
 pub mod failing;
@@ -37,10 +37,10 @@ pub async fn run(behaviour: impl Future<Output = Result<()>>) -> Result<()> {
         .context("the behaviour did not end")?
 }
 
-/// One `#[tokio::test]` for each behaviour: `contract!(setup, kafka)` or `contract!(setup, embedded)`, where `setup` is a
-/// function that gives a [`Setup`].
+/// One `#[tokio::test]` for each behaviour: `contract!(setup, kafka)` or `contract!(setup, embedded)`, where `setup`
+/// is a function that returns a [`Setup`].
 ///
-/// What a row calls `kafka only` the embedded broker cannot do: there the test is ignored, with the reason.
+/// The embedded broker does not support rows marked `kafka only`: there, the test is ignored with the reason.
 #[macro_export]
 macro_rules! contract {
     ($setup:path, $broker:ident) => {
@@ -101,7 +101,7 @@ macro_rules! contract {
     };
 }
 
-/// A row or more of the table.
+/// One or more rows of the table.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! contract_rows {

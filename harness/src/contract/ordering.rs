@@ -1,4 +1,4 @@
-//! What runs at the same time, and what waits.
+//! What runs concurrently, and what waits.
 
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use super::seen::{Call, Events, Seen, number, numbers};
 use super::setup::{SOON, Setup, end, publish_numbers};
 
-/// Registers a handler whose calls pass a barrier, so many at once, before they end: they all get through only when so
-/// many really run at the same time.
+/// Registers a handler whose calls wait at a barrier for this many: they only get through if this many really run
+/// concurrently.
 async fn meeting(
     setup: &Setup,
     topic: &str,
@@ -83,7 +83,7 @@ pub async fn partitions_run_in_parallel_and_in_order(setup: &Setup) -> Result<()
         }
     }
     end(&client).await?;
-    // As many pairs as the smaller partition has; what is left over waits at the barrier for nobody.
+    // As many pairs as the smaller partition has; the rest would wait at the barrier forever.
     let pairs = *counts.iter().min().unwrap_or(&0);
     ensure!(pairs >= 10, "{counts:?}");
     let client = setup.client()?;

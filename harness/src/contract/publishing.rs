@@ -49,7 +49,7 @@ pub fn samples() -> Result<Vec<(String, Event)>> {
 /// # Errors
 /// It is no object.
 pub fn copy(topic: &str, event: &Event) -> Result<Publish> {
-    // An event needs a name, which some of the samples do not have.
+    // An event needs a name, which some samples lack.
     if event.name().is_empty() {
         let open = event
             .json()
@@ -95,7 +95,7 @@ pub async fn every_sample_arrives_with_equal_fields(setup: &Setup) -> Result<()>
     let arrived = seen.wait_exactly(samples.len()).await?;
     for ((file, sent), (call, event)) in samples.iter().zip(&arrived) {
         let (mut expected, mut fields) = (fields(sent)?, fields(event)?);
-        // What the sample does not say, publishing adds.
+        // Publishing adds what the sample leaves out.
         for (absent, added) in [
             (sent.id().is_empty(), "id"),
             (sent.name().is_empty(), "name"),
@@ -255,7 +255,7 @@ pub async fn headers_and_timestamps_arrive(setup: &Setup) -> Result<()> {
     assert_eq!(event.time(), Some(time));
     assert_eq!(event.timestamp(), "2024-10-28T10:18:45Z");
     let stored = call.timestamp.context("the record has no timestamp")?;
-    // The record counts in whole milliseconds.
+    // The record's timestamp has whole milliseconds.
     ensure!(stored + Duration::from_millis(1) >= before, "{stored:?}");
     ensure!(stored <= SystemTime::now(), "{stored:?}");
     end(&client).await

@@ -1,4 +1,4 @@
-//! What handlers saw, for the behaviour that waits for it.
+//! What handlers have seen, for the behaviour that waits for it.
 
 use std::future::{Future, ready};
 use std::io;
@@ -35,7 +35,7 @@ impl<T: Clone> Seen<T> {
         self.lock().clone()
     }
 
-    /// Waits for so many, and gives all there are then.
+    /// Waits for this many, and returns all that there are then.
     pub(super) async fn wait(&self, count: usize) -> Result<Vec<T>> {
         until(&format!("{count} items"), || self.lock().len() >= count)
             .await
@@ -43,7 +43,7 @@ impl<T: Clone> Seen<T> {
         Ok(self.all())
     }
 
-    /// As `wait`, and a little longer, so that one too many shows.
+    /// Like `wait`, but waits a little longer, so that one too many shows.
     pub(super) async fn wait_exactly(&self, count: usize) -> Result<Vec<T>> {
         self.wait(count).await?;
         sleep(Duration::from_millis(200)).await;
@@ -57,7 +57,7 @@ impl<T: Clone> Seen<T> {
     }
 }
 
-/// A handler's call, copied.
+/// A handler call, copied.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) topic: String,
@@ -96,7 +96,7 @@ impl Call {
 pub(super) type Events = Seen<(Call, Event)>;
 
 impl Events {
-    /// A handler that notes every event and succeeds.
+    /// A handler that records every event and succeeds.
     pub(super) fn handler(
         &self,
     ) -> impl Fn(Context, Event) -> std::future::Ready<Result<(), io::Error>> + Send + Sync + 'static
@@ -125,12 +125,12 @@ pub(super) fn numbers(events: &[(Call, Event)]) -> Vec<u64> {
     numbers
 }
 
-/// Asks every few milliseconds until it is so.
+/// Polls every few milliseconds until the condition holds.
 pub(super) async fn until(what: &str, condition: impl Fn() -> bool) -> Result<()> {
     until_ready(what, || ready(Ok(condition()))).await
 }
 
-/// As `until`, for a question that takes time.
+/// Like `until`, for an async condition.
 pub(super) async fn until_ready<F: Future<Output = Result<bool>>>(
     what: &str,
     condition: impl Fn() -> F,

@@ -1,4 +1,4 @@
-//! A broker for one behaviour, and what the behaviours do with it.
+//! A broker for one behaviour, and the operations that behaviours share.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::task::block_in_place;
 use crate::admin::Admin;
 use crate::shared::unique_topic;
 
-/// Long enough for two busy cores.
+/// Generous for two busy cores.
 pub(super) const SOON: Duration = Duration::from_secs(20);
 
-/// What stands in front of every topic and group here.
+/// The prefix of every topic and group here.
 const PREFIX: &str = "contract";
 
 /// The broker that a behaviour runs on.
@@ -73,7 +73,7 @@ impl Setup {
     pub fn config(&self) -> BrokerConfig {
         let config = BrokerConfig::new().registration_settle(Duration::from_millis(100));
         match &self.broker {
-            // There a group is rebalanced only when its session timeout has passed.
+            // There, a rebalance only happens once the session timeout has passed.
             Broker::Embedded(_) => config.session_timeout(Duration::from_millis(1500)),
             Broker::Kafka(_) => config,
         }
@@ -140,7 +140,7 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// Publishes numbered events with the name and the keys in turn, and returns when all are stored.
+/// Publishes numbered events with this name and the keys in turn, and returns when all are stored.
 pub(super) async fn publish_numbers(
     client: &Client,
     topic: &str,

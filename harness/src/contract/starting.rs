@@ -1,4 +1,4 @@
-//! Where a group begins, and from when on nothing is missed.
+//! Where a group starts, and from when on nothing is missed.
 
 use anyhow::{Result, ensure};
 use eventstream::{Client, ErrorKind, StartOffset, Subscribe};

@@ -1,4 +1,4 @@
-//! Subscriptions of one group that stop, or hand over to each other, while others go on.
+//! Subscriptions of one group that stop, or hand over to each other, while others continue.
 
 use std::future::ready;
 use std::io;
@@ -24,7 +24,7 @@ fn subscribe(topic: &str) -> Subscribe {
         .offset(StartOffset::Head)
 }
 
-/// What the group's next member is given, once one more event is published.
+/// The events that the group's next member gets, once one more is published.
 async fn left_over(setup: &Setup, topic: &str, extra: u64) -> Result<Vec<u64>> {
     let client = setup.client()?;
     publish_numbers(&client, topic, "b", &KEYS, extra..extra + 1).await?;

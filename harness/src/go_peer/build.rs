@@ -1,4 +1,4 @@
-//! Building the Go program, once for each state of its sources.
+//! Builds the Go program, once for each state of its sources.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use super::toolchain;
 use crate::paths::{home, workspace};
 
-/// Where the program for the present sources is, or would be: their hash is in its name.
+/// The path of the program for the current sources, whether built or not: their hash is in its
+/// name.
 pub(super) fn program() -> Result<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(sources())?
         .map(|entry| Ok(entry?.path()))
@@ -34,14 +35,14 @@ pub(super) fn build(program: &Path) -> Result<()> {
     for stale in fs::read_dir(folder)? {
         fs::remove_file(stale?.path())?;
     }
-    // The name that `find` looks for appears only when the program is whole.
+    // The name that `find` looks for exists only once the program is complete.
     let unfinished = folder.join("unfinished");
     let output = Command::new(toolchain::go()?)
         .args(["build", "-o"])
         .arg(&unfinished)
         .arg(".")
         .current_dir(sources())
-        // librdkafka comes with the Go module as a static library, which only cgo can link.
+        // The Go module includes librdkafka as a static library, which only cgo can link.
         .env("CGO_ENABLED", "1")
         .stdin(Stdio::null())
         .output()

@@ -1,4 +1,4 @@
-//! A consumer in Go, as a process of its own: a member of a group to share partitions with.
+//! A consumer in Go, as a separate process: a group member to share partitions with.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -263,7 +263,7 @@ impl PeerConsumer {
 
 impl Drop for PeerConsumer {
     fn drop(&mut self) {
-        // First the process, or the reader would wait for its output for ever.
+        // The process first, or the reader would wait for its output forever.
         self.process.kill();
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();

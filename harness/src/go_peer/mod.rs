@@ -21,7 +21,7 @@ pub struct GoPeer {
     program: PathBuf,
 }
 
-/// A line of the peer's answer: what it says, or its own error.
+/// A line of the peer's answer: its content, or the peer's own error.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Placed {
@@ -138,7 +138,7 @@ impl GoPeer {
     }
 
     fn run(&self, arguments: &[String], input: &[u8]) -> Result<String> {
-        // This needs no guard: the end of its input ends the program, and our own end closes that input.
+        // This needs no guard: the program exits at the end of its input, which our own exit closes.
         let mut child = Command::new(&self.program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -170,7 +170,7 @@ impl GoPeer {
     }
 }
 
-/// An event has an `error` key of its own only beside others; the peer's failure has nothing else.
+/// An event has an `error` key only among others; the peer's failure has nothing else.
 fn answer(line: &str) -> Result<String, String> {
     match serde_json::from_str::<Value>(line) {
         Ok(Value::Object(fields)) if fields.len() == 1 => match fields.get("error") {

@@ -1,4 +1,5 @@
-//! The Go that builds the peer: the machine's, or one fetched from the Go module proxy.
+//! The Go toolchain that builds the peer: the machine's, or one downloaded from the Go module
+//! proxy.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -10,11 +11,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::paths::home;
 
-/// What is fetched where the machine has no Go that is new enough.
+/// Downloaded if the machine has no recent enough Go.
 const VERSION: &str = "1.26.8";
-/// What `go.mod` of the peer asks for.
+/// Required by the peer's `go.mod`.
 const NEEDED: (u32, u32) = (1, 22);
-/// Used unless `GOPROXY` names another.
+/// Used unless `GOPROXY` is set.
 const PROXY: &str = "https://proxy.golang.org";
 
 /// The `go` command.
@@ -54,7 +55,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((major, minor[..digits.unwrap_or(minor.len())].parse().ok()?))
 }
 
-/// The module proxy's name for this machine, and the SHA-256 of what it serves.
+/// The module proxy's name for this machine, and the SHA-256 of the download.
 fn archive() -> Result<(&'static str, &'static str)> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => Ok((
@@ -116,7 +117,7 @@ fn fetch(folder: &Path) -> Result<()> {
         "{module} has the SHA-256 {found}, not {digest}"
     );
 
-    // The name that is looked for appears only when all is unpacked.
+    // The name that is looked for exists only once everything is unpacked.
     let unpacked = tempfile::tempdir_in(home())?;
     zip::ZipArchive::new(io::Cursor::new(archive))?.extract(unpacked.path())?;
     let root = unpacked.path().join(module);
@@ -124,7 +125,7 @@ fn fetch(folder: &Path) -> Result<()> {
     fs::rename(root, folder).context("naming the Go toolchain")
 }
 
-/// The archives of modules keep no permissions.
+/// Module archives do not preserve permissions.
 fn make_executable(root: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let tools = root.join("pkg").join("tool");

@@ -1,4 +1,4 @@
-//! What a cluster is to be, and its start.
+//! The settings of a cluster, and its start.
 
 use std::collections::BTreeMap;
 use std::fs;

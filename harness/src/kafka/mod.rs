@@ -22,7 +22,7 @@ use crate::admin::Admin;
 use crate::guard::Guarded;
 use crate::jars::Jars;
 
-/// A cold start on two busy cores takes some ten seconds; this is for machines that are slower still.
+/// A cold start on two busy cores takes about ten seconds; this is for even slower machines.
 const START: Duration = Duration::from_secs(180);
 const SHUTDOWN: Duration = Duration::from_secs(30);
 
@@ -34,7 +34,7 @@ pub struct Kafka {
     secured: Option<Secured>,
     _zookeeper: Option<Guarded>,
     admin: OnceLock<Admin>,
-    // Last, so that it is removed when the nodes are gone.
+    // Last, so that it is removed once the nodes are gone.
     _data: TempDir,
 }
 
@@ -93,8 +93,8 @@ impl Kafka {
         all.join(",")
     }
 
-    /// What this call of [`KafkaBuilder::proxied`], counted from 0, has made of each node: its id, the port its clients
-    /// are sent to, and the one it listens at.
+    /// The effect of the given call of [`KafkaBuilder::proxied`], counted from 0, on each node: its id, the port that
+    /// clients are sent to, and the port it listens on.
     pub(crate) fn proxied(&self, call: usize) -> Vec<(i32, u16, u16)> {
         let nodes = self.nodes.iter();
         nodes

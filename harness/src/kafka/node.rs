@@ -26,7 +26,7 @@ const TAIL_LINES: usize = 25;
 pub(crate) struct Node {
     pub(crate) id: i32,
     pub(crate) listeners: Listeners,
-    /// Holds the data, `server.properties` and the logging configuration.
+    /// Contains the data, `server.properties` and the logging configuration.
     folder: PathBuf,
     log: PathBuf,
     for_throughput: bool,
@@ -107,7 +107,7 @@ impl Node {
         Ok(())
     }
 
-    /// Returns when the node itself answers and knows of at least `brokers` brokers.
+    /// Returns once the node itself answers and knows at least `brokers` brokers.
     pub(crate) fn wait_until_ready(&self, brokers: usize, within: Duration) -> Result<()> {
         let what = format!("node {} of Kafka", self.id);
         let listening = eventually(&what, within, || {
@@ -132,7 +132,7 @@ impl Node {
     }
 
     pub(crate) fn kill(&self) {
-        // Dropping the process kills it and waits for its end.
+        // Dropping the process kills it and waits for it.
         drop(self.process().take());
     }
 
@@ -168,7 +168,7 @@ impl Node {
     }
 }
 
-/// Tells the logging library of this version of Kafka where its configuration is.
+/// The option that passes this Kafka version's logging library its configuration.
 pub(crate) fn logging_option(jars: &Jars, folder: &Path) -> String {
     if jars.has_log4j2() {
         format!(
@@ -189,7 +189,7 @@ pub(crate) fn next_instance() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Named after the program, so that its next run takes the same name.
+/// Named after the program, so that its next run uses the same name.
 pub(crate) fn log_path(instance: u32, id: i32) -> PathBuf {
     let program = std::env::current_exe().ok();
     let program = program

@@ -16,17 +16,17 @@ pub(crate) struct Listeners {
     pub(crate) proxied: Vec<ProxiedListener>,
 }
 
-/// What plain listeners with a proxy in front of them are called; there are no more than these.
+/// The names of plain listeners behind a proxy; there are no more than these.
 pub(crate) const PROXIED: [&str; 2] = ["PROXIED", "PROXIED_TOO"];
 
-/// A plain listener that sends its clients to another port: that of a proxy in front of it.
+/// A plain listener that advertises another port: that of a proxy in front of it.
 #[derive(Debug)]
 pub(crate) struct ProxiedListener {
     pub(crate) broker: Port,
     pub(crate) proxy: Port,
 }
 
-/// The ports that a secured node has beside the plain one.
+/// A secured node's ports in addition to the plain one.
 #[derive(Debug)]
 pub(crate) struct SecuredListeners {
     pub(crate) sasl_ssl: Port,
@@ -60,7 +60,7 @@ impl Listeners {
         })
     }
 
-    /// The listeners for clients: name, the port it listens at, and the port it tells its clients.
+    /// The listeners for clients: name, listening port, and advertised port.
     fn for_clients(&self) -> Vec<(&'static str, u16, u16)> {
         let mut all = vec![("PLAINTEXT", &self.plaintext, &self.plaintext)];
         if let Some(secured) = &self.secured {
@@ -79,8 +79,9 @@ impl Listeners {
     }
 }
 
-/// What all nodes have, secured or not. A version of Kafka that does not know a name only warns. The new group protocol
-/// (KIP-848) needs nothing here: Kafka 4 has it on, and librdkafka does not speak the preview that Kafka 3 has.
+/// Common to all nodes, secured or not. A Kafka version that does not know a property only warns. The new group
+/// protocol (KIP-848) needs no setting: it is enabled in Kafka 4, and librdkafka does not support the preview in
+/// Kafka 3.
 pub(crate) fn server_properties(
     id: i32,
     data: &Path,
@@ -144,19 +145,19 @@ pub(crate) fn server_properties(
     properties
 }
 
-/// Few internal partitions and short timeouts: a test waits for each of them.
+/// Few internal partitions and short timeouts, as tests wait for each of them.
 const FAST: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "5"),
     ("transaction.state.log.num.partitions", "5"),
     ("share.coordinator.state.topic.num.partitions", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
-    // A test about a killed member cannot wait for the six seconds that the broker demands by default.
+    // A test with a killed member cannot wait for the broker's default minimum of six seconds.
     ("group.min.session.timeout.ms", "500"),
     ("group.consumer.min.heartbeat.interval.ms", "200"),
     ("group.consumer.heartbeat.interval.ms", "500"),
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.session.timeout.ms", "6000"),
-    // How soon a dead node is noticed, and how soon it may come back.
+    // How soon a dead node is noticed, and how soon it may return.
     ("broker.session.timeout.ms", "3000"),
     ("broker.heartbeat.interval.ms", "500"),
     ("controller.quorum.election.timeout.ms", "500"),

@@ -84,12 +84,12 @@ impl Secured {
     }
 }
 
-/// The users that a secured cluster is started with.
+/// The users that a secured cluster starts with.
 #[derive(Debug)]
 pub(crate) struct Credentials {
     scram: User,
     plain: User,
-    /// Known to PLAIN, too.
+    /// Also known to PLAIN.
     users: Vec<User>,
 }
 
@@ -143,7 +143,7 @@ impl Credentials {
             .chain(&self.users)
             .map(|user| format!(" user_{}=\"{}\"", user.name, user.password))
             .collect();
-        // Every enabled mechanism wants its entry on every SASL listener, or the broker does not start.
+        // A broker only starts if every enabled mechanism has an entry on every SASL listener.
         for listener in ["sasl_ssl", "sasl_plaintext"] {
             for mechanism in MECHANISMS {
                 let login = if mechanism == "PLAIN" {

@@ -1,4 +1,4 @@
-//! Preparing the data folders: what `kafka-storage.sh format` does.
+//! Preparing the data folders, as `kafka-storage.sh format` does.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,10 +9,10 @@ use super::node::{Node, logging_option};
 use super::secured::Credentials;
 use crate::jars::Jars;
 
-/// Any 16 bytes in base64 would do; a fixed one keeps the logs of two runs comparable.
+/// Any 16 bytes in base64 would do; a constant makes the logs of two runs comparable.
 const CLUSTER_ID: &str = "ZXZlbnRzdHJlYW0tdGVzdA";
 
-/// Formats the folders of all nodes, at the same time.
+/// Formats the folders of all nodes in parallel.
 pub(crate) fn format_all(
     jars: &Jars,
     nodes: &[Node],

@@ -1,4 +1,4 @@
-//! What librdkafka cannot ask of a cluster, asked by Kafka's own command-line tools.
+//! Requests that librdkafka does not support, through Kafka's own command-line tools.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Kafka {
         let Some(place) = replicas.iter().position(|replica| *replica == node) else {
             bail!("node {node} has no replica of {topic} {partition}: {replicas:?}");
         };
-        // The preferred leader is the first in the list; the election then puts it into office.
+        // The preferred leader is the first in the list; the election then makes it the leader.
         replicas.swap(0, place);
         let plan = tempfile::NamedTempFile::new()?;
         let entry =

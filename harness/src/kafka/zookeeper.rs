@@ -1,4 +1,5 @@
-//! ZooKeeper, which brokers before Kafka 3.3 need: their own quorum knows no idempotent producer.
+//! ZooKeeper, which brokers before Kafka 3.3 need: with their own quorum they have no idempotent
+//! producer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +13,7 @@ use crate::guard::Guarded;
 use crate::jars::Jars;
 use crate::ports::Port;
 
-/// Whether brokers of this version are run with ZooKeeper.
+/// Whether brokers of this version run with ZooKeeper.
 pub(crate) fn is_needed(version: &str) -> bool {
     let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
     (numbers.next(), numbers.next()) < (Some(3), Some(3))
@@ -44,7 +45,7 @@ pub(crate) fn start(jars: &Jars, data: &Path, log: &Path, port: &Port) -> Result
     Guarded::spawn(Path::new("java"), &arguments, None, stdout, log)
 }
 
-/// What brokers have instead of a quorum of their own.
+/// Replaces the settings of a quorum.
 pub(crate) fn adapt(properties: &mut BTreeMap<String, String>, id: i32, port: u16) {
     for name in [
         "process.roles",

@@ -1,4 +1,4 @@
-//! One listener with its connections.
+//! One listener and its connections.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -109,7 +109,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.shared.change(|weather| weather.ended = true);
         self.cut();
-        // The acceptor looks up when somebody comes.
+        // The acceptor checks when a connection arrives.
         let came = TcpStream::connect(("127.0.0.1", self.port));
         if let (Ok(_), Some(acceptor)) = (came, self.acceptor.take()) {
             let _ = acceptor.join();
@@ -126,7 +126,7 @@ impl Shared {
             if ended {
                 return;
             }
-            // A client that is refused, and one whose broker is down, sees its connection closed.
+            // A client that is refused, or whose broker is down, sees its connection closed.
             if let (Ok(client), false) = (client, refuse)
                 && let Ok(broker) = TcpStream::connect(("127.0.0.1", target))
             {
@@ -157,7 +157,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Carries one direction of a connection until it ends, and then ends the other.
+    /// Forwards one direction of a connection until it ends, and then ends the other.
     fn pump(&self, connection: &Connection, direction: Direction) {
         let (mut from, mut to) = match direction {
             Direction::Requests => (&connection.client, &connection.broker),
@@ -181,7 +181,7 @@ impl Shared {
         connection.close();
     }
 
-    /// Waits while the direction is held up, and says how long the data is to be delayed; `None` at the end.
+    /// Waits while the direction is held, and returns how long to delay the data; `None` at the end.
     fn wait(&self, direction: Direction) -> Option<Duration> {
         let mut weather = self.weather();
         while weather.hold[direction as usize] && !weather.ended {
@@ -218,7 +218,7 @@ impl Shared {
 
 impl Connection {
     fn close(&self) {
-        // Already closed by the other side: as good.
+        // An error means that the other side has already closed it.
         let _ = self.client.shutdown(Shutdown::Both);
         let _ = self.broker.shutdown(Shutdown::Both);
     }

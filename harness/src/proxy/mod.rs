@@ -1,7 +1,7 @@
-//! Faults of the network between clients and brokers: a proxy in front of each node.
+//! Network faults between clients and brokers: a proxy in front of each node.
 //!
-//! Blocking threads, two for each connection: a cluster under test has some hundred of them, and a thread that is held
-//! up holds up exactly what it carries.
+//! Blocking threads, two for each connection: a cluster under test has a few hundred, and a blocked thread delays
+//! exactly what it forwards.
 
 mod link;
 #[cfg(test)]

@@ -8,10 +8,10 @@ use super::link::Link;
 use crate::ports::Port;
 
 const SOON: Duration = Duration::from_secs(10);
-/// Long enough that something which is let through would have come.
+/// Long enough that forwarded data would have arrived.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// A link in front of a server that sends back what it is sent.
+/// A link in front of an echo server.
 struct Echo {
     link: Link,
     _port: Port,

@@ -1,4 +1,4 @@
-//! Three nodes, and what befalls them.
+//! Three nodes and their failures.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The values that the brokers have acknowledged.
+/// The values that brokers have acknowledged.
 #[derive(Default)]
 struct Acknowledged(Mutex<Vec<Vec<u8>>>);
 
@@ -39,7 +39,8 @@ fn loses_nothing_acknowledged_when_nodes_fail() -> Result<()> {
     config
         .set("bootstrap.servers", kafka.bootstrap())
         .set("enable.idempotence", "true");
-    // A paused leader keeps its connections: only these end the wait for its answer, by default after a minute.
+    // A paused leader keeps its connections: only these timeouts end the wait for its answer, by default after a
+    // minute.
     config
         .set("socket.timeout.ms", "3000")
         .set("request.timeout.ms", "2000");

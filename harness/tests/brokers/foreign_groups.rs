@@ -1,4 +1,5 @@
-//! Groups of another kind: what keeps a member of this library out is told once, with who is in there and what to set.
+//! Groups of another kind: whatever keeps a member of this library out is reported once, with the current members and
+//! what to set.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 const TOLD: Duration = Duration::from_secs(20);
 
-/// A member of the group by bare librdkafka, which joins and stays until it is dropped.
+/// A member using bare librdkafka, which joins and stays until it is dropped.
 fn member(kafka: &Kafka, topic: &str, group: &str, set: &[(&str, &str)]) -> BaseConsumer {
     let mut config = ClientConfig::new();
     config
@@ -33,7 +34,7 @@ fn member(kafka: &Kafka, topic: &str, group: &str, set: &[(&str, &str)]) -> Base
     consumer
 }
 
-/// Registers, and gives what is told within [`TOLD`] and the three seconds after it.
+/// Registers, and returns what is reported within [`TOLD`] and the three seconds after it.
 async fn told(kafka: &Kafka, topic: &str, group: &str, assignment: Assignment) -> Vec<Error> {
     let bootstrap = kafka.bootstrap();
     let config = BrokerConfig::new().assignment(assignment);
@@ -61,7 +62,7 @@ async fn told(kafka: &Kafka, topic: &str, group: &str, assignment: Assignment) -
         assert!(Instant::now() < deadline, "not told: {health:?} {told:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // librdkafka tries again each second: what is told twice is told by then.
+    // librdkafka retries each second, so a second report would have arrived by then.
     tokio::time::sleep(Duration::from_secs(3)).await;
     drop(subscription);
     client.shutdown(Duration::from_secs(5)).await;
@@ -133,7 +134,7 @@ async fn who_keeps_this_member_out_of_its_group_and_what_to_set_is_told_once() {
         "--timeout-ms",
         "3000",
     ];
-    // It ends because nothing comes; the group stays.
+    // It ends because no records arrive; the group stays.
     let class = "org.apache.kafka.tools.consumer.ConsoleShareConsumer";
     let shared = kafka.tool(class, &arguments);
     shared.expect("a share group");

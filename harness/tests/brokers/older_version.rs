@@ -1,4 +1,4 @@
-//! The line before Kafka 4, which differs in its logging, its defaults and its group protocols.
+//! The last version before Kafka 4, which differs in logging, defaults and group protocols.
 
 use std::sync::mpsc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! One node: what every test of a library user does with it.
+//! One node, as every test of a library user uses it.
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ fn what_was_committed_survives_a_kill_and_nothing_answers_in_a_pause() -> Result
     postgres.pause()?;
     thread::scope(|scope| {
         let answer = scope.spawn(|| postgres.sql("postgres", "SELECT n FROM t"));
-        // The kernel still takes the connection, so the server is there and only silent.
+        // The kernel still accepts the connection, so the server is there but silent.
         TcpStream::connect(postgres.address())?;
         ensure!(!answer.is_finished());
         postgres.resume()?;

@@ -213,7 +213,7 @@ async fn a_dead_letter_that_cannot_be_written_holds_its_offset() {
             .expect("offsets")
     };
     assert_eq!(committed(), [Some(3)]);
-    // Once there is such a topic, it goes on.
+    // Once the topic exists, it resumes.
     admin
         .create_topic(&wire(&format!("{topic}-dlq")), 1, 1, &[])
         .expect("a topic");

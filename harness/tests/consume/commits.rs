@@ -20,7 +20,7 @@ use crate::support::{
 const EVENTS: usize = 6000;
 const PARTITIONS: i32 = 2;
 
-/// Handles the events of two partitions in order, is killed in the middle, and another goes on.
+/// Handles the events of two partitions in order, is killed in the middle, and another continues.
 fn killed_in_the_middle(commit: &str) -> Verdict {
     let topic = unique_topic(&format!("commit_{commit}"));
     create(&topic, PARTITIONS);
@@ -68,7 +68,7 @@ fn killed_in_the_middle(commit: &str) -> Verdict {
 fn each_interval_misses_nothing_and_repeats_less_than_an_interval() {
     let verdict = killed_in_the_middle("interval");
     assert_eq!(verdict.missing, [0; 0]);
-    // An interval of a second, and the commit's own way on a busy machine.
+    // An interval of a second, plus the time of a commit on a busy machine.
     assert!(verdict.oldest_uncommitted < Duration::from_secs(2));
 }
 
@@ -134,7 +134,7 @@ async fn rejoin_gives_the_record_to_another_member() {
     create(&topic, 1);
     let (seen, failed) = (Seen::default(), Arc::new(AtomicUsize::new(0)));
     let unable = member(&topic, false, &seen, &failed).await;
-    // Waits for the partition that the first has.
+    // Waits for the partition that the first member has.
     let able = client(BrokerConfig::new());
     let handled = seen.clone();
     let subscribe = head(&topic).on_any(move |_: Context, event: Event| {

@@ -29,8 +29,8 @@ fn says(client: &Client, words: &[&str]) -> bool {
     })
 }
 
-/// A topic of five events, the third of them with a payload of so many bytes, and dead letters of
-/// 2,000 bytes at most.
+/// A topic of five events, the third with a payload of this size, and dead letters of at most 2,000
+/// bytes.
 async fn with_small_letters(topic: &str, bytes: usize) -> Client {
     create(topic, 1);
     let letters = wire(&format!("{topic}-dlq"));
@@ -113,7 +113,7 @@ async fn a_dead_letter_that_is_too_large_is_held_until_its_topic_takes_it() {
     assert_eq!(committed(&topic, &topic), 5);
 }
 
-/// Lets the topic take messages of 100,000 bytes.
+/// Lets the topic accept messages of 100,000 bytes.
 async fn raise(topic: &str) {
     let kafka = shared().kafka().expect("a Kafka of our own");
     let arguments = [
@@ -145,7 +145,8 @@ async fn a_dead_letter_waits_for_a_broker_that_is_gone() {
     }
     let config = BrokerConfig::new()
         .publish_timeout(Duration::from_secs(4))
-        // Longer than the broker is gone: whoever loses its place in the group reads all again.
+        // Longer than the outage: a member that loses its place in the group reads everything
+        // again.
         .session_timeout(Duration::from_secs(60));
     let client = client_of(&kafka.bootstrap(), config);
     publish(&client, &topic, "e", 0..10).await;
@@ -208,7 +209,7 @@ async fn a_flood_of_dead_letters_pauses_the_subscription() {
             }
         });
     let subscription = client.register(subscribe).await.expect("registered");
-    // The partitions have looked at their registrations before the flood comes.
+    // The partitions have looked at their registrations before the flood arrives.
     until("assigned", END, || client.reader_stats().partitions == 3).await;
     subscription.pause();
     subscription.resume();

@@ -1,4 +1,4 @@
-//! A subscription without a group: it sees everything and leaves nothing behind.
+//! A subscription without a group: it reads everything and leaves nothing behind.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ async fn takes_a_topic_that_comes_later_and_partitions_that_are_added() {
     assert_eq!(error.kind(), ErrorKind::UnknownTopic);
     create(&topic, 1);
     publish(&client, &topic, "e", 0..10).await;
-    // What is new was not there to be missed, though it starts at the tail.
+    // It starts at the tail, but new records could not have been missed.
     until("the topic", END, || seen.distinct() == 10).await;
     shared()
         .admin()

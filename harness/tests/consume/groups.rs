@@ -1,4 +1,4 @@
-//! Members that come and go under load.
+//! Members that join and leave under load.
 
 use std::io::Error as IoError;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ async fn member(config: &BrokerConfig, topic: &str, instance: &str, seen: &Seen)
     client
 }
 
-/// Publishes until told to stop; how many.
+/// Publishes until told to stop; returns how many.
 async fn load(client: &Client, topic: &str, done: &AtomicBool) -> usize {
     let mut n = 0;
     while !done.load(Atomic::SeqCst) {
@@ -164,7 +164,7 @@ async fn a_go_member_shares_the_group() {
     until("half", END, || ours.reader_stats().partitions == 3).await;
     publish(&publisher, &topic, "e", 300..900).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    // Ours leaves, Go takes over.
+    // Our member leaves, Go takes over.
     assert!(ours.shutdown(END).await.is_empty());
     publish(&publisher, &topic, "e", 900..1000).await;
     tokio::time::sleep(Duration::from_secs(2)).await;

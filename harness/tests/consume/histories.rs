@@ -1,4 +1,4 @@
-//! Offsets that are not what they were: topics made anew, records deleted unread, partitions that come later.
+//! Offsets that change: recreated topics, records deleted unread, partitions added later.
 
 use std::io::Error as IoError;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use crate::support::{
 
 const LONG: Duration = Duration::from_secs(45);
 
-/// What a subscription is told.
+/// The errors reported to a subscription.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<Error>>>);
 
@@ -35,7 +35,7 @@ impl Told {
         told.map(ToString::to_string).collect()
     }
 
-    /// What came that is no word about offsets, and not about the topic being away.
+    /// Errors that are neither about offsets nor about the topic being away.
     fn others(&self) -> Vec<String> {
         let known = [ErrorKind::OffsetReset, ErrorKind::UnknownTopic];
         let told = self.0.lock().expect("a lock");
@@ -89,7 +89,8 @@ fn quick(assignment: Assignment) -> BrokerConfig {
         .base_config("topic.metadata.refresh.interval.ms", 1000)
 }
 
-/// Fewer records than were read before, and more of them within a second: neither is taken for what was seen.
+/// First fewer records than were read before, then more of them within a second: neither are mistaken for records
+/// already seen.
 async fn made_anew(assignment: Assignment, rounds: usize) {
     let topic = unique_topic("anew");
     create(&topic, 1);
@@ -104,7 +105,7 @@ async fn made_anew(assignment: Assignment, rounds: usize) {
         if round > 0 {
             let admin = shared().admin();
             admin.delete_topic(&wire(&topic)).expect("deleted");
-            // Or somebody who asks for it does, for these brokers create topics at their first use.
+            // Or somebody who asks for it does, as these brokers create topics at their first use.
             let _ = admin.create_topic(&wire(&topic), 1, 1, &[]);
         }
         let count = if round % 2 == 0 { 100 } else { 30 };
@@ -133,7 +134,7 @@ async fn a_topic_made_anew_is_read_from_its_head_by_a_cooperative_member() {
     made_anew(Assignment::CooperativeSticky, 4).await;
 }
 
-/// Retention has taken what the group has not read: a gap, told once, and the service stays healthy.
+/// Retention has deleted what the group has not read: a gap, reported once, and the service stays healthy.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_deleted_unread_are_told_and_counted() {
     let topic = unique_topic("deleted");
@@ -155,7 +156,7 @@ async fn records_deleted_unread_are_told_and_counted() {
     let second = client.register(told.hears(subscribe())).await;
     let second = second.expect("registered");
     second.ready().await.expect("ready");
-    // And more, where the rest is handled already.
+    // And more, with the rest already handled.
     assert!(committed(&topic, &topic) >= 120);
     until("the rest", END, || seen.distinct() == 80).await;
     let words = told.of_offsets();
@@ -177,7 +178,7 @@ async fn records_deleted_unread_are_told_and_counted() {
     assert_eq!(told.others(), Vec::<String>::new());
 }
 
-/// The same under a member that reads. It may not have them yet: their transaction is open.
+/// The same with a running member. It cannot have them yet: their transaction is open.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_deleted_before_a_running_member_are_told() {
     let topic = unique_topic("overtaken");
@@ -234,7 +235,8 @@ async fn partitions_added_while_the_group_is_away_are_read_from_their_head() {
     assert_eq!(seen.total(), 70);
 }
 
-/// A partition appears, its first record fails, and the member leaves: the next one gets all of it.
+/// A partition is added, its first record fails, and the member leaves: the next one reads all of
+/// it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_appears_is_committed_before_it_is_handled() {
     let topic = unique_topic("appears");
@@ -264,7 +266,7 @@ async fn a_partition_that_appears_is_committed_before_it_is_handled() {
     publisher.shutdown(END).await;
 }
 
-/// Ready means that a crash changes nothing: every start is on the broker, in each protocol and commit mode.
+/// After ready, a crash changes nothing: every start is on the broker, with each protocol and commit mode.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_start_is_committed_when_the_subscription_is_ready() {
     for assignment in [
@@ -294,7 +296,8 @@ async fn every_start_is_committed_when_the_subscription_is_ready() {
     }
 }
 
-/// Two members that start together fix one start for all partitions, wherever these go.
+/// Two members that start together agree on one start for all partitions, wherever these are
+/// assigned.
 #[tokio::test(flavor = "multi_thread")]
 async fn members_that_start_together_agree_on_the_start() {
     let topic = unique_topic("together");
@@ -331,7 +334,7 @@ async fn members_that_start_together_agree_on_the_start() {
     );
 }
 
-/// Control records are delivered to nobody; the group gets past them all the same.
+/// Control records are not delivered, but the group's commit passes them all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commit_reaches_the_end_behind_transactions() {
     let topic = unique_topic("transactions");
@@ -347,7 +350,7 @@ async fn the_commit_reaches_the_end_behind_transactions() {
         producer.begin(number..number + 1);
         producer.end(commits);
     }
-    // The broker writes the marks of their ends when it has told the producer.
+    // The broker writes the end markers after it has answered the producer.
     let end = 9;
     let marked = || shared().admin().end_offsets(&wire(&topic)).expect("ends")[0].1 == end;
     until("the marks", END, marked).await;
@@ -356,7 +359,8 @@ async fn the_commit_reaches_the_end_behind_transactions() {
     client.shutdown(END).await;
 }
 
-/// Nobody to ask, and many topics: the end is the deadline's, not the questions'.
+/// Without a broker and with many topics: the stop takes as long as its deadline, not as the
+/// requests'.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_broker_a_stop_takes_no_longer_than_it_says() {
     let client = Client::kafka(["127.0.0.1:9"]).prefix(PREFIX).build();

@@ -1,5 +1,5 @@
-//! Leaving a group, at whatever moment: the others have its partitions at once, not after its
-//! session timeout.
+//! Leaving a group at any moment: the others get its partitions at once, not after its session
+//! timeout.
 
 use std::io::Error as IoError;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use eventstream_harness::unique_topic;
 use crate::support::{END, Seen, client, create, number, publish, until};
 
 const CYCLES: u32 = 8;
-/// Far above what a leave may take.
+/// Far longer than a leave may take.
 const SESSION: Duration = Duration::from_secs(40);
-/// What a leave may take: a heartbeat of the member that stays, and its joining.
+/// The maximum duration of a leave: a heartbeat of the remaining member, and its joining.
 const SOON: Duration = Duration::from_secs(9);
 
 fn config(assignment: Assignment) -> BrokerConfig {
@@ -62,7 +62,7 @@ async fn join_and_leave_quickly(assignment: Assignment) {
             }
             None => None,
         };
-        // Each cycle ends in another phase of the joining.
+        // Each cycle ends in another phase of joining.
         tokio::time::sleep(Duration::from_millis(u64::from(cycle * 137 % 1100))).await;
         let started = Instant::now();
         passes.shutdown(END).await;

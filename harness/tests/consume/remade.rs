@@ -1,4 +1,4 @@
-//! A topic made anew after its leaders were elected anew: its leader epochs begin again below those of the old one.
+//! A topic recreated after its leaders were re-elected: its leader epochs start again below those of the old one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -47,7 +47,7 @@ async fn is_read_after(assignment: Assignment) {
     told.lock().expect("a lock").clear();
     let admin = kafka.admin().expect("an admin");
     admin.delete_topic(&wire(&topic)).expect("deleted");
-    // Long enough for everybody to see that it is away.
+    // Long enough for everybody to see that it is gone.
     tokio::time::sleep(Duration::from_secs(3)).await;
     create();
     publish(&writer, &topic, "e", 100..120).await;

@@ -43,7 +43,7 @@ async fn each_start_is_where_it_says() {
         assert_eq!(seen.numbers(), (first..25).collect::<Vec<_>>(), "{start:?}");
         assert_eq!(committed(&group, &topic), 25);
     }
-    // With an offset, each group goes on from there; a tail that got nothing has one as well.
+    // With an offset, each group resumes from there; a tail with no records has one as well.
     let idle = Seen::default();
     let group = format!("{topic}-idle");
     let tail = || counting(&topic, &group, StartOffset::Tail, &idle, Duration::ZERO);
@@ -77,7 +77,7 @@ async fn an_added_partition_is_read_from_its_head() {
     let client = client(config);
     publish(&client, &topic, "e", 0..20).await;
     let seen = Seen::default();
-    // The first member has all there is; the second has nothing and gets what is added, perhaps.
+    // The first member has everything; the second has nothing and may get what is added.
     let second = crate::support::client(
         BrokerConfig::new().base_config("topic.metadata.refresh.interval.ms", 2000),
     );
@@ -186,7 +186,7 @@ async fn a_stop_with_too_little_time_says_so_and_reads_again() {
     client.shutdown(END).await;
 }
 
-/// One topic's last subscription stops while the group lives on with another: its records are not
+/// One topic's last subscription stops while the group continues with another: its records are not
 /// acknowledged, and the next subscription gets them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_without_a_handler_is_not_acknowledged() {
@@ -220,7 +220,7 @@ async fn a_topic_without_a_handler_is_not_acknowledged() {
     assert_eq!(committed(&one, &one), 200);
 }
 
-/// A group of two subscriptions: one of them stops, within its deadline.
+/// A group of two subscriptions, one of which stops within its deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_one_of_several_waits_for_its_handlers_until_the_deadline() {
     let (one, two) = (unique_topic("one_stops"), unique_topic("one_stays"));

@@ -1,4 +1,4 @@
-//! What the consuming tests share.
+//! Helpers shared by the consuming tests.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -77,7 +77,7 @@ pub(crate) async fn until(what: &str, within: Duration, condition: impl Fn() -> 
     }
 }
 
-/// How often each number was handled, and how many calls have begun.
+/// How often each number was handled, and how many calls have started.
 #[derive(Clone, Default)]
 pub(crate) struct Seen {
     handled: Arc<Mutex<HashMap<usize, usize>>>,
@@ -120,7 +120,7 @@ pub(crate) fn committed(group: &str, topic: &str) -> i64 {
     offsets.expect("offsets").into_iter().flatten().sum()
 }
 
-/// Threads of this process that the SDK started.
+/// Threads of this process that the library started.
 pub(crate) fn threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("procfs");
     tasks
@@ -130,7 +130,7 @@ pub(crate) fn threads() -> Vec<String> {
         .collect()
 }
 
-/// A subscription that notes what it has seen, each after a delay.
+/// A subscription that records what it sees, each event after a delay.
 pub(crate) fn counting(
     topic: &str,
     group: &str,

@@ -1,4 +1,4 @@
-//! What several members did together: nothing missing, nothing twice without a reason, no key in two
+//! The combined history of several members: nothing missing, nothing handled twice without a reason, no key in two
 //! places at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(crate) struct Handled {
     pub(crate) start: u128,
-    /// `None`: it was killed before.
+    /// `None` if the member was killed before.
     pub(crate) end: Option<u128>,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
@@ -23,13 +23,13 @@ pub(crate) struct Handled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
-    /// It is to be tried again.
+    /// It is to be retried.
     Failed,
     Rejected,
 }
 
 impl Handled {
-    /// Nobody has to handle it again.
+    /// It does not have to be handled again.
     fn is_over(&self) -> bool {
         self.end.is_some() && self.outcome != Outcome::Failed
     }
@@ -85,7 +85,7 @@ pub(crate) fn read(log: &Path) -> Vec<Handled> {
     handled
 }
 
-/// The judgement over all runs.
+/// The verdict over all runs.
 #[derive(Default)]
 pub(crate) struct Verdict {
     pub(crate) published: usize,
@@ -93,15 +93,15 @@ pub(crate) struct Verdict {
     pub(crate) missing: Vec<usize>,
     /// Handled again after the member that had handled it was killed before it committed.
     pub(crate) again_after_kill: usize,
-    /// How long before the kill the oldest of them had been handled.
+    /// How long before the kill the oldest of them was handled.
     pub(crate) oldest_uncommitted: Duration,
-    /// Handled again though nobody was killed.
+    /// Handled again although no member was killed.
     pub(crate) again_without_reason: Vec<String>,
-    /// Handlers of one key that ran at the same time.
+    /// Handlers of one key that ran concurrently.
     pub(crate) at_once: Vec<String>,
-    /// Inside one run, a key whose offsets did not go up.
+    /// Within one run, a key whose offsets decreased.
     pub(crate) out_of_order: Vec<String>,
-    /// Over all runs, an event that was done for the first time after one of its key that follows it.
+    /// Over all runs, an event that was first done after a later one of its key.
     pub(crate) overtaken: Vec<String>,
     pub(crate) runs: usize,
     pub(crate) killed: usize,

@@ -1,4 +1,4 @@
-//! Members as processes, and what their logs say of them together.
+//! Members as processes, and their logs.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -16,7 +16,7 @@ use self::history::{Fate, Run};
 
 const LEAVE: Duration = Duration::from_secs(45);
 
-/// One process, from its start to its end.
+/// One process, from start to end.
 pub(crate) struct Member {
     process: Guarded,
     pub(crate) name: String,
@@ -24,7 +24,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Starts a member; its files lie in `folder` and carry its name.
+    /// Starts a member; its files are in `folder` and have its name.
     pub(crate) fn start(folder: &Path, name: &str, arguments: &[(&str, &str)]) -> Self {
         let log = folder.join(format!("{name}.log"));
         let mut words: Vec<String> = arguments
@@ -47,7 +47,7 @@ impl Member {
         }
     }
 
-    /// What it has noted so far.
+    /// What it has logged so far.
     pub(crate) fn handled(&self) -> Vec<history::Handled> {
         history::read(&self.log)
     }
@@ -59,7 +59,7 @@ impl Member {
         self.run(Fate::Killed(at))
     }
 
-    /// Lets it leave its group, and waits for its end.
+    /// Lets it leave its group, and waits for its exit.
     pub(crate) fn leave(mut self) -> Run {
         let status = self.process.terminate(LEAVE).expect("it ends");
         assert!(status.success(), "{} ended with {status}", self.name);

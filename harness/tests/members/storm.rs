@@ -1,5 +1,5 @@
-//! A storm over members that are processes: some are killed, and others come and go, while events are handled in one of
-//! the ways there are.
+//! A storm over members that are processes: some are killed, and others join and leave, while events are handled by
+//! one of the interfaces.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -20,23 +20,23 @@ const KEYS: usize = 500;
 pub(crate) struct Storm {
     /// The `way` of the member's program.
     pub(crate) way: &'static str,
-    /// `partition` or `key`. By key, what is done after an event that failed may be handled again after a rebalance;
-    /// by partition nothing is.
+    /// `partition` or `key`. By key, what is done after a failed event may be handled again after a rebalance; by
+    /// partition it may not.
     pub(crate) ordering: &'static str,
     pub(crate) events: usize,
-    /// How many are published in a second.
+    /// Events published per second.
     pub(crate) rate: usize,
     /// Members killed with SIGKILL, each followed by a new one.
     pub(crate) kills: usize,
     /// How often the group is rebalanced.
     pub(crate) every: Duration,
-    /// Of so many events one fails at its first attempt.
+    /// One of this many events fails at its first attempt.
     pub(crate) retry_each: usize,
-    /// Of so many events one is rejected.
+    /// One of this many events is rejected.
     pub(crate) reject_each: usize,
 }
 
-/// The members now, and those that were.
+/// The current members, and the former ones.
 struct Crowd<'a> {
     storm: &'a Storm,
     folder: tempfile::TempDir,
@@ -71,7 +71,7 @@ impl Crowd<'_> {
         self.join();
     }
 
-    /// One that is there beside the others leaves, or comes.
+    /// An additional member joins, or leaves again.
     fn come_or_go(&mut self) {
         if self.members.len() > MEMBERS {
             let run = self.members.remove(1).leave();
@@ -83,7 +83,8 @@ impl Crowd<'_> {
 }
 
 impl Storm {
-    /// Lets it rage, and judges: nothing is lost, no key loses its order, and dead letters are what was rejected.
+    /// Runs the storm and judges it: nothing is lost, no key loses its order, and dead letters are the rejected
+    /// events.
     pub(crate) fn rage(&self) {
         let topic = unique_topic(self.way);
         create(&topic, PARTITIONS);
@@ -154,7 +155,7 @@ impl Storm {
         assert!(rejected.into_iter().eq(expected.clone()), "the rejected");
         let is_retried = |n: &usize| one_of(self.retry_each, n) && !one_of(self.reject_each, n);
         if self.way == "batch" {
-            // One behind another that failed has its second attempt first.
+            // An event behind another that failed has its second attempt first.
             assert!(failed.len() > self.events / self.retry_each / 2);
             assert!(failed.iter().all(is_retried), "the retried");
         } else {

@@ -1,4 +1,5 @@
-//! The library at a Kafka that asks for rights: what is said where one is missing, and that it goes on once it is there.
+//! The library with a Kafka that checks rights: what it reports if one is missing, and that it resumes once the right
+//! is granted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,9 +14,9 @@ use tokio::task::JoinSet;
 
 use crate::support::{END, event, ids, until};
 
-/// As long as an operator should have to wait for the reason.
+/// The maximum time until an operator should see the reason.
 const TOLD: Duration = Duration::from_secs(20);
-/// As long as a client may take to go on once it may.
+/// The maximum time until a client resumes once it has the right.
 const GOES_ON: Duration = Duration::from_secs(10);
 const USERS: usize = 40;
 const PROTOCOLS: [Assignment; 3] = [
@@ -36,7 +37,7 @@ fn kafka() -> &'static Kafka {
     KAFKA.get_or_init(start)
 }
 
-/// A user that no other test has.
+/// A user that no other test uses.
 fn new_user() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -71,7 +72,7 @@ fn client(prefix: &str, user: &str, assignment: Assignment) -> Client {
         .expect("a client")
 }
 
-/// One that may do everything.
+/// A client that may do everything.
 fn root(prefix: &str) -> Client {
     let bootstrap = kafka().bootstrap();
     Client::kafka(bootstrap.split(','))
@@ -80,7 +81,7 @@ fn root(prefix: &str) -> Client {
         .expect("a client")
 }
 
-/// A subscription with what it was told.
+/// A subscription and the errors reported to it.
 struct Member {
     client: Client,
     subscription: Subscription,
@@ -130,7 +131,7 @@ impl Member {
         until(&format!("{what}: the event"), within, came).await;
     }
 
-    /// The refusal stands in all places, with these words, and was told so often.
+    /// The refusal is shown everywhere, with these words, and was reported this often.
     async fn hears(&self, what: &str, words: &[&str], times: usize) {
         let healthy = format!("{what}: a problem");
         until(&healthy, TOLD, || self.is_unauthorized()).await;
@@ -164,7 +165,7 @@ impl Member {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Missing {
-    /// Nothing but `Describe` on the topic, or not even that.
+    /// Only `Describe` on the topic, or not even that.
     Topic {
         described: bool,
     },
@@ -173,7 +174,7 @@ enum Missing {
     },
 }
 
-/// Registers without a right, is told, gets it, goes on.
+/// Registers without a right, gets the error, then the right, and resumes.
 async fn starts_without(missing: Missing, prefix: &'static str, assignment: Assignment) {
     let what = format!("{assignment:?}, prefix {prefix:?}, {missing:?}");
     let (user, topic) = (new_user(), unique_topic("starts_without"));
@@ -239,7 +240,7 @@ async fn a_missing_right_on_a_group_is_told_as_on_the_broker() {
     all_of(cases).await;
 }
 
-/// Reads, loses a right, is told, gets it back, goes on: twice.
+/// Reads, loses a right, gets the error, gets the right back and resumes: twice.
 async fn loses(group_right: bool, assignment: Assignment) {
     let what = format!("{assignment:?}, group {group_right}");
     let (user, topic) = (new_user(), unique_topic("loses"));
@@ -249,7 +250,7 @@ async fn loses(group_right: bool, assignment: Assignment) {
     let (on_topic, on_group) = (Resource::Topic(&topic), Resource::Group(&group));
     allow(&user, Operation::Read, on_topic);
     allow(&user, Operation::Read, on_group);
-    // What is left is enough to stay in the group.
+    // The remaining rights are enough to stay in the group.
     allow(&user, Operation::Describe, on_topic);
     let root = root("");
     let member = Member::start("", &topic, &user, assignment).await;

@@ -1,4 +1,4 @@
-//! A broker with TLS and SASL: who is let in and who is not, and what they may do.
+//! A broker with TLS and SASL: which clients it accepts, and what they may do.
 
 use std::path::Path;
 use std::time::Duration;
@@ -39,9 +39,9 @@ fn answers(bootstrap: &str, properties: &Properties) -> Result<bool> {
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
-    // The certificates name localhost and 127.0.0.1, so the host name stays verified, as librdkafka does by default.
+    // The certificates are for localhost and 127.0.0.1, so the host name is verified, as is librdkafka's default.
     let admin = Admin::with_config(bootstrap, &properties)?;
-    // One request waits half a second, which a TLS handshake on a busy machine can take.
+    // One request takes half a second, as a TLS handshake on a busy machine may.
     Ok((0..4).any(|_| admin.broker_ids().is_ok()))
 }
 

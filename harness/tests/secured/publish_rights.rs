@@ -1,4 +1,5 @@
-//! Publishing to a real Kafka that asks for rights: who may only read needs none to write, and a refusal says which.
+//! Publishing to a real Kafka that checks rights: a client that only reads needs no write permission, and a refusal
+//! names the missing right.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -50,7 +51,7 @@ impl Lines {
         lines.iter().filter(of).cloned().collect()
     }
 
-    /// Also what is said of a group, which does not name the client.
+    /// Including lines about a group, which do not name the client.
     fn but_of(&self, client: &str) -> Vec<String> {
         let lines = self.0.lock().unwrap();
         let of_others = |line: &&String| !line.contains(&format!("client=\"{client}\""));
@@ -96,7 +97,7 @@ async fn rights_to_write() -> Result<()> {
     admin.allow("reader", Operation::Read, Resource::Group(".readers"))?;
     admin.allow("writer", Operation::Write, Resource::Topic(&topic))?;
 
-    // Who may only read makes no producer, and is healthy.
+    // A client that only reads creates no producer, and is healthy.
     let reader = client(&kafka, "reader")?;
     let subscription = reader
         .register(
@@ -118,19 +119,19 @@ async fn rights_to_write() -> Result<()> {
     assert!(reader.health().problems.is_empty(), "{:?}", reader.health());
     assert_eq!(lines.but_of("writer"), Vec::<String>::new());
 
-    // Another topic: the right and the topic are named, the rest of the client goes on.
+    // Another topic: the right and the topic are named, the rest of the client continues.
     let error = writer.publish_sync(event(&other)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     let text = error.to_string();
     let wanted = format!("User:writer has no right to Write on topic {other}");
     assert!(text.contains(&wanted), "{text}");
     writer.publish_sync(event(&topic)).await?;
-    // The same from what librdkafka remembers, before anything is asked.
+    // The same from librdkafka's memory, before any request.
     let error = writer.publish_sync(event(&other)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     writer.publish_sync(event(&topic)).await?;
 
-    // No right to write at all: told at once, once, with the cause.
+    // No right to write at all: reported at once, once, with the cause.
     let start = Instant::now();
     let mut receipts = Vec::new();
     for _ in 0..20 {
@@ -150,7 +151,7 @@ async fn rights_to_write() -> Result<()> {
         start.elapsed()
     );
     assert!(!reader.health().problems.is_empty());
-    // Refused again and again, it says so once.
+    // Refused again and again, but reported once.
     let until = Instant::now() + Duration::from_secs(8);
     while Instant::now() < until {
         let error = reader.publish_sync(event(&topic)).await.unwrap_err();
@@ -169,7 +170,7 @@ async fn rights_to_write() -> Result<()> {
     let wanted = format!("User:reader has no right to Write on topic {topic}");
     assert!(told[0].contains(&wanted), "{told:#?}");
 
-    // The right is given: publishing goes on by itself.
+    // Once the right is granted, publishing resumes by itself.
     admin.allow("reader", Operation::Write, Resource::Topic(&topic))?;
     let deadline = Instant::now() + 2 * SOON;
     while let Err(error) = reader.publish_sync(event(&topic)).await {

@@ -1,4 +1,4 @@
-//! Everything that this process writes to `tracing` and `log`, kept.
+//! Records everything that this process writes to `tracing` and `log`.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Mutex, PoisonError};
@@ -12,14 +12,14 @@ use tracing::{Event, Level, Metadata, Subscriber};
 pub(crate) struct Line {
     pub(crate) level: Level,
     pub(crate) client: Option<String>,
-    /// Set where the line is librdkafka's.
+    /// Set if the line is librdkafka's.
     pub(crate) facility: Option<String>,
     pub(crate) text: String,
 }
 
 static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
 
-/// Keeps everything from now on. The process has one recorder.
+/// Records everything from now on. A process has one recorder.
 pub(crate) fn start() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! The library at a secured Kafka: every way in, and what is said to who stays outside.
+//! The library with a secured Kafka: every way to connect, and what is reported if it fails.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::support::{
     END, builder, event, expired, ids, kafka, mutual, pem, plain, scram, secured, until,
 };
 
-/// A name, the brokers, and what is shown to them.
+/// A name, the brokers, and how to log in.
 type Way = (&'static str, String, Security);
 
 fn ways_in() -> Vec<Way> {
@@ -125,7 +125,7 @@ fn credentials_over_plain_text_have_to_be_asked_for() {
     }
 }
 
-/// Who is turned away, and words of the cause and of the remedy that are told.
+/// A rejected client, and words of the reported cause and remedy.
 type TurnedAway = (
     &'static str,
     String,
@@ -142,7 +142,7 @@ fn turned_away() -> Vec<TurnedAway> {
     let wrong = |mechanism, name: &str| Security::sasl(mechanism, name, "not-the-password").ca_file(ca);
     let no_way = |identity| mutual(certificates, identity);
     let clear = kafka().bootstrap();
-    // By address: the certificate names it, and no server name is sent. `127.1` is the same host.
+    // By address: the certificate is for it, and no server name is sent. `127.1` is the same host.
     let by_another_name = to.sasl_ssl.replace("127.0.0.1", "127.1");
     vec![
         ("wrong password, SCRAM", to.sasl_ssl.clone(), wrong(SaslMechanism::ScramSha512, &to.scram.name), &["does not accept the user name or the password"], "check `sasl_username`, `sasl_password`"),
@@ -165,7 +165,7 @@ fn turned_away() -> Vec<TurnedAway> {
     ]
 }
 
-/// As long as an operator should have to wait for the reason.
+/// The maximum time until an operator should see the reason.
 const TOLD: Duration = Duration::from_secs(20);
 
 fn check(where_told: &str, name: &str, error: &Error, cause: &[&str], remedy: &str) {
@@ -181,7 +181,7 @@ fn check(where_told: &str, name: &str, error: &Error, cause: &[&str], remedy: &s
     assert!(!text.contains("not-the-password"), "{name}: {text}");
 }
 
-/// Publishing, consuming and asking, each by a client that does nothing else.
+/// Publishing, consuming and metadata, each by a client that does nothing else.
 async fn hear((name, brokers, security, cause, remedy): TurnedAway) {
     let told = Arc::new(Mutex::new(Vec::<Error>::new()));
     let by_callback = Arc::new(Mutex::new(Vec::<Error>::new()));
@@ -255,7 +255,7 @@ async fn hear((name, brokers, security, cause, remedy): TurnedAway) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_turned_away_hears_cause_and_remedy() {
-    // Two cores do only so many handshakes in the time that is allowed.
+    // Two cores can only do so many handshakes in the allowed time.
     let at_once = Arc::new(Semaphore::new(4));
     let mut all = JoinSet::new();
     for case in turned_away() {
@@ -274,7 +274,7 @@ async fn who_is_turned_away_hears_cause_and_remedy() {
 async fn one_wrong_address_among_right_ones_costs_no_event() {
     let to = secured(kafka());
     let topic = unique_topic("one_wrong_address");
-    // The plain port and the one for client certificates turn this client away.
+    // The plain port and the one that requires client certificates reject this client.
     let brokers = [kafka().bootstrap(), to.ssl.clone(), to.sasl_ssl.clone()];
     let config = BrokerConfig::new().security(scram(to).ca_file(&to.certificates.ca));
     for _ in 0..5 {
@@ -326,7 +326,7 @@ async fn a_client_turned_away_is_let_in_once_its_user_exists() {
         assert!(Instant::now() < deadline, "still outside: {error}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // A connection tried before may still be refused after the first one that is let in.
+    // A connection tried before may still be refused after the first one that is accepted.
     until("healthy", END, || client.health().is_healthy()).await;
     assert!(client.shutdown(END).await.is_empty());
 }

@@ -1,4 +1,4 @@
-//! A secured Kafka, and the ways into it.
+//! A secured Kafka, and the ways to connect to it.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -38,7 +38,7 @@ pub(crate) fn secured(kafka: &Kafka) -> &Secured {
     kafka.secured().expect("it is secured")
 }
 
-/// The SCRAM user, with SHA-512 over TLS, before a CA is named.
+/// The SCRAM user, with SHA-512 over TLS, without a CA.
 pub(crate) fn scram(secured: &Secured) -> Security {
     let user = &secured.scram;
     Security::sasl(SaslMechanism::ScramSha512, &user.name, &*user.password)
@@ -68,7 +68,7 @@ pub(crate) fn event(topic: &str, n: usize) -> Publish {
     Publish::new(topic, "tested").payload(serde_json::json!({ "n": n }))
 }
 
-/// A subscription to the topic from its head, which hands each id to `seen`.
+/// A subscription to the topic from its head, which passes each id to `seen`.
 pub(crate) fn ids(topic: &str, seen: impl Fn(String) + Clone + Send + Sync + 'static) -> Subscribe {
     Subscribe::new(topic)
         .group_id(topic)

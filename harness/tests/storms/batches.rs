@@ -1,4 +1,4 @@
-//! Events handled by the batch, on real Kafka: members that are killed, come and go under load.
+//! Events handled in batches on real Kafka: members that are killed, join and leave under load.
 
 use std::time::Duration;
 

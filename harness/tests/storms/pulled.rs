@@ -1,4 +1,4 @@
-//! Events that are pulled, on real Kafka: members that are killed, come and go under load.
+//! Pulled events on real Kafka: members that are killed, join and leave under load.
 
 use std::time::Duration;
 

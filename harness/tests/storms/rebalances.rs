@@ -37,7 +37,7 @@ fn kafka() -> &'static Kafka {
     })
 }
 
-/// A generator that a printed seed repeats: the schedule, if not the timing.
+/// A random generator with a printed seed, which repeats the schedule if not the timing.
 struct Dice(u64);
 
 impl Dice {
@@ -58,7 +58,7 @@ impl Dice {
     }
 }
 
-/// Publishes until told to stop; how many.
+/// Publishes until told to stop; returns how many.
 async fn load(client: &Client, topic: &str, done: &AtomicBool) -> usize {
     let mut n = 0;
     while !done.load(Atomic::SeqCst) {
@@ -75,7 +75,7 @@ async fn load(client: &Client, topic: &str, done: &AtomicBool) -> usize {
     n
 }
 
-/// Which members there are, and how the next one is started.
+/// The current members, and how to start the next one.
 struct Crowd {
     folder: tempfile::TempDir,
     topic: String,
@@ -106,7 +106,7 @@ impl Crowd {
         self.slots[slot] = Some(Member::start(self.folder.path(), &name, &arguments));
     }
 
-    /// All that are left leave.
+    /// All remaining members leave.
     fn end(mut self) -> Vec<Run> {
         let left = self.slots.into_iter().flatten().map(Member::leave);
         self.runs.extend(left);
@@ -256,7 +256,7 @@ fn each_fault_is_seen_in_the_logs() {
         &[killed, run("b", Fate::Left, vec![call(1, 50, Some(60))])],
     );
     assert_eq!(verdict.overtaken.len(), 1);
-    // What failed has to come again, before what follows it.
+    // Failed events must be retried before the ones that follow.
     let mut failed = call(2, 60, Some(70));
     failed.outcome = Outcome::Failed;
     let verdict = next(vec![

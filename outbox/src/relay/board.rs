@@ -1,7 +1,8 @@
-//! What a relay has in memory and what may start: without a database, a broker or a clock.
+//! A relay's state in memory, and what may start: without a database, a broker or a clock.
 //!
-//! Rows stand in lanes, one for each topic and key. The front of a lane is published, and the next one starts when the
-//! broker has acknowledged it: handed over together, a later event could be stored where an earlier one has failed.
+//! Rows are in lanes, one for each topic and key. The front of a lane is published, and the next row starts when the
+//! broker has acknowledged it: if both were sent together, the later one could be stored where the earlier one has
+//! failed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -18,12 +19,12 @@ pub(crate) struct Row {
     pub(crate) id: i64,
     pub(crate) slot: i16,
     pub(crate) lane: Lane,
-    /// How long it had waited when it was read.
+    /// How long it had been waiting when it was read.
     pub(crate) age: Duration,
     pub(crate) event: SealedEvent,
 }
 
-/// What is published in order.
+/// Rows that are published in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lane {
     pub(crate) topic: Arc<str>,
@@ -36,7 +37,7 @@ pub(crate) enum Verdict {
     Stored,
     /// It can never be published.
     Rejected(String),
-    /// The broker refused it, perhaps for an event that was sent together with it.
+    /// The broker refused it, possibly because of another event in the same batch.
     Suspect(String),
     /// Not the event's fault.
     Later,
@@ -55,17 +56,17 @@ pub enum FailedKey {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     failed_key: FailedKey,
-    /// Whose rows may start.
+    /// The slots whose rows may start.
     slots: HashSet<i16>,
     lanes: HashMap<Lane, VecDeque<Row>>,
     topics: HashMap<Arc<str>, Topic>,
-    /// The lanes whose front is on its way.
+    /// Lanes whose front is in flight.
     flying: HashMap<Lane, Flight>,
-    /// All rows here, and those that are done and not yet marked: not to be read again.
+    /// All rows here, and those that are done but not marked yet: not to be read again.
     known: HashSet<i64>,
     stored: Vec<i64>,
     rejected: Vec<(i64, String)>,
-    /// Rises when something is forgotten: see [`add`](Self::add).
+    /// Increases when rows are forgotten: see [`add`](Self::add).
     epoch: u64,
 }
 
@@ -78,15 +79,15 @@ struct Flight {
 #[derive(Debug, Default)]
 struct Topic {
     ready: VecDeque<Lane>,
-    /// Lanes whose front is a suspect: each is tried when nothing else of the topic is on its way.
+    /// Lanes whose front is a suspect: each is tried when nothing else of its topic is in flight.
     suspects: VecDeque<Lane>,
-    /// A suspect is on its way, and nothing else may be.
+    /// A suspect is in flight, and nothing else may be.
     alone: bool,
     flying: usize,
     held: Option<Hold>,
 }
 
-/// A topic that cannot be published to: one event at a time finds out when it can.
+/// A topic that cannot be published to: one event at a time probes whether it can.
 #[derive(Debug)]
 struct Hold {
     until: Instant,
@@ -102,14 +103,14 @@ impl Board {
         }
     }
 
-    /// The moment from which rows are read, for [`add`](Self::add).
+    /// The epoch in which rows are read, for [`add`](Self::add).
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Takes rows in, in the order of their ids. They were read without those that were `known` at that epoch: if any of
-    /// those was forgotten since, there may be a gap in a lane, so all are left, to be read again. Says whether they were
-    /// taken.
+    /// Adds rows, in order of their ids. They were read without those that were `known` at that epoch: if any of
+    /// those was forgotten since, a lane may have a gap, so no row is added, and they are read again. Returns whether
+    /// they were added.
     pub(crate) fn add(&mut self, rows: impl IntoIterator<Item = Row>, epoch: u64) -> bool {
         if epoch != self.epoch {
             return false;
@@ -128,7 +129,7 @@ impl Board {
         true
     }
 
-    /// What may be published now; each is to be settled.
+    /// What may be published now; each row must be settled.
     pub(crate) fn start(&mut self) -> Vec<Row> {
         let mut started = Vec::new();
         for topic in self.topics.values_mut() {
@@ -149,7 +150,7 @@ impl Board {
         started
     }
 
-    /// How an attempt that was started has ended.
+    /// The outcome of a started attempt.
     pub(crate) fn settle(&mut self, lane: &Lane, verdict: Verdict, now: Instant) {
         let flight = self
             .flying
@@ -200,7 +201,7 @@ impl Board {
         }
     }
 
-    /// Nothing of it is here any more; it is read again, but for a rejected row that the table knows by then.
+    /// Removes the lane; its rows are read again, except a rejected one, which the table knows by then.
     fn forget(&mut self, lane: &Lane) {
         self.epoch += 1;
         for row in self.lanes.remove(lane).into_iter().flatten() {
@@ -212,7 +213,7 @@ impl Board {
         self.forget_lanes(|lane, _| &*lane.topic == topic);
     }
 
-    /// Forgets what is not on its way of these lanes.
+    /// Forgets rows of these lanes that are not in flight.
     fn forget_lanes(&mut self, which: impl Fn(&Lane, i16) -> bool) {
         self.epoch += 1;
         let lanes = self.lanes.iter();
@@ -235,7 +236,7 @@ impl Board {
         }
     }
 
-    /// Takes rows of these slots, and starts nothing more of others.
+    /// Accepts rows of these slots, and starts no more of others.
     pub(crate) fn keep_slots(&mut self, slots: HashSet<i16>) {
         if slots != self.slots {
             self.forget_lanes(|_, slot| !slots.contains(&slot));
@@ -243,7 +244,7 @@ impl Board {
         }
     }
 
-    /// Whether something of a slot is on its way.
+    /// Whether a row of a slot is in flight.
     pub(crate) fn flies_in(&self, slot: i16) -> bool {
         self.flying.values().any(|flight| flight.slot == slot)
     }
@@ -252,7 +253,7 @@ impl Board {
         self.flying.len()
     }
 
-    /// The rows that are not to be read again.
+    /// The rows that must not be read again.
     pub(crate) fn known(&self) -> Vec<i64> {
         self.known.iter().copied().collect()
     }
@@ -261,12 +262,12 @@ impl Board {
         self.known.len()
     }
 
-    /// Whether something waits to be marked.
+    /// Whether anything waits to be marked.
     pub(crate) fn has_done(&self) -> bool {
         !self.stored.is_empty() || !self.rejected.is_empty()
     }
 
-    /// What was stored and rejected, to be marked; then it is to be `marked`.
+    /// The stored and rejected rows to mark; afterwards, call `marked`.
     pub(crate) fn take_done(&mut self) -> (Vec<i64>, Vec<(i64, String)>) {
         (
             std::mem::take(&mut self.stored),
@@ -280,13 +281,13 @@ impl Board {
         }
     }
 
-    /// The topics that are held, whose rows are not to be read.
+    /// The held topics, whose rows are not read.
     pub(crate) fn held(&self) -> Vec<String> {
         let topics = self.topics.iter().filter(|(_, topic)| topic.held.is_some());
         topics.map(|(name, _)| name.to_string()).collect()
     }
 
-    /// The held topics of which one row is to be read now.
+    /// The held topics of which to read one row now.
     pub(crate) fn probes(&mut self, now: Instant) -> Vec<String> {
         let mut probes = Vec::new();
         for (name, topic) in &mut self.topics {
@@ -303,7 +304,7 @@ impl Board {
         probes
     }
 
-    /// What became of a probe's reading: without a row there is nothing to hold.
+    /// The result of a probe's read: without a row there is nothing to hold.
     pub(crate) fn probed(&mut self, topic: String, row: Option<Row>, epoch: u64) {
         let Some(row) = row else {
             if let Some(topic) = self.topics.get_mut(&*topic) {
@@ -317,7 +318,7 @@ impl Board {
         }
     }
 
-    /// The reading failed: it is to be tried again.
+    /// The read failed and is to be retried.
     pub(crate) fn unprobed(&mut self, topics: &[String]) {
         for topic in topics {
             if let Some(hold) = self
@@ -330,7 +331,7 @@ impl Board {
         }
     }
 
-    /// When the next held topic is to be probed.
+    /// When to probe the next held topic.
     pub(crate) fn next_probe(&self) -> Option<Instant> {
         let topics = self.topics.values().filter(|topic| topic.flying == 0);
         let holds = topics.filter_map(|topic| topic.held.as_ref());
@@ -340,7 +341,7 @@ impl Board {
             .min()
     }
 
-    /// What always holds: each flight is the front of its lane, and a topic counts its flights.
+    /// The invariants: each flight is the front of its lane, and a topic counts its flights.
     fn is_sound(&self) -> bool {
         let fronts = self
             .flying
@@ -380,7 +381,7 @@ impl Topic {
     }
 
     fn hold(&mut self, now: Instant) {
-        // The failures of one outage come together, and count once.
+        // The failures of one outage arrive together, and count once.
         let wait = match &self.held {
             Some(hold) if !hold.probing => return,
             Some(hold) => (hold.wait * 2).min(LONGEST_WAIT),

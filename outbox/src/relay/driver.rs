@@ -1,4 +1,4 @@
-//! The task of a relay: carries rows from the database to the board, from there to the broker, and the outcomes back.
+//! The task of a relay: moves rows from the database to the board, from there to the broker, and the outcomes back.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -34,11 +34,11 @@ pub(super) struct Driver {
     board: Board,
     flights: FuturesUnordered<Boxed<Landed>>,
     turn: Option<Boxed<Taken>>,
-    /// What a turn that failed has left to do.
+    /// The remaining work of a failed turn.
     left: Turn,
-    /// When the running turn began, for the board.
+    /// The board's epoch when the running turn started.
     epoch: u64,
-    /// No turn before this.
+    /// The earliest time of the next turn.
     not_before: Instant,
     wait: Duration,
     leases: Leases,
@@ -52,15 +52,15 @@ pub(super) struct Driver {
 /// The slots of this relay. All are renewed together.
 struct Leases {
     slots: HashSet<i16>,
-    /// Not read any more, and given back once nothing of them is on its way.
+    /// No longer read, and released once nothing of them is in flight.
     leaving: HashSet<i16>,
-    /// By this machine's clock, and before the database's idea of it.
+    /// By this machine's clock, and earlier than by the database's.
     until: Instant,
     renew_at: Instant,
     asked_at: Instant,
 }
 
-/// An attempt that has ended.
+/// A finished attempt.
 struct Landed {
     lane: Lane,
     event: SealedEvent,
@@ -105,7 +105,7 @@ impl Driver {
         }
     }
 
-    /// Runs until it is stopped and everything on its way has its outcome, or is marked.
+    /// Runs until it is stopped and everything in flight has an outcome, or is marked.
     pub(super) async fn run(mut self, woken: &Notify, stop: &CancellationToken) {
         loop {
             self.step(Instant::now());
@@ -114,7 +114,7 @@ impl Driver {
             }
             let due = self.due();
             tokio::select! {
-                // A stop comes before what it would start.
+                // A stop precedes what it prevents.
                 biased;
                 () = stop.cancelled(), if !self.stopping => self.begin_stop(),
                 taken = async { self.turn.as_mut().expect("asked before").await }, if self.turn.is_some() => {
@@ -126,7 +126,7 @@ impl Driver {
                 () = sleep_until(due.into()) => {}
             }
         }
-        // What a relay that was killed would leave to the end of its leases.
+        // What a killed relay would leave until its leases end.
         if let Err(error) = self.store.leave().await {
             self.shared.tell(Told::Database(error));
         }
@@ -137,7 +137,7 @@ impl Driver {
         self.board.keep_slots(HashSet::new());
     }
 
-    /// Nothing is on its way or to be marked.
+    /// Nothing is in flight or left to mark.
     fn is_done(&self) -> bool {
         let left = &self.left;
         self.turn.is_none()
@@ -149,7 +149,7 @@ impl Driver {
 
     fn step(&mut self, now: Instant) {
         if now >= self.leases.until && !self.leases.slots.is_empty() {
-            // Somebody else may have them by now.
+            // Another relay may have them by now.
             self.leases.slots.clear();
             self.leases.leaving.clear();
             self.board.keep_slots(HashSet::new());
@@ -252,7 +252,7 @@ impl Driver {
         self.turn = Some(Box::pin(turn::take(self.store.clone(), turn)));
     }
 
-    /// Reads, where something may be there and there is room for a good part of a batch.
+    /// Requests rows, if there may be any and there is room for a good part of a batch.
     fn want_rows(&mut self, turn: &mut Turn, now: Instant) {
         let readable = self.leases.slots.difference(&self.leases.leaving);
         let slots: Vec<i16> = readable.copied().collect();
@@ -298,7 +298,7 @@ impl Driver {
                 let taken = self.board.add(rows, self.epoch);
                 self.hungry |= more || !taken;
             }
-            // It was asked for, or there are slots to read now.
+            // It was requested, or there are slots to read now.
             None => self.hungry |= renewed || turn.fetch.is_some(),
         }
         match outcome {
@@ -326,7 +326,7 @@ impl Driver {
         leases.renew_at = leases.asked_at + self.store.lease / 3;
         leases.slots = leased.slots.into_iter().collect();
         let extra = leases.slots.len().saturating_sub(leased.share);
-        // Those that leave already are the first to go.
+        // Those already leaving go first.
         let mut slots: Vec<_> = leases.slots.iter().copied().collect();
         slots.sort_by_key(|slot| (!leases.leaving.contains(slot), *slot));
         leases.leaving = slots.into_iter().take(extra).collect();
@@ -339,7 +339,7 @@ impl Driver {
         self.shared.set_slots(leases.slots.len());
     }
 
-    /// How many rows may be read now: none where that would be a small part of a batch.
+    /// How many rows may be read now: none if that would be a small part of a batch.
     fn room(&self) -> usize {
         let batch = self.options.batch;
         let room = (2 * batch)
@@ -353,7 +353,7 @@ impl Driver {
         let leases = &self.leases;
         let lost = (!leases.slots.is_empty()).then_some(leases.until);
         if self.turn.is_some() {
-            // Its end is what is waited for.
+            // Its end is awaited.
             return lost.unwrap_or_else(|| Instant::now() + LONGEST_WAIT);
         }
         let unmarked = self.board.has_done() || !self.left.stored.is_empty();
@@ -371,7 +371,7 @@ impl Driver {
         ];
         let turn = turns.into_iter().flatten().min();
         let turn = turn.map(|turn| turn.max(self.not_before));
-        // Where the clock has no finer steps, it is a moment later.
+        // On clocks without finer steps, it is a moment later.
         let moment = Instant::now() + Duration::from_millis(1);
         [lost, turn]
             .into_iter()
@@ -394,7 +394,7 @@ fn verdict(error: &eventstream::Error, refused: bool) -> Verdict {
     }
 }
 
-/// Wakes the relay for each notification of a commit, for as long as it is polled.
+/// Wakes the relay for each notification of a commit, as long as it is polled.
 pub(super) async fn listen(store: &Store, woken: &Notify) {
     let mut wait = FIRST_WAIT;
     loop {
@@ -402,13 +402,13 @@ pub(super) async fn listen(store: &Store, woken: &Notify) {
             && listener.listen(crate::outbox::CHANNEL).await.is_ok()
         {
             wait = FIRST_WAIT;
-            // Whatever came before is found now.
+            // Whatever was committed before is found now.
             woken.notify_one();
             while let Ok(Some(_)) = listener.try_recv().await {
                 woken.notify_one();
             }
         }
-        // Polling goes on meanwhile.
+        // Polling continues meanwhile.
         sleep(wait).await;
         wait = (2 * wait).min(LONGEST_WAIT);
     }

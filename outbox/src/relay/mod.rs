@@ -276,7 +276,7 @@ async fn run(
     shared: Arc<Shared>,
     stop: CancellationToken,
 ) {
-    /// Says that the relay has ended, also where it panics.
+    /// Reports that the relay has ended, even if it panics.
     struct End(Arc<Shared>);
     impl Drop for End {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! What a relay tells about itself while it runs: health, figures, the log.
+//! What a relay reports about itself: health, figures, the log.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::failed::Depth;
 /// A problem that lasts is logged again after a minute.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
-/// Something that hinders the relay.
+/// A problem that hinders the relay.
 pub(super) enum Told<'a> {
     Database(Error),
     Publish(&'a str, eventstream::Error),
@@ -99,7 +99,7 @@ impl std::fmt::Display for Problem {
 }
 
 impl Standing {
-    /// The problem as it is now, as old as it was; logged when it is new or other, and once a minute.
+    /// The current problem, with the start of the earlier one; logged if it is new or different, and once a minute.
     fn renew(before: Option<Self>, error: Error) -> Self {
         let since = before
             .as_ref()

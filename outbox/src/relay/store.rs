@@ -1,4 +1,4 @@
-//! What a relay asks of the database.
+//! A relay's queries to the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::failed::{Depth, sealed};
 use crate::outbox::Outbox;
 use crate::row::SLOTS;
 
-/// How many published rows are deleted at once.
+/// How many published rows to delete at once.
 const CLEAN: i64 = 10_000;
 
 const WAITING: &str =
     "published_at IS NULL AND failed_at IS NULL AND slot = ANY($1) AND id <> ALL($2)";
-/// The keys of failed events, where those wait.
+/// Excludes the keys of failed events, if those wait.
 const NO_FAILED: &str = "NOT EXISTS (SELECT FROM eventstream_outbox AS failed WHERE failed.failed_at IS NOT NULL \
     AND failed.topic = waiting.topic AND failed.key = waiting.key AND failed.id < waiting.id)";
 const COLUMNS: &str = "id, slot, event_id, topic, key, value, headers, \
@@ -51,7 +51,7 @@ pub(crate) struct Store {
     pub(crate) pool: PgPool,
     pub(crate) relay: Arc<str>,
     pub(crate) lease: Duration,
-    /// How long published rows stay; zero deletes them at once.
+    /// How long published rows are kept; zero deletes them at once.
     pub(crate) keep: Duration,
     pub(crate) failed_key: FailedKey,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Fetch {
     pub(crate) limit: usize,
 }
 
-/// What a relay holds, and how many slots would be its fair share.
+/// The slots a relay holds, and how many would be its fair share.
 #[derive(Debug)]
 pub(crate) struct Leased {
     pub(crate) slots: Vec<i16>,
@@ -115,7 +115,7 @@ impl Store {
         rows.map_err(|error| Error::database("read the outbox", error))
     }
 
-    /// Marks what the broker has stored.
+    /// Marks events as stored.
     pub(crate) async fn mark(&self, ids: &[i64]) -> Result<()> {
         let sql = if self.keep.is_zero() { DELETE } else { MARK };
         let done = sqlx::query(sql).bind(ids).execute(&self.pool).await;
@@ -123,10 +123,10 @@ impl Store {
         Ok(())
     }
 
-    /// Sets events apart that can never be published.
+    /// Sets events aside that can never be published.
     pub(crate) async fn reject(&self, rejected: &[(i64, String)]) -> Result<()> {
         let (ids, errors): (Vec<_>, Vec<_>) = rejected.iter().cloned().unzip();
-        // A text of PostgreSQL has no zero bytes.
+        // PostgreSQL's text cannot contain zero bytes.
         let errors: Vec<_> = errors
             .iter()
             .map(|error| error.replace('\0', "\u{fffd}"))
@@ -140,7 +140,7 @@ impl Store {
         Ok(())
     }
 
-    /// Renews the leases, gives slots back, and takes free ones up to a fair share.
+    /// Renews the leases, releases slots, and takes free ones up to a fair share.
     pub(crate) async fn lease(&self, release: &[i16]) -> Result<Leased> {
         let leased = self.try_lease(release).await;
         leased.map_err(|error| Error::database("renew the leases of the relay", error))
@@ -179,7 +179,7 @@ impl Store {
         Ok(Leased { slots, share })
     }
 
-    /// Gives everything back.
+    /// Releases everything.
     pub(crate) async fn leave(&self) -> Result<()> {
         let done = sqlx::query(LEAVE)
             .bind(&*self.relay)
@@ -189,7 +189,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes rows that were published long enough ago, a bounded number.
+    /// Deletes a limited number of rows that were published long enough ago.
     pub(crate) async fn clean(&self) -> Result<()> {
         let clean = sqlx::query(CLEAN_UP)
             .bind(self.keep.as_secs_f64())

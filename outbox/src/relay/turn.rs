@@ -1,4 +1,4 @@
-//! One turn of a relay with its database: what it has to say, and what it wants to know.
+//! One turn of a relay with its database: what to write, and what to read.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use super::store::{Fetch, Leased, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failed::Depth;
 
-/// A database that is silent for so long is taken for away.
+/// A database that does not answer for this long counts as unavailable.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What is to be done; what has been done is taken out, so that the rest can be tried again.
+/// The work to do; finished parts are removed, so that the rest can be retried.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     pub(crate) stored: Vec<i64>,
     pub(crate) rejected: Vec<(i64, String)>,
-    /// The slots to give back with the next renewal.
+    /// The slots to release with the next renewal.
     pub(crate) renew: Option<Vec<i16>>,
     pub(crate) fetch: Option<Fetch>,
     pub(crate) probes: Vec<String>,
@@ -25,7 +25,7 @@ pub(crate) struct Turn {
     pub(crate) depth: bool,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) marked: Vec<i64>,
@@ -36,7 +36,7 @@ pub(crate) struct Found {
     pub(crate) depth: Option<Depth>,
 }
 
-/// Takes a turn. Whatever fails, what came before it is done.
+/// Runs a turn. Whatever fails, everything before it is done.
 pub(crate) async fn take(store: Store, mut turn: Turn) -> (Turn, Found, Result<()>) {
     let mut found = Found::default();
     let outcome = match timeout(ANSWER, turn.go(&store, &mut found)).await {

@@ -1,4 +1,4 @@
-//! A database without the tables, or away.
+//! A database without the tables, or unavailable.
 
 use std::error::Error as _;
 
@@ -56,7 +56,7 @@ async fn a_database_that_is_away_is_told_and_waited_for() {
     enqueue(&pool, &[event("a", 1), event("a", 2)]).await;
     eventually("the first", async || recorder.held() == 1).await;
     postgres.kill();
-    // It is acknowledged while nobody can mark it, and the next one of its key goes out all the same.
+    // It is acknowledged while it cannot be marked, and the next one of its key is published all the same.
     recorder.release_all();
     eventually("the relay to tell", async || !relay.health().is_healthy()).await;
     let problem = relay.health().problems.remove(0);

@@ -62,7 +62,7 @@ async fn a_key_may_wait_for_its_failed_event() {
     eventually("another key", async || numbers(&recorder, "b") == [3, 4]).await;
     assert_eq!(numbers(&recorder, "a"), [1]);
     eventually("the rest to be marked", async || waiting(&pool).await == 1).await;
-    // As somebody mends it: the next attempt is within bounds.
+    // As if somebody had fixed it: the next attempt is within bounds.
     sqlx::query("UPDATE eventstream_outbox SET value = replace(value, repeat('x', 5000), '') WHERE event_id = $1")
         .bind(&ids[1])
         .execute(&pool)
@@ -144,7 +144,7 @@ async fn a_stop_marks_what_is_acknowledged_in_time_and_tells_what_is_left() {
     assert!(unfinished.to_string().contains("2 events"), "{unfinished}");
     recorder.release_all();
 
-    // What is on its way at a stop is waited for, and the next one of its key stays.
+    // Events in flight are awaited at a stop, and the next one of the key stays.
     let recorder = Recorder::new();
     recorder.hold();
     let relay = relay(&pool, &recorder).start();

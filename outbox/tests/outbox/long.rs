@@ -1,4 +1,4 @@
-//! A million rows that wait: minutes, so only on demand.
+//! A backlog of a million rows: takes minutes, so it only runs on demand.
 
 use std::time::{Duration, Instant};
 
@@ -37,14 +37,14 @@ async fn a_million_waiting_rows_are_told_and_published_in_bounded_memory() {
     let relay = Relay::builder(pool.clone(), Client::none().build().unwrap());
     let relay = relay
         .on_published(move |_| {
-            // Nobody hears all but the first.
+            // Receives only the first.
             let _ = first.send(());
         })
         .start();
     published.recv().await.unwrap();
     println!("the first was published after {:?}", started.elapsed());
     eventually("the depth", async || relay.stats().depth.waiting > 0).await;
-    // Enqueueing goes on meanwhile.
+    // Enqueueing continues meanwhile.
     enqueue(&pool, &[event("late", 1)]).await;
     while waiting(&pool).await > 0 {
         assert!(relay.stats().in_flight <= 2000, "{:?}", relay.stats());

@@ -54,7 +54,7 @@ async fn transactions_of_one_key_come_in_the_order_of_their_commits() {
         let pool = pool.clone();
         async move {
             let mut tx = pool.begin().await.unwrap();
-            // Its events come in the order of the calls, also where one call waits.
+            // Its events are in the order of the calls, even if one call waits.
             outbox.enqueue(&mut tx, &event("b", 3)).await.unwrap();
             outbox.enqueue(&mut tx, &event("a", 3)).await.unwrap();
             outbox
@@ -88,7 +88,7 @@ async fn a_row_whose_transaction_commits_late_is_published_though_later_ones_wer
     let relay = relay(&pool, &recorder).start();
     let mut late = pool.begin().await.unwrap();
     outbox.enqueue(&mut late, &event("late", 1)).await.unwrap();
-    // Without locks nothing waits, not even for the same key.
+    // Without locks nothing waits, even for the same key.
     let mut tx = pool.begin().await.unwrap();
     outbox.enqueue(&mut tx, &event("late", 2)).await.unwrap();
     tx.commit().await.unwrap();
@@ -148,7 +148,7 @@ async fn a_commit_wakes_a_relay_that_polls_seldom() {
         .poll_interval(Duration::from_secs(3600))
         .start();
     eventually("the first", async || {
-        // Until it listens, nothing is heard.
+        // Before it listens, it receives nothing.
         enqueue(&pool, &[event("a", 1)]).await;
         !recorder.all().is_empty()
     })

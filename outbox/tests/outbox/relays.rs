@@ -1,4 +1,4 @@
-//! Several relays side by side, and what they leave behind.
+//! Several concurrent relays, and what they leave behind.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn relays_share_the_outbox_and_take_over_from_each_other_in_order() {
         shares.iter().sum::<usize>() == 64 && shares.iter().all(|share| *share >= 20)
     })
     .await;
-    // One is killed, one leaves: the third has all in the end.
+    // One is killed, one leaves: the third has all slots in the end.
     drop(second);
     third.stop(WITHIN).await.unwrap();
     for n in 50..60 {
@@ -36,7 +36,7 @@ async fn relays_share_the_outbox_and_take_over_from_each_other_in_order() {
     eventually("the outbox to be empty", async || waiting(&pool).await == 0).await;
     for key in &keys {
         let mut numbers = numbers(&recorder, key);
-        // Nothing was held up here, so the killed one had nothing on its way for long; what it had may come twice.
+        // Nothing was delayed here, so the killed one had nothing in flight for long; what it had may be duplicated.
         let mut seen = std::collections::HashSet::new();
         numbers.retain(|n| seen.insert(*n));
         assert_eq!(numbers, (0..60).collect::<Vec<_>>(), "{key}");

@@ -1,4 +1,4 @@
-//! A database of the test's own, and waits.
+//! A private database for each test, and waits.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::time::{Instant, sleep};
 
-/// Generous, for machines that are busy with other tests.
+/// Generous, for machines busy with other tests.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// A new database with the outbox's tables.
@@ -29,7 +29,7 @@ pub(crate) async fn empty_database(test: &str) -> PgPool {
     options.connect(&url).await.unwrap()
 }
 
-/// A relay whose leases end soon.
+/// A relay with short leases.
 pub(crate) fn relay(pool: &PgPool, recorder: &Recorder) -> RelayBuilder {
     Relay::builder(pool.clone(), recorder.clone()).lease(Duration::from_secs(2))
 }
@@ -40,7 +40,7 @@ pub(crate) fn event(key: &str, n: u64) -> Publish {
         .event_id(i64::try_from(n).unwrap())
 }
 
-/// Writes events in a transaction of their own.
+/// Enqueues events in their own transaction.
 pub(crate) async fn enqueue(pool: &PgPool, events: &[Publish]) -> Vec<String> {
     let mut tx = pool.begin().await.unwrap();
     let ids = Outbox::new().enqueue_all(&mut tx, events).await.unwrap();
@@ -48,7 +48,7 @@ pub(crate) async fn enqueue(pool: &PgPool, events: &[Publish]) -> Vec<String> {
     ids
 }
 
-/// The numbers of a key's published events, as they came.
+/// The numbers of a key's published events, in order of arrival.
 pub(crate) fn numbers(recorder: &Recorder, key: &str) -> Vec<i64> {
     let published = recorder.published_with_key(key);
     published
@@ -61,7 +61,7 @@ pub(crate) async fn waiting(pool: &PgPool) -> u64 {
     Outbox::new().depth(pool).await.unwrap().waiting
 }
 
-/// Asks again until the answer is yes; for what cannot be awaited as it is in another process.
+/// Polls until the answer is yes, for conditions in another process that cannot be awaited.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
     let deadline = Instant::now() + WITHIN;
     while !ask().await {

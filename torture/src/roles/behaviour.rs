@@ -1,11 +1,11 @@
-//! What a handler does with an event: a hash of its id decides, so that it is the same in every member.
+//! What a handler does with an event: a hash of its id decides, so it is the same in every member.
 
 use std::time::Duration;
 
 use crate::control::{Mood, Moods};
 use crate::layout::GroupPlan;
 
-/// What a handler is to do.
+/// What a handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Succeed,
@@ -16,10 +16,10 @@ pub(super) enum Act {
 
 const SLOW: Duration = Duration::from_millis(20);
 const BUSY: Duration = Duration::from_millis(60);
-/// Long enough that a rebalance comes in between.
+/// Long enough for a rebalance in between.
 const VERY_SLOW: Duration = Duration::from_millis(500);
 
-/// The act for an attempt at an event. In a group that dead-letters some events fail all their attempts.
+/// The act for an attempt at an event. In a group that dead-letters, some events fail all their attempts.
 pub(super) fn act(id: u64, attempt: u32, plan: &GroupPlan, moods: &Moods) -> Act {
     let hash = mix(id);
     if plan.attempts.is_some() {
@@ -35,7 +35,7 @@ pub(super) fn act(id: u64, attempt: u32, plan: &GroupPlan, moods: &Moods) -> Act
         0..400 if moods.has(Mood::Failing) && attempt < 3 => Act::Fail,
         400..600 if moods.has(Mood::Panicking) && attempt == 1 => Act::Panic,
         600..900 if moods.has(Mood::Slow) => Act::SucceedAfter(SLOW),
-        // So that something is at work, and something is queued, where a worker goes.
+        // So that something is running and something is queued when a worker stops.
         1_000..6_000 if plan.beside.is_some() && moods.has(Mood::Changing) => {
             Act::SucceedAfter(BUSY)
         }

@@ -27,7 +27,7 @@ pub(crate) const TOPIC: &str = "lane";
 pub(crate) const PARTITIONS: i32 = 6;
 const KEYS: u64 = 24;
 const PACE: Duration = Duration::from_millis(5);
-/// As the members of the run have it.
+/// As for the members of the run.
 const SESSION: Duration = Duration::from_secs(6);
 const STOP: Duration = Duration::from_secs(20);
 
@@ -47,7 +47,7 @@ impl Kind {
         }
     }
 
-    /// Groups whose coordinator is the same node: the names have the same hash.
+    /// Groups with the same coordinator: the names have the same hash.
     pub(crate) fn group(self) -> String {
         let wanted = offsets_partition("lane-library");
         let stem = format!("lane-{}", self.word());
@@ -69,7 +69,7 @@ pub(crate) struct LaneArgs {
     kind: Kind,
 }
 
-/// Where the arrivals of a probe are written: a line for each, `nanoseconds partition`.
+/// The file of a probe's arrivals, with lines of the form `nanoseconds partition`.
 pub(crate) fn arrivals_path(history: &Path, kind: Kind) -> PathBuf {
     history.join(format!("lane-{}.arrivals", kind.word()))
 }
@@ -110,7 +110,7 @@ impl Lane {
             .unwrap_or_default();
         self.arrived.fetch_add(1, Ordering::Relaxed);
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        // A probe that cannot write has no figures, which the report says.
+        // A probe that cannot write has no figures, which the report shows.
         let _ = writeln!(arrivals, "{} {partition}", now.as_nanos());
     }
 
@@ -163,7 +163,7 @@ impl Lane {
                 pace.tick().await;
                 let number = lane.sent.fetch_add(1, Ordering::Relaxed);
                 let event = Publish::new(TOPIC, "library").key((number % KEYS).to_string());
-                // Refused only while the buffer is full: the next tick publishes again.
+                // Rejected only while the buffer is full; the next tick publishes again.
                 let _ = publishing.try_publish(&event);
             }
         });
@@ -193,7 +193,7 @@ impl Lane {
         let lane = Arc::clone(self);
         let consuming = thread::spawn(move || {
             while !lane.ended.load(Ordering::Relaxed) {
-                // An error is passed over, as most loops do: librdkafka goes on by itself.
+                // Errors are ignored, as in most loops: librdkafka recovers by itself.
                 if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100))
                     && message.payload().is_some_and(is_bare)
                 {
@@ -207,13 +207,13 @@ impl Lane {
                 thread::sleep(PACE);
                 let number = lane.sent.fetch_add(1, Ordering::Relaxed);
                 let key = (number % KEYS).to_string();
-                // An envelope of its own name, so that the library's probe passes it over.
+                // An envelope with its own name, so that the library's probe ignores it.
                 let value = format!(r#"{{"id":"{number}","name":"bare","version":1}}"#);
                 let record = BaseRecord::to(&topic).key(&key).payload(&value);
-                // Refused only while the queue is full: the next tick publishes again.
+                // Rejected only while the queue is full; the next tick publishes again.
                 let _ = producer.send(record);
             }
-            // What does not get out is not looked for.
+            // Events that are not sent are not looked for.
             let _ = producer.flush(STOP);
         });
         self.until_terminated().await?;

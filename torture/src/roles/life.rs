@@ -1,5 +1,5 @@
-//! The processes of the lives of topics: a publisher that says which incarnation of its topic it means, and members that
-//! write down what they handle, what they are told, and when they are ready.
+//! The processes of the lives of topics: a publisher that knows which incarnation of its topic it publishes to, and
+//! members that write what they handle, what is reported to them, and when they are ready.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const EVENT: &str = "lived";
 const SESSION: Duration = Duration::from_secs(6);
 const STOP: Duration = Duration::from_secs(30);
 const KEYS: u64 = 24;
-/// Events are told to have failed while their topic is away, not after a minute.
+/// Events are reported as failed while their topic is away, not after a minute.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Args)]
@@ -86,7 +86,8 @@ fn identified(config: BrokerConfig, user: Option<&str>) -> BrokerConfig {
     }
 }
 
-/// Tells who publishes to a topic, and whom its next incarnation concerns, which one there is now.
+/// Tells the publishers to a topic, and those that its next incarnation concerns, which one is
+/// current.
 pub(crate) fn tell_incarnation(history: &Path, topic: &str, incarnation: u64) -> Result<()> {
     let fresh = history.join(format!("{topic}.incarnation.new"));
     fs::write(&fresh, incarnation.to_string())?;
@@ -95,7 +96,7 @@ pub(crate) fn tell_incarnation(history: &Path, topic: &str, incarnation: u64) ->
 }
 
 fn incarnation(history: &Path, topic: &str) -> u64 {
-    // It is not there before the topic was made anew.
+    // It does not exist before the topic is recreated.
     let text = fs::read_to_string(path(history, topic)).unwrap_or_default();
     text.trim().parse().unwrap_or_default()
 }
@@ -104,7 +105,7 @@ fn path(history: &Path, topic: &str) -> PathBuf {
     history.join(format!("{topic}.incarnation"))
 }
 
-/// A process that cannot write down what it does proves nothing.
+/// A process that cannot write its history proves nothing.
 fn note(history: &Writer, event: history::Event<'_>) {
     if let Err(error) = history.write(event) {
         eprintln!("writing the history: {error}");
@@ -171,7 +172,8 @@ fn subscribe(args: &LifeMemberArgs, history: &Arc<Writer>) -> Subscribe {
         (args.common.name.as_str().into(), args.topic.as_str().into());
     let (told, teller) = (Arc::clone(history), Arc::clone(&name));
     let (history, dies_of) = (Arc::clone(history), args.dies_of);
-    // An event of an earlier one may come as well: what was on its way is stored in the new topic.
+    // An event of an earlier incarnation may arrive too: events in flight are stored in the new
+    // topic.
     let present = incarnation(&args.common.history, &args.topic);
     Subscribe::new(args.topic.as_str())
         .group_id(args.group.as_str())
@@ -217,7 +219,7 @@ fn subscribe(args: &LifeMemberArgs, history: &Arc<Writer>) -> Subscribe {
         })
 }
 
-/// Writes down what the group passes over. The error tells it in words only.
+/// Writes what the group skips. The error has it only as text.
 fn tell(history: &Writer, member: &str, error: &Error) {
     eprintln!("{error}");
     if error.kind() != ErrorKind::OffsetReset {
@@ -240,10 +242,10 @@ fn tell(history: &Writer, member: &str, error: &Error) {
     );
 }
 
-/// Topic, partition, and from where to where, where that is said.
+/// Topic, partition, and the range, if known.
 type Told<'a> = (&'a str, i32, Option<(i64, i64)>);
 
-/// Topic, partition, and what is passed over, if it is a range.
+/// Topic, partition, and what is skipped, if it is a range.
 fn told(text: &str) -> Option<Told<'_>> {
     let at = text.find(&format!("{PREFIX}."))?;
     let (place, rest) = text[at + PREFIX.len() + 1..].split_once(": ")?;
@@ -256,7 +258,7 @@ fn told(text: &str) -> Option<Told<'_>> {
     Some((topic, partition.parse().ok()?, range))
 }
 
-/// Publishes until SIGTERM, or so many events, and waits for every outcome.
+/// Publishes until SIGTERM, or this many events, and waits for every outcome.
 pub(crate) async fn publisher(args: LifePublisherArgs) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let common = &args.common;
@@ -322,7 +324,7 @@ pub(crate) async fn publisher(args: LifePublisherArgs) -> Result<()> {
             ),
         }
     }
-    // What is still pending fails with the shutdown.
+    // Whatever is pending fails with the shutdown.
     client.flush(STOP).await.ok();
     client.shutdown(STOP).await;
     while receipts.join_next().await.is_some() {}

@@ -1,4 +1,4 @@
-//! A member of a group: writes down what its handler is given before the handler returns.
+//! A member of a group: writes each event that its handler is given before the handler returns.
 
 use std::panic;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use crate::layout::{self, GroupPlan, PREFIX};
 
 /// How long a member may take to stop.
 pub(crate) const STOP: Duration = Duration::from_secs(30);
-/// As short as a service with little patience would have it: so long a killed member's partitions stand still.
+/// As short as an impatient service would set it: a killed member's partitions stall for this long.
 const SESSION: Duration = Duration::from_secs(6);
 const DRAIN: Duration = Duration::from_secs(10);
 const SAMPLE: Duration = Duration::from_secs(1);
-/// The panic that the default hook need not describe.
+/// A panic that the default hook need not print.
 const WANTED: &str = "as the run wants it";
 
 #[derive(Args)]
@@ -51,12 +51,12 @@ pub(super) struct Member {
     metrics: Metrics,
 }
 
-/// Runs until SIGTERM, then leaves its group in order.
+/// Runs until SIGTERM, then leaves its group cleanly.
 pub(crate) async fn run(args: MemberArgs) -> Result<()> {
     let plan = layout::group(&args.group).context("no such group")?;
     let common = args.common;
     be_quiet_about_wanted_panics();
-    // Before the history begins: who sees that may stop the process in order.
+    // Before the history starts: whoever sees that may stop the process cleanly.
     let mut terminated = signal(SignalKind::terminate())?;
     let member = Arc::new(Member {
         history: Writer::create(&common.history, &common.name)?,
@@ -108,7 +108,7 @@ fn config(plan: &GroupPlan) -> BrokerConfig {
         .assignment(plan.assignment)
         .client_id(plan.name)
         .statistics_interval(SAMPLE);
-    // The broker decides for the new protocol.
+    // With the new protocol, the broker decides.
     if plan.assignment == eventstream::Assignment::Consumer {
         config
     } else {
@@ -194,7 +194,7 @@ impl Member {
         }
     }
 
-    /// A member that cannot write down what it does proves nothing.
+    /// A member that cannot write its history proves nothing.
     fn note(&self, event: history::Event<'_>) {
         if let Err(error) = self.history.write(event) {
             eprintln!("writing the history: {error}");
@@ -211,7 +211,7 @@ impl Member {
         }));
     }
 
-    /// What is not done of the member's partitions, up to their ends as librdkafka has last told them.
+    /// What is not done of the member's partitions, up to their ends as last reported by librdkafka.
     fn lag(&self) -> u64 {
         let families = self.metrics.collect();
         let lags = families

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// What every process is told.
+/// Common options of every process.
 #[derive(Args, Clone)]
 pub(crate) struct Common {
     /// Its name in the history

@@ -1,4 +1,4 @@
-//! A publishing process: several tasks, each with keys of its own, as fast as it is told.
+//! A publishing process: several tasks, each with its own keys, at the requested rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::layout::{PREFIX, TOPICS, TopicPlan};
 
 /// Events are published in windows, so that pacing costs little.
 const WINDOW: Duration = Duration::from_millis(50);
-/// Events that are accepted and have no outcome; a stall of the brokers then makes `publish` wait.
+/// The maximum number of accepted events without an outcome; if the brokers stall, `publish` waits.
 const BUFFER: usize = 20_000;
 const KEYS: u64 = 64;
 const TASKS: u64 = 2;
@@ -60,7 +60,7 @@ struct Publisher {
     client: Client,
     history: Writer,
     ended: AtomicBool,
-    /// The next event's number; ids are made of it.
+    /// The number of the next event, which ids are derived from.
     next: AtomicU64,
     number: u64,
     of: u64,
@@ -113,7 +113,7 @@ pub(crate) async fn run(args: PublisherArgs) -> Result<()> {
     for task in tasks {
         task.await?;
     }
-    // What is still pending fails with the shutdown.
+    // Whatever is pending fails with the shutdown.
     publisher.client.flush(FLUSH).await.ok();
     publisher.client.shutdown(FLUSH).await;
     publisher.history.ended()?;
@@ -127,7 +127,7 @@ impl Publisher {
         let mut seqs = [0_u64; KEYS as usize];
         let mut random = fastrand::Rng::with_seed(keys);
         let mut windows = tokio::time::interval(WINDOW);
-        // What a stall has held back is not caught up at once.
+        // The backlog of a stall is not caught up at once.
         windows.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut due = 0.0;
         let mut turn = 0;

@@ -1,4 +1,4 @@
-//! What the operating system says of this process.
+//! The operating system's figures for this process.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use checker::history::Sample;
 
 const PAGE: u64 = 4096;
 
-/// Memory, threads and open files; the rest is for the caller.
+/// Memory, threads and open files; the caller adds the rest.
 pub(super) fn of_this_process() -> Sample {
     let memory = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = memory.split(' ').nth(1).and_then(|word| word.parse().ok());

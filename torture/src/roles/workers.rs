@@ -1,5 +1,5 @@
-//! The registrations of a member. Those of some groups change while they are told to: workers of one name come, pause, go
-//! on, stop and go, and so does all that reads the topic beside.
+//! The registrations of a member. In some groups they change on request: workers of a name start, pause, resume, stop
+//! and are dropped, as does everything that reads the additional topic.
 
 use std::future;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use super::member::{Member, STOP, subscribe};
 use crate::control::Mood;
 use crate::layout;
 
-/// Between changes, and between looks whether there are to be any, in milliseconds.
+/// Between changes, and between checks whether any are requested, in milliseconds.
 const PACE: std::ops::Range<u64> = 10..200;
-/// Workers of a name in one process.
+/// The maximum number of workers of a name in one process.
 const MOST: usize = 4;
-/// What a worker that stops may take at most, where it is in a hurry, in milliseconds.
+/// The deadline of a worker that stops in a hurry, in milliseconds.
 const HURRY: u64 = 200;
 
-/// What competing workers compete for.
+/// What competing workers handle.
 type Job = (&'static str, &'static [&'static str]);
 
 struct Worker {
@@ -68,7 +68,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Waits a moment and then changes something, if it is to be; nothing is half done where this is dropped.
+    /// Waits a moment and then changes something, if requested; dropping this leaves nothing half done.
     pub(super) async fn change(&mut self) -> Result<()> {
         if self.member.plan.beside.is_none() {
             return future::pending().await;
@@ -111,7 +111,7 @@ impl Workers {
                     worker.subscription.pause();
                 }
             }
-            // The last of a name goes only where nothing else reads the topic, so that all of it waits.
+            // The last worker of a name stops only if nothing else reads the topic, so that all of it waits.
             _ if alike > 1 || Some(job.0) == self.member.plan.beside => {
                 let worker = self.running.swap_remove(at);
                 match self.random.u8(0..3) {
@@ -130,7 +130,7 @@ impl Workers {
         Ok(())
     }
 
-    /// All go on, and each job has somebody.
+    /// Resumes all, and gives each job a worker.
     async fn restore(&mut self) -> Result<()> {
         if !self.is_changed {
             return Ok(());
@@ -158,7 +158,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Whether all came to their end in their time, but for those that were in a hurry.
+    /// Whether all stopped in time, except those that were in a hurry.
     pub(super) async fn stop(mut self) -> bool {
         while self.stopping.join_next().await.is_some() {}
         for worker in self.running {

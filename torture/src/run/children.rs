@@ -13,7 +13,7 @@ use harness::{Guarded, Signal, eventually};
 use crate::layout::GROUPS;
 use crate::roles::{lane, member};
 
-/// A process that starts on a machine with much else to do.
+/// For a process to start on a busy machine.
 const UP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -48,7 +48,7 @@ impl Starter {
         let log = File::create(self.history.join("logs").join(format!("{name}.log")))?;
         let program = std::env::current_exe()?;
         let mut arguments = Vec::new();
-        // Through `env`, since the guard hands on its own environment.
+        // Through `env`, since the guard passes on its own environment.
         if let Some(sabotage) = self.sabotage {
             arguments.push(format!("EVENTSTREAM_SABOTAGE={sabotage}"));
         }
@@ -64,7 +64,7 @@ impl Starter {
         Guarded::spawn(Path::new("env"), &arguments, None, Stdio::null(), log)
     }
 
-    /// Waits until a process has begun its history, which it does once it can be stopped in order.
+    /// Waits until a process has started its history, which it does once it can be stopped cleanly.
     pub(super) fn wait_until_up(&self, name: &str) -> Result<()> {
         let path = self.history.join(format!("{name}.ndjson"));
         eventually(&format!("{name} to start"), UP, || {
@@ -92,25 +92,25 @@ fn member_name(group: &str, slot: usize, incarnation: u32) -> String {
     format!("{group}-{slot}#{incarnation}")
 }
 
-/// Every member that there is to be.
+/// All members.
 #[derive(Debug)]
 pub(super) struct Members {
     starter: Starter,
     places: Mutex<Vec<Place>>,
 }
 
-/// A member's place in its group: one process after another takes it.
+/// A member's place in its group, taken by one process after another.
 #[derive(Debug)]
 struct Place {
     group: &'static str,
     slot: usize,
     incarnation: u32,
     process: Option<Guarded>,
-    /// A fault has it now.
+    /// A fault is using it.
     taken: bool,
 }
 
-/// A place that one fault has for itself.
+/// A place reserved by a fault.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken(usize);
 
@@ -138,7 +138,7 @@ impl Members {
         &self.starter
     }
 
-    /// Takes a place that no other fault has; `None` when they have all.
+    /// Reserves a free place; `None` if there is none.
     pub(super) fn take(&self, random: &mut fastrand::Rng) -> Option<Taken> {
         let mut places = self.places();
         let free: Vec<_> = (0..places.len()).filter(|at| !places[*at].taken).collect();
@@ -164,12 +164,12 @@ impl Members {
         }
     }
 
-    /// Ends the process with SIGKILL.
+    /// Kills the process with SIGKILL.
     pub(super) fn kill(&self, taken: Taken) {
         drop(self.places()[taken.0].process.take());
     }
 
-    /// Ends the process with SIGTERM and waits for it.
+    /// Stops the process with SIGTERM and waits for it.
     pub(super) fn stop(&self, taken: Taken) -> Result<()> {
         let name = self.name(taken);
         self.starter.wait_until_up(&name)?;
@@ -180,7 +180,7 @@ impl Members {
         }
     }
 
-    /// Takes the process out of its place without ending it.
+    /// Removes the process from its place without ending it.
     pub(super) fn set_aside(&self, taken: Taken) -> Option<Guarded> {
         self.places()[taken.0].process.take()
     }
@@ -196,7 +196,7 @@ impl Members {
         Ok(())
     }
 
-    /// Fails when a member has ended that nobody has ended.
+    /// Fails if a member has exited by itself.
     pub(super) fn check(&self) -> Result<()> {
         for place in self.places().iter_mut() {
             if let Some(process) = &mut place.process
@@ -209,7 +209,7 @@ impl Members {
         Ok(())
     }
 
-    /// Does nothing for a time but look whether all are still there.
+    /// Waits, checking that all members are still running.
     pub(super) fn watch_until(&self, until: Instant) -> Result<()> {
         while Instant::now() < until {
             self.check()?;
@@ -218,7 +218,7 @@ impl Members {
         Ok(())
     }
 
-    /// Stops all of them in order, at the same time.
+    /// Stops all of them cleanly, in parallel.
     pub(super) fn stop_all(&self) -> Result<()> {
         let mut running = Vec::new();
         for place in self.places().iter_mut() {
@@ -240,7 +240,7 @@ impl Members {
     }
 }
 
-/// Ends a process with SIGTERM and demands that it says it went well.
+/// Stops a process with SIGTERM and requires it to succeed.
 pub(super) fn end(mut process: Guarded, name: &str) -> Result<()> {
     let within = 3 * member::STOP + Duration::from_secs(100);
     let status = process

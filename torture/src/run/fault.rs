@@ -1,4 +1,4 @@
-//! The faults: each begins, holds, is mended, and is written down.
+//! The faults: each starts, lasts, ends, and is written to the history.
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::control::Mood;
 use crate::layout::{MOST_PARTITIONS, TOPICS, on_broker};
 use crate::roles::lane;
 
-/// What can be broken.
+/// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     BrokerKilled,
@@ -47,7 +47,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// How often each is in a deck.
+    /// How often each kind is in a deck.
     pub(super) const DECK: [(Self, usize); 27] = [
         (Self::BrokerKilled, 2),
         (Self::BrokerPaused, 2),
@@ -82,7 +82,7 @@ impl Kind {
         Self::DECK.map(|(kind, _)| kind)
     }
 
-    /// The word in the history.
+    /// Its name in the history.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::BrokerKilled => "broker-killed",
@@ -115,7 +115,7 @@ impl Kind {
         }
     }
 
-    /// Whether it excuses no record that is handled twice.
+    /// Whether it excuses no record handled twice.
     fn clean(self) -> bool {
         matches!(
             self,
@@ -127,7 +127,7 @@ impl Kind {
         )
     }
 
-    /// Whether the probes can feel it; faults of members and handlers do not reach them.
+    /// Whether it can affect the probes; faults of members and handlers do not.
     pub(super) fn reaches_probes(self) -> bool {
         matches!(
             self,
@@ -142,7 +142,7 @@ impl Kind {
         )
     }
 
-    /// Whether it is one of the lives of topics, which have publishers and members of their own.
+    /// Whether it is one of the lives of topics, which have their own publishers and members.
     pub(super) fn is_of_a_topic_s_life(self) -> bool {
         matches!(
             self,
@@ -169,16 +169,15 @@ impl Kind {
     }
 }
 
-/// What a fault came to.
+/// The outcome of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
     Done,
-    /// What it needs is broken already.
+    /// What it needs is already broken.
     NotNow,
 }
 
-/// Lets a fault of this kind happen, from its beginning to its mending. One that is `for_probes` and hits a partition
-/// hits one of theirs.
+/// Runs a fault of this kind from start to end. With `for_probes`, a fault of a partition hits one of theirs.
 pub(super) fn happen(
     world: &World,
     kind: Kind,
@@ -359,13 +358,13 @@ impl Ongoing<'_> {
                 thread::sleep(between(random, 0, 1_000));
                 members.replace(taken)
             }
-            // Beyond the session's end, mostly: it comes back as one that the group has given up.
+            // Usually beyond the session's end: it returns as a member that the group has evicted.
             Kind::MemberPaused => {
                 members.signal(taken, Signal::STOP)?;
                 thread::sleep(between(random, 2_000, 14_000));
                 members.signal(taken, Signal::CONT)
             }
-            // Its place is taken while it sleeps; awake, it finds that, and then dies.
+            // Its place is taken while it sleeps; when it wakes, it notices, and then exits.
             _ => {
                 members.signal(taken, Signal::STOP)?;
                 thread::sleep(between(random, 0, 2_000));

@@ -1,4 +1,4 @@
-//! The process that starts the others, torments them, observes them, and has their history judged.
+//! The process that starts the others, injects faults, observes, and has the history judged.
 
 mod children;
 mod fault;
@@ -36,9 +36,9 @@ use crate::layout::{GROUPS, REPLICAS, TOPICS, dead_letters_of, on_broker};
 use crate::protection::Protection;
 use crate::roles::lane;
 
-/// How long the groups may take to catch up once the faults have ended.
+/// How long the groups may take to catch up after the faults.
 const DRAIN: Duration = Duration::from_secs(240);
-/// Members join before the load begins.
+/// Members join before the load starts.
 const JOIN: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
@@ -115,7 +115,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     judge(&args, &directory)
 }
 
-/// The kinds of these words. Where there is no word all of them, or all that probes can feel.
+/// The kinds of these names. Without names, all of them, or all that affect the probes.
 fn kinds(words: &[String], for_probes: bool) -> Result<Vec<Kind>> {
     let all = Kind::all();
     if words == ["none"] {
@@ -148,10 +148,10 @@ fn start(args: &RunArgs, kinds: &[Kind], directory: &Path) -> Result<World> {
         .user(lives::GUEST)
         .auto_create_topics(false)
         .data_under(args.scratch())
-        // Leaders come back to nodes that come back, as they do in the field; only sooner.
+        // Leadership returns to nodes that come back, as in production, only sooner.
         .property("leader.imbalance.check.interval.seconds", "15")
         .property("leader.imbalance.per.broker.percentage", "0")
-        // A topic whose records may be old is looked at soon.
+        // A topic whose records may be old is checked soon.
         .property("log.retention.check.interval.ms", "1000")
         .property("log.initial.task.delay.ms", "1000")
         .start()?;
@@ -193,7 +193,7 @@ fn start(args: &RunArgs, kinds: &[Kind], directory: &Path) -> Result<World> {
     })
 }
 
-/// Load and faults, then peace until everything has come to its end; says how it went.
+/// Load and faults, then calm until everything is handled; returns how it went.
 fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Result<String> {
     wait_for_members(world)?;
     let bootstrap = world.kafka.bootstrap();
@@ -213,14 +213,14 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
     let raged = thread::scope(|scope| {
         scope.spawn(|| status.show_until(&ended));
         let raged = storm::rage(world, &plan, tally);
-        // Where there are no faults, all of the time is left.
+        // Without faults, all of the time is left.
         let raged = raged.and_then(|()| world.members.watch_until(plan.until));
         ended.store(true, Ordering::Relaxed);
         raged
     });
     raged.context("a fault could not be done as it was drawn")?;
     let published_for = began.elapsed();
-    // All at once: each waits for its last outcomes.
+    // In parallel, as each waits for its last outcomes.
     for (_, publisher) in &mut publishers {
         publisher.signal(Signal::TERM)?;
     }
@@ -258,14 +258,14 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
 fn wait_for_members(world: &World) -> Result<()> {
     let admin = world.kafka.admin()?;
     for group in &GROUPS {
-        // The list of groups does not tell the members of the new protocol.
+        // The list of groups does not show members of the new protocol.
         if group.assignment == eventstream::Assignment::Consumer {
             continue;
         }
         let name = on_broker(group.name);
         harness::eventually(&format!("the members of {name}"), JOIN, || {
             world.members.check()?;
-            // A coordinator that is still loading says so by an error.
+            // A coordinator that is still loading returns an error.
             let there = admin
                 .members(&name)
                 .is_ok_and(|count| count == group.members);
@@ -294,7 +294,7 @@ fn start_publishers(args: &RunArgs, world: &World) -> Result<Vec<(String, Guarde
     Ok(publishers)
 }
 
-/// Has the history judged; an anomaly is an error, also where a protection is off, and the history is then kept.
+/// Has the history judged; an anomaly is an error, even with a protection disabled, and the history is then kept.
 fn judge(args: &RunArgs, directory: &Path) -> Result<()> {
     let report = checker::check(directory, checker::SETTLE)?;
     println!("{report}");

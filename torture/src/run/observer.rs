@@ -1,4 +1,5 @@
-//! Looks at the ends of the topics and at what the groups have committed, past the proxy, and writes the latter down.
+//! Reads the ends of the topics and the groups' committed offsets, past the proxy, and writes the latter to the
+//! history.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,13 +23,13 @@ type Offsets = BTreeMap<i32, i64>;
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// One after the last record, by topic.
+    /// The offset after the last record, by topic.
     ends: BTreeMap<&'static str, Offsets>,
     /// By group and topic.
     committed: BTreeMap<(&'static str, &'static str), Offsets>,
 }
 
-/// Threads that look, one for each group and one for the topics.
+/// Observing threads: one for each group and one for the topics.
 pub(super) struct Observer {
     history: Arc<Writer>,
     seen: Arc<Mutex<Seen>>,
@@ -80,7 +81,7 @@ impl Observer {
             .collect()
     }
 
-    /// Waits until every group has committed the end of its topic, as it was seen after this call.
+    /// Waits until every group has committed the end of its topic, as seen after this call.
     pub(super) fn wait_for_no_lag(&self, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
         lock(&self.seen).ends.clear();
@@ -138,7 +139,7 @@ impl Look {
     fn at_group(&self, group: &GroupPlan, history: &Writer) {
         self.each_round(|| {
             for topic in group.topics() {
-                // Answers that do not come while a broker is away are asked for again.
+                // Requests that fail while a broker is unavailable are repeated.
                 if let Some(committed) = self.committed(topic) {
                     self.note(group.name, topic, committed, history);
                 }

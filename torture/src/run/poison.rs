@@ -1,5 +1,5 @@
-//! Records that are no events, into the topic whose group dead-letters: written by bare librdkafka, for the library
-//! writes none.
+//! Writes records that are not events to the topic whose group dead-letters, using bare librdkafka, as the library
+//! cannot.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, Threa
 
 use crate::layout::{GROUPS, on_broker};
 
-/// Between two of them.
+/// Between two records.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Longer than any fault.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -61,7 +61,7 @@ impl Poison {
         Ok(Self { stop, thread })
     }
 
-    /// Ends it, once all are written or given up.
+    /// Stops it, once all records are written or given up.
     pub(super) fn stop(self) -> Result<()> {
         drop(self.stop);
         match self.thread.join() {

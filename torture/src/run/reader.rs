@@ -1,4 +1,4 @@
-//! At the end: everything that the brokers have, read by a consumer without a group, past the proxy.
+//! At the end: reads everything on the brokers with a consumer without a group, past the proxy.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ use crate::layout::{DEAD_LETTER_SUFFIX, GROUPS, PREFIX, TOPICS, dead_letters_of,
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How much there was.
+/// How much was read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Read {
     pub(super) records: u64,
-    /// Of these, those that are no events.
+    /// Of these, records that are not events.
     pub(super) no_events: u64,
     pub(super) dead_letters: u64,
 }
@@ -99,7 +99,7 @@ fn without_prefix(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-/// The number that an envelope begins with; `None` for what is no envelope of this run.
+/// The number at the start of an envelope; `None` if it is not an envelope of this run.
 pub(super) fn id_of(value: &[u8]) -> Option<u64> {
     let rest = value.strip_prefix(br#"{"id":""#)?;
     let end = rest.iter().position(|byte| *byte == b'"')?;

@@ -1,4 +1,5 @@
-//! How soon events flow again after a fault: the library's probe beside the one of bare librdkafka.
+//! How soon events flow again after a fault: the library's probe compared with that of bare
+//! librdkafka.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,15 +16,15 @@ use super::fault;
 use crate::roles::lane::{Kind, PARTITIONS, arrivals_path};
 
 const MILLI: u64 = 1_000_000;
-/// Bytes of arrivals that cover some seconds.
+/// Bytes of arrivals that cover a few seconds.
 const LAST: u64 = 64 * 1024;
-/// Longer after a fault's end nothing is blamed on it.
+/// Later than this after a fault's end, nothing is attributed to it.
 const HORIZON: u64 = 90_000 * MILLI;
 
 /// When events of each partition arrived, in nanoseconds.
 type Arrivals = BTreeMap<i32, Vec<u64>>;
 
-/// Waits until every partition has brought something to both probes, at most as long as anything is blamed on a fault.
+/// Waits until both probes have events from every partition, at most as long as anything is attributed to a fault.
 pub(super) fn wait_for_flow(history: &Path) -> Result<()> {
     let from = now();
     while now() < from + HORIZON {
@@ -54,14 +55,14 @@ struct Span {
     end: u64,
 }
 
-/// What one probe saw of one kind of fault, in milliseconds.
+/// The times of one probe for one kind of fault, in milliseconds.
 #[derive(Default)]
 struct Times {
     after_end: Vec<u64>,
     silence: Vec<u64>,
 }
 
-/// A table: for each kind of fault and probe the median and the worst time. Written to `recovery.txt` as well.
+/// A table: for each kind of fault and probe, the median and the worst time. Also written to `recovery.txt`.
 pub(super) fn table(history: &Path) -> Result<String> {
     let faults = faults(&history.join("torture.ndjson"))?;
     let mut text = String::from(
@@ -110,7 +111,7 @@ impl Times {
             let first = times.partition_point(|at| *at < span.end);
             let next = times.get(first).copied().unwrap_or(horizon).min(horizon);
             after_end = after_end.max(next - span.end);
-            // From the last arrival before the fault to the first after it; later silences are another fault's.
+            // From the last arrival before the fault to the first after it; later gaps belong to another fault.
             let seen = &times[from.saturating_sub(1)..(first + 1).min(times.len())];
             let gaps = seen.windows(2).map(|pair| pair[1] - pair[0]);
             silence = silence.max(gaps.max().unwrap_or(horizon - span.begin));
@@ -156,7 +157,7 @@ fn arrivals(path: &Path) -> Result<Arrivals> {
     Ok(parse(&text))
 }
 
-/// Those of the last seconds; a line that is cut in two is none.
+/// The arrivals of the last seconds; a line that is cut does not count.
 fn last_arrivals(path: &Path) -> Result<Arrivals> {
     let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let length = file.metadata()?.len();
@@ -174,7 +175,7 @@ fn last_arrivals(path: &Path) -> Result<Arrivals> {
 fn parse(text: &str) -> Arrivals {
     let mut arrivals = Arrivals::new();
     for line in text.lines() {
-        // The last line may be half written.
+        // The last line may be incomplete.
         if let Some((at, partition)) = line.split_once(' ')
             && let (Ok(at), Ok(partition)) = (at.parse(), partition.parse())
         {

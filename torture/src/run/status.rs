@@ -1,4 +1,4 @@
-//! One line on the terminal: how far, how fast, what is broken now.
+//! One line on the terminal: progress, rate, and current faults.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use super::storm::Tally;
 use super::world::World;
 
 const ON_TERMINAL: Duration = Duration::from_millis(500);
-/// A log is read later: fewer lines do.
+/// A log is read later, so fewer lines suffice.
 const IN_LOG: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 

@@ -1,4 +1,4 @@
-//! Draws faults from the seed and lets them happen, one after another and sometimes over each other.
+//! Draws faults from the seed and runs them, one after another and sometimes overlapping.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -12,12 +12,13 @@ use super::fault::{self, Came, Kind};
 use super::recovery;
 use super::world::World;
 
-/// At most so many of the storm hold at once; one may be a killed broker, which needs a minute on a busy machine.
+/// The maximum number of concurrent faults in the storm; one may be a killed broker, which needs a minute on a busy
+/// machine.
 const AT_ONCE: usize = 5;
 /// A fault that takes longer is no longer waited for.
 const ALONE: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_millis(50);
-/// Long enough for a fault of nodes to come in between, in milliseconds: some of the lives begin with all of them.
+/// Long enough for a fault of nodes in between, in milliseconds: some lives need all nodes to start.
 const BETWEEN_LIVES: Range<u64> = 1_000..4_000;
 
 /// How many faults of each kind there were.
@@ -40,7 +41,7 @@ impl Tally {
     }
 }
 
-/// Kinds in a drawn order in which each has its part.
+/// Kinds in random order, each in proportion.
 struct Deck {
     random: fastrand::Rng,
     /// Each as often as it is in a deck.
@@ -49,8 +50,8 @@ struct Deck {
 }
 
 impl Deck {
-    /// Of the lives of topics, or of all else. One by one all kinds are as frequent, so that their figures are of as
-    /// many faults.
+    /// Of the lives of topics, or of everything else. One by one, all kinds are equally frequent, so that their
+    /// figures cover the same number of faults.
     fn new(plan: &Plan, of_lives: bool) -> Self {
         let wanted = Kind::DECK.into_iter().filter(|(kind, _)| {
             plan.kinds.contains(kind) && kind.is_of_a_topic_s_life() == of_lives
@@ -73,7 +74,7 @@ impl Deck {
     }
 }
 
-/// What is to happen.
+/// What will happen.
 pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) kinds: Vec<Kind>,
@@ -82,7 +83,7 @@ pub(super) struct Plan {
     pub(super) one_by_one: bool,
 }
 
-/// Lets faults happen until the time is over or something goes wrong that was not drawn, and mends all of them.
+/// Runs faults until the time is up or something unplanned fails, and ends all of them.
 pub(super) fn rage(world: &World, plan: &Plan, tally: &Tally) -> Result<()> {
     let until = plan.until;
     let mut deck = Deck::new(plan, false);
@@ -93,7 +94,7 @@ pub(super) fn rage(world: &World, plan: &Plan, tally: &Tally) -> Result<()> {
         failure.get_or_insert(error);
     };
     thread::scope(|scope| {
-        // They have publishers and members of their own: one after another, beside all else.
+        // They have their own publishers and members: one after another, beside everything else.
         let of_lives = || {
             while Instant::now() < until && !failed(&failure) {
                 let Some(kind) = lives.next() else { return };
@@ -111,7 +112,8 @@ pub(super) fn rage(world: &World, plan: &Plan, tally: &Tally) -> Result<()> {
         let mut ongoing: Vec<thread::ScopedJoinHandle<'_, ()>> = Vec::new();
         while Instant::now() < until && !failed(&failure) {
             let Some(kind) = deck.next() else { break };
-            // Each fault has chances of its own, so that how long another takes changes nothing.
+            // Each fault has its own random numbers, so that how long another takes changes
+            // nothing.
             let mut random = deck.random.fork();
             let (alone, calm) = (random.u8(0..100) < 50, random.u64(500..=2_000));
             let fail = &fail;

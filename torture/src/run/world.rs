@@ -21,7 +21,7 @@ use crate::roles::lane;
 const CALL: Duration = Duration::from_secs(5);
 const MEND: Duration = Duration::from_secs(120);
 
-/// The cluster, its proxy, the members, and where it is written down what befalls them.
+/// The cluster, its proxy, the members, and the history of what happens to them.
 pub(super) struct World {
     pub(super) kafka: Kafka,
     pub(super) proxy: FaultProxy,
@@ -30,14 +30,14 @@ pub(super) struct World {
     pub(super) moods: Moods,
     pub(super) directory: PathBuf,
     pub(super) history: Writer,
-    /// Held by a fault that makes a node unreachable, or that needs all of them: of three nodes one may be away.
+    /// Held by a fault that makes a node unavailable, or that needs all of them: one of three nodes may be down.
     pub(super) nodes: Mutex<()>,
     pub(super) dead_letters: Mutex<()>,
     pub(super) running: Mutex<Vec<String>>,
 }
 
 impl World {
-    /// Writes down that a fault begins or ends, and shows it.
+    /// Writes the start or end of a fault to the history, and shows it.
     pub(super) fn note(&self, kind: &str, target: &str, phase: Phase, clean: bool) -> Result<()> {
         let text = format!("{kind} {target}");
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,13 +55,13 @@ impl World {
         Ok(())
     }
 
-    /// The faults that hold now.
+    /// The current faults.
     pub(super) fn running(&self) -> String {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.join(", ")
     }
 
-    /// Whether every replica of everything is in sync; waits for it.
+    /// Waits until every replica is in sync; returns whether they are.
     pub(super) fn wait_in_sync(&self, topics: &[&str]) -> Result<()> {
         for topic in topics.iter().copied().chain([lane::TOPIC]) {
             self.kafka.wait_in_sync(&on_broker(topic), MEND)?;
@@ -69,13 +69,13 @@ impl World {
         Ok(())
     }
 
-    /// Makes the brokers refuse what is written to the dead letter topic of a topic, or take it again.
+    /// Makes the brokers reject records for a topic's dead-letter topic, or accept them again.
     pub(super) fn refuse_dead_letters(&self, topic: &str, refuse: bool) -> Result<()> {
         let limit = if refuse { "1" } else { "1048588" };
         self.set(&dead_letters_of(topic), "max.message.bytes", limit)
     }
 
-    /// Gives a topic this property, and no other of its own.
+    /// Sets this property of a topic, and removes all others.
     pub(super) fn set(&self, topic: &str, property: &str, value: &str) -> Result<()> {
         let name = on_broker(topic);
         let client: AdminClient<DefaultClientContext> = ClientConfig::new()
@@ -99,7 +99,7 @@ impl World {
     }
 }
 
-/// Takes a lock that nobody may wait for.
+/// Takes a lock if it is free.
 pub(super) fn try_hold(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
     match lock.try_lock() {
         Ok(guard) => Some(guard),
@@ -108,7 +108,7 @@ pub(super) fn try_hold(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
     }
 }
 
-/// Waits for a future of `rdkafka`, which needs no runtime of its own.
+/// Waits for a future of `rdkafka`, which needs no runtime.
 fn wait<T>(future: impl Future<Output = T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     Ok(runtime.block_on(future))

@@ -1,4 +1,4 @@
-//! Topics that are deleted and made anew.
+//! Topics that are deleted and recreated.
 
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::layout::{REPLICAS, on_broker};
 use crate::roles::life::tell_incarnation;
 
 const REBORN: &str = "reborn";
-/// How long an heir may take to see that its topic was made anew.
+/// How long an heir may take to notice that its topic was recreated.
 const HEIR: Duration = Duration::from_secs(20);
 
-/// A topic that is deleted and made anew again and again, while it is published to.
+/// A topic that is repeatedly deleted and recreated while it is published to.
 pub(super) struct Reborn {
     incarnation: u64,
     publisher: Named,
-    /// Begins at the head and lives through it all.
+    /// Starts at the head and survives everything.
     witness: Named,
-    /// Begins at the tail, and dies at the first event of a new incarnation.
+    /// Starts at the tail, and dies at the first event of a new incarnation.
     heir: Named,
 }
 
@@ -68,7 +68,7 @@ impl Ongoing<'_> {
         self.make_anew(REBORN, reborn.incarnation, || pause(random, between))?;
         reborn.incarnation += 1;
         drop(nodes);
-        // One that does not see the new topic does not die of it.
+        // A member that does not see the new topic does not die of it.
         wait_for_death(&mut reborn.heir, HEIR)?;
         reborn.heir.1.kill();
         reborn.heir = heir(lives)?;
@@ -77,8 +77,8 @@ impl Ongoing<'_> {
         self.note(REBORN, Phase::End)
     }
 
-    /// A member sleeps until the new topic has more records than the old one had: what it has read there is an offset
-    /// here as well, and nothing but the id of the topic tells the one from the other.
+    /// A member sleeps until the new topic has more records than the old one had: the offset it has reached exists
+    /// here too, and only the topic's id distinguishes the two.
     pub(super) fn outgrown(
         &self,
         nodes: MutexGuard<'_, ()>,
@@ -95,7 +95,7 @@ impl Ongoing<'_> {
         self.make_anew(&topic, 0, || {})?;
         drop(nodes);
         lives.publish(&topic, random.u64(6 * FEW..10 * FEW))?;
-        // Within the session, mostly.
+        // Usually within the session timeout.
         pause(random, 0..2_000);
         member.1.signal(Signal::CONT)?;
         self.caught_up(&topic, &topic);

@@ -1,4 +1,4 @@
-//! Records that are deleted before their group has read them: by a request, or by the broker because of their age.
+//! Records deleted before their group has read them: by a request, or by the broker because of their age.
 
 use std::thread;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::layout::{REPLICAS, on_broker};
 use crate::run::fault::Kind;
 
 const TRIMMED: &str = "trimmed";
-/// Below it a record is old, and never is one.
+/// With a small value everything is old, with a large one nothing.
 const RETENTION: &str = "retention.ms";
-/// Longer than between two looks of a broker for what is old.
+/// Longer than the interval at which a broker looks for old records.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// A topic that loses records again and again.
+/// A topic that repeatedly loses records.
 pub(super) struct Trimmed {
     publisher: Named,
     member: Named,
@@ -39,7 +39,7 @@ impl Trimmed {
     pub(super) fn end(self, lives: &Lives, admin: &Admin) -> Result<String> {
         lives.end(self.publisher)?;
         caught_up(admin, TRIMMED, TRIMMED);
-        // A broker that heard late that records keep for ever again has deleted more of its copy.
+        // A broker that learns late that records are kept again has deleted more of its replica.
         let ends = admin.end_offsets(&on_broker(TRIMMED))?;
         lives.deleted(TRIMMED, ends.into_iter().map(|(low, _)| Some(low)))?;
         lives.end(self.member)?;
@@ -54,7 +54,7 @@ impl Ongoing<'_> {
         self.note(TRIMMED, Phase::Begin)?;
         let member = &mut trimmed.member.1;
         member.signal(Signal::STOP)?;
-        // Now and then beyond the session's end.
+        // Sometimes beyond the session timeout.
         pause(random, 1_500..8_000);
         let gone = if self.kind == Kind::RecordsAged {
             self.age()?
@@ -67,7 +67,7 @@ impl Ongoing<'_> {
         self.note(TRIMMED, Phase::End)
     }
 
-    /// Up to where.
+    /// Returns up to which offsets.
     fn delete(&self) -> Result<Vec<i64>> {
         let name = on_broker(TRIMMED);
         let ends = self.admin.end_offsets(&name)?;
@@ -78,7 +78,7 @@ impl Ongoing<'_> {
         Ok(ends)
     }
 
-    /// Lets the brokers delete what is old, which is everything for a while.
+    /// Lets the brokers delete old records, which is all of them for a while.
     fn age(&self) -> Result<Vec<i64>> {
         let name = on_broker(TRIMMED);
         let before = self.admin.end_offsets(&name)?;
@@ -93,7 +93,7 @@ impl Ongoing<'_> {
             Ok(gone.then_some(()))
         })?;
         self.world.set(TRIMMED, RETENTION, "-1")?;
-        // A broker that is at it finishes with what it saw.
+        // A broker that has started deleting finishes what it saw.
         let mut last = lows()?;
         eventually("no more records to go", READY, || {
             thread::sleep(SETTLED);

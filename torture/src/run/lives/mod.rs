@@ -33,30 +33,30 @@ use super::fault::Kind;
 use super::world::World;
 use crate::layout::{REPLICAS, on_broker};
 
-/// Who has no rights but those that are given to it.
+/// A principal with no rights except those granted to it.
 pub(super) const GUEST: &str = "guest";
 const PARTITIONS: i32 = 3;
-/// Ids of one publisher after another.
+/// The range of ids for each publisher.
 const IDS: u64 = 1_000_000;
 const READY: Duration = Duration::from_secs(120);
 const CATCH_UP: Duration = Duration::from_secs(45);
-/// Events that are published before or after something.
+/// Events published before or after a step.
 const FEW: u64 = 50;
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What lives, and where it is written down.
+/// The current lives, and the history they are written to.
 pub(super) struct Lives {
     starter: Starter,
-    /// Starts what has to say who it is, and so goes past the proxy.
+    /// Starts processes that log in, and so bypass the proxy.
     guests: Starter,
     proxy: FaultProxy,
     history: Writer,
-    /// How many names and ids were given out.
+    /// How many names and ids were used.
     names: AtomicU64,
     reborn: Mutex<Option<Reborn>>,
     trimmed: Mutex<Option<Trimmed>>,
     guarding: Mutex<Option<Guarding>>,
-    /// The topics that lived for one fault.
+    /// The topics of finished lives.
     past: Mutex<Vec<String>>,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Lives {
 type Named = (String, Guarded);
 
 impl Lives {
-    /// Starts what the kinds need; the others are not there.
+    /// Starts what these kinds need, and nothing else.
     pub(super) fn start(
         kafka: &Kafka,
         directory: &Path,
@@ -98,7 +98,7 @@ impl Lives {
         Ok(lives)
     }
 
-    /// Ends what delays their connections.
+    /// Ends the delays of their connections.
     pub(super) fn calm(&self) {
         self.proxy.calm();
     }
@@ -107,7 +107,7 @@ impl Lives {
         self.names.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A topic of its own for one fault, which is also the name of its group.
+    /// A new topic for one fault, whose name is also that of its group.
     fn fresh(&self, admin: &Admin, stem: &str, partitions: i32) -> Result<String> {
         let topic = format!("{stem}-{}", self.number());
         admin.create_topic(&on_broker(&topic), partitions, REPLICAS, &[])?;
@@ -134,7 +134,7 @@ impl Lives {
         Ok((name, process))
     }
 
-    /// One that begins at the tail and commits as seldom as can be, or soon.
+    /// A member that starts at the tail and commits as rarely as possible, or soon.
     fn at_tail(&self, topic: &str, commits_soon: bool) -> Result<Named> {
         let every = if commits_soon { "500" } else { "60000" };
         self.member(topic, topic, &["--tail", "--commit-ms", every])
@@ -164,7 +164,7 @@ impl Lives {
         Ok((name, process))
     }
 
-    /// Publishes so many events and waits until they are stored.
+    /// Publishes this many events and waits until they are stored.
     fn publish(&self, topic: &str, count: u64) -> Result<()> {
         let (name, mut process) = self.publisher(topic, 1, Some(count))?;
         let ended = eventually(&format!("{name} to end"), READY, || process.exit_status());
@@ -182,7 +182,7 @@ impl Lives {
         })
     }
 
-    /// Ends a process in order, once it can be.
+    /// Ends a process cleanly, once that is possible.
     fn end(&self, (name, process): Named) -> Result<()> {
         self.starter.wait_until_up(&name)?;
         end(process, &name)
@@ -200,7 +200,7 @@ impl Lives {
     }
 }
 
-/// One fault, while it is going on.
+/// A fault in progress.
 struct Ongoing<'a> {
     world: &'a World,
     lives: &'a Lives,
@@ -208,7 +208,7 @@ struct Ongoing<'a> {
     kind: Kind,
 }
 
-/// Lets one of these faults happen. No node is away while it asks something of the brokers that needs all of them.
+/// Runs one of these faults. No node is away during requests that need all of them.
 pub(super) fn happen(world: &World, kind: Kind, random: &mut fastrand::Rng) -> Result<()> {
     let nodes = lock(&world.nodes);
     let fault = Ongoing {
@@ -235,7 +235,7 @@ impl Ongoing<'_> {
         self.world.note(self.kind.word(), target, phase, true)
     }
 
-    /// Waits until a group has committed the end of its topic. That it has not in this time is for the checker to say.
+    /// Waits until a group has committed the end of its topic. If it does not in this time, the checker reports it.
     fn caught_up(&self, topic: &str, group: &str) {
         caught_up(self.admin, topic, group);
     }
@@ -245,7 +245,7 @@ fn caught_up(admin: &Admin, topic: &str, group: &str) {
     let (topic, group) = (on_broker(topic), on_broker(group));
     let deadline = Instant::now() + CATCH_UP;
     while Instant::now() < deadline {
-        // A broker that is away is asked again.
+        // A broker that is unavailable is asked again.
         if let (Ok(ends), Ok(committed)) =
             (admin.end_offsets(&topic), admin.committed(&group, &topic))
         {
@@ -259,7 +259,7 @@ fn caught_up(admin: &Admin, topic: &str, group: &str) {
     eprintln!("{group} has not reached the end of {topic}");
 }
 
-/// Ends everything and reads what is in the logs.
+/// Ends everything and reads the logs.
 pub(super) fn end_all(lives: &Lives, admin: &Admin) -> Result<()> {
     let mut topics = std::mem::take(&mut *lock(&lives.past));
     if let Some(reborn) = lock(&lives.reborn).take() {
@@ -286,7 +286,7 @@ pub(super) fn end_all(lives: &Lives, admin: &Admin) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a member has died by itself, or its time is over.
+/// Waits until a member has died by itself, or the time is up.
 fn wait_for_death(member: &mut Named, within: Duration) -> Result<()> {
     let deadline = Instant::now() + within;
     while Instant::now() < deadline && member.1.exit_status()?.is_none() {

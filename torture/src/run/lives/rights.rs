@@ -1,4 +1,4 @@
-//! Rights that are withdrawn and given back. All others of a run are superusers.
+//! Rights that are withdrawn and granted again. Everybody else in a run is a superuser.
 
 use anyhow::{Context as _, Result};
 use checker::history::Phase;
@@ -9,13 +9,13 @@ use crate::layout::{REPLICAS, on_broker};
 
 const GUARDED: &str = "guarded";
 
-/// A publisher and a member who may do what they are allowed to.
+/// A publisher and a member that have only the rights granted to them.
 pub(super) struct Guarding {
     publisher: Named,
     member: Named,
 }
 
-/// A right that is withdrawn and given back.
+/// A right that is withdrawn and granted again.
 #[derive(Clone, Copy, Debug)]
 enum Right {
     Read,
@@ -71,7 +71,7 @@ impl Ongoing<'_> {
         let target = format!("{GUARDED}: {right:?}").to_lowercase();
         self.note(&target, Phase::Begin)?;
         right.change(self.admin, false)?;
-        // Now and then beyond the session's end.
+        // Sometimes beyond the session timeout.
         pause(random, 1_000..10_000);
         right.change(self.admin, true)?;
         pause(random, 1_000..4_000);

@@ -1,4 +1,4 @@
-//! Groups and partitions that begin, and members that die before they have committed anything.
+//! New groups and partitions, and members that die before they have committed anything.
 
 use std::ops::Range;
 use std::sync::MutexGuard;
@@ -10,7 +10,8 @@ use checker::history::Phase;
 use super::{FEW, Named, Ongoing, PARTITIONS, pause, wait_for_death};
 use crate::layout::{offsets_partition, on_broker};
 
-/// What a request to the coordinator takes, and its answer, in milliseconds: longer than a first record.
+/// The duration of a request to the coordinator, and of its response, in milliseconds: longer than the handling of a
+/// first record.
 const SLOW: Range<u64> = 80..300;
 const DEATH: Duration = Duration::from_secs(60);
 const OFFSETS: &str = "__consumer_offsets";
@@ -18,13 +19,13 @@ const BEFORE_GROWTH: i32 = 2;
 const AFTER_GROWTH: i32 = 5;
 
 impl Ongoing<'_> {
-    /// A member of a new group is killed before its commits are due.
+    /// A member of a new group is killed before its first commit is due.
     pub(super) fn fresh_tail(&self, nodes: MutexGuard<'_, ()>) -> Result<()> {
         let lives = self.lives;
         let topic = lives.fresh(self.admin, "fresh", PARTITIONS)?;
         drop(nodes);
         self.note(&topic, Phase::Begin)?;
-        // What stands there before is not for the group.
+        // Existing records are not for the group.
         lives.publish(&topic, FEW)?;
         let mut first = lives.at_tail(&topic, false)?;
         lives.wait_ready(&first)?;
@@ -34,7 +35,7 @@ impl Ongoing<'_> {
         self.note(&topic, Phase::End)
     }
 
-    /// Members come and go before their commits are due, in order or not, while the topic is published to.
+    /// Members join and leave before their first commit is due, cleanly or not, while the topic is published to.
     pub(super) fn short_lives(
         &self,
         nodes: MutexGuard<'_, ()>,
@@ -64,8 +65,7 @@ impl Ongoing<'_> {
         self.note(&topic, Phase::End)
     }
 
-    /// A member dies in its first event, while what it asks of its coordinator takes long: a commit that is on its way
-    /// then never arrives.
+    /// A member dies in its first event while its coordinator is slow: a commit in flight then never arrives.
     pub(super) fn start_delayed(
         &self,
         nodes: MutexGuard<'_, ()>,
@@ -136,7 +136,7 @@ impl Ongoing<'_> {
         self.note(&topic, Phase::End)
     }
 
-    /// A member goes in order or is killed.
+    /// A member leaves cleanly or is killed.
     fn go(&self, mut member: Named, random: &mut fastrand::Rng) -> Result<()> {
         if random.bool() {
             member.1.kill();
@@ -145,7 +145,7 @@ impl Ongoing<'_> {
         self.lives.end(member)
     }
 
-    /// The last member of a group does what there is to do.
+    /// The last member of a group handles what is left.
     fn last(&self, topic: &str) -> Result<()> {
         let last = self.lives.at_tail(topic, true)?;
         self.lives.wait_ready(&last)?;
