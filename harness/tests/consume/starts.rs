@@ -234,7 +234,7 @@ async fn stopping_one_of_several_waits_for_its_handlers_until_the_deadline() {
     };
     let stays = client.register(sub(&two, &seen[1], 0)).await;
     let _stays = stays.expect("registered");
-    let stops = register(&client, sub(&one, &seen[0], 1500)).await;
+    let stops = register(&client, sub(&one, &seen[0], 5000)).await;
     publish(&client, &one, "e", 0..1).await;
     until("running", END, || seen[0].begun() == 1).await;
     let started = std::time::Instant::now();
@@ -243,7 +243,7 @@ async fn stopping_one_of_several_waits_for_its_handlers_until_the_deadline() {
         .await
         .expect_err("not stopped");
     assert!(
-        started.elapsed() < Duration::from_millis(1400),
+        started.elapsed() < Duration::from_millis(4800),
         "{:?}",
         started.elapsed()
     );
