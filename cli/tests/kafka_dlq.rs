@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -24,6 +24,8 @@ const CAUSES: usize = 40;
 const SELECTED: usize = LETTERS / 5;
 /// Every this many-th was replayed too often; it is among those selected.
 const WORN_OUT: usize = 2_500;
+/// Within which time a hundred thousand are listed; unoptimised code takes longer.
+const LISTED: Duration = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 5 });
 const REASONS: [&str; 4] = ["exhausted", "rejected", "undecodable", "unmatched"];
 /// What a killed run may repeat.
 const IN_FLIGHT: usize = eventstream::dead_letters::IN_FLIGHT;
@@ -58,7 +60,7 @@ fn letter(source: &str, n: usize) -> Letter {
         "amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath",
     ];
     Letter {
-        reason: REASONS[cause % REASONS.len()],
+        reason: Some(REASONS[cause % REASONS.len()]),
         name: names[cause % names.len()].to_owned(),
         error: format!(
             "{} shard {n} at 10.0.0.{}:5432 refused",
@@ -139,7 +141,7 @@ fn killed_in_the_middle_a_replay_goes_on_and_loses_nothing() {
         .admin()
         .read_all(&format!("{source}-parked"))
         .unwrap();
-    let numbers: std::collections::HashSet<_> = set_aside.iter().map(number).collect();
+    let numbers: HashSet<_> = set_aside.iter().map(number).collect();
     assert_eq!(numbers.len(), parked);
     for record in &set_aside {
         let why = header(record, "eventstream-dead-letter-parked");
@@ -150,6 +152,39 @@ fn killed_in_the_middle_a_replay_goes_on_and_loses_nothing() {
         "list", "--topic", &source, "--by", "name", "--output", "json",
     ]));
     assert_eq!(left.len(), 4);
+}
+
+/// Of five reasons, the last of which is that another program wrote them, and 40 causes.
+#[test]
+fn a_hundred_thousand_are_listed_in_seconds() {
+    const MANY: usize = 100_000;
+    let source = source("list_many");
+    let many = (0..MANY).map(|n| {
+        let cause = n % CAUSES;
+        if cause % 5 < REASONS.len() {
+            return letter(&source, n);
+        }
+        Letter {
+            reason: None,
+            name: format!("event{cause}"),
+            ..Letter::new(&source, n)
+        }
+    });
+    letters::write(shared().bootstrap(), &format!("{source}-dlq"), many);
+    let began = Instant::now();
+    let causes = lines(&dlq(&["list", "--topic", &source, "--output", "json"]));
+    let took = began.elapsed();
+    println!(
+        "{MANY} dead letters of {} causes listed in {took:?}",
+        causes.len()
+    );
+    assert_eq!(causes.len(), CAUSES);
+    for cause in &causes {
+        assert_eq!(cause["count"], MANY / CAUSES, "{cause}");
+    }
+    let reasons: HashSet<_> = causes.iter().map(|cause| cause["reason"].clone()).collect();
+    assert_eq!(reasons.len(), REASONS.len() + 1);
+    assert!(took < LISTED, "{took:?}");
 }
 
 /// Each has the bytes, key, headers and timestamp of its original, in order within its key.

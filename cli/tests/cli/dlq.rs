@@ -32,7 +32,7 @@ fn causes_come_with_counts_as_table_and_as_json() {
     let broker = broker();
     write(&broker, (0..30).map(|n| Letter::new("player", n)));
     let rejected = (30..35).map(|n| Letter {
-        reason: "rejected",
+        reason: Some("rejected"),
         error: format!("no player {n}"),
         ..Letter::new("player", n)
     });

@@ -9,7 +9,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 /// A dead letter: `n` is in its payload, its key is one of a hundred, and `h{n}` is its own header.
 pub(crate) struct Letter {
     pub(crate) n: usize,
-    pub(crate) reason: &'static str,
+    /// `None`: written by another program, without our headers.
+    pub(crate) reason: Option<&'static str>,
     pub(crate) name: String,
     pub(crate) error: String,
     pub(crate) source: String,
@@ -22,7 +23,7 @@ impl Letter {
     pub(crate) fn new(source: &str, n: usize) -> Self {
         Self {
             n,
-            reason: "exhausted",
+            reason: Some("exhausted"),
             name: "paid".to_owned(),
             error: format!("connect 10.0.0.{}:5432: refused", n % 200),
             source: source.to_owned(),
@@ -64,18 +65,21 @@ pub(crate) fn write(brokers: &str, topic: &str, letters: impl IntoIterator<Item 
             key: "own",
             value: Some(&own),
         });
-        for (name, value) in [
-            ("reason", letter.reason),
-            ("error", &letter.error),
-            ("attempts", "3"),
-            ("topic", &letter.source),
-            ("partition", "0"),
-            ("offset", &offset),
-            ("timestamp", &timestamp),
-            ("group", &letter.group),
-            ("event-name", &letter.name),
-            ("replays", &replays),
-        ] {
+        let ours = letter.reason.map(|reason| {
+            [
+                ("reason", reason),
+                ("error", &letter.error),
+                ("attempts", "3"),
+                ("topic", &letter.source),
+                ("partition", "0"),
+                ("offset", &offset),
+                ("timestamp", &timestamp),
+                ("group", &letter.group),
+                ("event-name", &letter.name),
+                ("replays", &replays),
+            ]
+        });
+        for (name, value) in ours.into_iter().flatten() {
             if name != "replays" || letter.replays > 0 {
                 headers = headers.insert(Header {
                     key: &format!("eventstream-dead-letter-{name}"),
