@@ -360,7 +360,7 @@ fn credentials_that_are_refused() {
         .is_broken(
             "sasl.credentials",
             "failure",
-            "does not accept the user name or the password",
+            "does not accept the user name or password",
             "check `sasl_username`",
         );
     Deployment::at("nobody at a SASL port", &to.sasl_plaintext).is_broken(

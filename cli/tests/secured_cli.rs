@@ -197,7 +197,7 @@ fn turned_away() -> Vec<(Way, &'static str, &'static str)> {
     let to = secured();
     let certificates = &to.certificates;
     let scram = |name, brokers| Way::new(name, brokers).sasl("scram-sha-512", &to.scram);
-    let user_or_password = "does not accept the user name or the password";
+    let user_or_password = "does not accept the user name or password";
     let nobody = User {
         name: "mallory".to_owned(),
         password: WRONG.to_owned(),

@@ -145,10 +145,10 @@ fn turned_away() -> Vec<TurnedAway> {
     // By address: the certificate is for it, and no server name is sent. `127.1` is the same host.
     let by_another_name = to.sasl_ssl.replace("127.0.0.1", "127.1");
     vec![
-        ("wrong password, SCRAM", to.sasl_ssl.clone(), wrong(SaslMechanism::ScramSha512, &to.scram.name), &["does not accept the user name or the password"], "check `sasl_username`, `sasl_password`"),
-        ("wrong password, PLAIN", to.sasl_ssl.clone(), wrong(SaslMechanism::Plain, &to.plain.name), &["does not accept the user name or the password"], "check `sasl_username`, `sasl_password`"),
-        ("wrong password without TLS", to.sasl_plaintext.clone(), Security::sasl(SaslMechanism::ScramSha256, &to.scram.name, "not-the-password").sasl_without_tls(true), &["does not accept the user name or the password"], "check `sasl_username`, `sasl_password`"),
-        ("unknown user", to.sasl_ssl.clone(), wrong(SaslMechanism::ScramSha512, "mallory"), &["does not accept the user name or the password"], "check `sasl_username`, `sasl_password`"),
+        ("wrong password, SCRAM", to.sasl_ssl.clone(), wrong(SaslMechanism::ScramSha512, &to.scram.name), &["does not accept the user name or password"], "check `sasl_username`, `sasl_password`"),
+        ("wrong password, PLAIN", to.sasl_ssl.clone(), wrong(SaslMechanism::Plain, &to.plain.name), &["does not accept the user name or password"], "check `sasl_username`, `sasl_password`"),
+        ("wrong password without TLS", to.sasl_plaintext.clone(), Security::sasl(SaslMechanism::ScramSha256, &to.scram.name, "not-the-password").sasl_without_tls(true), &["does not accept the user name or password"], "check `sasl_username`, `sasl_password`"),
+        ("unknown user", to.sasl_ssl.clone(), wrong(SaslMechanism::ScramSha512, "mallory"), &["does not accept the user name or password"], "check `sasl_username`, `sasl_password`"),
         ("unknown CA", to.sasl_ssl.clone(), scram(to).ca_file(&certificates.unknown_ca), &["certificate is not accepted", "not signed by a trusted CA"], "(`ca_file`, `ca_pem`)"),
         ("the system's CAs", to.sasl_ssl.clone(), scram(to), &["certificate is not accepted", "not signed by a trusted CA"], "(`ca_file`, `ca_pem`)"),
         ("another host's certificate", by_another_name, scram(to).ca_file(ca), &["certificate is not accepted", "is for another host name"], "connect by a name"),
