@@ -1,4 +1,4 @@
-//! Handlers that take several events at once, on the embedded broker.
+//! Handlers of several events at once, on the embedded broker.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,7 +17,7 @@ struct Row {
     n: u32,
 }
 
-/// What each call of a handler was given: keys and numbers.
+/// The keys and numbers of each handler call.
 type Calls = mpsc::UnboundedSender<Vec<(String, u32)>>;
 
 async fn client(partitions: i32) -> Client {
@@ -49,7 +49,7 @@ fn rows(items: &[(Key<String>, Payload<Row>)]) -> Vec<(String, u32)> {
         .collect()
 }
 
-/// A batch that starts when it is full, and hardly before.
+/// A batch that starts when it is full, and hardly ever before.
 fn full(events: usize) -> Batch {
     Batch::up_to(events).within(Duration::from_secs(60))
 }
@@ -226,7 +226,7 @@ async fn an_error_counts_for_each_event_and_so_does_a_panic() {
     for _ in 0..6 {
         sizes.push(next(&mut seen).await.len());
     }
-    // All four, the first once more in vain, then each alone.
+    // All four, the first fails once more, then each alone.
     assert_eq!(sizes, [4, 1, 1, 1, 1, 1]);
     subscription.stop(Duration::from_secs(10)).await.unwrap();
     assert!(seen.try_recv().is_err());
@@ -311,7 +311,7 @@ async fn what_cannot_be_is_refused_by_name() {
         let error = client.register(subscribe).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Validation);
         assert!(
-            error.to_string().contains("must be up to 1 to 100000"),
+            error.to_string().contains("must be 1 to 100000"),
             "{error}"
         );
     }

@@ -1,4 +1,4 @@
-//! Looking at dead letters and replaying them, on the embedded broker.
+//! Reading and replaying dead letters, on the embedded broker.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn client() -> Client {
     let client = Client::embedded().prefix("p").build().unwrap();
-    // Where a topic is not there, a second goes by until that is sure: the one for what was done is made first.
+    // If a topic does not exist, it takes a second to be sure, so the one for finished work is created first.
     let ours = [
         "player",
         "player-dlq",
@@ -30,7 +30,7 @@ async fn client() -> Client {
     client
 }
 
-/// A dead letter as a subscription writes it, of the event with this number.
+/// A dead letter as a subscription writes it, for the event with this number.
 fn letter(name: &str, n: usize, reason: &str, error: &str) -> Publish {
     let number = n.to_string();
     let mut letter = Publish::new("player-dlq", name)
@@ -59,7 +59,7 @@ async fn publish(client: &Client, letters: impl IntoIterator<Item = Publish>) {
     client.flush(PATIENCE).await.unwrap();
 }
 
-/// So many events of a topic, in the order in which they came.
+/// This many events of a topic, in order of arrival.
 async fn read(client: &Client, topic: &str, count: u64) -> Vec<Event> {
     let subscribe = Subscribe::new(topic).offset(StartOffset::Head);
     let mut pulled = client.consume(subscribe).await.unwrap();
@@ -97,7 +97,7 @@ async fn causes_are_told_with_their_counts() {
     };
     let unknown = |n: usize| letter("won", n, "rejected", &format!("no player {n}"));
     publish(&client, (0..30).map(down).chain((30..40).map(unknown))).await;
-    // What another program wrote says nothing of where it is from.
+    // Records of other programs have no headers about their origin.
     publish(&client, [Publish::new("player-dlq", "foreign").key("f")]).await;
     let causes = letters.causes().await.unwrap();
     let told: Vec<_> = causes
@@ -254,7 +254,7 @@ async fn what_fails_again_counts_its_replays_and_is_told() {
     }
 }
 
-/// Waits until there are so many dead letters.
+/// Waits until there are this many dead letters.
 async fn settle(letters: &eventstream::dead_letters::DeadLetters, count: u64) {
     let settled = tokio::time::timeout(PATIENCE, async {
         while letters.causes().await.unwrap().count() < count {
@@ -361,7 +361,7 @@ async fn two_runs_at_once_find_each_other() {
     let End::Failed(error) = slow.end() else {
         panic!("{slow:?}");
     };
-    assert!(error.to_string().contains("somebody else"), "{error}");
+    assert!(error.to_string().contains("another run"), "{error}");
     let repeated = fast.replayed() + slow.replayed() - 60;
     assert!((1..60).contains(&repeated), "{repeated}");
     let report = replay(&client, Filter::new(), Replay::new()).await;
