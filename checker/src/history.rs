@@ -100,9 +100,9 @@ pub struct Ended {}
 /// [`Event::Run`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run<'a> {
-    /// What the run was drawn from.
+    /// The seed of the run.
     pub seed: u64,
-    /// How the run was configured, for a reader.
+    /// The configuration of the run, for readers.
     #[serde(borrow)]
     pub config: Cow<'a, str>,
     /// Protections that were switched off on purpose, so that the checker has something to find.
@@ -120,7 +120,8 @@ pub struct Publish<'a> {
     /// The key that orders events; absent for an event without order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<u64>,
-    /// Grows with each event that this process publishes to this topic and key, one after another.
+    /// Increases with each event that this process publishes to this topic and key, one after
+    /// another.
     pub seq: u64,
 }
 
@@ -280,7 +281,7 @@ pub struct Committed<'a> {
     pub topic: &'a str,
     /// Partition.
     pub partition: i32,
-    /// The first offset that is not committed as done.
+    /// The committed offset.
     pub offset: i64,
 }
 
@@ -293,7 +294,8 @@ pub struct Record<'a> {
     pub partition: i32,
     /// Offset.
     pub offset: i64,
-    /// The event; absent in a record that is no event, which every group has to dead-letter.
+    /// The event; absent if the record is not an event, in which case every group must dead-letter
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     /// Its key.
@@ -314,7 +316,7 @@ pub struct DeadLetter<'a> {
     pub partition: i32,
     /// Offset the record came from.
     pub offset: i64,
-    /// The event; absent in a record that is no event.
+    /// The event; absent if the record is not an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
 }
@@ -329,10 +331,10 @@ pub struct Sample {
     /// Events handled since the process began.
     #[serde(skip_serializing_if = "is_zero")]
     pub handled: u64,
-    /// Accepted events without an outcome, or records read and not done.
+    /// Accepted events without an outcome, or records read but not done.
     #[serde(skip_serializing_if = "is_zero")]
     pub in_flight: u64,
-    /// Records that the process's members are behind.
+    /// How many records the process's members are behind.
     #[serde(skip_serializing_if = "is_zero")]
     pub lag: u64,
     /// Resident memory in bytes.
@@ -367,8 +369,7 @@ pub struct Fault<'a> {
     pub target: Cow<'a, str>,
     /// Begin or end.
     pub phase: Phase,
-    /// Something that happens in good order, such as a planned stop or a new partition: it excuses
-    /// no duplicate.
+    /// A clean event, such as a planned stop or a new partition: it excuses no duplicate.
     #[serde(default, skip_serializing_if = "is_false")]
     pub clean: bool,
 }
@@ -378,7 +379,7 @@ pub struct Fault<'a> {
 pub struct Ready<'a> {
     /// The member.
     pub member: &'a str,
-    /// Its group began at the tail: what was published before the first of these lines is not for it.
+    /// Its group started at the tail: events published before the first of these lines are not for it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tail: bool,
 }
@@ -392,7 +393,7 @@ pub struct Told<'a> {
     pub topic: &'a str,
     /// Partition.
     pub partition: i32,
-    /// The first offset that is passed over; absent where the topic begins anew, and so is `to`.
+    /// The first skipped offset; absent if the topic was recreated, and so is `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<i64>,
     /// The one after the last.
@@ -407,7 +408,7 @@ pub struct Deleted<'a> {
     pub topic: &'a str,
     /// Partition.
     pub partition: i32,
-    /// What stood below is gone; absent where the topic was deleted, and everything is gone.
+    /// Everything below it was deleted; absent if the topic was deleted, and so everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<i64>,
 }

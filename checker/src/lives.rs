@@ -18,14 +18,14 @@ pub const LIVES: &str = "lives";
 /// The maximum delay between storing a record and writing its receipt to the history.
 const LATE: u64 = 2_000_000_000;
 
-/// What became of the events on topics that are deleted, trimmed or made anew.
+/// What happened to the events on topics that are deleted, trimmed or recreated.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lives {
     /// Published, and acknowledged.
     pub stored: u64,
     /// Of these, those that were deleted later.
     pub deleted: u64,
-    /// Deleted and not handled, of which the groups were told.
+    /// Deleted and not handled, with the groups notified.
     pub told: u64,
     /// Handled, by one group or another.
     pub handled: u64,

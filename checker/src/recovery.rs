@@ -108,7 +108,7 @@ impl Recovery {
     }
 }
 
-/// The faults of one kind, and what they did. Times in seconds.
+/// The faults of one kind, and their effects. Times in seconds.
 #[derive(Debug, Serialize)]
 pub struct FaultSummary {
     /// The kind.
@@ -123,14 +123,14 @@ pub struct FaultSummary {
     pub handled: FlowSummary,
 }
 
-/// How a stream of events fared. Times in seconds.
+/// The effects on a stream of events. Times in seconds.
 #[derive(Debug, Serialize)]
 pub struct FlowSummary {
     /// Longest gap during a fault, in the median.
     pub gap_median: Option<f64>,
     /// Longest gap during a fault, at worst.
     pub gap_worst: Option<f64>,
-    /// From the end of a fault to the first event that began after it, in the median.
+    /// From the end of a fault to the first event that started after it, in the median.
     pub again_median: Option<f64>,
     /// The same, at worst.
     pub again_worst: Option<f64>,

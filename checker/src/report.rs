@@ -15,7 +15,7 @@ use crate::world::World;
 /// What the checker found in a history.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// What the run was drawn from.
+    /// The seed of the run.
     pub seed: Option<u64>,
     /// How it was configured.
     pub config: String,
@@ -33,18 +33,18 @@ pub struct Report {
     pub processes: usize,
     /// Of these, those that were killed.
     pub killed: usize,
-    /// What became of the published events.
+    /// What happened to the published events.
     pub outcomes: Outcomes,
     /// What handlers did.
     pub handlers: Handlers,
-    /// What became of the records, by group.
+    /// What happened to the records, by group.
     pub groups: Vec<GroupCounts>,
     /// The faults by kind.
     pub faults: Vec<FaultSummary>,
-    /// Whether memory, threads, files and lag stayed as they were. Absent where there were faults.
+    /// Whether memory, threads, files and lag were steady. Absent if there were faults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steadiness: Option<Steadiness>,
-    /// What became of topics that were deleted, trimmed or made anew. Absent where there were none.
+    /// What happened to topics that were deleted, trimmed or recreated. Absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lives: Option<Lives>,
     /// The anomalies.
@@ -84,7 +84,7 @@ impl Report {
         }
     }
 
-    /// A page that shows the run: one HTML file that needs nothing else.
+    /// A page that shows the run: one self-contained HTML file.
     pub fn page(&self) -> String {
         render(self, &self.shown)
     }

@@ -29,18 +29,18 @@ pub(crate) const HEAD: [&str; 6] = [
     "events/s",
 ];
 
-/// What the processes had that sampled from the begin of the load to its end.
+/// The resources of the processes that sampled throughout the load.
 #[derive(Debug, Serialize)]
 pub struct Steadiness {
     /// How long the load lasted, in seconds.
     pub load: f64,
-    /// How much of its begin is left out, in seconds.
+    /// How much of its start is left out, in seconds.
     pub settling: f64,
     /// How long each window is, in seconds.
     pub window: f64,
     /// By name.
     pub processes: Vec<Steady>,
-    /// What grew, or was not there to the end. Nothing where the run was flat.
+    /// What grew, or did not last to the end. Empty if the run was steady.
     pub growths: Vec<Growth>,
 }
 
@@ -55,7 +55,7 @@ pub struct Steady {
     pub last: Figures,
 }
 
-/// What a process had in a window.
+/// The resources of a process in a window.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Figures {
     /// Resident memory in bytes.
@@ -64,11 +64,11 @@ pub struct Figures {
     pub threads: Spread,
     /// Open files.
     pub files: Spread,
-    /// Events without an outcome, or records read and not done.
+    /// Events without an outcome, or records read but not done.
     pub in_flight: Spread,
     /// Records that it was behind; only of members.
     pub lag: Option<Spread>,
-    /// Events handled, or else published, a second.
+    /// Events handled, or else published, per second.
     pub rate: f64,
 }
 

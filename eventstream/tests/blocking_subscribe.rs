@@ -1,4 +1,4 @@
-//! The blocking face with real events: handlers as sync closures, on the embedded broker.
+//! The blocking client with real events: handlers as sync closures, on the embedded broker.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -34,7 +34,7 @@ fn sync_handlers_get_events_fail_and_are_called_again() {
                 .on(
                     "levelUp",
                     handler(move |context: Context, event: Event| {
-                        // It may block: it has a thread for that.
+                        // It may block, as it runs on a thread for that.
                         std::thread::sleep(Duration::from_millis(1));
                         let n: u32 = event.payload().get("n").unwrap().decode().unwrap();
                         sender.send((n, context.attempt())).unwrap();

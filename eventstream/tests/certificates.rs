@@ -1,4 +1,4 @@
-//! Keys and certificates that cannot be used: known when the client is made, with the file and what is wrong with it.
+//! Unusable keys and certificates: reported when the client is created, with the file and the fault.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -84,7 +84,7 @@ async fn a_key_or_certificate_that_cannot_be_used_is_named_with_its_fault() {
         for word in words {
             assert!(text.contains(word), "no {word:?} in {text}");
         }
-        // What OpenSSL said comes after what to do.
+        // OpenSSL's message follows the remedy.
         assert!(!text.contains("error:0"), "{text}");
         if let Some(source) = error.source() {
             assert!(!source.to_string().is_empty());

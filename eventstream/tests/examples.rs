@@ -1,4 +1,4 @@
-//! The examples run, and end well.
+//! The examples run and succeed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Two hundred tests with a broker each, as a service would have them: without a sleep, and all at once.
+//! Two hundred tests with a broker each, as a service would have them: without sleeps, and concurrently.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! A client that publishes nothing has no producer. Alone in its process, whose threads it counts.
+//! A client that publishes nothing has no producer. Alone in its process, as it counts threads.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 

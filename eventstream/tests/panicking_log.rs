@@ -1,4 +1,4 @@
-//! A log subscriber that panics at each line, and at each span, ends nothing of ours.
+//! A log subscriber that panics at each line and at each span ends nothing of ours.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -44,7 +44,7 @@ async fn until(what: &str, mut is: impl FnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_panics_ends_neither_consuming_nor_publishing() {
-    // Panics are expected, and many.
+    // Panics are expected, and there are many.
     std::panic::set_hook(Box::new(|_| {}));
     tracing::subscriber::set_global_default(Broken).unwrap();
     let config = BrokerConfig::new().log_mode(eventstream::LogMode::Debug);

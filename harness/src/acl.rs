@@ -66,7 +66,7 @@ impl Resource<'_> {
 }
 
 impl Admin {
-    /// Gives a user a right, and returns once the broker that is asked heeds it.
+    /// Grants a user a right, and returns once the broker that is asked applies it.
     ///
     /// # Errors
     /// The cluster has no authorizer, or does not answer.
@@ -94,7 +94,7 @@ impl Admin {
         self.heeds(&binding, true)
     }
 
-    /// Takes a right away again, and returns once the broker that is asked heeds it.
+    /// Withdraws a right, and returns once the broker that is asked applies that.
     ///
     /// # Errors
     /// The user does not have the right, the cluster has no authorizer, or it does not answer.

@@ -123,7 +123,7 @@ impl Admin {
         self.wait_for_partitions(name, total)
     }
 
-    /// Deletes what stands before an offset of a partition, as retention does.
+    /// Deletes everything before an offset of a partition, as retention does.
     ///
     /// # Errors
     /// The broker refuses.
@@ -154,7 +154,7 @@ impl Admin {
         )
     }
 
-    /// How many partitions the topic has.
+    /// The number of partitions of the topic.
     ///
     /// # Errors
     /// The topic does not exist. Asking does not create it.
@@ -238,8 +238,8 @@ impl Admin {
             .collect()
     }
 
-    /// How many offsets lie between the ends of all partitions: the records, if none was compacted away and no
-    /// transaction left its marks.
+    /// The number of offsets between the ends of all partitions: the number of records, unless some were compacted
+    /// away or transactions left markers.
     ///
     /// # Errors
     /// The topic does not exist.
@@ -252,7 +252,7 @@ impl Admin {
         Ok(u64::try_from(width)?)
     }
 
-    /// What a group has committed for each partition of a topic; `None` where nothing.
+    /// A group's committed offset for each partition of a topic; `None` if it has none.
     ///
     /// # Errors
     /// The topic does not exist, or the group's coordinator does not answer.
@@ -272,7 +272,7 @@ impl Admin {
         Ok(offsets.collect())
     }
 
-    /// How many members a group has; zero when there is no such group.
+    /// The number of members of a group; zero if it does not exist.
     ///
     /// # Errors
     /// No broker answers.
@@ -289,7 +289,7 @@ impl Admin {
             .sum())
     }
 
-    /// Every record of a topic up to its present end, partition by partition, in order.
+    /// Every record of a topic up to its current end, partition by partition, in order.
     ///
     /// # Errors
     /// The topic does not exist, or nothing arrives for 30 s.

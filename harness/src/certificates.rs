@@ -17,7 +17,7 @@ pub struct Identity {
     pub key: PathBuf,
     /// The certificate.
     pub certificate: PathBuf,
-    /// Both in one file, the key first, as the broker wants them.
+    /// Both in one file, the key first, as the broker requires.
     pub key_and_certificate: PathBuf,
 }
 
@@ -30,20 +30,20 @@ pub struct Certificates {
     pub unknown_ca: PathBuf,
     /// The brokers: valid for `localhost` and 127.0.0.1.
     pub server: Identity,
-    /// The same, but it ended yesterday.
+    /// The same, but it expired yesterday.
     pub expired_server: Identity,
-    /// A client that is let in.
+    /// A client that is accepted.
     pub client: Identity,
-    /// A client that is let in, with a certificate that ends in ten days.
+    /// A client that is accepted, with a certificate that expires in ten days.
     pub ending_client: Identity,
-    /// A client whose certificate, by the right authority, ended yesterday.
+    /// A client whose certificate, by the right authority, expired yesterday.
     pub expired_client: Identity,
     /// A client signed by the unknown authority.
     pub unknown_client: Identity,
 }
 
 impl Certificates {
-    /// Makes all of them in `folder`.
+    /// Creates all of them in `folder`.
     ///
     /// # Errors
     /// A file cannot be written.

@@ -30,7 +30,7 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// Starts `program` in a process group of its own, so that Ctrl-C reaches only the parent, which then decides.
+    /// Starts `program` in its own process group, so that Ctrl-C only reaches the parent, which then decides.
     ///
     /// `scratch` is removed by the watcher when this process dies without dropping the value.
     ///
@@ -81,7 +81,7 @@ impl Guarded {
         Ok(status)
     }
 
-    /// Sends a signal. A child that has already ended is not an error.
+    /// Sends a signal. A child that has already exited is not an error.
     ///
     /// # Errors
     /// The operating system refuses.

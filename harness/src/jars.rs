@@ -11,9 +11,9 @@ use crate::paths::home;
 
 /// The version that tests run against.
 pub const DEFAULT_VERSION: &str = "4.3.1";
-/// The older line, for compatibility: the last one before Kafka 4.
+/// The older line, for compatibility: the last version before Kafka 4.
 pub const OLDER_VERSION: &str = "3.9.2";
-/// The oldest that runs on the Java that the newest needs.
+/// The oldest version that runs on the Java that the newest requires.
 pub const OLDEST_VERSION: &str = "2.8.2";
 
 /// Written last, so that an interrupted download is not mistaken for a complete one.
@@ -27,7 +27,7 @@ pub struct Jars {
 }
 
 impl Jars {
-    /// The jars that an earlier [`Jars::fetch`] laid down.
+    /// The jars that an earlier [`Jars::fetch`] has downloaded.
     ///
     /// # Errors
     /// They are not there; the message names the command that fetches them.
@@ -40,7 +40,7 @@ impl Jars {
         Ok(jars)
     }
 
-    /// Fetches the jars with Maven, unless they are there already.
+    /// Downloads the jars with Maven, unless they are already there.
     ///
     /// # Errors
     /// Java or Maven is missing, or Maven fails; the message has the remedy or the end of Maven's output.

@@ -210,7 +210,7 @@ impl Postgres {
         self.signal(Signal::STOP)
     }
 
-    /// Lets a paused server go on (SIGCONT).
+    /// Resumes a paused server (SIGCONT).
     ///
     /// # Errors
     /// It does not run.

@@ -12,9 +12,9 @@ pub(crate) enum Protection {
     Drain,
     /// The offset moves after the dead letter is acknowledged
     DeadLetterAck,
-    /// The records of a topic that was made anew are not taken for those of its forerunner
+    /// Records of a recreated topic are not mistaken for those of the old one
     TakeNewHistoryForSeen,
-    /// A topic that was made anew is known by its id
+    /// A recreated topic is recognised by its id
     IgnoreTopicId,
     /// Nothing is handled before the start of its partition is committed
     StartBeforeCommit,

@@ -31,7 +31,7 @@ enum Chore {
     },
     /// Check the alert rules and run their cases
     Alerts,
-    /// Run publishers and groups on three brokers under drawn faults, and judge the history; `--help` tells its options
+    /// Run publishers and groups on three brokers under drawn faults, and judge the history; `--help` lists its options
     #[command(disable_help_flag = true)]
     Torture {
         /// `--minutes`, `--seed`, `--without` and more

@@ -42,7 +42,7 @@ pub struct Handlers {
     pub commits_went_back: u64,
 }
 
-/// What became of the records of a group's topics.
+/// What happened to the records of a group's topics.
 #[derive(Debug, Serialize)]
 pub struct GroupCounts {
     /// The group.

@@ -15,7 +15,7 @@ use crate::log::Slot;
 use crate::names::Names;
 use crate::world::World;
 
-/// What became of the published events.
+/// What happened to the published events.
 #[derive(Debug, Default, Serialize)]
 pub struct Outcomes {
     /// Calls of `publish`.
@@ -26,7 +26,7 @@ pub struct Outcomes {
     pub accepted: u64,
     /// Acknowledged.
     pub stored: u64,
-    /// Told to have failed after they were accepted.
+    /// Reported as failed after they were accepted.
     pub failed: u64,
     /// The same by kind of error.
     pub failed_by_kind: BTreeMap<String, u64>,
@@ -34,9 +34,9 @@ pub struct Outcomes {
     pub unknown: u64,
     /// Records in the log.
     pub in_log: u64,
-    /// Told to have failed, and in the log: Kafka allows that after a timeout.
+    /// Reported as failed, but in the log: Kafka allows that after a timeout.
     pub aborted_reads: u64,
-    /// Pairs of a key that the log has in another order, where one of them was told to have failed.
+    /// Pairs of events of a key that the log has in another order, one of them reported as failed.
     pub failed_out_of_order: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Handlers inside tower's layers, and those with options of their own.
+//! Handlers inside tower's layers, and handlers with their own options.
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll};
@@ -17,7 +17,7 @@ use tower_service::Service;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Notes each call under a name, and numbers it for the handler.
+/// Records each call under a name, and numbers it for the handler.
 #[derive(Clone)]
 struct Noting {
     name: &'static str,
@@ -132,7 +132,7 @@ fn short() -> Backoff {
     Backoff::default().initial(Duration::from_millis(1))
 }
 
-/// Names with policies of their own share one order; layers of the subscription are around all.
+/// Names with their own policies share one order; layers of the subscription wrap all.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_have_policies_and_layers_of_their_own_and_one_order() {
     type Calls = mpsc::UnboundedSender<(String, u32)>;

@@ -1,4 +1,4 @@
-//! Handlers: their arguments, what they return, and what becomes of it.
+//! Handlers: their arguments, their results, and what follows from them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

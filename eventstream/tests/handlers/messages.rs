@@ -1,10 +1,10 @@
-//! What the compiler says of a handler that is none.
+//! The compiler's messages for code that is not a valid handler.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Compiles a file against this build of the library, and gives what the compiler says.
+/// Compiles a file against this build of the library, and returns the compiler's messages.
 fn compile(name: &str) -> String {
     let (compiles, said) = compile_with(library(), name);
     assert_eq!(compiles, name == "sound", "{said}");
@@ -38,8 +38,8 @@ fn compile_with(library: &Path, name: &str) -> (bool, String) {
     (output.status.success(), said)
 }
 
-/// The newest build of the library that has the features of this test. The folder may hold others,
-/// some without them or by another compiler.
+/// The newest build of the library that has the features of this test. The folder may contain
+/// others, some without them or by another compiler.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {

@@ -70,7 +70,7 @@ async fn a_call_without_a_broker_takes_microseconds() {
     assert!(times[500] < Duration::from_micros(100), "{:?}", times[500]);
 }
 
-/// What no retry can mend goes to the dead letters at its first attempt; what hangs is tried again.
+/// What no retry can fix is dead-lettered at its first attempt; a handler that hangs is retried.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_retries_what_a_retry_can_mend() {
     let client = Client::embedded().prefix("p").build().unwrap();

@@ -55,7 +55,7 @@ async fn a_refusal_that_passes_is_tried_again() {
         broker.refuse_publishing(3, refusal);
         let begun = Instant::now();
         assert_eq!(broker.publish(up(2)).await.offset(), offset);
-        // Three waits before another try, the first of 10 ms less a fifth.
+        // Three waits before another attempt, the first of 10 ms less a fifth.
         let took = begun.elapsed();
         assert!(took >= Duration::from_millis(24), "{refusal:?}: {took:?}");
     }

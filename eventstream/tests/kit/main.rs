@@ -23,7 +23,7 @@ fn up(level: u32) -> Publish {
     Publish::of(&LevelUp { player, level })
 }
 
-/// The message of the panic that this has to end with.
+/// The message of the panic that this must end with.
 async fn panic_of<T>(future: impl Future<Output = T>) -> String {
     let caught = std::panic::AssertUnwindSafe(future).catch_unwind().await;
     let panic = caught.err().expect("a panic");

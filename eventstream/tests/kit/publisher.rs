@@ -8,7 +8,7 @@ use eventstream::{
 
 use super::{LevelUp, up};
 
-/// A service that is generic over what it publishes with.
+/// A service that is generic over its publisher.
 async fn level_up(publisher: impl Publisher) -> eventstream::Result<i64> {
     let delivery = publisher.publish(up(12)).await?.await?;
     Ok(delivery.offset())

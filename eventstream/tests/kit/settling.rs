@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::{LevelUp, panic_of, up};
 
-/// A handler that takes as many events as there are permits.
+/// A handler that handles as many events as there are permits.
 async fn permitted(State(permits): State<Arc<Semaphore>>) {
     permits.acquire().await.unwrap().forget();
 }

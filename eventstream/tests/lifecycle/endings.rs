@@ -65,8 +65,8 @@ async fn stopping_a_few_of_many_registrations_takes_no_time() {
     client.shutdown(SOON).await;
 }
 
-/// The first registration goes in the moment in which a second one comes: it joins the group, or
-/// it gets a new one, but never one that is about to end.
+/// The first registration ends at the moment a second one arrives: that joins the group, or gets a
+/// new one, but never one that is about to end.
 #[test]
 fn a_registration_is_never_taken_by_a_group_that_stops() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -75,7 +75,7 @@ fn a_registration_is_never_taken_by_a_group_that_stops() {
         .build()
         .unwrap();
     let _inside = runtime.enter();
-    // No consumer is made: the group that stops ends at once.
+    // No consumer is created, so a stopped group ends at once.
     let config = BrokerConfig::new().registration_settle(Duration::from_secs(60));
     let client = client_of(&EmbeddedBroker::start().unwrap(), config);
     let (firsts, to_drop) = std::sync::mpsc::channel::<eventstream::Subscription>();
@@ -103,7 +103,7 @@ fn a_registration_is_never_taken_by_a_group_that_stops() {
     }
     drop(firsts);
     dropping.join().unwrap();
-    // Behind everything that had to end: a group that is stopped now.
+    // Queued behind everything that had to end: a group stopped now.
     let (sender, _) = channel();
     let last = runtime.block_on(client.register(numbers(sender))).unwrap();
     runtime.block_on(last.stop(SOON)).unwrap();

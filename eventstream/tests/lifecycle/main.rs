@@ -1,4 +1,5 @@
-//! The life of groups and registrations, on the embedded broker: how they end, and what that frees.
+//! The life of groups and registrations, on the embedded broker: how they end, and what that
+//! releases.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

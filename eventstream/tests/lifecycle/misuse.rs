@@ -148,7 +148,7 @@ async fn contradictions_of_a_registration_are_refused() {
         subscribe()
             .on_any(event)
             .retry(eventstream::Retry::attempts(1)),
-        // The subscription's own policy wins over the client's.
+        // The subscription's own policy overrides the client's.
         subscribe()
             .on_any(event)
             .commit(CommitPolicy::EachEvent)

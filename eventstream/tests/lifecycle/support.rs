@@ -48,7 +48,7 @@ pub(crate) async fn next(numbers: &mut UnboundedReceiver<u64>) -> u64 {
     next.expect("an event in time").expect("a handler")
 }
 
-/// Looks until it is so.
+/// Polls until the condition holds.
 pub(crate) async fn until(what: &str, mut is: impl FnMut() -> bool) {
     let end = Instant::now() + SOON;
     while !is() {

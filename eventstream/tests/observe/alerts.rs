@@ -1,4 +1,4 @@
-//! The alert rules beside their cases, their runbook and the metrics.
+//! The alert rules compared with their cases, their runbook and the metrics.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const CASES: [&str; 3] = [
     "tests/publishing.yaml",
     "tests/vanished.yaml",
 ];
-/// Of those groups whose members get them as a default.
+/// The default labels of those groups' members.
 const GENERATED: &str = r#"group!~".*[.][0-9a-f]{32}""#;
 
 /// Each alert's name and the text of its rule.
@@ -69,7 +69,7 @@ fn every_alert_has_a_runbook_and_no_section_is_left_over() {
     }
     let rules = file(RULES);
     for (name, rule) in alerts(&rules) {
-        // How GitHub names the place of a heading.
+        // How GitHub names a heading's anchor.
         let anchor = name.to_lowercase();
         let repository = env!("CARGO_PKG_REPOSITORY");
         let url = format!("{repository}/blob/main/observability/README.md#{anchor}\n");
@@ -79,7 +79,7 @@ fn every_alert_has_a_runbook_and_no_section_is_left_over() {
     assert!(sections.is_empty(), "{sections:?}");
 }
 
-/// What an alert is about: metrics, or a recorded series, which a scrape has through its own rule.
+/// The subject of an alert: metrics, or a recorded series, which a scrape has through its own rule.
 #[test]
 fn every_alert_asks_for_something() {
     let rules = file(RULES);

@@ -1,4 +1,5 @@
-//! The dashboard, the metrics of the alerts and the list of metrics beside what is really exported.
+//! The dashboard, the metrics in the alerts and the list of metrics, compared with what is actually
+//! exported.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +19,7 @@ pub(crate) fn file(name: &str) -> String {
     fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// Everything that a client can export, once it has done everything.
+/// Everything that a client exports, once it has done everything.
 async fn families() -> Vec<MetricFamily> {
     let (registry, client) = busy().await;
     let all = Metrics::new().desc().len();
@@ -39,7 +40,7 @@ async fn families() -> Vec<MetricFamily> {
     families
 }
 
-/// The metrics that a text names, as a scrape names its samples.
+/// The metrics that a text names, by the names of their samples.
 pub(crate) fn named(text: &str) -> BTreeSet<String> {
     let ends = |c: char| !(c.is_ascii_lowercase() || c == '_');
     let starts = text.match_indices(PREFIX);
@@ -47,7 +48,7 @@ pub(crate) fn named(text: &str) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-/// What a query may name of a metric.
+/// The names by which a query may refer to a metric.
 fn samples(family: &MetricFamily) -> Vec<String> {
     let with = |parts: &[&str]| {
         let name = family.name();

@@ -1,4 +1,4 @@
-//! Failures that nobody else tells are in the log.
+//! Failures that are reported nowhere else are logged.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use crate::traces::exporter;
 
-/// Keeps the errors that are logged, and panics at the end of a delivery of the topic `panics`.
+/// Records logged errors, and panics at the end of a delivery of the topic `panics`.
 pub(crate) struct Logged;
 
 /// The span that publishes to the topic `panics`, then the one that delivers.
@@ -126,7 +126,7 @@ async fn a_failure_without_receipt_and_callback_is_logged() {
 async fn a_failure_that_is_told_is_not_logged() {
     let client = failing(false);
     assert!(publish(&client, "awaited").await.await.is_err());
-    // What the report of a shutdown has is told as well.
+    // Events in the report of a shutdown are reported as well.
     let late = Publish::new("reported", "e");
     drop(client.publish(late).await.unwrap());
     assert_eq!(client.shutdown(Duration::from_millis(10)).await.len(), 1);

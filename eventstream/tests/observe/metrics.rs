@@ -228,7 +228,7 @@ async fn two_clients_of_one_registry_have_series_of_their_own() {
             });
         client.register(subscribe).await.unwrap().detach();
     }
-    // A rebalance in between would have some events handled twice: see `EmbeddedBroker`.
+    // With a rebalance in between, some events would be handled twice: see `EmbeddedBroker`.
     until(&registry, "the members share the topic", |scrape| {
         let of = |client, group| {
             let labels = [("client", client), ("group", group)];
@@ -267,7 +267,7 @@ async fn two_clients_of_one_registry_have_series_of_their_own() {
             "{name} {labels:?}"
         );
     }
-    // One ends: what it has counted stays, what it has does not.
+    // One ends: its counters stay, its gauges do not.
     one.shutdown(SOON).await;
     drop(one);
     let after = until(&registry, "the gauges are gone", |scrape| {

@@ -1,4 +1,4 @@
-//! What a registry says, as numbers by series.
+//! A registry's output, as numbers by series.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -16,7 +16,7 @@ type Labels = BTreeMap<String, String>;
 pub(crate) struct Scrape {
     /// By name, without the common prefix, and labels.
     all: BTreeMap<(String, Labels), f64>,
-    /// What must never go down or vanish: counters, and counts and sums.
+    /// Series that must never decrease or vanish: counters, and counts and sums.
     rising: Vec<(String, Labels)>,
     kinds: BTreeMap<String, MetricType>,
 }
@@ -82,7 +82,7 @@ impl Scrape {
         }
     }
 
-    /// The sum of the series of this name that have these labels; `None` where there are none.
+    /// The sum of the series of this name with these labels; `None` if there are none.
     pub(crate) fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let values: Vec<f64> = self
             .all
@@ -98,7 +98,7 @@ impl Scrape {
         (!values.is_empty()).then(|| values.iter().sum())
     }
 
-    /// As [`get`](Self::get), where there must be one.
+    /// Like [`get`](Self::get), for a series that must exist.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.get(name, labels)
             .unwrap_or_else(|| panic!("no series {name} {labels:?} among {:?}", self.names()))
@@ -108,12 +108,12 @@ impl Scrape {
         self.kinds.keys().map(String::as_str).collect()
     }
 
-    /// How many series there are that must not go down.
+    /// The number of series that must not decrease.
     pub(crate) fn rising(&self) -> usize {
         self.rising.len()
     }
 
-    /// Checks that nothing which counts has vanished or gone down since an earlier scrape.
+    /// Checks that no counter has vanished or decreased since an earlier scrape.
     pub(crate) fn assert_follows(&self, before: &Self) {
         for series in &before.rising {
             let (was, is) = (before.all[series], self.all.get(series));

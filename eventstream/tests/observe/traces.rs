@@ -19,7 +19,7 @@ use crate::logged::Logged;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// What all tests of the process export to.
+/// The exporter of all tests of the process.
 pub(crate) fn exporter() -> &'static InMemorySpanExporter {
     static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
     EXPORTER.get_or_init(|| {
@@ -45,7 +45,7 @@ impl Trace {
         Self(spans)
     }
 
-    /// Waits for so many spans.
+    /// Waits for this many spans.
     async fn with(id: TraceId, count: usize) -> Self {
         let deadline = Instant::now() + SOON;
         loop {
@@ -92,7 +92,7 @@ fn client(broker: &EmbeddedBroker, name: &str) -> Client {
     builder.name(name).prefix("p").build().unwrap()
 }
 
-/// What a handler found beside its event: the envelope's `spanContext`, and the header.
+/// What a handler found in addition to its event: the envelope's `spanContext`, and the header.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<Found>>>);
 
@@ -214,7 +214,7 @@ async fn a_trace_goes_through_two_services_a_retry_and_a_dead_letter() {
     );
     assert_eq!(attributes(letter)["messaging.kafka.offset"], "0");
 
-    // What travelled with the event: the same span, twice.
+    // What the event carried: the same span, twice.
     let (text, header) = seen.first();
     assert_eq!(text.trace_id.to_be_bytes(), root.trace_id().to_bytes());
     assert_eq!(text.span_id.to_be_bytes(), id(publish).to_bytes());
@@ -279,7 +279,7 @@ async fn a_trace_of_a_go_service_goes_through_ours_and_back() {
     assert_eq!(publish.parent_span_id, id(handle));
     let back = trace.only("handle p.answer");
     assert_eq!(back.parent_span_id, id(publish));
-    // What a Go service reads of the answer: Jaeger's text in the same trace.
+    // What a Go service reads from the answer: Jaeger's text in the same trace.
     let (context, _) = seen.first();
     let expected = format!("1234567890abcdef:{}:{}:1", id(publish), id(handle));
     assert_eq!(context.to_string(), expected);

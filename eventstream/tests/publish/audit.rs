@@ -25,7 +25,7 @@ fn full() -> AuditLog {
         .diff(serde_json::json!({"x": 1}), serde_json::json!({"x": 2}))
 }
 
-/// The golden file's id and time in the place of those that were made.
+/// The golden file's id and time replace the generated ones.
 fn as_golden(line: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(line).unwrap();
     let (id, time) = (

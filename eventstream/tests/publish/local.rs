@@ -1,4 +1,4 @@
-//! The streams without a broker.
+//! The backends without a broker.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

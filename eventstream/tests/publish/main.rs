@@ -1,4 +1,4 @@
-//! Publishing, on the broker inside the process: what is accepted, what is told, what is written.
+//! Publishing on the broker inside the process: what is accepted, reported and written.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 

@@ -1,4 +1,4 @@
-//! Each accepted event has one outcome, and it is told.
+//! Each accepted event has one outcome, and it is reported.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

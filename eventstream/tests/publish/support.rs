@@ -1,4 +1,4 @@
-//! A client with its broker, failures counted, and topics read back as they are stored.
+//! A client with its broker, failures counted, and topics read back as stored.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-/// Long enough for two busy cores.
+/// Generous for two busy cores.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) struct Setup {
@@ -19,7 +19,7 @@ pub(crate) struct Setup {
     pub(crate) failed: Failed,
 }
 
-/// What `on_error` was told, by key.
+/// The failures reported to `on_error`, by key.
 #[derive(Clone, Default)]
 pub(crate) struct Failed(Arc<Mutex<HashMap<String, Vec<ErrorKind>>>>);
 
@@ -30,7 +30,7 @@ impl Failed {
         self.0.lock().unwrap().entry(key).or_default().push(kind);
     }
 
-    /// How many keys failed, every one of them once and in this way.
+    /// How many keys failed, each exactly once and in this way.
     pub(crate) fn once_each(&self, kind: ErrorKind) -> usize {
         let told = self.0.lock().unwrap();
         for (key, kinds) in told.iter() {

@@ -1,4 +1,4 @@
-//! What is refused before it is accepted.
+//! What is rejected before it is accepted.
 
 use eventstream::{
     BrokerConfig, Client, Context, ErrorKind, Event, Exhausted, OnUnmatched, Publish, Retry,
@@ -131,7 +131,7 @@ async fn an_event_is_measured_against_the_effective_limit() {
         let header = event("k").header("h", vec![0; 20_000]);
         let error = s.client.try_publish(&header).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
-        // Just below: what is let through must not be refused by librdkafka or the broker.
+        // Just below the limit: what passes here must not be rejected by librdkafka or the broker.
         let mut accepted = 0;
         for bytes in (19_300..20_000).step_by(20) {
             match s.client.publish(large(bytes)).await {
@@ -168,7 +168,7 @@ async fn refused(client: &Client, subscribe: Subscribe) -> Option<(String, Strin
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_kafka_does_not_allow_is_refused_where_the_event_is_made() {
     let plain = prefixed("");
-    // The Go SDK allows the apostrophe; Kafka refuses it, and the event would wait for ever.
+    // The Go SDK allows the apostrophe; Kafka rejects it, and the event would wait forever.
     assert_eq!(faults(&plain, Publish::new("a'b", "n")).await, ["topic"]);
     let with_prefix = prefixed("env");
     let long = "a".repeat(246);

@@ -1,4 +1,4 @@
-//! What stands in the record.
+//! The contents of the record.
 
 use std::time::{Duration, SystemTime};
 

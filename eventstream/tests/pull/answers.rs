@@ -150,7 +150,7 @@ async fn a_key_keeps_its_order_whatever_the_answers() {
     let (mut left, mut held) = (COUNT, Vec::new());
     while left > 0 {
         let Some(event) = next_in_a_while(&mut events).await else {
-            // What is left waits for what is held.
+            // The rest waits for the events that are held.
             assert!(!held.is_empty(), "{left} are left");
             held.drain(..).for_each(|held| {
                 done.entry(number(&held) % 10)
@@ -163,7 +163,7 @@ async fn a_key_keeps_its_order_whatever_the_answers() {
         };
         let n = number(&event);
         match (n % 7, event.context().attempt()) {
-            // Answered later, in between others.
+            // Answered later, between others.
             (0, 1) if held.len() < 3 => held.push(event),
             (1, 1) => {
                 event.retry("again");

@@ -27,7 +27,7 @@ async fn a_stream_that_nobody_polls_is_bounded_and_keeps_its_place() {
     tokio::time::sleep(A_WHILE).await;
     let buffered = client.reader_stats().buffered;
     assert!(buffered < 2 * BOUND, "{buffered} are buffered");
-    // What was not pulled holds up no rebalance.
+    // Events that were not pulled do not block a rebalance.
     let second = client_of(&broker);
     let mut others = second.consume(subscribe()).await.unwrap();
     let start = Instant::now();
@@ -116,7 +116,7 @@ async fn nothing_is_pulled_while_the_subscription_is_paused() {
     publish_all(&client, 2).await;
     let first = next(&mut events).await;
     events.subscription().pause();
-    // As with handlers, the partitions hear of it a moment later.
+    // As with handlers, the partitions are notified a moment later.
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(first.ack(), Settled::InTime);
     assert!(next_in_a_while(&mut events).await.is_none());

@@ -20,7 +20,7 @@ async fn a_stop_waits_for_what_is_out() {
     let mut events = client.consume(head()).await.unwrap();
     let mut event = next(&mut events).await;
     assert_eq!(number(&event), 1, "the first is committed");
-    // What is not answered is read again.
+    // Unanswered events are read again.
     assert!(events.stop(Duration::from_millis(100)).await.is_err());
     tokio::time::timeout(SOON, event.cancelled()).await.unwrap();
     assert_eq!(event.ack(), Settled::TooLate);
@@ -83,7 +83,7 @@ async fn what_a_dropped_stream_had_out_is_read_again() {
     client.shutdown(SOON).await;
 }
 
-/// A subscription of other names goes on: it is not held up by what nobody will pull.
+/// A subscription to other names continues: events that nobody pulls do not block it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_stream_does_not_hold_up_its_group() {
     let client = client(1);
@@ -146,7 +146,7 @@ async fn an_answer_after_a_rebalance_comes_too_late() {
     first.shutdown(SOON).await;
 }
 
-/// That nothing comes twice only a real broker shows: the mock refuses commits while a member joins.
+/// Only a real broker shows that nothing is delivered twice: the mock rejects commits while a member joins.
 #[tokio::test(flavor = "multi_thread")]
 async fn members_that_pull_come_and_go_and_nothing_is_lost() {
     const COUNT: u64 = 600;

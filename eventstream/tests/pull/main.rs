@@ -1,4 +1,4 @@
-//! Events that are pulled, on the embedded broker.
+//! Pulled events, on the embedded broker.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -6,7 +6,7 @@ use eventstream::{
 };
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// Long enough for what would come to come.
+/// Long enough for an event to arrive.
 pub(crate) const A_WHILE: Duration = Duration::from_millis(700);
 
 pub(crate) fn client_of(broker: &EmbeddedBroker) -> Client {
@@ -19,7 +19,7 @@ pub(crate) fn client_of(broker: &EmbeddedBroker) -> Client {
         .unwrap()
 }
 
-/// A client, and a topic `t` of so many partitions.
+/// A client, and a topic `t` with this many partitions.
 pub(crate) fn client(partitions: i32) -> Client {
     let broker = EmbeddedBroker::start().unwrap();
     broker.create_topic("p.t", partitions).unwrap();
@@ -64,7 +64,7 @@ pub(crate) async fn next(events: &mut Events) -> PulledEvent {
         .expect("the stream has not ended")
 }
 
-/// The next event, if there is one in a while.
+/// The next event, if one arrives in a while.
 pub(crate) async fn next_in_a_while(events: &mut Events) -> Option<PulledEvent> {
     let next = tokio::time::timeout(A_WHILE, events.next()).await;
     next.ok().flatten()

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use super::seen::{Events, Seen};
 use super::setup::{SOON, Setup, end, publish_numbers};
 
-/// Metadata tells partitions, ends and a group's lag: all before it commits, the rest after.
+/// Metadata shows partitions, ends and a group's lag: everything before it commits, the rest
+/// afterwards.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn metadata_has_the_lag_of_a_group(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("metadata", 2)?;
     let client = setup.client()?;
@@ -56,11 +57,11 @@ pub async fn metadata_has_the_lag_of_a_group(setup: &Setup) -> Result<()> {
     end(&client).await
 }
 
-/// A group has the client's prefix and a dot in front, unless it is named exactly; both ways lead to
-/// the same offsets. One that nobody has is not known.
+/// A group's name has the client's prefix and a dot, unless it is given exactly; both ways lead to the same offsets.
+/// A group that does not exist is unknown.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_group_can_be_named_as_on_the_broker(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("exact_group", 1)?;
     let client = setup.client()?;
@@ -91,10 +92,10 @@ pub async fn a_group_can_be_named_as_on_the_broker(setup: &Setup) -> Result<()> 
     end(&client).await
 }
 
-/// Asking for a topic that does not exist says so, and leaves it so.
+/// Metadata of a topic that does not exist says so, and does not create it.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn asking_for_an_unknown_topic_does_not_create_it(setup: &Setup) -> Result<()> {
     let client = setup.client()?;
     let topic = crate::unique_topic("unknown");
@@ -129,7 +130,7 @@ fn log() -> AuditLog {
 /// An audit log arrives at its topic under its key, with its fields.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn audit_logs_arrive(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("audit", 2)?;
     let client = setup.builder().audit_log_topic(&topic).build()?;
@@ -163,10 +164,10 @@ pub async fn audit_logs_arrive(setup: &Setup) -> Result<()> {
     end(&client).await
 }
 
-/// With audit logs disabled nothing is written, and a bad one is refused all the same.
+/// With audit logs disabled nothing is written, but an invalid one is still rejected.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn disabled_audit_logs_are_checked_and_not_written(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("no_audit", 1)?;
     let builder = setup.builder().audit_log_topic(&topic);
@@ -180,11 +181,11 @@ pub async fn disabled_audit_logs_are_checked_and_not_written(setup: &Setup) -> R
     end(&client).await
 }
 
-/// Shutting down delivers what was accepted; a second time it does nothing and fails nothing. After it everything is
-/// refused as closed, by clones too.
+/// A shutdown delivers accepted events; a second one does nothing and succeeds. Afterwards everything is rejected as
+/// closed, by clones too.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_second_shutdown_does_nothing(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("shutdown", 1)?;
     let client = setup.client()?;

@@ -37,10 +37,11 @@ async fn letters(client: &Client, topic: &str) -> Result<Seen<(Call, RawRecord)>
     Ok(seen)
 }
 
-/// What is no envelope is passed over and told to `on_error`; what comes after it is handled.
+/// Records that are not envelopes are skipped and reported to `on_error`; what follows them is
+/// handled.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn what_cannot_be_decoded_is_skipped_and_told(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("undecodable", 1)?;
     let client = setup.client()?;
@@ -73,10 +74,10 @@ pub async fn what_cannot_be_decoded_is_skipped_and_told(setup: &Setup) -> Result
     end(&client).await
 }
 
-/// With `dead_letters` what is no envelope goes to the dead letters byte for byte, a null value too.
+/// With `dead_letters`, records that are not envelopes are dead-lettered byte for byte, including null values.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn what_cannot_be_decoded_is_dead_lettered_as_it_came(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("undecodable_letters", 1)?;
     let client = setup.client()?;
@@ -100,10 +101,10 @@ pub async fn what_cannot_be_decoded_is_dead_lettered_as_it_came(setup: &Setup) -
     end(&client).await
 }
 
-/// A failing event is tried again, the attempts counted from 1, before what comes after it in its partition.
+/// A failing event is retried, with attempts counted from 1, before later ones of its partition.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_failing_event_is_tried_again_with_growing_attempts(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("attempts", 1)?;
     let client = setup.client()?;
@@ -129,10 +130,10 @@ pub async fn a_failing_event_is_tried_again_with_growing_attempts(setup: &Setup)
     end(&client).await
 }
 
-/// After its last attempt an event goes to the dead letters with its key, its headers, its bytes and what happened.
+/// After its last attempt, an event is dead-lettered with its key, headers, bytes and what happened.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn an_exhausted_event_is_dead_lettered_with_its_story(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("exhausted", 1)?;
     let client = setup.client()?;
@@ -198,11 +199,11 @@ pub async fn an_exhausted_event_is_dead_lettered_with_its_story(setup: &Setup) -
     end(&client).await
 }
 
-/// What a handler dead-letters is not tried again, whatever the retry policy, and carries the handler's reason. The
-/// suffix of the topic is an option.
+/// What a handler dead-letters is not retried, whatever the retry policy, and has the handler's reason. The suffix of
+/// the topic is an option.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_handler_dead_letters_what_no_retry_mends(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("rejected", 1)?;
     let config: BrokerConfig = setup.config().dead_letter_suffix(".dlq");
@@ -243,10 +244,11 @@ pub async fn a_handler_dead_letters_what_no_retry_mends(setup: &Setup) -> Result
     end(&client).await
 }
 
-/// A handler that panics has failed like one that returns an error; the subscription goes on.
+/// A handler that panics counts as failed, like one that returns an error; the subscription
+/// continues.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_panic_is_a_failed_attempt(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("panic", 1)?;
     let client = setup.client()?;

@@ -12,10 +12,10 @@ use super::setup::{SOON, Setup, end, publish_numbers};
 
 const KEYS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
-/// Two clients in one group get each event once between them, and both get some.
+/// Two clients in one group handle each event once between them, and both get some.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn workers_of_two_clients_share_the_events(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("two_clients", 4)?;
     let clients = [setup.client()?, setup.client()?];
@@ -57,10 +57,11 @@ pub async fn workers_of_two_clients_share_the_events(setup: &Setup) -> Result<()
     Ok(())
 }
 
-/// What a client handled before its shutdown is committed: the next one of its group gets the rest, and all of it.
+/// What a client handled before its shutdown is committed: the next one of its group gets all of the rest, and
+/// nothing else.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_second_client_goes_on_where_the_first_stopped(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("goes_on", 3)?;
     let (first, second) = (setup.client()?, setup.client()?);
@@ -83,10 +84,10 @@ pub async fn a_second_client_goes_on_where_the_first_stopped(setup: &Setup) -> R
     end(&second).await
 }
 
-/// Subscriptions without a group id each see every event from their start on, and nothing older.
+/// Subscriptions without a group id each get every event from their start on, and nothing older.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_group_without_a_name_sees_all_from_its_start(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("generated", 3)?;
     let client = setup.client()?;
@@ -109,10 +110,10 @@ pub async fn a_group_without_a_name_sees_all_from_its_start(setup: &Setup) -> Re
     end(&client).await
 }
 
-/// Two groups with different names see every event each.
+/// Two groups with different names each get every event.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn two_named_groups_see_everything_each(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("two_groups", 2)?;
     let client = setup.client()?;
@@ -134,10 +135,10 @@ pub async fn two_named_groups_see_everything_each(setup: &Setup) -> Result<()> {
     end(&client).await
 }
 
-/// A group without committed offsets starts at the offset it is given.
+/// A group without committed offsets starts at the given offset.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_group_starts_at_the_offset_it_is_given(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("at_offset", 1)?;
     let client = setup.client()?;
@@ -153,11 +154,11 @@ pub async fn a_group_starts_at_the_offset_it_is_given(setup: &Setup) -> Result<(
     end(&client).await
 }
 
-/// Partitions start at the offsets that a program has kept itself, with a group and without one; one that is not named at
-/// its head.
+/// Partitions start at the offsets that a program has stored itself, with a group and without; one that is not listed
+/// starts at its head.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn each_partition_starts_at_the_offset_it_is_given(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("at_each", 3)?;
     let client = setup.client()?;
@@ -191,10 +192,10 @@ pub async fn each_partition_starts_at_the_offset_it_is_given(setup: &Setup) -> R
     end(&client).await
 }
 
-/// A group without committed offsets starts at the time it is given.
+/// A group without committed offsets starts at the given time.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_group_starts_at_the_time_it_is_given(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("at_time", 2)?;
     let client = setup.client()?;
@@ -214,10 +215,10 @@ pub async fn a_group_starts_at_the_time_it_is_given(setup: &Setup) -> Result<()>
     end(&client).await
 }
 
-/// A paused subscription starts no handler, keeps its place in the group, and goes on with nothing lost when resumed.
+/// A paused subscription starts no handler, keeps its place in the group, and resumes without losing anything.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_paused_subscription_goes_on_when_resumed(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("pause", 2)?;
     let client = setup.client()?;
@@ -240,10 +241,10 @@ pub async fn a_paused_subscription_goes_on_when_resumed(setup: &Setup) -> Result
     end(&client).await
 }
 
-/// A subscription stops when its context is cancelled, and its client goes on.
+/// A subscription stops when its context is cancelled, and its client continues.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_cancelled_context_stops_the_subscription(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("context", 1)?;
     let client = setup.client()?;
@@ -266,10 +267,10 @@ pub async fn a_cancelled_context_stops_the_subscription(setup: &Setup) -> Result
     end(&client).await
 }
 
-/// Subscriptions of a group that disagree about its consumer are refused, and the error says in what.
+/// Subscriptions of a group with different options for its consumer are rejected, and the error says which differ.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn disagreeing_options_are_refused(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("disagree", 1)?;
     let client = setup.client()?;

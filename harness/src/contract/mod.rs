@@ -27,7 +27,7 @@ pub type Failure = anyhow::Error;
 /// No behaviour takes this long on two busy cores.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs one behaviour, within a time that no behaviour needs.
+/// Runs one behaviour, with a time limit that no behaviour needs.
 ///
 /// # Errors
 /// The behaviour's, or that it did not end.

@@ -46,10 +46,10 @@ async fn meeting(
     Ok(all)
 }
 
-/// With `PerKey(4)` four keys of one partition are handled at the same time, and each key in order.
+/// With `PerKey(4)`, four keys of one partition are handled concurrently, and each key in order.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn keys_run_in_parallel_and_in_order(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("per_key", 1)?;
     let client = setup.client()?;
@@ -66,10 +66,10 @@ pub async fn keys_run_in_parallel_and_in_order(setup: &Setup) -> Result<()> {
     Ok(())
 }
 
-/// By default partitions are handled at the same time, and each one in order.
+/// By default, partitions are handled concurrently, and each one in order.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn partitions_run_in_parallel_and_in_order(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("per_partition", 2)?;
     let client = setup.client()?;
@@ -118,7 +118,7 @@ pub async fn partitions_run_in_parallel_and_in_order(setup: &Setup) -> Result<()
 /// `Serial` handles one event at a time over all partitions.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn serial_runs_one_at_a_time(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("serial", 4)?;
     let client = setup.client()?;
@@ -146,10 +146,10 @@ pub async fn serial_runs_one_at_a_time(setup: &Setup) -> Result<()> {
     end(&client).await
 }
 
-/// With `PerKey` an event that fails holds back its key and no other, even with a single place.
+/// With `PerKey`, a failing event holds back its key and no other, even with a limit of one.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_failing_key_holds_back_no_other(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("failing_key", 1)?;
     let client = setup.client()?;

@@ -44,7 +44,7 @@ pub fn samples() -> Result<Vec<(String, Event)>> {
     Ok(samples)
 }
 
-/// The event to be published again with every field it has.
+/// An event to publish with every field of the given one.
 ///
 /// # Errors
 /// It is no object.
@@ -62,7 +62,7 @@ pub fn copy(topic: &str, event: &Event) -> Result<Publish> {
     Ok(Publish::from(event).topic(topic))
 }
 
-/// The event's fields without those that the broker's place gives it.
+/// The event's fields, except those for the broker's position.
 ///
 /// # Errors
 /// The library wrote no JSON.
@@ -77,7 +77,7 @@ pub fn fields(event: &Event) -> Result<BTreeMap<String, Value>> {
 /// Every sample, published with all its fields, reaches the handler with the same fields.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn every_sample_arrives_with_equal_fields(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("every_sample", 1)?;
     let client = setup.client()?;
@@ -123,10 +123,10 @@ struct Large {
     just_above: u64,
 }
 
-/// Integers that a double cannot hold keep every digit, typed and as text.
+/// Integers that do not fit into a double keep every digit, typed and as text.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn integers_above_2_to_the_53_stay_exact(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("integers", 1)?;
     let client = setup.client()?;
@@ -154,10 +154,10 @@ pub async fn integers_above_2_to_the_53_stay_exact(setup: &Setup) -> Result<()> 
     end(&client).await
 }
 
-/// Partition and offset of the receipt are those the handler sees, in its context and in the event.
+/// The receipt's partition and offset are those the handler sees, in its context and in the event.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn the_receipt_says_where_the_handler_finds_the_event(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("receipts", 4)?;
     let client = setup.client()?;
@@ -187,10 +187,10 @@ pub async fn the_receipt_says_where_the_handler_finds_the_event(setup: &Setup) -
     end(&client).await
 }
 
-/// The receipt has the very timestamp that the handler sees.
+/// The receipt has exactly the timestamp that the handler sees.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn the_receipt_has_the_timestamp_of_the_record(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("receipt_timestamp", 1)?;
     let client = setup.client()?;
@@ -206,7 +206,7 @@ pub async fn the_receipt_has_the_timestamp_of_the_record(setup: &Setup) -> Resul
 /// Events of one key are handled in the order in which they were published.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn events_of_a_key_stay_in_order(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("key_order", 4)?;
     let client = setup.client()?;
@@ -228,11 +228,11 @@ pub async fn events_of_a_key_stay_in_order(setup: &Setup) -> Result<()> {
     end(&client).await
 }
 
-/// Headers arrive in order, repeated ones and bytes that are no text too; the event keeps the time it was given and the
-/// record has the time of its writing.
+/// Headers arrive in order, including repeated ones and bytes that are not text; the event keeps its given time, and
+/// the record has the time it was written.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn headers_and_timestamps_arrive(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("headers", 1)?;
     let client = setup.client()?;

@@ -10,10 +10,10 @@ use tokio::time::{Duration, sleep};
 use super::seen::{Call, Events, Seen, numbers, until};
 use super::setup::{Setup, end, publish_numbers};
 
-/// Names of one registration each get their events, and no others.
+/// Each name of a registration gets its events, and no others.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn each_name_has_its_handler(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("by_name", 2)?;
     let client = setup.client()?;
@@ -34,10 +34,10 @@ pub async fn each_name_has_its_handler(setup: &Setup) -> Result<()> {
     end(&client).await
 }
 
-/// A handler for all names gets every record, those included that a named handler of its group gets.
+/// A handler for all names gets every record, including those for a named handler of its group.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_catch_all_stands_beside_named_handlers(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("catch_all", 2)?;
     let client = setup.client()?;
@@ -59,10 +59,10 @@ pub async fn a_catch_all_stands_beside_named_handlers(setup: &Setup) -> Result<(
     end(&client).await
 }
 
-/// A group's consumer starts when its registrations have settled: the handler registered last misses nothing.
+/// A group's consumer starts once its registrations have settled: the handler registered last misses nothing.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_handler_registered_a_moment_later_misses_nothing(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("settle", 2)?;
     let config = setup
@@ -90,10 +90,10 @@ pub async fn a_handler_registered_a_moment_later_misses_nothing(setup: &Setup) -
     end(&client).await
 }
 
-/// Two subscriptions with the same topic, name and group get each event once between them.
+/// Two subscriptions with the same topic, name and group handle each event once between them.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn workers_of_one_client_share_the_events(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("workers", 4)?;
     let client = setup.client()?;
@@ -114,10 +114,10 @@ pub async fn workers_of_one_client_share_the_events(setup: &Setup) -> Result<()>
     end(&client).await
 }
 
-/// A record that no handler asked for is acknowledged, counted, and does not come again.
+/// A record without a handler is acknowledged, counted, and not delivered again.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn unmatched_records_are_acknowledged(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("unmatched", 1)?;
     let client = setup.client()?;
@@ -144,10 +144,10 @@ pub async fn unmatched_records_are_acknowledged(setup: &Setup) -> Result<()> {
     end(&client).await
 }
 
-/// By option, a record that no handler asked for goes to the dead letters.
+/// With the option, a record without a handler is dead-lettered.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn unmatched_records_are_dead_lettered_on_demand(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("unmatched_letters", 1)?;
     let client = setup.client()?;
@@ -170,10 +170,10 @@ pub async fn unmatched_records_are_dead_lettered_on_demand(setup: &Setup) -> Res
     end(&client).await
 }
 
-/// A raw handler for all names gets key and bytes of every record, also of those that are no envelope.
+/// A raw handler for all names gets key and bytes of every record, including those that are not envelopes.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_raw_handler_gets_the_bytes(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("raw", 1)?;
     let client = setup.client()?;

@@ -30,7 +30,7 @@ enum Broker {
 }
 
 impl Setup {
-    /// An embedded broker of its own.
+    /// A private embedded broker.
     ///
     /// # Panics
     /// It cannot start.
@@ -43,7 +43,7 @@ impl Setup {
         }
     }
 
-    /// A cluster that runs.
+    /// A running cluster.
     #[must_use]
     pub fn kafka(brokers: &str, admin: &'static Admin) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Setup {
         }
     }
 
-    /// A client as most behaviours need it.
+    /// A client with the settings that most behaviours need.
     ///
     /// # Errors
     /// It cannot be made.
@@ -60,7 +60,7 @@ impl Setup {
         Ok(self.builder().build()?)
     }
 
-    /// A client to be changed before it is made.
+    /// A client builder with these settings.
     pub fn builder(&self) -> ClientBuilder {
         let builder = match &self.broker {
             Broker::Embedded(broker) => Client::embedded().embedded_broker(broker),
@@ -79,7 +79,7 @@ impl Setup {
         }
     }
 
-    /// A new topic with so many partitions, and one for its dead letters with a single one. Named without the prefix.
+    /// Creates a topic with this many partitions, and its dead-letter topic with one. Named without the prefix.
     ///
     /// # Errors
     /// The broker refuses.
@@ -110,7 +110,7 @@ impl Setup {
         format!("{PREFIX}.{topic}")
     }
 
-    /// Writes records past the library, to the first partition.
+    /// Writes records directly to the first partition, not through the library.
     ///
     /// # Errors
     /// They are not stored.

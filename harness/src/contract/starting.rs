@@ -16,10 +16,10 @@ fn at_the_tail(topic: &str, seen: &Events) -> Subscribe {
         .on_any(seen.handler())
 }
 
-/// What is published once a subscription is ready is handled, and nothing from before.
+/// What is published once a subscription is ready is handled, and nothing older.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn what_is_published_after_ready_is_handled(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("ready", 4)?;
     let client = setup.client()?;
@@ -36,7 +36,7 @@ pub async fn what_is_published_after_ready_is_handled(setup: &Setup) -> Result<(
 /// A topic that does not exist when its subscription is ready is read from its first event.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_topic_that_comes_after_ready_is_handled_from_its_first_event(
     setup: &Setup,
 ) -> Result<()> {
@@ -55,10 +55,10 @@ pub async fn a_topic_that_comes_after_ready_is_handled_from_its_first_event(
     end(&client).await
 }
 
-/// A registration that joins a group which runs is ready when its own topic is, not before.
+/// A registration that joins a running group is ready once its own topic is, not before.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_second_topic_has_a_ready_of_its_own(setup: &Setup) -> Result<()> {
     let first = setup.create_topic("ready_first", 1)?;
     let second = setup.create_topic("ready_second", 2)?;
@@ -78,10 +78,10 @@ pub async fn a_second_topic_has_a_ready_of_its_own(setup: &Setup) -> Result<()> 
     end(&client).await
 }
 
-/// What ends before it reads says so.
+/// A subscription that ends before it reads reports that.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_subscription_that_ends_is_never_ready(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("never_ready", 1)?;
     let client: Client = setup.client()?;

@@ -39,10 +39,11 @@ async fn left_over(setup: &Setup, topic: &str, extra: u64) -> Result<Vec<u64>> {
     Ok(all)
 }
 
-/// A subscription that is paused and stops handles what it has; the group goes on and its offsets move.
+/// A subscription that is paused and then stopped handles what is queued; the group continues and its offsets
+/// advance.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_paused_subscription_that_stops_holds_up_no_other(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("stop_paused", 2)?;
     let client = setup.client()?;
@@ -69,10 +70,10 @@ pub async fn a_paused_subscription_that_stops_holds_up_no_other(setup: &Setup) -
     Ok(())
 }
 
-/// A subscription that cannot handle its events and stops gives them up at its deadline, and says how many.
+/// A subscription that stops but cannot handle its events gives them up at its deadline, and reports how many.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_failing_subscription_that_stops_holds_up_no_other(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("stop_failing", 1)?;
     let client = setup.client()?;
@@ -111,10 +112,10 @@ pub async fn a_failing_subscription_that_stops_holds_up_no_other(setup: &Setup) 
     Ok(())
 }
 
-/// A policy that stops ends every subscription of the group here, tells each, and leaves the event to others.
+/// A policy that stops ends every subscription of the group here, reports it to each, and leaves the event to others.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn a_policy_that_stops_ends_the_whole_group(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("stop_policy", 1)?;
     let client = setup.client()?;
@@ -157,10 +158,10 @@ pub async fn a_policy_that_stops_ends_the_whole_group(setup: &Setup) -> Result<(
     Ok(())
 }
 
-/// A subscription is idle when nothing is queued or running, not while a handler runs or events wait for it.
+/// A subscription is idle if nothing is queued or running, not while a handler runs or events wait for it.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn idle_waits_for_what_is_queued_and_running(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("idle", 2)?;
     let client = setup.client()?;
@@ -198,10 +199,10 @@ pub async fn idle_waits_for_what_is_queued_and_running(setup: &Setup) -> Result<
     Ok(())
 }
 
-/// With `Serial`, no handler begins once the time of a stop is over, though one was next.
+/// With `Serial`, no handler starts once the time of a stop is over, even if it was next.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn serial_begins_nothing_after_a_stop(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("stop_serial", 4)?;
     let client = setup.client()?;
@@ -251,10 +252,10 @@ async fn slow_worker(
     Ok(client.register(subscribe).await?)
 }
 
-/// Workers of one name that come and go never break the order of a partition.
+/// Workers of one name that start and stop never break the order of a partition.
 ///
 /// # Errors
-/// It is not so.
+/// The behaviour differs.
 pub async fn workers_that_come_and_go_keep_the_order(setup: &Setup) -> Result<()> {
     let topic = setup.create_topic("workers", 2)?;
     let client = setup.client()?;

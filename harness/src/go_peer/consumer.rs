@@ -36,25 +36,25 @@ impl PeerConsume {
         }
     }
 
-    /// Ends by itself after so many records.
+    /// Exits after this many records.
     #[must_use]
     pub fn count(self, records: u64) -> Self {
         self.option("-count", records.to_string())
     }
 
-    /// Ends by itself after so long without a record, joining the group included.
+    /// Exits after this long without a record, including the time to join the group.
     #[must_use]
     pub fn idle(self, time: Duration) -> Self {
         self.option("-idle", time.as_secs_f64().to_string())
     }
 
-    /// Starts at the tail where the group has no offset; without this, at the head.
+    /// Starts at the tail if the group has no offset; without this, at the head.
     #[must_use]
     pub fn from_latest(self) -> Self {
         self.option("-from", "latest".to_owned())
     }
 
-    /// Spends so long on each record, before its offset may be committed.
+    /// Spends this long on each record before its offset may be committed.
     #[must_use]
     pub fn delay(self, time: Duration) -> Self {
         self.option("-delay", time.as_secs_f64().to_string())
@@ -145,13 +145,13 @@ pub struct PeerConsumer {
 }
 
 impl PeerConsumer {
-    /// The partitions that it has, as far as its lines were read by the methods below.
+    /// Its partitions, as far as its output was read by the methods below.
     #[must_use]
     pub fn assignment(&self) -> &[i32] {
         &self.assignment
     }
 
-    /// Waits until it has exactly so many partitions. Records that arrive before are returned, in order.
+    /// Waits until it has exactly this many partitions. Records that arrive before are returned, in order.
     ///
     /// # Errors
     /// It has not `within` the time given, or it ended.
@@ -191,7 +191,7 @@ impl PeerConsumer {
         }
     }
 
-    /// All records until it ends by itself, as [`PeerConsume::count`] or [`PeerConsume::idle`] tell it to.
+    /// All records until it exits, as set by [`PeerConsume::count`] or [`PeerConsume::idle`].
     ///
     /// # Errors
     /// It is still there `within` the time given, or it failed.
@@ -207,7 +207,7 @@ impl PeerConsumer {
         Ok(records)
     }
 
-    /// Ends it in order: it commits, leaves the group and returns the records not yet taken.
+    /// Stops it cleanly: it commits, leaves the group and returns the records not read yet.
     ///
     /// # Errors
     /// It does not end within 30 s, or it failed.

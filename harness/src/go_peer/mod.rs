@@ -30,7 +30,7 @@ enum Placed {
 }
 
 impl GoPeer {
-    /// The program that an earlier [`GoPeer::build`] made of the present sources.
+    /// The program that an earlier [`GoPeer::build`] has built from the current sources.
     ///
     /// # Errors
     /// There is none; the message names the command that builds it.
@@ -42,7 +42,7 @@ impl GoPeer {
         Ok(Self { program })
     }
 
-    /// Builds the program, unless it is there for the present sources; fetches Go where the machine has none.
+    /// Builds the program, unless it is up to date; downloads Go if the machine has none.
     ///
     /// # Errors
     /// Go is missing and cannot be fetched, a C compiler is missing, or the build fails; the message has the remedy or
@@ -55,7 +55,7 @@ impl GoPeer {
         Ok(Self { program })
     }
 
-    /// What a Go consumer makes of each envelope: the event marshalled again, or Go's error text.
+    /// The Go consumer's result for each envelope: the event marshalled again, or Go's error text.
     ///
     /// # Errors
     /// An envelope holds a line break, or the program fails.
@@ -115,7 +115,7 @@ impl GoPeer {
         placed.collect()
     }
 
-    /// A consumer of a topic in a group, to be changed before it starts.
+    /// A builder for a consumer of a topic in a group.
     #[must_use]
     pub fn consume(&self, bootstrap: &str, topic: &str, group: &str) -> PeerConsume {
         PeerConsume::new(self.program.clone(), bootstrap, topic, group)

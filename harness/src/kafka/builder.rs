@@ -47,7 +47,7 @@ impl Default for KafkaBuilder {
 }
 
 impl KafkaBuilder {
-    /// The version of Apache Kafka, as in `3.9.2`. Before 3.3 ZooKeeper is started beside it.
+    /// The version of Apache Kafka, such as `3.9.2`. Before 3.3, ZooKeeper is started too.
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         version.clone_into(&mut self.version);
@@ -61,22 +61,22 @@ impl KafkaBuilder {
         self
     }
 
-    /// Whether the first use of a topic creates it: yes unless said otherwise.
+    /// Whether the first use of a topic creates it. Default: yes.
     #[must_use]
     pub fn auto_create_topics(mut self, yes: bool) -> Self {
         self.auto_create_topics = yes;
         self
     }
 
-    /// Adds listeners with TLS, SASL and both, beside the plain one; see [`Secured`].
+    /// Adds listeners with TLS, SASL and both, in addition to the plain one; see [`Secured`].
     #[must_use]
     pub fn secured(mut self) -> Self {
         self.secured = true;
         self
     }
 
-    /// As [`secured`](Self::secured), with an authorizer that allows nothing to whoever logs in; the listener without
-    /// authentication may do everything. See [`Admin::allow`](crate::Admin::allow).
+    /// Like [`secured`](Self::secured), with an authorizer that allows nothing to clients that log in; clients of the
+    /// listener without authentication may do everything. See [`Admin::allow`](crate::Admin::allow).
     #[must_use]
     pub fn authorizing(self) -> Self {
         self.property(
@@ -88,16 +88,16 @@ impl KafkaBuilder {
         .secured()
     }
 
-    /// One more user for the PLAIN mechanism of [`secured`](Self::secured), whose password is its name with `-secret`
-    /// behind it; see [`Secured::user`].
+    /// Adds a user for the PLAIN mechanism of [`secured`](Self::secured), whose password is its name followed by
+    /// `-secret`; see [`Secured::user`].
     #[must_use]
     pub fn user(mut self, name: &str) -> Self {
         self.users.push(name.to_owned());
         self
     }
 
-    /// Adds a plain listener that sends its clients to a port for a [`FaultProxy`](crate::FaultProxy). A second call adds
-    /// one for another proxy, so that some clients have faults of their own.
+    /// Adds a plain listener that sends its clients to a port for a [`FaultProxy`](crate::FaultProxy). A second call
+    /// adds one for another proxy, so that some clients can have different faults.
     #[must_use]
     pub fn proxied(mut self) -> Self {
         self.proxied += 1;
@@ -112,28 +112,28 @@ impl KafkaBuilder {
         self
     }
 
-    /// As [`secured`](Self::secured), with a certificate that ended yesterday.
+    /// Like [`secured`](Self::secured), with a certificate that expired yesterday.
     #[must_use]
     pub fn secured_by_an_expired_certificate(mut self) -> Self {
         self.expired = true;
         self.secured()
     }
 
-    /// Lets the JVM compile at its best, at the cost of a slower start: for benches.
+    /// Lets the JVM compile fully, at the cost of a slower start: for benches.
     #[must_use]
     pub fn for_throughput(mut self) -> Self {
         self.for_throughput = true;
         self
     }
 
-    /// A property of the brokers, over what the harness sets.
+    /// A property of the brokers, overriding the harness's own.
     #[must_use]
     pub fn property(mut self, name: &str, value: &str) -> Self {
         self.properties.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Starts the nodes and returns when all of them answer.
+    /// Starts the nodes and returns once all of them answer.
     ///
     /// # Errors
     /// The jars are missing, or a node does not come up: the message has the end of its log.

@@ -39,7 +39,7 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// One node of [`DEFAULT_VERSION`](crate::DEFAULT_VERSION), to be changed before it starts.
+    /// A builder for one node of [`DEFAULT_VERSION`](crate::DEFAULT_VERSION).
     #[must_use]
     pub fn builder() -> KafkaBuilder {
         KafkaBuilder::default()
@@ -82,8 +82,8 @@ impl Kafka {
             .context("this cluster was started without `secured()`")
     }
 
-    /// The listeners behind the first proxy, past it. They send their clients to the proxy, so without one only metadata
-    /// works.
+    /// The listeners behind the first proxy, accessed directly. They send their clients to the proxy, so without one
+    /// only metadata works.
     #[must_use]
     pub fn past_the_proxy(&self) -> String {
         let ports = self.proxied(0).into_iter();
@@ -117,7 +117,7 @@ impl Kafka {
         Ok(self.admin.get_or_init(|| admin))
     }
 
-    /// Ends a node with SIGKILL: what it had not written is gone, and nobody is told.
+    /// Ends a node with SIGKILL: what it had not written is lost, and nobody is notified.
     ///
     /// # Errors
     /// No such node.
@@ -126,7 +126,7 @@ impl Kafka {
         Ok(())
     }
 
-    /// Ends a node with SIGTERM: it hands over its partitions first. Returns when it has ended.
+    /// Ends a node with SIGTERM: it first hands over its partitions. Returns once it has exited.
     ///
     /// # Errors
     /// No such node, or it does not end within 30 s.
@@ -168,7 +168,7 @@ impl Kafka {
         self.node(node)?.signal(Signal::STOP)
     }
 
-    /// Lets a paused node go on (SIGCONT).
+    /// Resumes a paused node (SIGCONT).
     ///
     /// # Errors
     /// No such node, or it does not run.

@@ -41,7 +41,7 @@ pub(crate) struct LifeMemberArgs {
     /// Between commits, in milliseconds
     #[arg(long, default_value_t = 1_000)]
     commit_ms: u64,
-    /// Die as by SIGKILL in the middle of an event: the first one, or the first of a topic that was made anew
+    /// Die as by SIGKILL in the middle of an event: the first one, or the first of a recreated topic
     #[arg(long)]
     dies_of: Option<Death>,
     /// Who it is to a broker that asks

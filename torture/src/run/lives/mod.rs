@@ -1,10 +1,10 @@
-//! The lives of topics: topics that are deleted and made anew, trimmed, grown, guarded, or new to a group that begins at
-//! the tail. They have topics, groups, histories and a proxy of their own, so that what befalls them excuses nothing
-//! elsewhere, and what befalls the others is no excuse here.
+//! The lives of topics: topics that are deleted and recreated, trimmed, grown, guarded, or new to a group that starts at
+//! the tail. They have their own topics, groups, histories and proxy, so that their faults excuse nothing elsewhere, and
+//! the other faults are no excuse here.
 //!
 //! | module | what |
 //! |---|---|
-//! | `anew` | topics that are deleted and made anew |
+//! | `anew` | topics that are deleted and recreated |
 //! | `deleted` | records that are deleted before they are read |
 //! | `starts` | groups and partitions that begin, and members that die before they have committed anything |
 //! | `rights` | rights that are withdrawn and given back |
