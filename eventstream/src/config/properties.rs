@@ -178,8 +178,8 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("ssl.ca.certificate.stores", "it is for Windows"),
     ("statistics.interval.ms", "use statistics_interval"),
     ("topic.metadata.refresh.fast.cnt", "it has no effect any more"),
-    ("transaction.timeout.ms", "transactions are not offered"),
-    ("transactional.id", "transactions are not offered"),
+    ("transaction.timeout.ms", "the commit interval and 10 s, for subscriptions that are exactly once"),
+    ("transactional.id", "use Subscribe::exactly_once, which names its transactions"),
 ];
 
 const SECRET: &[&str] = &[

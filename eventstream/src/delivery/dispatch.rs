@@ -8,6 +8,8 @@ impl<R: Clone> Partition<R> {
     /// The next thing to do; `None`: nothing until the next input.
     pub(crate) fn poll(&mut self) -> Option<Action<R>> {
         if let Some(action) = self.told.pop_front() {
+            let is_release = matches!(action, Action::Release { .. });
+            self.releasing = self.releasing.saturating_sub(usize::from(is_release));
             return Some(action);
         }
         if self.phase == Phase::Draining

@@ -122,6 +122,15 @@ pub(crate) enum Input<R> {
         route: RouteId,
         tickets: Vec<Ticket>,
     },
+    /// Exactly once: something of the record was published, which is to leave with its offset. Comes
+    /// before the outcome that it belongs to; of a failed attempt nothing is staged.
+    Staged {
+        ticket: Ticket,
+        /// What it counts against the byte marks.
+        size: usize,
+    },
+    /// What was released of so many records, with so many bytes, is held no more: it counts until then.
+    Left { records: usize, bytes: usize },
     /// A dead letter was acknowledged, or its write failed: once for each [`Action::DeadLetter`].
     DeadLettered {
         ticket: Ticket,
@@ -195,6 +204,9 @@ pub(crate) enum Action<R> {
     },
     /// Write a dead letter and answer with [`Input::DeadLettered`]. Comes again if that failed.
     DeadLetter(Failure<R>),
+    /// Exactly once: what is staged of the record leaves, for it and all before it are done. Comes in
+    /// the order of the records. [`covered`](super::Partition::covered) says which offset goes with it.
+    Release { ticket: Ticket },
     /// Commit, and answer with [`Input::Committed`]. A commit of an earlier history need not be
     /// made any more, nor answered.
     Commit {

@@ -15,7 +15,9 @@
 //! | `events` | the inputs and the actions |
 //! | `window` | the records not yet done, and the watermark |
 //! | `route`, `lanes` | what one route runs next: order, concurrency, attempts |
+//! | `staging` | the machine: what is published with a record waits for it |
 //! | `letters` | dead letters that wait for their acknowledgement |
+//! | `transactions` | what goes into the transactions of a member, and what an abort undoes: a machine of its own |
 //! | `commits` | when to commit, and what a failed commit means |
 //! | `policy`, `backoff` | what a user may choose |
 //! | `flood` | the guard against dead letters by the thousand |
@@ -37,7 +39,9 @@ mod revoke;
 mod route;
 mod sabotage;
 mod settle;
+mod staging;
 mod time;
+pub(crate) mod transactions;
 mod window;
 mod workers;
 

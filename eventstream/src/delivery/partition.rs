@@ -38,6 +38,8 @@ pub(crate) struct Partition<R> {
     pub(super) held_from: Option<Ticket>,
     /// Actions that are facts, not choices: handed out first, in order.
     pub(super) told: VecDeque<Action<R>>,
+    /// How many of them are releases.
+    pub(super) releasing: usize,
     pub(super) paused: bool,
     /// The whole group must stop: nothing starts any more.
     pub(super) halted: bool,
@@ -98,6 +100,7 @@ impl<R: Clone> Partition<R> {
             gate: first,
             held_from,
             told: VecDeque::new(),
+            releasing: 0,
             paused: false,
             halted: false,
             fence: None,
@@ -175,6 +178,8 @@ impl<R: Clone> Partition<R> {
                 now,
             } => self.batch_ended(route, &outcomes, now),
             Input::Withdrawn { route, tickets } => self.withdrawn(route, &tickets),
+            Input::Staged { ticket, size } => self.stage(ticket, size),
+            Input::Left { records, bytes } => self.window.left(records, bytes),
             Input::DeadLettered {
                 ticket,
                 route,

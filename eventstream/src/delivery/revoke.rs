@@ -102,7 +102,8 @@ impl<R: Clone> Partition<R> {
         }
         self.phase = Phase::Lost;
         self.timers.clear();
-        // What was decided before is still told: `told` holds facts only.
+        self.forget_releases();
+        // What else was decided before is still told: `told` holds facts.
         for route in &self.routes {
             let cancel = |ticket| Action::Cancel {
                 ticket,

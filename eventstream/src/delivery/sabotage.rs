@@ -72,6 +72,22 @@ pub(crate) enum Sabotage {
     RunAllAgain,
     /// What has failed in a batch lets what follows in its lane go first.
     BatchForgetsOrder,
+    /// What is staged leaves without waiting for the records before it.
+    ReleaseAtOnce,
+    /// What is staged is never released.
+    ForgetStaged,
+    /// What is staged is released after the partition was lost.
+    ReleaseAfterLoss,
+    /// The offset runs ahead of what was released.
+    CoverBeforeRelease,
+    /// A transaction is committed without the offset of one of its partitions.
+    OffsetsOutside,
+    /// What comes after an abort of a partition that stood in it still counts.
+    KeepTheAborted,
+    /// What was aborted is not read again.
+    ForgetTheAborted,
+    /// What is gone is committed all the same.
+    CommitTheGone,
     /// At most once: a record runs before its commit is confirmed.
     RunBeforeCommit,
     /// A record that was passed over is not told.
@@ -97,6 +113,9 @@ pub(crate) fn chosen() -> Option<Sabotage> {
         "start-before-commit" => Some(Sabotage::StartBeforeCommit),
         "change-workers-at-once" => Some(Sabotage::ChangeWorkersAtOnce),
         "take-new-history-for-seen" => Some(Sabotage::TakeNewHistoryForSeen),
+        "release-at-once" => Some(Sabotage::ReleaseAtOnce),
+        "offsets-outside" => Some(Sabotage::OffsetsOutside),
+        "keep-the-aborted" => Some(Sabotage::KeepTheAborted),
         "revoke-without-drain" => Some(Sabotage::RevokeWithoutDrain),
         "ignore-topic-id" => Some(Sabotage::IgnoreTopicId),
         _ => None,

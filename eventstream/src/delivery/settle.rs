@@ -346,6 +346,7 @@ impl<R: Clone> Partition<R> {
             self.window.raise(up_to);
         }
         self.window.finish_one(ticket);
+        self.release_staged();
         self.old_done(ticket);
     }
 

@@ -14,6 +14,10 @@ pub(super) struct Window<R> {
     last: Option<i64>,
     /// The first record of the present history.
     began: Ticket,
+    /// Records with something staged whose turn has come.
+    released: VecDeque<Ticket>,
+    /// What is staged or released and has not left: how many records it is of, and its bytes.
+    held: (usize, usize),
 }
 
 /// What a record of an earlier history raises the watermark to.
@@ -30,6 +34,8 @@ pub(super) struct Slot<R> {
     size: usize,
     /// Deliveries that are not done; the record is done at 0.
     pending: u32,
+    /// Something is staged that leaves once the record and all before it are done.
+    staged: bool,
     /// Given back when the record is done, though an earlier one may keep the slot.
     body: Option<R>,
 }
@@ -62,6 +68,8 @@ impl<R> Window<R> {
             watermark: None,
             last: None,
             began: base,
+            released: VecDeque::new(),
+            held: (0, 0),
         }
     }
 
@@ -123,6 +131,7 @@ impl<R> Window<R> {
             up_to: arrival.offset + 1,
             size: arrival.size,
             pending: arrival.deliveries,
+            staged: false,
             body: Some(arrival.body),
         });
         ticket
@@ -154,10 +163,39 @@ impl<R> Window<R> {
                 break;
             }
             let up_to = front.up_to;
+            if front.staged {
+                self.released.push_back(self.base);
+            }
             self.slots.pop_front();
             self.base = self.base.next();
             self.raise(up_to);
         }
+    }
+
+    /// Something of the record waits for it, and counts until it has left.
+    pub(super) fn stage(&mut self, ticket: Ticket, size: usize) {
+        let Some(slot) = self.slots.get_mut(ticket.distance(self.base)) else {
+            return;
+        };
+        self.held.0 += usize::from(!std::mem::replace(&mut slot.staged, true));
+        self.held.1 += size;
+    }
+
+    /// So much of what was released has left.
+    pub(super) fn left(&mut self, records: usize, bytes: usize) {
+        self.held.0 = self.held.0.saturating_sub(records);
+        self.held.1 = self.held.1.saturating_sub(bytes);
+    }
+
+    /// The next record whose staged part may leave, in order.
+    pub(super) fn next_released(&mut self) -> Option<Ticket> {
+        self.released.pop_front()
+    }
+
+    /// A fault for tests: it does not wait for its turn.
+    pub(super) fn release_at_once(&mut self, ticket: Ticket) -> bool {
+        let slot = self.slots.get_mut(ticket.distance(self.base));
+        slot.is_some_and(|slot| std::mem::take(&mut slot.staged))
     }
 
     /// The watermark never goes back.
@@ -196,6 +234,8 @@ impl<R> Window<R> {
         self.slots = VecDeque::new();
         self.records = 0;
         self.bytes = 0;
+        self.released.clear();
+        self.held = (0, 0);
     }
 
     pub(super) fn watermark(&self) -> Option<i64> {
@@ -203,11 +243,11 @@ impl<R> Window<R> {
     }
 
     pub(super) fn records(&self) -> usize {
-        self.records
+        self.records + self.held.0
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.held.1
     }
 
     pub(super) fn span(&self) -> usize {

@@ -67,3 +67,9 @@ pub(crate) fn from_kafka(doing: impl Into<String>, error: KafkaError) -> Error {
         .with_retriable(retriable)
         .with_source(error)
 }
+
+/// The code that an error was made from.
+pub(crate) fn code_of(error: &Error) -> Option<Code> {
+    let cause = std::error::Error::source(error)?;
+    cause.downcast_ref::<KafkaError>()?.rdkafka_error_code()
+}

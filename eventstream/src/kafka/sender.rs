@@ -12,7 +12,7 @@ use crate::name::{Topic, check_whole_topic};
 use crate::observe::metrics::ClientMeter;
 use crate::observe::trace::{self, Labels, Publishing, ToPublish};
 use crate::publish::receipt::{EventId, Receipt};
-use crate::publish::{AuditLog, KEPT, Publish, PublishRaw, Publisher};
+use crate::publish::{AuditLog, KEPT, MakesOutputs, Output, Publish, PublishRaw, Publisher};
 
 /// Publishes events: those of the client, and those of its handlers.
 pub(crate) struct Sender {
@@ -155,6 +155,30 @@ impl Sender {
         }
     }
 
+    /// A record with bytes of its own, to be published later.
+    pub(super) fn kept(&self, topic: &str, record: &Outgoing<'_>) -> Result<Output> {
+        let output = Output {
+            topic: Topic::new(topic)?,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record.headers.to_vec(),
+            timestamp_ms: record.timestamp_ms,
+            partition: record.partition,
+        };
+        self.sized(&output)?;
+        Ok(output)
+    }
+
+    fn sized(&self, output: &Output) -> Result<()> {
+        let outgoing = Outgoing {
+            key: output.key.as_deref(),
+            value: output.value.as_deref(),
+            headers: &output.headers,
+            ..Outgoing::default()
+        };
+        self.producer.check_size(output.topic.as_str(), &outgoing)
+    }
+
     /// Counts a rejected publish call.
     fn refused(&self, error: Error) -> Error {
         self.meter.refused(error.kind());
@@ -196,6 +220,48 @@ impl Publisher for Sender {
 
     fn flush(&self, timeout: Duration) -> Pin<Box<dyn Future<Output = Result<()>> + Send + '_>> {
         Box::pin(self.producer.flush(timeout))
+    }
+}
+
+/// For handlers whose events go out in transactions.
+impl MakesOutputs for Sender {
+    fn output(&self, event: &Publish) -> Result<(Output, EventId)> {
+        self.check(event)?;
+        let id = event.assign_id();
+        let traced = self.traced(event, &id);
+        let traced = traced.as_deref();
+        let headers = headers(event, traced);
+        let output = self.encoded(event, &id, traced, |value| {
+            self.kept(
+                event.topic_name(),
+                &outgoing(event, &id, value, &headers, traced),
+            )
+        });
+        match output {
+            Ok(output) => Ok((output, id)),
+            Err(error) => {
+                if let Some(traced) = traced {
+                    traced.refused(&error);
+                }
+                Err(self.refused(error))
+            }
+        }
+    }
+
+    fn raw_output(&self, record: PublishRaw) -> Result<Output> {
+        let topic = Topic::new(&record.topic)
+            .and_then(|topic| self.fits("publish", topic.as_str(), "").map(|()| topic))
+            .map_err(|e| self.refused(e))?;
+        let output = Output {
+            topic,
+            key: record.key,
+            value: record.value,
+            headers: record.headers,
+            timestamp_ms: record.timestamp_ms,
+            partition: record.partition,
+        };
+        self.sized(&output).map_err(|error| self.refused(error))?;
+        Ok(output)
     }
 }
 

@@ -1,5 +1,6 @@
 mod audit;
 mod copy;
+mod output;
 mod parts;
 mod publisher;
 mod raw;
@@ -13,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 pub use self::audit::{Actor, AuditLog};
+pub(crate) use self::output::{MakesOutputs, Output};
 pub(crate) use self::parts::KEPT;
 use self::parts::{Field, Lent, Stamp};
 #[cfg(any(test, feature = "testing"))]

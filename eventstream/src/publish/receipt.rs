@@ -32,19 +32,37 @@ pub(crate) struct Stored {
     pub(crate) timestamp_ms: i64,
 }
 
+impl Stored {
+    /// It is not known yet.
+    pub(crate) const NOWHERE: Self = Self {
+        partition: -1,
+        offset: -1,
+        timestamp_ms: -1,
+    };
+}
+
 impl Delivery {
+    /// Of an event that goes out later, in a transaction.
+    pub(crate) fn nowhere(topic: Topic) -> Self {
+        Self {
+            topic,
+            stored: Stored::NOWHERE,
+        }
+    }
+
     /// The topic as it was given to [`Publish`](crate::Publish), without the client's prefix.
     pub fn topic(&self) -> &Topic {
         &self.topic
     }
 
-    /// The partition. On `stdout` and `none` always 0.
+    /// The partition. On `stdout` and `none` always 0; -1 for an event that is
+    /// [staged](crate::Subscribe::exactly_once).
     pub fn partition(&self) -> i32 {
         self.stored.partition
     }
 
     /// The offset in the partition. On `stdout` and `none` the count of events before this one.
-    /// -1 if the broker returns none (`acks` 0).
+    /// -1 if the broker returns none (`acks` 0), and for an event that is staged.
     pub fn offset(&self) -> i64 {
         self.stored.offset
     }

@@ -6,11 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::name::Topic;
-use crate::publish::{Publish, Receipt};
+use crate::publish::{Publish, PublishRaw, Receipt};
 use crate::record::{RawRecord, Record};
+use crate::subscribe::Staging;
 
 /// Extensions set by layers, by type.
 #[cfg(feature = "tower")]
@@ -22,6 +23,8 @@ type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 pub struct Context {
     pub(crate) record: Arc<Record>,
     pub(crate) attempt: u32,
+    /// Exactly once: where what is published waits for the end of the attempt.
+    staging: Option<Arc<Staging>>,
     /// Created by the first layer that sets an extension.
     #[cfg(feature = "tower")]
     extensions: Option<Arc<Extensions>>,
@@ -32,9 +35,15 @@ impl Context {
         Self {
             record: Arc::clone(record),
             attempt,
+            staging: None,
             #[cfg(feature = "tower")]
             extensions: None,
         }
+    }
+
+    pub(crate) fn staging(mut self, staging: Option<&Arc<Staging>>) -> Self {
+        self.staging = staging.cloned();
+        self
     }
 
     /// The attempt number, from 1. Counted in this process: after a rebalance or a restart it
@@ -120,11 +129,37 @@ impl Context {
     /// }
     /// ```
     ///
+    /// With [`exactly_once`](crate::Subscribe::exactly_once) the event is staged: it is sent after the
+    /// handler has succeeded, in a transaction with the offset of its record, and its receipt completes at
+    /// once. What a failed attempt has staged is dropped.
+    ///
     /// # Errors
     ///
-    /// As `Client::publish`.
+    /// As `Client::publish`. Staged: [`ErrorKind::Closed`](crate::ErrorKind::Closed) once the attempt is
+    /// over, as in a task that it has left behind.
     pub async fn publish(&self, event: Publish) -> Result<Receipt> {
-        self.record.source.publisher.publish(event).await
+        match &self.staging {
+            Some(staging) => staging.publish(&event),
+            None => self.record.source.publisher.publish(event).await,
+        }
+    }
+
+    /// As [`publish`](Self::publish), for a record that is published unchanged, such as a
+    /// [copy](PublishRaw::copy) of this one. Only with [`exactly_once`](crate::Subscribe::exactly_once).
+    ///
+    /// # Errors
+    ///
+    /// As `Client::publish_raw`; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) without
+    /// `exactly_once`: publish through the client there.
+    pub fn publish_raw(&self, record: PublishRaw) -> Result<Receipt> {
+        match &self.staging {
+            Some(staging) => staging.publish_raw(record),
+            None => Err(Error::new(
+                ErrorKind::Unsupported,
+                "publish_raw in a handler: its subscription is not `exactly_once`",
+            )
+            .with_remedy("publish it through the client")),
+        }
     }
 
     /// Completes when the result of this handler no longer counts: its partition went to another

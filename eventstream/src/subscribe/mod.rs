@@ -13,6 +13,7 @@ mod offers;
 mod origin;
 mod pull;
 mod reject;
+mod staging;
 mod subscription;
 mod tuned;
 
@@ -40,6 +41,7 @@ pub(crate) use self::origin::{PARKED, REPLAYS};
 pub use self::pull::{Events, PulledEvent, Settled};
 pub use self::reject::Reject;
 pub(crate) use self::reject::{is_final, reason};
+pub(crate) use self::staging::Staging;
 pub use self::subscription::Subscription;
 pub use self::tuned::Tuned;
 use crate::config::CommitPolicy;
@@ -213,6 +215,7 @@ pub(crate) struct Options {
     pub(crate) on_undecodable: Option<OnUndecodable>,
     pub(crate) on_unmatched: OnUnmatched,
     pub(crate) commit: Option<CommitPolicy>,
+    pub(crate) exactly_once: bool,
     pub(crate) drain_timeout: Duration,
     pub(crate) dead_letter_limit: Option<DeadLetterLimit>,
     pub(crate) on_error: Option<OnSubscriptionError>,
@@ -259,6 +262,7 @@ impl Subscribe {
                 on_undecodable: None,
                 on_unmatched: OnUnmatched::default(),
                 commit: None,
+                exactly_once: false,
                 drain_timeout: Duration::from_secs(20),
                 dead_letter_limit: None,
                 on_error: None,
@@ -504,6 +508,58 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
+    /// Exactly once, from Kafka to Kafka: what handlers publish through their context becomes visible
+    /// together with the offsets of their events, or not at all. All subscriptions of the group in this
+    /// client must agree.
+    ///
+    /// [`Context::publish`] and [`Context::publish_raw`] then *stage* an event. If the attempt fails, it
+    /// is dropped; if it succeeds, it is sent in the member's open transaction as soon as all earlier
+    /// events of the partition are done. Each [commit interval](CommitPolicy::Interval) the transaction
+    /// is committed, with the offsets up to which that is all. So any [`concurrency`](Self::concurrency)
+    /// is allowed, retries abort nothing, and a dead letter is part of the transaction too. What is
+    /// published in other ways, as through a [`Client`](crate::Client), is not.
+    ///
+    /// ```no_run
+    /// use eventstream::{Client, Context, Payload, Publish, Subscribe};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Order { item: String }
+    ///
+    /// async fn ship(Payload(order): Payload<Order>, cx: Context) -> eventstream::Result<()> {
+    ///     let event = Publish::new("shipping", "shipped").key(&order.item);
+    ///     cx.publish(event).await?; // staged
+    ///     Ok(())
+    /// }
+    ///
+    /// # async fn run() -> eventstream::Result<()> {
+    /// let client = Client::kafka(["127.0.0.1:9092"]).build()?;
+    /// let subscribe = Subscribe::new("orders").group_id("shipping").exactly_once();
+    /// client.register(subscribe.on("ordered", ship)).await?.detach();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// - **A handler may run again** for an event, as always: after a crash, a lost partition, or an
+    ///   aborted transaction. What it does outside Kafka is repeated then; what it published is not.
+    /// - **Receipts** of staged events complete at once, with partition and offset -1. To await one in
+    ///   the handler for its place would be to wait for the handler's own end.
+    /// - **Readers** see the events of a committed transaction only, if they read with
+    ///   `isolation.level=read_committed`. That is the default of this crate and of librdkafka, but not
+    ///   of Java clients. They see them up to one commit interval later.
+    /// - **A transaction that fails** is aborted, which `on_error` reports, and the member reads its
+    ///   partitions again from the committed offsets. That of a process that was killed is aborted
+    ///   by the broker 10 s after its commit was due, or when a member with the same
+    ///   [`group_instance_id`](Self::group_instance_id) starts.
+    /// - **Callbacks**: [`on_dead_letter`](Self::on_dead_letter) is called when the dead letter is
+    ///   staged, with partition and offset -1.
+    ///
+    /// It needs a Kafka cluster, a group, a commit policy of `Interval`, and the rights to write and
+    /// describe a transactional id: the group's name as on the broker, a dot, and the instance id or
+    /// a generated text. Not possible with [`Client::consume`](crate::Client::consume).
+    pub fn exactly_once(mut self) -> Self {
+        self.options.exactly_once = true;
+        self
+    }
+
     /// How long running handlers may take to finish when a rebalance revokes their partition.
     /// Default: 20 s. All members of the group wait for them, so keep it below `max_poll_interval`.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
@@ -609,6 +665,10 @@ impl Options {
             let count = format!("{} layers", self.layers.len());
             faults.push(Fault::new("layer", count, to));
         }
+        if self.exactly_once {
+            let to = "is for handlers, and so for `Client::register`";
+            faults.push(Fault::new("exactly_once", "true", to));
+        }
         if self.events.as_ref().is_some_and(Vec::is_empty) {
             let to = "must name an event, or be left out for all";
             faults.push(Fault::new("events", "", to));
@@ -696,6 +756,7 @@ impl Options {
             }));
         }
         keep(self.commit.and_then(CommitPolicy::fault));
+        keep(self.exactly_once_fault());
         for fault in self.offset.faults() {
             keep(Some(fault));
         }
@@ -735,6 +796,16 @@ impl Options {
                 Err(Error::from_faults(ErrorKind::Validation, doing, faults))
             }
         }
+    }
+
+    /// What does not go with [`Subscribe::exactly_once`].
+    fn exactly_once_fault(&self) -> Option<Fault> {
+        let groupless = self.exactly_once && self.group_id.is_empty();
+        groupless.then(|| {
+            let allowed =
+                "must be given with `exactly_once`: its offsets are part of the transactions";
+            Fault::new("group_id", "", allowed)
+        })
     }
 
     pub(crate) fn effective_retry(&self) -> Retry {

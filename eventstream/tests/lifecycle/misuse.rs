@@ -142,6 +142,19 @@ async fn contradictions_of_a_registration_are_refused() {
         let asked = format!("{subscribe:?}");
         assert_eq!(refused(subscribe, config).await, [field], "{asked}");
     }
+    let exactly_once = || subscribe().on_any(event).exactly_once();
+    let groupless = Subscribe::new("t").on_any(event).exactly_once();
+    assert_eq!(refused(groupless, each()).await, ["group_id"]);
+    let embedded = "exactly_once";
+    assert_eq!(refused(exactly_once(), each()).await, [embedded]);
+    for policy in [
+        CommitPolicy::BeforeProcessing,
+        CommitPolicy::EachEvent,
+        CommitPolicy::Interval(Duration::from_secs(601)),
+    ] {
+        let faults = refused(exactly_once().commit(policy), each()).await;
+        assert_eq!(faults, [embedded, "commit"], "{policy:?}");
+    }
     for subscribe in [
         subscribe().on_any(event),
         subscribe().on_any(event).dead_letters(true),

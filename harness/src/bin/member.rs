@@ -4,6 +4,7 @@
 //! `instance`, `assignment`, `session_ms`, `ordering` (`key` or `partition`), `commit` (`interval`, `each`, `async` or `before`) and
 //! `handler_ms` are not, nor is `debug`, librdkafka's. `way` is how events come: `handler`, `batch` or `pull`. Of `retry_each=n`
 //! events one fails at its first attempt, of `reject_each=n` one is rejected. What the library logs goes to standard error.
+//! `copy_to` names a topic to which each event is published again, exactly once.
 //! Each event is noted in the log file before and after its handler, a line a time: `start`, then `end`, `fail` or
 //! `reject`; nanoseconds of the wall clock, partition, offset, number, key.
 //! SIGTERM is a clean leave; its end is the line `left`.
@@ -18,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use eventstream::{
     Assignment, Backoff, Batch, BatchResult, BrokerConfig, Client, CommitPolicy, Concurrency,
-    Context, Event, Events, LogMode, Reject, Retry, StartOffset, Subscribe,
+    Context, Event, Events, LogMode, Publish, Reject, Retry, StartOffset, Subscribe,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -109,6 +110,10 @@ fn subscription(arguments: &Arguments) -> Result<Subscribe> {
         // Committed records are not retried.
         return Ok(subscribe);
     }
+    let subscribe = match arguments.0.get("copy_to") {
+        Some(_) => subscribe.exactly_once(),
+        None => subscribe,
+    };
     let soon = Backoff::default().initial(Duration::from_millis(10));
     Ok(subscribe.retry(Retry::forever().backoff(soon)))
 }
@@ -122,6 +127,7 @@ struct Work {
     retry_each: u64,
     /// One of this many events is rejected.
     reject_each: u64,
+    copy_to: Option<String>,
 }
 
 impl Work {
@@ -131,6 +137,7 @@ impl Work {
             delay: arguments.millis("handler_ms", "2")?,
             retry_each: arguments.or("retry_each", "0").parse()?,
             reject_each: arguments.or("reject_each", "0").parse()?,
+            copy_to: arguments.0.get("copy_to").cloned(),
         })
     }
 
@@ -151,10 +158,19 @@ impl Work {
         let is_one_of = |each: u64| each > 0 && number % each == each / 2;
         let fails = is_one_of(self.retry_each) && context.attempt() == 1;
         let rejected = is_one_of(self.reject_each);
+        let copy = self.copy_to.as_ref().map(|topic| {
+            let copy = Publish::new(topic, "copied").key(&*key);
+            copy.payload(serde_json::json!({ "n": number }))
+        });
+        let context = context.clone();
         let (log, delay) = (self.log.clone(), self.delay);
         Ok(async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
+            }
+            if let Some(copy) = copy {
+                // What does not succeed has published nothing.
+                context.publish(copy).await?.await?;
             }
             if rejected {
                 log.note("reject", &place);

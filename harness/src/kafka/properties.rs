@@ -149,6 +149,11 @@ pub(crate) fn server_properties(
 const FAST: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "5"),
     ("transaction.state.log.num.partitions", "5"),
+    // How often the transactions of killed producers are looked for.
+    (
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "1000",
+    ),
     ("share.coordinator.state.topic.num.partitions", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
     // A test with a killed member cannot wait for the broker's default minimum of six seconds.

@@ -4,6 +4,7 @@ mod basics;
 mod commit_options;
 mod commits;
 mod dead_letters;
+mod exactly_once;
 mod groupless;
 mod groups;
 mod histories;

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eventstream_harness::Guarded;
+use rustix::process::Signal;
 
 use self::history::{Fate, Run};
 
@@ -50,6 +51,11 @@ impl Member {
     /// What it has logged so far.
     pub(crate) fn handled(&self) -> Vec<history::Handled> {
         history::read(&self.log)
+    }
+
+    /// Stops it where it is, or lets it go on.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal).expect("it runs");
     }
 
     /// Kills it with SIGKILL.

@@ -1,12 +1,12 @@
 //! A storm over members that are processes: some are killed, and others join and leave, while events are handled by
 //! one of the interfaces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use eventstream::{BrokerConfig, Client, Publish};
-use eventstream_harness::{eventually, shared, unique_topic};
+use eventstream_harness::{RawRecord, eventually, shared, unique_topic};
 
 use super::Member;
 use super::history::{Outcome, Run, judge};
@@ -34,6 +34,8 @@ pub(crate) struct Storm {
     pub(crate) retry_each: usize,
     /// One of this many events is rejected.
     pub(crate) reject_each: usize,
+    /// Each event is published again, exactly once.
+    pub(crate) copies: bool,
 }
 
 /// The current members, and the former ones.
@@ -41,6 +43,7 @@ struct Crowd<'a> {
     storm: &'a Storm,
     folder: tempfile::TempDir,
     topic: String,
+    copy_to: String,
     members: Vec<Member>,
     runs: Vec<Run>,
 }
@@ -49,7 +52,8 @@ impl Crowd<'_> {
     fn join(&mut self) {
         let name = format!("member-{}", self.members.len() + self.runs.len());
         let (retry, reject) = (self.storm.retry_each, self.storm.reject_each);
-        let arguments = [
+        let (retry, reject) = (retry.to_string(), reject.to_string());
+        let mut arguments = vec![
             ("brokers", shared().bootstrap()),
             ("prefix", PREFIX),
             ("topic", &self.topic),
@@ -57,9 +61,12 @@ impl Crowd<'_> {
             ("way", self.storm.way),
             ("ordering", self.storm.ordering),
             ("handler_ms", "0"),
-            ("retry_each", &retry.to_string()),
-            ("reject_each", &reject.to_string()),
+            ("retry_each", &*retry),
+            ("reject_each", &*reject),
         ];
+        if self.storm.copies {
+            arguments.push(("copy_to", &self.copy_to));
+        }
         let member = Member::start(self.folder.path(), &name, &arguments);
         self.members.push(member);
     }
@@ -88,6 +95,10 @@ impl Storm {
     pub(crate) fn rage(&self) {
         let topic = unique_topic(self.way);
         create(&topic, PARTITIONS);
+        let copy_to = format!("{topic}-copies");
+        if self.copies {
+            create(&copy_to, PARTITIONS);
+        }
         let letters = wire(&format!("{topic}-dlq"));
         let created = shared().admin().create_topic(&letters, 1, 1, &[]);
         created.expect("a topic for dead letters");
@@ -100,6 +111,7 @@ impl Storm {
             storm: self,
             folder: tempfile::tempdir().expect("a folder"),
             topic: topic.clone(),
+            copy_to: copy_to.clone(),
             members: Vec::new(),
             runs: Vec::new(),
         };
@@ -130,7 +142,12 @@ impl Storm {
         .expect("all committed");
         let left = crowd.members.into_iter().map(Member::leave);
         crowd.runs.extend(left);
-        self.judge(&crowd.runs, &letters, kills);
+        if self.copies {
+            assert_eq!(kills, self.kills);
+            self.judge_copies(&copy_to, &letters);
+        } else {
+            self.judge(&crowd.runs, &letters, kills);
+        }
     }
 
     fn judge(&self, runs: &[Run], letters: &str, kills: usize) {
@@ -162,16 +179,72 @@ impl Storm {
             let retried = (0..self.events).filter(is_retried);
             assert!(failed.into_iter().eq(retried), "the retried");
         }
-        let letters = shared().admin().read_all(letters).expect("dead letters");
-        let numbers = letters.iter().map(|letter| {
-            let value = letter.value.as_deref().expect("a value");
-            let event: serde_json::Value = serde_json::from_slice(value).expect("an event");
-            let number = event["payload"]["n"].as_u64().expect("a number");
-            usize::try_from(number).expect("small")
-        });
-        let numbers: BTreeSet<_> = numbers.collect();
+        let numbers: BTreeSet<_> = numbers_in(letters).into_iter().collect();
         assert!(numbers.into_iter().eq(expected), "the dead letters");
     }
+
+    /// Each event has one copy or, if it was rejected, one dead letter; copies of a key are in order.
+    fn judge_copies(&self, copies: &str, letters: &str) {
+        let is_rejected = |n: &usize| n % self.reject_each == self.reject_each / 2;
+        let (rejected, others): (Vec<_>, Vec<_>) = (0..self.events).partition(is_rejected);
+        let copies = numbers_once_there(&wire(copies), others.len());
+        let mut last = HashMap::new();
+        for n in &copies {
+            if let Some(before) = last.insert(n % KEYS, *n) {
+                assert!(before < *n, "{n} was published after {before} of its key");
+            }
+        }
+        let sorted = |mut numbers: Vec<usize>| {
+            numbers.sort_unstable();
+            numbers
+        };
+        println!("{} by {}: {} copies", self.way, self.ordering, copies.len());
+        assert_eq!(differences(&sorted(copies), &others), [""; 0], "the copies");
+        let letters = sorted(numbers_once_there(letters, rejected.len()));
+        assert_eq!(
+            differences(&letters, &rejected),
+            [""; 0],
+            "the dead letters"
+        );
+    }
+}
+
+/// What is missing or there more than once.
+pub(crate) fn differences(found: &[usize], expected: &[usize]) -> Vec<String> {
+    let count = |numbers: &[usize]| {
+        numbers.iter().fold(BTreeMap::new(), |mut counts, n| {
+            *counts.entry(*n).or_insert(0) += 1;
+            counts
+        })
+    };
+    let (found, expected) = (count(found), count(expected));
+    let all: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
+    all.into_iter()
+        .filter(|n| found.get(n) != expected.get(n))
+        .map(|n| format!("{n}: {:?} times", found.get(n).unwrap_or(&0)))
+        .collect()
+}
+
+/// As [`numbers_in`], once there are so many: a transaction that a kill has left open hides what follows it until
+/// the broker aborts it.
+pub(crate) fn numbers_once_there(topic: &str, count: usize) -> Vec<usize> {
+    let numbers = eventually("all to be visible", Duration::from_secs(60), || {
+        let numbers = numbers_in(topic);
+        Ok((numbers.len() >= count).then_some(numbers))
+    });
+    numbers.unwrap_or_else(|_| numbers_in(topic))
+}
+
+/// The numbers of a topic's events as a reader of committed transactions sees them, by partition and in order.
+fn numbers_in(topic: &str) -> Vec<usize> {
+    let records = shared().admin().read_all(topic).expect("records");
+    let number = |record: &RawRecord| {
+        let value = record.value.as_deref().expect("a value");
+        let event: serde_json::Value = serde_json::from_slice(value).expect("an event");
+        let number = event["payload"]["n"].as_u64().expect("a number");
+        usize::try_from(number).expect("small")
+    };
+    records.iter().map(number).collect()
 }
 
 async fn load(client: Client, topic: String, events: usize, rate: usize) {

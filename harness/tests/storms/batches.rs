@@ -15,6 +15,7 @@ fn nothing_that_is_handled_by_the_batch_is_lost_in_a_storm() {
         every: Duration::from_secs(5),
         retry_each: 100,
         reject_each: 1_000,
+        copies: false,
     };
     storm.rage();
 }

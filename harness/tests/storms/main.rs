@@ -1,6 +1,7 @@
 //! Members that are processes: they join, leave and are killed at random under load.
 
 mod batches;
+mod exactly_once;
 #[path = "../members/mod.rs"]
 mod members;
 mod pulled;

@@ -13,6 +13,7 @@ const BY_PARTITION: Storm = Storm {
     every: Duration::from_secs(5),
     retry_each: 100,
     reject_each: 1_000,
+    copies: false,
 };
 
 #[test]

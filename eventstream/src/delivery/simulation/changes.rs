@@ -3,6 +3,7 @@
 use super::super::{Backoff, CommitMode, Exhausted, OnUndecodable, OnUnmatched, Outcome, Reason};
 use super::model::{Entry, Model, Phase, State};
 use super::scenario::{NO_ROUTE, ROUTES, Target};
+use super::staging::Staged;
 
 impl Model<'_> {
     /// A record was read, and goes to the routes of `mask`.
@@ -28,6 +29,7 @@ impl Model<'_> {
             came: [self.clock; ROUTES],
             began: [0; ROUTES],
             ticket: None,
+            staged: Staged::Nothing,
         });
         self.decide(at);
     }

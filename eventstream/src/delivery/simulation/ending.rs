@@ -3,6 +3,7 @@
 use super::super::{CommitMode, Input, RouteId, Time};
 use super::invariants::{Checked, ensure};
 use super::model::{Phase, State};
+use super::staging::Staged;
 use super::world::{From, World};
 
 impl World<'_> {
@@ -27,6 +28,12 @@ impl World<'_> {
                 self.answer_letter()?;
             } else if !model.commits.is_empty() {
                 self.answer_commit()?;
+            } else if model
+                .entries
+                .iter()
+                .any(|e| matches!(e.staged, Staged::Released(_)))
+            {
+                self.take_over()?;
             } else if let Some(at) = self.machine.poll_timeout() {
                 let to = at.as_nanos().max(model.now);
                 self.oracle.model.ticked(to);

@@ -59,6 +59,16 @@ pub(super) enum Invariant {
     BatchInTime,
     /// What has failed in a batch is tried again alone.
     TriedAgainAlone,
+    /// What is published with a record leaves only when it and all before it are done.
+    ReleasedBelowWatermark,
+    /// It leaves in the order of the records.
+    ReleasedInOrder,
+    /// It leaves once.
+    ReleasedOnce,
+    /// The offset that goes into a transaction has everything below it that was published, and no more.
+    OffsetsEqualOutputs,
+    /// After a loss nothing leaves.
+    NothingReleasedAfterLoss,
     /// When a policy stops the group, nothing after that starts in the partition.
     StopsTheGroup,
 }

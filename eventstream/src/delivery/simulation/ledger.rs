@@ -45,6 +45,7 @@ impl Ledger {
                 Reason::Revoked => "dead letter: revoked",
                 Reason::Stopped => "dead letter: stopped",
             },
+            Action::Release { .. } => "release",
             Action::Commit { history: 0, .. } => "commit",
             Action::Commit { .. } => "commit in a new history",
             Action::Pause => "pause",

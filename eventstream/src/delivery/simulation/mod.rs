@@ -21,6 +21,7 @@ mod oracle;
 mod plan;
 mod progress;
 mod scenario;
+mod staging;
 mod world;
 
 use std::panic::AssertUnwindSafe;
@@ -88,7 +89,7 @@ fn holds_its_invariants_in_every_schedule() {
     );
     // A simulation that no longer reaches something proves nothing about it.
     assert!(
-        schedules < 10_000 || ledger.seen.len() == 26,
+        schedules < 10_000 || ledger.seen.len() == 27,
         "not every action was reached: {:?}",
         ledger.seen
     );
@@ -143,6 +144,10 @@ fn finds_every_fault_that_is_built_in() {
         (Sabotage::RetryInBatch, I::TriedAgainAlone),
         (Sabotage::RunAllAgain, I::NothingIsLost),
         (Sabotage::BatchForgetsOrder, I::LaneOrder),
+        (Sabotage::ReleaseAtOnce, I::ReleasedBelowWatermark),
+        (Sabotage::ForgetStaged, I::Progress),
+        (Sabotage::ReleaseAfterLoss, I::NothingReleasedAfterLoss),
+        (Sabotage::CoverBeforeRelease, I::OffsetsEqualOutputs),
     ];
     for (fault, named) in faults {
         let start = Instant::now();

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::super::{Batch, CommitMode, Concurrency, Outcome, Reason, Ticket};
 use super::scenario::{ROUTES, Scenario};
+use super::staging::Staged;
 
 /// Where one record stands with one route.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,6 +111,7 @@ pub(super) struct Entry {
     pub(super) came: [u64; ROUTES],
     pub(super) began: [u64; ROUTES],
     pub(super) ticket: Option<Ticket>,
+    pub(super) staged: Staged,
 }
 
 impl Entry {
@@ -250,10 +252,15 @@ impl<'a> Model<'a> {
     /// first of them to the last record.
     pub(super) fn levels(&self) -> (usize, usize, usize) {
         let open = || (self.front..self.entries.len()).filter(|at| !self.entries[*at].is_done());
-        let bytes = open()
+        let held = || self.entries.iter().filter_map(|entry| entry.staged.held());
+        let bytes: usize = open()
             .map(|at| self.scenario.records[self.first + at].size)
             .sum();
-        (open().count(), bytes, self.entries.len() - self.front)
+        let levels = (
+            open().count() + held().count(),
+            bytes + held().sum::<usize>(),
+        );
+        (levels.0, levels.1, self.entries.len() - self.front)
     }
 
     pub(super) fn limit(&self, route: usize) -> usize {

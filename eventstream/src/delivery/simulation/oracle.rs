@@ -49,6 +49,7 @@ impl<'a> Oracle<'a> {
             }
             Action::RunBatch { route, records } => self.run_batch(slot(Some(*route)), records),
             Action::DeadLetter(failure) => self.dead_letter(failure),
+            Action::Release { ticket } => self.released(*ticket),
             Action::Commit { history, up_to } => self.commit(*history, *up_to),
             Action::Pause | Action::Resume => self.pause(matches!(action, Action::Pause)),
             Action::Skipped(failure) => {

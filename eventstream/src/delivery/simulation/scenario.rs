@@ -67,6 +67,8 @@ pub(super) struct Scenario {
     pub(super) records: Vec<Record>,
     pub(super) routes: Vec<Policy>,
     pub(super) config: PartitionConfig,
+    /// Handlers publish with their records.
+    pub(super) stages: bool,
     /// The group has committed nothing yet.
     pub(super) starts_anew: bool,
     /// In the end handlers do not answer any more: their runtime is gone.
@@ -251,6 +253,7 @@ impl Scenario {
             records,
             routes,
             config,
+            stages: chance.once_in(2),
             starts_anew: chance.once_in(3),
             is_dead: chance.once_in(30),
         }

@@ -101,7 +101,8 @@ impl<'a> World<'a> {
             65..75 => self.answer_commit(),
             75..87 => self.pass_time(),
             87..89 => self.withdraw(),
-            89..94 => {
+            89 => self.take_over(),
+            90..94 => {
                 let n = self.chance.below(self.scenario.routes.len());
                 self.touch_route(n)
             }
@@ -160,6 +161,9 @@ impl<'a> World<'a> {
         let route = RouteId(n as u32);
         if let ([entry], false) = (&call.entries[..], call.is_batch) {
             let (ticket, result) = (self.ticket(*entry)?, self.outcome(*entry, n));
+            if result == Outcome::Handled {
+                self.stage(*entry)?;
+            }
             self.oracle.model.answered(*entry, n, result);
             return self.input(Input::Outcome {
                 ticket,
@@ -170,6 +174,9 @@ impl<'a> World<'a> {
         let (mut outcomes, mut answers) = (Vec::new(), Vec::new());
         for entry in call.entries {
             let outcome = self.outcome(entry, n);
+            if outcome == Outcome::Handled {
+                self.stage(entry)?;
+            }
             answers.push((entry, outcome));
             outcomes.push((self.ticket(entry)?, outcome));
         }
@@ -206,6 +213,9 @@ impl<'a> World<'a> {
         let at = self.chance.below(self.writing.len());
         let (entry, slot) = self.writing.swap_remove(at);
         let stored = !self.bad || !self.chance.once_in(3);
+        if stored {
+            self.stage(entry)?;
+        }
         self.oracle.model.letter_answered(entry, slot, stored);
         let (ticket, now) = (self.ticket(entry)?, self.now());
         let route = (slot != NO_ROUTE).then_some(RouteId(slot as u32));
@@ -290,6 +300,7 @@ impl<'a> World<'a> {
         for _ in 0..10_000 {
             let Some(action) = self.machine.poll() else {
                 self.oracle.watermark(self.machine.watermark())?;
+                self.oracle.covered(self.machine.covered(), true)?;
                 let flight = (self.machine.in_flight(), self.oracle.model.in_flight());
                 let phase = self.oracle.model.phase;
                 ensure!(
@@ -305,6 +316,7 @@ impl<'a> World<'a> {
                 println!("   {action:?}");
             }
             self.oracle.action(&action)?;
+            self.oracle.covered(self.machine.covered(), false)?;
             let entry = |body: u64| body as usize - self.oracle.model.first;
             match action {
                 Action::Run { route, body, .. } => self.running.push(Call {
@@ -329,7 +341,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn ticket(&self, entry: usize) -> Checked<Ticket> {
+    pub(super) fn ticket(&self, entry: usize) -> Checked<Ticket> {
         let ticket = self.oracle.model.entries[entry].ticket;
         ensure!(
             ticket.is_some(),

@@ -8,6 +8,7 @@ mod history;
 mod order;
 mod rebalance;
 mod speed;
+mod staging;
 mod workers;
 
 use std::sync::Arc;
@@ -86,6 +87,7 @@ pub(super) fn actions(machine: &mut Machine) -> Vec<String> {
         Action::DeadLetter(failure) => {
             format!("dead letter {} {:?}", failure.offset, failure.reason)
         }
+        Action::Release { ticket } => format!("release {}", ticket.distance(Ticket::first(0))),
         Action::Commit { up_to, .. } => format!("commit {up_to}"),
         Action::Skipped(failure) => format!("skipped {} {:?}", failure.offset, failure.reason),
         Action::StopSubscription(failure) => format!("stop at {}", failure.offset),

@@ -7,6 +7,7 @@ mod calls;
 mod failures;
 mod intake;
 mod pulls;
+mod staged;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,8 +22,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use self::calls::{Ended, Running, Waiting, next_permit};
 use self::failures::Letter;
 use self::pulls::Pulls;
+use self::staged::Staged;
 use super::group::GroupEnv;
 use super::routes::{Route, RouteTable, TopicRoutes};
+use super::transactor::TransactorHandle;
 use super::words::{Failing, PollerHandle, Read, Shared, ToPartition, ToPoller};
 use crate::delivery::{Action, Input, Partition, PartitionConfig, Plan, RouteId, Ticket, Time};
 use crate::error::Error;
@@ -42,6 +45,8 @@ pub(super) struct DriverOptions {
     pub(super) inbox: mpsc::Receiver<Read>,
     /// The number of this assignment.
     pub(super) number: u64,
+    /// Where the group is exactly once.
+    pub(super) transactor: Option<TransactorHandle>,
     pub(super) config: PartitionConfig,
 }
 
@@ -110,6 +115,8 @@ pub(super) struct Driver {
     origin: Instant,
     state: State,
     catch_up_until: Option<Instant>,
+    /// Exactly once: what is published with records.
+    staged: Option<Staged>,
     /// How long handlers that were cancelled may take to notice.
     grace: Duration,
     /// Last: everything above is gone when it is said.
@@ -161,8 +168,10 @@ impl Driver {
             words,
             inbox,
             number,
+            transactor,
             config,
         } = options;
+        let staged = transactor.map(|transactor| Staged::new(transactor, shared.start));
         let grace = env.drain_timeout();
         let wire_topic = env.wire_topic(&shared.source.topic);
         let meter = env.meter.topic(&wire_topic);
@@ -202,6 +211,7 @@ impl Driver {
             origin: Instant::now(),
             state: State::Active,
             catch_up_until: None,
+            staged,
             grace,
             _departure: departure,
         };
@@ -297,6 +307,9 @@ impl Driver {
                     now,
                 });
             }
+            ToPartition::Left { records, bytes } => {
+                self.machine.handle(Input::Left { records, bytes });
+            }
             ToPartition::Revoke { catch_up } => {
                 self.state = State::Draining;
                 self.catch_up_until = Some(Instant::now() + catch_up);
@@ -331,6 +344,7 @@ impl Driver {
             } => self.start(ticket, route, attempt, body).await,
             Action::RunBatch { route, records } => self.start_batch(route, records),
             Action::DeadLetter(failure) => self.dead_letter(failure),
+            Action::Release { ticket } => self.release(ticket),
             Action::Commit { history, up_to } => self.poller.send(ToPoller::Commit {
                 number: self.number,
                 history,
@@ -368,6 +382,7 @@ impl Driver {
     }
 
     fn publish_progress(&mut self) {
+        self.hand_over();
         let moved = self.machine.watermark().is_some_and(|watermark| {
             self.shared.watermark.swap(watermark, Atomic::AcqRel) != watermark
         });

@@ -29,7 +29,8 @@ use crate::name::Topic;
 use crate::observe::health::Problem;
 use crate::observe::metrics::{GroupMeter, PartitionGauges};
 use crate::observe::trace::Labels;
-use crate::subscribe::StartOffset;
+use crate::publish::MakesOutputs;
+use crate::subscribe::{Staging, StartOffset};
 use crate::witness::Witness;
 
 /// What everything that works for one group needs, and never changes.
@@ -43,6 +44,10 @@ pub(super) struct GroupEnv {
     pub(super) wire_instance: String,
     pub(super) start: StartOffset,
     pub(super) commit: CommitPolicy,
+    /// Exactly once: what makes the outputs of its handlers.
+    pub(super) exactly_once: Option<Arc<dyn MakesOutputs>>,
+    /// The name of its transactions.
+    pub(super) transactional_id: Arc<str>,
     pub(super) registration_settle: Duration,
     pub(super) dead_letter_suffix: Arc<str>,
     pub(super) log_errors: bool,
@@ -88,6 +93,11 @@ impl GroupEnv {
     /// The longest of the registrations' drain timeouts.
     pub(super) fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_millis.load(Atomic::Relaxed))
+    }
+
+    /// Where an attempt publishes, if the group is exactly once.
+    pub(super) fn staging(&self) -> Option<Arc<Staging>> {
+        self.exactly_once.as_ref().map(Staging::new)
     }
 
     pub(super) fn consumer_config(&self) -> ClientConfig {
@@ -235,7 +245,7 @@ impl Group {
     }
 
     /// Ends by itself, told to all.
-    fn fail(&self, error: Error) {
+    pub(super) fn fail(&self, error: Error) {
         tracing::error!(group = &*self.env.wire_group, "{}", with_causes(&error));
         self.tell_all(&error);
         self.state.lock().end = Some(Problem::now(error));

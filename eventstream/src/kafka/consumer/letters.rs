@@ -7,7 +7,9 @@ use tracing::Instrument;
 use crate::delivery::{Failure, Reason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::sender::Sender;
 use crate::observe::trace::{self, Labels, Mark};
+use crate::publish::Output;
 use crate::publish::receipt::{Delivery, EventId};
 use crate::record::Record;
 use crate::subscribe::{DeadLetterOrigin, DeadLetterReason};
@@ -77,6 +79,35 @@ pub(super) async fn write(
     let result = written.instrument(span.clone()).await;
     trace::dead_lettered(&span, &result);
     result
+}
+
+/// A dead letter that goes out in a transaction, with the offset of its record.
+pub(super) fn output(
+    sender: &Sender,
+    failure: &Failure<Arc<Record>>,
+    cause: &Cause,
+) -> Result<Output, Error> {
+    let record = &failure.body;
+    let topic = format!("{}{}", record.source.topic, cause.suffix);
+    let kept = |error_bytes| {
+        let headers = headers(failure, cause, error_bytes);
+        let outgoing = Outgoing {
+            key: record.key(),
+            value: record.value(),
+            headers: &headers,
+            timestamp_ms: record.timestamp_ms,
+            ..Outgoing::default()
+        };
+        sender.kept(&topic, &outgoing)
+    };
+    match kept(ERROR_BYTES) {
+        Err(error)
+            if error.kind() == ErrorKind::TooLarge && cause.error.len() > SHORT_ERROR_BYTES =>
+        {
+            kept(SHORT_ERROR_BYTES)
+        }
+        result => result,
+    }
 }
 
 /// The beginning of a text, in whole characters.

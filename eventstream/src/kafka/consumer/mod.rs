@@ -21,6 +21,7 @@
 //! | `inquiry` | questions about topics and the group that nobody waits for |
 //! | `refusals` | what is refused until somebody acts |
 //! | `driver` | one partition's task: intake, calls of handlers, events that are pulled, failures |
+//! | `transactor` | the thread of a group that is exactly once |
 //! | `letters` | the dead letter format |
 
 mod assignment;
@@ -36,6 +37,7 @@ mod refusals;
 mod roster;
 mod routes;
 mod told;
+mod transactor;
 mod words;
 
 use std::collections::HashMap;
@@ -122,6 +124,9 @@ impl Groups {
         ended
     }
 }
+
+/// Brokers allow transactions of 15 minutes, with what they get beyond the interval.
+const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 
 /// How many groups a registration may find at their end.
 const TRIES: u32 = 100;
@@ -219,6 +224,9 @@ impl Consumers {
     fn contradictions(&self, subscribe: &CheckedSubscribe) -> Vec<Fault> {
         let options = &subscribe.options;
         let mut faults = Vec::new();
+        if options.exactly_once {
+            faults.extend(self.not_exactly_once(self.commit_policy(options)));
+        }
         if self.commit_policy(options) != CommitPolicy::BeforeProcessing {
             return faults;
         }
@@ -239,6 +247,25 @@ impl Consumers {
                 "must be one attempt with `commit` before-processing: what is committed is not \
                  tried again",
             ));
+        }
+        faults
+    }
+
+    /// What this client's configuration has against transactions.
+    fn not_exactly_once(&self, commit: CommitPolicy) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.options.embedded.is_some() {
+            let allowed = "needs a Kafka cluster: the embedded broker keeps no transactions";
+            faults.push(Fault::new("exactly_once", "true", allowed));
+        }
+        let fits =
+            matches!(commit, CommitPolicy::Interval(interval) if interval <= LONGEST_TRANSACTION);
+        if !fits {
+            let allowed = format!(
+                "must be an interval of at most {LONGEST_TRANSACTION:?} with `exactly_once`: offsets are \
+                 committed in transactions"
+            );
+            faults.push(Fault::new("commit", commit.to_string(), allowed));
         }
         faults
     }
@@ -272,6 +299,10 @@ impl Consumers {
             if group.env.start != options.offset {
                 faults.push(disagrees("offset", &options.offset, &group.env.start));
             }
+            if group.env.exactly_once.is_some() != options.exactly_once {
+                let has = group.env.exactly_once.is_some();
+                faults.push(disagrees("exactly_once", &options.exactly_once, &has));
+            }
             if group.env.commit != commit {
                 faults.push(disagrees("commit", &commit, &group.env.commit));
             }
@@ -284,16 +315,22 @@ impl Consumers {
             .get(&key)
             .filter(|_| !options.group_instance_id.is_empty())
             .map(|group| group.ended.clone());
+        let wire_instance = match &*options.group_instance_id {
+            "" => String::new(),
+            instance => prefixed(&self.options.prefix, instance),
+        };
+        let exactly_once = options
+            .exactly_once
+            .then(|| Arc::clone(&self.options.sender) as _);
         let env = GroupEnv {
             prefix: Arc::clone(&self.options.prefix),
             meter: self.options.meter.group(&labels.group),
             labels: Arc::clone(labels),
             wire_group: Arc::clone(&labels.group),
             groupless: subscribe.is_groupless().then(Mutex::default),
-            wire_instance: match &*options.group_instance_id {
-                "" => String::new(),
-                instance => prefixed(&self.options.prefix, instance),
-            },
+            transactional_id: transactional_id(&labels.group, &wire_instance),
+            wire_instance,
+            exactly_once,
             start: options.offset.clone(),
             commit,
             registration_settle: self.options.config.registration_settle,
@@ -469,6 +506,16 @@ impl From<CommitPolicy> for CommitMode {
             CommitPolicy::EachEventAsync => Self::AsyncEach,
             CommitPolicy::BeforeProcessing => Self::BeforeProcessing,
         }
+    }
+}
+
+/// The name of a member's transactions. That of a static member stays, so that its next life ends at
+/// once what the last one has left open; others have none that stays, and need none: the group refuses
+/// the offsets of a member that it has let go (KIP-447).
+fn transactional_id(group: &str, instance: &str) -> Arc<str> {
+    match instance {
+        "" => format!("{group}.{}", crate::event::new_id().as_str()).into(),
+        instance => format!("{group}.{instance}").into(),
     }
 }
 

@@ -13,6 +13,7 @@ mod reading;
 mod rebalance;
 mod rights;
 mod starting;
+mod transacting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,10 +30,12 @@ use self::assigned::Assigned;
 use self::commits::Sent;
 use self::rights::Questions;
 use self::starting::{Met, Starting};
+use self::transacting::Transacting;
 use super::events::{ConsumerQueue, Event};
 use super::group::Group;
 use super::inquiry::Inquiry;
 use super::routes::RouteTable;
+use super::transactor::{self, TransactorHandle};
 use super::words::{PollerHandle, ToPartition, ToPoller};
 use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -119,17 +122,39 @@ pub(super) struct Poller {
     /// When brokers that were all out of reach are asked whether they are back.
     ask_at: Instant,
     questions: Questions,
+    /// Where the group is exactly once.
+    transacting: Option<Transacting>,
 }
 
 impl Poller {
     /// The body of the polling thread.
     pub(super) fn run(group: &Arc<Group>, handle: &PollerHandle, commands: Receiver<ToPoller>) {
+        let transactor = group.env.exactly_once.is_some();
+        let transactor = transactor.then(|| transactor::Owner::start(group, handle));
+        match transactor.transpose() {
+            Ok(owner) => {
+                let transactor = owner.as_ref().map(|owner| owner.handle.clone());
+                Self::run_with(group, handle, commands, transactor.as_ref());
+                if let Some(owner) = owner {
+                    owner.end();
+                }
+            }
+            Err(error) => group.fail(error),
+        }
+    }
+
+    fn run_with(
+        group: &Arc<Group>,
+        handle: &PollerHandle,
+        commands: Receiver<ToPoller>,
+        transactor: Option<&TransactorHandle>,
+    ) {
         let mut commands = commands;
         let mut backoff = REBUILD_MIN;
         let mut met = HashMap::new();
         loop {
             let started = Instant::now();
-            let error = match Self::start(group, handle, commands) {
+            let error = match Self::start(group, handle, commands, transactor.cloned()) {
                 Ok(mut poller) => {
                     poller.starting = Starting::new(met);
                     let error = poller.serve();
@@ -170,6 +195,7 @@ impl Poller {
         group: &Arc<Group>,
         handle: &PollerHandle,
         commands: Receiver<ToPoller>,
+        transactor: Option<TransactorHandle>,
     ) -> Result<Self, (Error, Receiver<ToPoller>)> {
         group.env.reporter.asked();
         let context = PollerContext {
@@ -222,6 +248,7 @@ impl Poller {
             sent: None,
             ask_at: Instant::now(),
             questions: Questions::default(),
+            transacting: transactor.map(Transacting::new),
         })
     }
 
@@ -237,7 +264,11 @@ impl Poller {
                 self.drain_all(deadline.saturating_duration_since(Instant::now()));
                 return None;
             }
-            if self.assigned.iter().any(|a| a.words.is_closed()) {
+            if self
+                .assigned
+                .iter()
+                .any(|a| a.words.is_closed() && !a.is_aborted)
+            {
                 // Those that were told to end are no longer in the list.
                 self.fatal = Some(Error::new(
                     ErrorKind::Fatal,
@@ -254,14 +285,19 @@ impl Poller {
                 return Some(error);
             }
             if now >= self.next_commit {
-                // What was refused is told, and tried again at the next interval.
-                let _ = self.commit_watermarks(KafkaCommit::Async);
+                if self.transacting.is_some() {
+                    self.commit_transaction();
+                } else {
+                    // What was refused is told, and tried again at the next interval.
+                    let _ = self.commit_watermarks(KafkaCommit::Async);
+                }
                 self.next_commit = now + self.group.env.commit.interval();
             }
             if self.rejoin_at.is_some_and(|at| now >= at) {
                 self.rejoin_at = None;
                 self.subscribe();
             }
+            self.start_aborted();
             self.ask(now);
             self.tell_ready();
             self.ask_again(now);
@@ -410,6 +446,9 @@ impl Poller {
                     self.rejoin_at = Some(Instant::now() + REJOIN);
                 }
             }
+            ToPoller::Transacted(number) => self.transacted(number),
+            ToPoller::Told(offsets) => self.committed_in_transaction(&offsets),
+            ToPoller::Again(numbers) => self.aborted(&numbers),
             ToPoller::Stop(time) => self.stop = Some(deadline::after(time)),
         }
     }

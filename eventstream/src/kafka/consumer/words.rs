@@ -40,6 +40,12 @@ pub(super) enum ToPoller {
         error: Error,
     },
     Rejoin,
+    /// The commit of a transaction with this number, or one before it, has ended somehow.
+    Transacted(u64),
+    /// These offsets were committed in a transaction.
+    Told(Vec<(u64, i64)>),
+    /// What these partitions have released was aborted: they are to be read again.
+    Again(Vec<u64>),
     /// Drain within this time, leave the group, end.
     Stop(Duration),
 }
@@ -70,6 +76,11 @@ pub(super) enum ToPartition {
         history: u32,
         up_to: i64,
         ok: bool,
+    },
+    /// What was released of so many records, with so many bytes, is held no more.
+    Left {
+        records: usize,
+        bytes: usize,
     },
     /// Taken away, or the consumer stops: finish what runs and, for this long, start what keeps
     /// something that is done from being committed; then say so.

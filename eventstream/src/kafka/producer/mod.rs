@@ -216,6 +216,11 @@ impl Producer {
         Ok(())
     }
 
+    /// Whether a broker could take a record of this size.
+    pub(crate) fn check_size(&self, topic: &str, record: &Outgoing<'_>) -> Result<()> {
+        self.inner.check_size(topic, record)
+    }
+
     /// Accepts the record at once, or says why not.
     pub(crate) fn try_publish(
         &self,

@@ -20,8 +20,9 @@ use crate::error::{Error, ErrorKind};
 use crate::guard::guarded;
 use crate::kafka::consumer::routes::Route;
 use crate::observe::trace::{self, Mark};
+use crate::publish::Output;
 use crate::record::Record;
-use crate::subscribe::{self, BoxError, BoxHandler, Context, Handled};
+use crate::subscribe::{self, BoxError, BoxHandler, Context, Handled, Staging};
 
 pub(super) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
@@ -38,6 +39,8 @@ pub(super) struct EndedOne {
     attempt: u32,
     record: Arc<Record>,
     result: Result<(), Unhandled>,
+    /// What it has published, where that is exactly once.
+    outputs: Vec<Output>,
     /// How long it took, where that is measured.
     took: Option<Duration>,
     mark: Mark,
@@ -79,6 +82,7 @@ impl Driver {
             attempt,
             before,
             record,
+            staging: self.env.staging(),
             timed: self.meter.is_on(),
         };
         if let Some(serial) = &route.registration.serial {
@@ -195,11 +199,13 @@ impl Driver {
             attempt,
             record,
             result,
+            outputs,
             mark,
             ..
         } = ended;
         match result {
             Ok(()) => {
+                self.stage(ticket, outputs);
                 self.tally.handled += 1;
                 if let Some(witness) = &mut self.witness {
                     witness.handled(&record);
@@ -248,6 +254,7 @@ pub(super) struct Call {
     /// The attempt before, to be linked with.
     before: Mark,
     pub(super) record: Arc<Record>,
+    staging: Option<Arc<Staging>>,
     timed: bool,
 }
 
@@ -329,13 +336,14 @@ pub(super) struct Begun {
     route: RouteId,
     attempt: u32,
     record: Arc<Record>,
+    staging: Option<Arc<Staging>>,
     watched: Watched<Result<(), BoxError>>,
 }
 
 impl Call {
     /// Calls the handler, which may panic already here.
     fn begin(self, route: &Route) -> Begun {
-        let context = Context::of(&self.record, self.attempt);
+        let context = Context::of(&self.record, self.attempt).staging(self.staging.as_ref());
         let handler = route.handler(&self.record);
         let timeout = handler.and_then(BoxHandler::timeout);
         let call = handler.map(|handler| || handler.call(context));
@@ -367,6 +375,7 @@ impl Call {
             attempt: self.attempt,
             watched: Watched::begin(call, span, self.timed, timeout),
             record: self.record,
+            staging: self.staging,
         }
     }
 }
@@ -391,6 +400,9 @@ impl Begun {
             attempt: self.attempt,
             record: self.record,
             result,
+            outputs: self
+                .staging
+                .map_or_else(Vec::new, |staging| staging.close()),
             took,
             mark,
         })

@@ -135,7 +135,7 @@ impl Driver {
     }
 
     pub(super) fn dead_letter(&mut self, failure: Failure<Arc<Record>>) {
-        let producer = Arc::clone(&self.env.sender.producer);
+        let sender = Arc::clone(&self.env.sender);
         let cause = Cause {
             error: self
                 .find_error(&failure)
@@ -145,8 +145,17 @@ impl Driver {
             labels: Arc::clone(&self.env.labels),
             last: self.find_mark(failure.ticket, failure.route),
         };
+        if self.staged.is_some() {
+            let result = letters::output(&sender, &failure, &cause).map(|output| {
+                let delivery = Delivery::nowhere(output.topic.clone());
+                self.stage(failure.ticket, vec![output]);
+                delivery
+            });
+            self.lettered(Letter { failure, result });
+            return;
+        }
         self.letters.push(Box::pin(async move {
-            let result = letters::write(&producer, &failure, &cause).await;
+            let result = letters::write(&sender.producer, &failure, &cause).await;
             Letter { failure, result }
         }));
     }

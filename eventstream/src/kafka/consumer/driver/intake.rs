@@ -30,6 +30,7 @@ impl Driver {
             }
             Read::NewHistory { start } => {
                 self.machine.handle(Input::NewHistory { start });
+                self.hand_over_start(start);
                 self.shared.watermark.store(start, Atomic::Release);
                 self.shared.history.fetch_add(1, Atomic::Release);
             }

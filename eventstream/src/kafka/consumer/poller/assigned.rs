@@ -44,6 +44,8 @@ pub(super) struct Assigned {
     pub(super) in_doubt: bool,
     /// The group has committed where its reading starts.
     pub(super) is_started: bool,
+    /// What it has released was aborted: once its task has ended it is read again.
+    pub(super) is_aborted: bool,
     /// Since when librdkafka is to read it of a topic that was made anew, and has said nothing of it.
     pub(super) unheard: Option<Instant>,
 }

@@ -17,7 +17,7 @@ use crate::kafka::error::from_code;
 use crate::kafka::questions::TopicId;
 
 /// How long the last commit of partitions that are given up is tried, and how often.
-const LAST_COMMIT: Duration = Duration::from_secs(3);
+pub(super) const LAST_COMMIT: Duration = Duration::from_secs(3);
 const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 /// How long the outcome of a commit in the background is waited for before the next is sent.
 const OUTCOME: Duration = Duration::from_secs(30);
@@ -164,6 +164,10 @@ impl Poller {
     /// then refused as one of an older generation. It is sent again, for what is not committed is
     /// handled twice.
     pub(super) fn commit_finally(&mut self, deadline: Instant) {
+        if self.transacting.is_some() {
+            self.commit_transaction_finally(deadline);
+            return;
+        }
         let mut again_until = None;
         while let Err(code) = self.commit_watermarks(KafkaCommit::Sync) {
             if is_hopeless(code) {
@@ -261,7 +265,7 @@ impl Poller {
         outcome.inspect_err(|code| self.commit_failed(*code))
     }
 
-    fn count_commit(&self) {
+    pub(super) fn count_commit(&self) {
         let env = &self.group.env;
         env.reporter.heard();
         self.group.allow(&Cause::Group);

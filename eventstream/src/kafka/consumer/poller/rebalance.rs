@@ -118,6 +118,7 @@ impl Poller {
         let number = env.assignments.fetch_add(1, Atomic::Relaxed);
         let (words, heard) = mpsc::unbounded_channel();
         let (sender, inbox) = mpsc::channel(INBOX);
+        let transactor = self.begin_transacting(&name, number, topic_id, &words);
         let driver = Driver::new(DriverOptions {
             env: Arc::clone(env),
             shared: Arc::clone(&shared),
@@ -126,6 +127,7 @@ impl Poller {
             words: heard,
             inbox,
             number,
+            transactor,
             config: PartitionConfig {
                 commit: env.commit.into(),
                 start: if start.to_commit {
@@ -155,6 +157,7 @@ impl Poller {
             history: 0,
             in_doubt: false,
             is_started: !start.to_commit,
+            is_aborted: false,
             unheard: None,
             machine_full: false,
             inbox_full: false,
@@ -195,6 +198,7 @@ impl Poller {
         {
             tracing::debug!(%error, "resume what is revoked");
         }
+        self.end_transacting(|name| names.contains(name));
         self.assigned.retain(|a| !names.contains(&a.name));
         self.starting.remove(&names);
         self.last = 0;
@@ -247,6 +251,7 @@ impl Poller {
     pub(super) fn lose_all(&mut self) {
         let names: Vec<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
         self.lose(&names);
+        self.end_transacting(|_| true);
         self.assigned.clear();
         self.starting.clear();
         self.group.set_assigned(Vec::new());
@@ -255,6 +260,7 @@ impl Poller {
     pub(super) fn drain_all(&mut self, deadline: Duration) {
         let names: Vec<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
         self.drain(&names, deadline);
+        self.end_transacting(|_| true);
         self.assigned.clear();
         self.starting.clear();
         self.group.set_assigned(Vec::new());

@@ -580,6 +580,7 @@ impl Poller {
                     again.push(one.partition.clone());
                     if let Some(at) = self.assigned.iter().position(|a| a.name == one.partition) {
                         self.assigned[at].go_on(&one.start, one.id);
+                        self.transact_for_topic(at);
                     }
                 }
             }
@@ -624,8 +625,14 @@ impl Poller {
         };
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
+                // So is what is read again after an abort.
+                let has = self.consumer.assignment()?;
+                let again = names.iter().filter(|name| {
+                    again.contains(name) || has.find_partition(&name.0, name.1).is_some()
+                });
+                let again: Vec<_> = again.collect();
                 if !again.is_empty() {
-                    let list = again.iter().map(|name| (name, Offset::Invalid));
+                    let list = again.into_iter().map(|name| (name, Offset::Invalid));
                     let list = assignment::list(list);
                     self.consumer.incremental_unassign(&list)?;
                 }

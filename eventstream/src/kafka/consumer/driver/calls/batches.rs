@@ -8,13 +8,16 @@ use super::{AnyCall, Driver, Ended, EndedOne, Interrupted, Unhandled, Waiting, W
 use crate::delivery::{Concurrency, Input, RouteId, Started, Ticket};
 use crate::kafka::consumer::routes::Route;
 use crate::observe::trace::{self, Mark};
+use crate::publish::Output;
 use crate::record::Record;
-use crate::subscribe::{BatchAnswer, Context};
+use crate::subscribe::{BatchAnswer, Context, Staging};
 
 /// What a handler of batches is called with.
 pub(super) struct BatchCall {
     route: RouteId,
     records: Vec<Started<Arc<Record>>>,
+    /// For each of them, where what is published is exactly once.
+    stagings: Vec<Option<Arc<Staging>>>,
     timed: bool,
 }
 
@@ -24,6 +27,7 @@ pub(in super::super) struct EndedBatch {
     records: Vec<Started<Arc<Record>>>,
     /// By the position of the record.
     results: Vec<Result<(), Unhandled>>,
+    outputs: Vec<Vec<Output>>,
     took: Option<Duration>,
     mark: Mark,
 }
@@ -40,6 +44,7 @@ impl Driver {
         let route = Arc::clone(&attached.route);
         let call = BatchCall {
             route: id,
+            stagings: records.iter().map(|_| self.env.staging()).collect(),
             records,
             timed: self.meter.is_on(),
         };
@@ -64,6 +69,7 @@ impl Driver {
             route,
             records,
             results,
+            outputs,
             took,
             mark,
         } = ended;
@@ -71,7 +77,8 @@ impl Driver {
             self.meter.took(took);
         }
         let mut outcomes = Vec::with_capacity(records.len());
-        for (started, result) in records.into_iter().zip(results) {
+        let results = results.into_iter().zip(outputs);
+        for (started, (result, outputs)) in records.into_iter().zip(results) {
             let ticket = started.ticket;
             let outcome = self.outcome(EndedOne {
                 ticket,
@@ -79,6 +86,7 @@ impl Driver {
                 attempt: started.attempt,
                 record: started.body,
                 result,
+                outputs,
                 took: None,
                 mark: Mark::clone(&mark),
             });
@@ -116,8 +124,11 @@ impl BatchCall {
     pub(super) fn begin(self, route: &Route) -> BegunBatch {
         let records = || self.records.iter().map(|started| &*started.body);
         let span = trace::handle_batch(&route.registration.labels, records());
-        let context = |started: &Started<Arc<Record>>| Context::of(&started.body, started.attempt);
-        let contexts: Vec<_> = self.records.iter().map(context).collect();
+        let context = |(started, staging): (&Started<Arc<Record>>, &Option<Arc<Staging>>)| {
+            Context::of(&started.body, started.attempt).staging(staging.as_ref())
+        };
+        let each = self.records.iter().zip(&self.stagings);
+        let contexts: Vec<_> = each.map(context).collect();
         let call = route.handlers.batch();
         let call = call.map(|handler| move || handler.call(&contexts));
         let timeout = route.registration.handler_timeout;
@@ -125,6 +136,7 @@ impl BatchCall {
             route: self.route,
             watched: Watched::begin(call, span, self.timed, timeout),
             records: self.records,
+            stagings: self.stagings,
         }
     }
 }
@@ -133,6 +145,7 @@ impl BatchCall {
 pub(super) struct BegunBatch {
     route: RouteId,
     records: Vec<Started<Arc<Record>>>,
+    stagings: Vec<Option<Arc<Staging>>>,
     watched: Watched<BatchAnswer>,
 }
 
@@ -142,10 +155,13 @@ impl BegunBatch {
         let results = results(answer, self.records.len());
         let failure = results.iter().find_map(|result| result.as_ref().err());
         let (took, mark) = self.watched.end(failure.map(Unhandled::error));
+        let close = |staging: Option<Arc<Staging>>| staging.map_or_else(Vec::new, |s| s.close());
+        let outputs = self.stagings.into_iter().map(close).collect();
         Ended::Batch(EndedBatch {
             route: self.route,
             records: self.records,
             results,
+            outputs,
             took,
             mark,
         })

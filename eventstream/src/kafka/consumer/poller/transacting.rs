@@ -1,0 +1,170 @@
+//! Exactly once: when a transaction is committed, and what follows from its end.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Poller;
+use super::commits::LAST_COMMIT;
+use crate::guard::tracing;
+use crate::kafka::consumer::events::{self, TopicPartition};
+use crate::kafka::consumer::transactor::{TransactorHandle, Word};
+use crate::kafka::consumer::words::ToPartition;
+use crate::kafka::questions::TopicId;
+
+/// The transactions of this consumer.
+pub(super) struct Transacting {
+    transactor: TransactorHandle,
+    /// The last commit that was asked for, and the last that has ended.
+    asked: u64,
+    ended: u64,
+}
+
+impl Transacting {
+    pub(super) fn new(transactor: TransactorHandle) -> Self {
+        Self {
+            transactor,
+            asked: 0,
+            ended: 0,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.asked == self.ended
+    }
+}
+
+impl Poller {
+    /// A partition is read from now on; how its task hands over what it releases.
+    pub(super) fn begin_transacting(
+        &self,
+        name: &TopicPartition,
+        number: u64,
+        id: Option<TopicId>,
+        words: &UnboundedSender<ToPartition>,
+    ) -> Option<TransactorHandle> {
+        let transactor = &self.transacting.as_ref()?.transactor;
+        transactor.send(Word::Assigned {
+            part: number,
+            name: name.clone(),
+            id,
+            words: words.downgrade(),
+        });
+        Some(transactor.clone())
+    }
+
+    /// Nothing counts any more of these that is not committed.
+    pub(super) fn end_transacting(&self, is_one: impl Fn(&TopicPartition) -> bool) {
+        let Some(transacting) = &self.transacting else {
+            return;
+        };
+        let gone = self.assigned.iter().filter(|a| is_one(&a.name));
+        let gone: Vec<_> = gone.map(|a| a.number).collect();
+        if !gone.is_empty() {
+            transacting.transactor.send(Word::Gone(gone));
+        }
+    }
+
+    pub(super) fn transact_for_topic(&self, at: usize) {
+        let Some(transacting) = &self.transacting else {
+            return;
+        };
+        let assigned = &self.assigned[at];
+        transacting.transactor.send(Word::Remade {
+            part: assigned.number,
+            id: assigned.topic_id,
+        });
+    }
+
+    /// Asks for a commit, unless another is on its way.
+    pub(super) fn commit_transaction(&mut self) {
+        if self.assigned.is_empty() || !self.transacting.as_ref().is_some_and(Transacting::is_idle)
+        {
+            return;
+        }
+        self.ask_for_commit();
+    }
+
+    fn ask_for_commit(&mut self) {
+        let metadata = self.as_member();
+        if let Some(transacting) = &mut self.transacting {
+            transacting.asked += 1;
+            transacting.transactor.send(Word::Commit {
+                number: transacting.asked,
+                metadata,
+            });
+        }
+    }
+
+    /// As whom this member commits, for the group to refuse it once it has let this member go. `None`:
+    /// it has. librdkafka forgets its name then, and offsets without a name are refused by nobody. The
+    /// check comes after the look: a new name needs an answer of this thread in between.
+    fn as_member(&self) -> Option<ConsumerGroupMetadata> {
+        let metadata = self.consumer.group_metadata();
+        let membership = events::membership(self.consumer.client());
+        let is_member = membership.is_known && membership.generation > 0;
+        metadata.filter(|_| is_member && !self.consumer.assignment_lost())
+    }
+
+    pub(super) fn transacted(&mut self, number: u64) {
+        if let Some(transacting) = &mut self.transacting {
+            transacting.ended = transacting.ended.max(number);
+        }
+    }
+
+    /// Commits what was released, before partitions are given up. What is not committed in time is
+    /// aborted, and read again by the next owner.
+    pub(super) fn commit_transaction_finally(&mut self, deadline: Instant) {
+        let deadline = deadline.max(Instant::now() + LAST_COMMIT);
+        self.ask_for_commit();
+        while !self.transacting.as_ref().is_none_or(Transacting::is_idle) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                let group = &*self.group.env.wire_group;
+                tracing::warn!(group, "a transaction did not end in time, and is aborted");
+                return;
+            }
+            if let Ok(command) = self.commands.recv_timeout(left) {
+                self.command(command);
+            }
+        }
+    }
+
+    pub(super) fn committed_in_transaction(&mut self, offsets: &[(u64, i64)]) {
+        for (number, up_to) in offsets {
+            if let Some(assigned) = self.find(*number) {
+                assigned.confirm(*up_to);
+            }
+        }
+        self.count_commit();
+    }
+
+    /// What these have released was aborted. Their tasks end, and then they are read again.
+    pub(super) fn aborted(&mut self, numbers: &[u64]) {
+        let mut names = Vec::new();
+        for number in numbers {
+            if let Some(assigned) = self.find(*number) {
+                assigned.is_aborted = true;
+                assigned.in_doubt = true;
+                names.push(assigned.name.clone());
+            }
+        }
+        self.lose(&names);
+    }
+
+    /// Partitions whose tasks have ended after an abort start anew, from what is committed.
+    pub(super) fn start_aborted(&mut self) {
+        let aborted = self.assigned.iter().filter(|a| a.is_aborted && a.ended);
+        let names: Vec<_> = aborted.map(|a| a.name.clone()).collect();
+        if names.is_empty() {
+            return;
+        }
+        self.end_transacting(|name| names.contains(name));
+        self.assigned.retain(|a| !names.contains(&a.name));
+        self.starting.remove(&names);
+        self.last = 0;
+        self.group.set_assigned(self.shared());
+        self.find_starts(&names);
+    }
+}

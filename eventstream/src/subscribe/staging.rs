@@ -1,0 +1,55 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::publish::{MakesOutputs, Output, Publish, PublishRaw, Receipt};
+
+/// What one attempt at a record publishes, where that is to be exactly once. It is kept here until the
+/// attempt has succeeded; what comes later is refused.
+pub(crate) struct Staging {
+    maker: Arc<dyn MakesOutputs>,
+    /// `None`: the attempt is over.
+    outputs: Mutex<Option<Vec<Output>>>,
+}
+
+impl Staging {
+    pub(crate) fn new(maker: &Arc<dyn MakesOutputs>) -> Arc<Self> {
+        Arc::new(Self {
+            maker: Arc::clone(maker),
+            outputs: Mutex::new(Some(Vec::new())),
+        })
+    }
+
+    pub(super) fn publish(&self, event: &Publish) -> Result<Receipt> {
+        let (output, id) = self.maker.output(event)?;
+        let receipt = output.receipt(id);
+        self.keep(output).map(|()| receipt)
+    }
+
+    pub(super) fn publish_raw(&self, record: PublishRaw) -> Result<Receipt> {
+        let output = self.maker.raw_output(record)?;
+        let id = crate::publish::receipt::EventId::Chosen("".into());
+        let receipt = output.receipt(id);
+        self.keep(output).map(|()| receipt)
+    }
+
+    fn keep(&self, output: Output) -> Result<()> {
+        match &mut *self.outputs.lock() {
+            Some(outputs) => {
+                outputs.push(output);
+                Ok(())
+            }
+            None => Err(Error::new(
+                ErrorKind::Closed,
+                "publish in a handler: its attempt is over, so this would not be part of its transaction",
+            )
+            .with_remedy("await everything that publishes before the handler returns")),
+        }
+    }
+
+    /// The attempt is over: what it has published.
+    pub(crate) fn close(&self) -> Vec<Output> {
+        self.outputs.lock().take().unwrap_or_default()
+    }
+}
