@@ -1,5 +1,6 @@
 //! `copy`: copies the records of one topic to another, unchanged.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Keep each record's partition, whatever its key
     #[arg(long)]
     keep_partitions: bool,
+    /// Write each record once, in transactions with the offsets of the group; within one cluster
+    #[arg(long, conflicts_with = "to_brokers")]
+    exactly_once: bool,
     /// At most this many records per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -52,11 +56,16 @@ and so within a key, is kept. Progress is stored as the group's offsets, so a co
 where it stopped. Each record is written at least once: after a kill, records in flight (up to 1,000 of each
 partition) and those written in the last second may be written again.
 
+With --exactly-once the offsets and the writes of each second are one transaction: killed and started again, or
+run by several processes at once, a reader of committed transactions (isolation.level=read_committed) sees each
+record once. It needs the rights to write and describe transactional ids that begin with the group's name.
+
 Without --until-end, the copy runs until it is interrupted, and then exits with code 0. If a partition's end
 has no record (compacted, or a transaction marker), it counts as reached after 10 s without a record.
 
 Examples:
   eventstream copy --topic player --to player-v2 --until-end
+  eventstream copy --topic player --to player-v2 --until-end --exactly-once
   eventstream copy --topic player --to player --to-brokers kafka-b:9092 --keep-partitions
   eventstream copy --topic player --to player-sample --from 2026-01-31T08:00:00Z --rate 500 --group sampling";
 
@@ -64,6 +73,8 @@ const STOP: Duration = Duration::from_secs(30);
 /// The maximum number of records in flight for each partition.
 const BATCH: usize = 1000;
 const GATHERED: Duration = Duration::from_millis(20);
+/// How often the offsets are asked for at the end.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
 const TICK: Duration = Duration::from_millis(20);
 
 struct Copying {
@@ -73,6 +84,8 @@ struct Copying {
     rate: Option<Rate>,
     progress: Progress,
     bounds: Bounds,
+    /// Exactly once: up to where partitions have come, for what is handled again counts once.
+    come: Mutex<BTreeMap<i32, i64>>,
     /// When a record was last written.
     latest: Mutex<Option<Instant>>,
     fatal: Mutex<Option<Error>>,
@@ -92,6 +105,11 @@ pub(crate) async fn run(
         return Err(Usage(text).into());
     }
     let from = connection.client()?;
+    if args.exactly_once && from.embedded_broker().is_some() {
+        let text =
+            "--exactly-once: needs a Kafka cluster; the embedded broker keeps no transactions";
+        return Err(Usage(text.to_owned()).into());
+    }
     let to = match &args.to_brokers {
         Some(brokers) => connection.clone().at(brokers).client()?,
         None => from.clone(),
@@ -104,7 +122,8 @@ pub(crate) async fn run(
     let Some(bounds) = interrupt.or(ends(args, &from, &group, patience)).await else {
         return Ok(Exit::Interrupted);
     };
-    let (bounds, total) = bounds?;
+    let (ends, total) = bounds?;
+    let bounds = ends.clone().map_or_else(Bounds::default, Bounds::at);
     let copying = Arc::new(Copying {
         to: to.clone(),
         topic: args.to.clone(),
@@ -112,21 +131,35 @@ pub(crate) async fn run(
         rate: args.rate.map(Rate::new),
         progress: Progress::new(total, false),
         bounds,
+        come: Mutex::default(),
         latest: Mutex::new(None),
         fatal: Mutex::new(None),
         ended: CancellationToken::new(),
     });
     let told = Arc::clone(&copying);
     let subscribe = Subscribe::new(args.topic.as_str())
-        .group_id(group)
+        .group_id(group.clone())
         .offset(args.from.clone())
         .retry(Retry::forever())
         .on_error(move |error| told.hear(&error))
-        .state(Arc::clone(&copying))
-        .on_any_batch(Batch::up_to(BATCH).within(GATHERED), write);
+        .state(Arc::clone(&copying));
+    let subscribe = if args.exactly_once {
+        subscribe.exactly_once().on_any(stage)
+    } else {
+        subscribe.on_any_batch(Batch::up_to(BATCH).within(GATHERED), write)
+    };
     let started = std::time::Instant::now();
     let subscription = from.register(subscribe).await?;
-    let exit = copying.until_end(interrupt).await;
+    let mut exit = copying.until_end(interrupt).await;
+    if let (true, Exit::Done, Some(mut ends)) = (args.exactly_once, exit, ends) {
+        let left = copying.bounds.left().unwrap_or_default();
+        ends.retain(|partition, _| !left.contains(partition));
+        let committed = committed(&from, &args.topic, &group, &ends);
+        exit = match interrupt.or(copying.unless_ended(committed)).await {
+            Some(exit) => exit?,
+            None => Exit::Interrupted,
+        };
+    }
     let stopped = subscription.stop(STOP).await;
     from.shutdown(STOP).await;
     to.shutdown(STOP).await;
@@ -156,7 +189,7 @@ async fn ends(
     client: &Client,
     group: &str,
     patience: Duration,
-) -> anyhow::Result<(Bounds, Option<u64>)> {
+) -> anyhow::Result<(Option<BTreeMap<i32, i64>>, Option<u64>)> {
     let mut query = MetadataQuery::new().topic(args.topic.as_str()).watermarks();
     if let StartOffset::Time(time) = args.from {
         query = query.at(time);
@@ -169,10 +202,10 @@ async fn ends(
         return Err(error.into());
     }
     if !args.until_end {
-        return Ok((Bounds::default(), None));
+        return Ok((None, None));
     }
     let has_come = topic.partitions.iter().any(|p| p.committed.is_some());
-    let mut open = std::collections::BTreeMap::new();
+    let mut open = BTreeMap::new();
     let mut total = 0;
     for partition in topic.partitions {
         let (low, end) = watermarks(&partition)?;
@@ -195,7 +228,44 @@ async fn ends(
             total += u64::try_from(end - start).unwrap_or(0);
         }
     }
-    Ok((Bounds::at(open), Some(total)))
+    Ok((Some(open), Some(total)))
+}
+
+/// Waits until the group has committed these ends: until then a transaction may still be aborted.
+async fn committed(
+    client: &Client,
+    topic: &Topic,
+    group: &str,
+    ends: &BTreeMap<i32, i64>,
+) -> anyhow::Result<()> {
+    loop {
+        let query = MetadataQuery::new().topic(topic.as_str()).group(group);
+        let found = client.query_metadata(query, STOP).await?;
+        let partitions = found.topics.into_iter().flat_map(|topic| topic.partitions);
+        let committed: BTreeMap<_, _> = partitions.map(|p| (p.id, p.committed)).collect();
+        let has_come =
+            |(partition, end): (&i32, &i64)| committed.get(partition) >= Some(&Some(*end));
+        if ends.iter().all(has_come) {
+            return Ok(());
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Leaves a record to the transaction.
+async fn stage(
+    context: Context,
+    record: RawRecord,
+    eventstream::State(copying): eventstream::State<Arc<Copying>>,
+) -> eventstream::Result<()> {
+    if let Some(rate) = &copying.rate {
+        rate.wait().await;
+    }
+    let staged = context.publish_raw(copying.copy_of(&context, &record));
+    drop(staged.inspect_err(|error| copying.hear(error))?);
+    copying.come_to(&context);
+    copying.bounds.seen(&context);
+    Ok(())
 }
 
 /// Writes all records and waits for all of them, so that later ones of the partition follow them.
@@ -209,10 +279,7 @@ async fn write(
         if let Some(rate) = &copying.rate {
             rate.wait().await;
         }
-        let mut copy = PublishRaw::copy(copying.topic.as_str(), context, record);
-        if copying.keep_partitions {
-            copy = copy.partition(context.partition());
-        }
+        let copy = copying.copy_of(context, record);
         receipts.push(copying.to.publish_raw(&copy).await);
     }
     // A record behind a failed one is written again too, or it would precede it.
@@ -235,15 +302,46 @@ async fn write(
             }
         }
     }
-    let mut latest = copying
-        .latest
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    *latest = Some(Instant::now());
+    copying.is_alive();
     result
 }
 
 impl Copying {
+    fn copy_of(&self, context: &Context, record: &RawRecord) -> PublishRaw {
+        let copy = PublishRaw::copy(self.topic.as_str(), context, record);
+        if self.keep_partitions {
+            copy.partition(context.partition())
+        } else {
+            copy
+        }
+    }
+
+    fn is_alive(&self) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = Some(Instant::now());
+    }
+
+    /// Counts a record, unless it was counted before.
+    fn come_to(&self, context: &Context) {
+        self.is_alive();
+        let mut come = self.come.lock().unwrap_or_else(PoisonError::into_inner);
+        let come = come.entry(context.partition()).or_insert(-1);
+        if context.offset() > *come {
+            *come = context.offset();
+            self.progress.inc();
+        }
+    }
+
+    async fn unless_ended(
+        &self,
+        done: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<Exit> {
+        tokio::select! {
+            done = done => done.map(|()| Exit::Done),
+            () = self.ended.cancelled() => Ok(Exit::Failed),
+        }
+    }
+
     /// A permanent error ends the copy; anything else is retried.
     fn hear(&self, error: &Error) {
         if error.is_final() || (!error.is_retriable() && is_about_the_record(error)) {
