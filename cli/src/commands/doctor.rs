@@ -45,8 +45,8 @@ enum Format {
 }
 
 pub(crate) const EXAMPLES: &str = "\
-One line for each check: verdict, id, finding and remedy. docs/doctor.md explains each id. A check that could not
-run is not_run, says why, and does not affect the exit code.
+One line for each check: verdict, id, finding and remedy. docs/guide/src/doctor.md explains each id. A check that
+could not run is not_run, says why, and does not affect the exit code.
 Exit codes: 0 all well, 1 a warning, 2 a failure. A run takes at most 10 s.
 In Prometheus format, each check is a series of eventstream_doctor_status: 0 ok, 1 warning, 2 failure, 3 not run.
 

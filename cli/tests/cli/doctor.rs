@@ -9,7 +9,8 @@ use crate::support::tool;
 
 #[test]
 fn the_document_has_each_check_once_and_no_other() {
-    let document = std::fs::read_to_string(workspace().join("docs/doctor.md")).expect("a document");
+    let document =
+        std::fs::read_to_string(workspace().join("docs/guide/src/doctor.md")).expect("a document");
     let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
     let ids: Vec<_> = rows.filter_map(|row| row.split('`').next()).collect();
     assert_eq!(ids, Doctor::CHECKS);

@@ -32,7 +32,7 @@ const ADVERTISED: Duration = Duration::from_secs(4);
 /// letters, a group, this client's configuration, clocks, and on request a round trip. It changes nothing except
 /// through [`publish_to`](Self::publish_to).
 ///
-/// The check ids, with what each looks at and what to do, are in `docs/doctor.md`.
+/// The check ids, with what each looks at and what to do, are in `docs/guide/src/doctor.md`.
 ///
 /// ```
 /// use eventstream::{CheckStatus, Client, Doctor, EmbeddedBroker};
