@@ -11,11 +11,11 @@ use super::security::Security;
 use super::value::Value;
 use crate::error::{Error, ErrorKind, Fault, Result};
 
-const PREFIX: &str = "EVENTSTREAM_";
+pub(super) const PREFIX: &str = "EVENTSTREAM_";
 const BASE_CONFIG: &str = "BASE_CONFIG_";
 
 /// Variables that the command-line tool reads for itself.
-const OTHERS: &[&str] = &["STREAM", "CONFIG"];
+pub(super) const OTHERS: &[&str] = &["STREAM", "CONFIG"];
 
 impl BrokerConfig {
     /// Reads the process's environment: the options' names in upper case after `EVENTSTREAM_`.

@@ -8,7 +8,7 @@ macro_rules! options {
         $(#[$meta:meta])*
         $vis:vis struct $name:ident {
             $(
-                $(#[$option_meta:meta])*
+                $(#[doc = $option_doc:literal])+
                 $field:ident($argument:ty): $kind:ty = $default:expr;
             )+
         }
@@ -35,8 +35,13 @@ macro_rules! options {
             /// The names of the options.
             pub(crate) const NAMES: &[&str] = &[$(stringify!($field)),+];
 
+            /// Each option with the lines of its documentation.
+            #[cfg(test)]
+            pub(crate) const DOCS: &[(&str, &[&str])] =
+                &[$((stringify!($field), &[$($option_doc),+])),+];
+
             $(
-                $(#[$option_meta])*
+                $(#[doc = $option_doc])+
                 pub fn $field(mut self, $field: $argument) -> Self {
                     self.$field = $field.into();
                     self

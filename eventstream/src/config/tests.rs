@@ -5,6 +5,7 @@ mod commit;
 mod faults;
 mod librdkafka;
 mod options;
+mod reference;
 mod secrets;
 mod sources;
 
