@@ -84,6 +84,9 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -100,62 +103,111 @@ mod tests {
         assert!(parsed >= 20, "{parsed} examples");
     }
 
+    /// What a page says to type is what the tool takes: lines of fenced blocks, and code within text.
     #[test]
-    fn the_commands_beside_those_of_other_tools_parse() {
-        let page = include_str!("../../docs/other-tools.md");
-        let codes = page.split('`').skip(1).step_by(2);
-        let ours: Vec<_> = codes.filter(|code| code.contains("eventstream ")).collect();
-        assert!(ours.len() > 18, "{ours:?}");
-        for command in ours {
-            let words = words(&command.replace("\\|", "|"));
-            if let Err(error) = Cli::try_parse_from(&words) {
-                panic!("{command}: {words:?}: {error}");
+    fn every_command_in_the_documentation_parses() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let guide = fs::read_dir(root.join("docs/guide/src")).unwrap();
+        let guide = guide.map(|entry| entry.unwrap().path());
+        let others = ["README.md", "CONTRIBUTING.md", "observability/README.md"];
+        let others = others.into_iter().map(|name| root.join(name));
+        let mut parsed = 0;
+        for path in guide.chain(others) {
+            let page = fs::read_to_string(&path).unwrap();
+            for line in typed(&page) {
+                for words in commands(&line) {
+                    if let Err(error) = Cli::try_parse_from(&words) {
+                        panic!("{}: {line}: {words:?}: {error}", path.display());
+                    }
+                    parsed += 1;
+                }
             }
         }
+        println!("{parsed} commands");
+        assert!(parsed >= 45, "{parsed} commands");
+    }
+
+    /// The lines to be typed: those of a console after `$`, those of a script, and code within text.
+    fn typed(page: &str) -> Vec<String> {
+        let (mut lines, mut text) = (Vec::new(), String::new());
+        let mut fence = None;
+        let mut goes_on = false;
+        for line in page.lines() {
+            match (line.strip_prefix("```"), fence) {
+                (Some(language), None) => fence = Some(language),
+                (Some(_), Some(_)) => (fence, goes_on) = (None, false),
+                (None, Some("console" | "sh")) => {
+                    let prompt = line.strip_prefix("$ ");
+                    if goes_on {
+                        let last: &mut String = lines.last_mut().unwrap();
+                        last.push_str(line);
+                    } else if prompt.is_some() || fence == Some("sh") {
+                        lines.push(prompt.unwrap_or(line).to_owned());
+                    } else {
+                        continue; // what the tool prints
+                    }
+                    goes_on = line.ends_with(['|', '\\']);
+                }
+                (None, Some(_)) => {}
+                (None, None) => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+        let codes = text.split('`').skip(1).step_by(2);
+        let codes = codes.filter(|code| code.contains("eventstream "));
+        lines.extend(codes.map(|code| code.replace("\\|", "|").replace('\n', " ")));
+        lines
     }
 
     fn check(command: &clap::Command, parsed: &mut usize) {
         let name = command.get_name();
         let help = command.get_after_help().map(ToString::to_string);
         let help = help.unwrap_or_default();
-        let examples: Vec<_> = help
-            .lines()
-            .flat_map(|line| line.split('|'))
-            .map(str::trim)
-            .filter(|line| line.contains("eventstream "))
-            .collect();
-        assert!(!examples.is_empty(), "{name} has no examples");
-        for example in examples {
-            let words = words(example);
+        let examples = help.lines().flat_map(commands);
+        let mut here = 0;
+        for words in examples {
             if let Err(error) = Cli::try_parse_from(&words) {
-                panic!("{example}: {words:?}: {error}");
+                panic!("{words:?}: {error}");
             }
-            *parsed += 1;
+            here += 1;
         }
+        assert!(here > 0, "{name} has no examples");
+        *parsed += here;
         command
             .get_subcommands()
             .for_each(|command| check(command, parsed));
     }
 
-    /// The words of a shell line from the program's name on, without redirections.
+    /// The words of each call of the tool in a shell line, redirections and comments left out.
+    fn commands(line: &str) -> Vec<Vec<String>> {
+        let words = words(line);
+        let separate = |word: &String| matches!(&**word, "|" | "&" | "&&" | ";" | "#");
+        let calls = words.split(separate).filter_map(|call| {
+            let program = call.iter().position(|word| !word.contains('='))?;
+            let call = &call[program..];
+            let end = call.iter().position(|word| matches!(&**word, "<" | ">"));
+            Some(call[..end.unwrap_or(call.len())].to_vec())
+        });
+        let ours = |call: &Vec<String>| call.len() > 1 && call[0] == "eventstream";
+        calls.filter(ours).collect()
+    }
+
+    /// The words of a shell line.
     fn words(line: &str) -> Vec<String> {
-        let mut words = Vec::new();
-        let mut word = String::new();
-        let mut quoted = false;
+        let (mut words, mut word) = (Vec::new(), String::new());
+        let mut quote = None;
         for c in line.chars().chain([' ']) {
-            match c {
-                '\'' => quoted = !quoted,
-                ' ' if !quoted => {
+            match (c, quote) {
+                ('\'' | '"', None) => quote = Some(c),
+                (c, Some(open)) if c == open => quote = None,
+                (' ', None) => {
                     words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
                 }
-                c => word.push(c),
+                (c, _) => word.push(c),
             }
         }
-        let program = words.iter().position(|word| word == "eventstream");
-        let words = words.split_off(program.expect("the filter found it"));
-        let end = words
-            .iter()
-            .position(|word| matches!(&**word, "<" | ">" | "&"));
-        words[..end.unwrap_or(words.len())].to_vec()
+        words
     }
 }
