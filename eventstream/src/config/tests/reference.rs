@@ -37,6 +37,12 @@ fn the_guide_has_every_option_as_it_is() {
             "no word of {variable}"
         );
     }
+    let builder = include_str!("../../subscribe/mod.rs");
+    let methods = builder.split("\n    pub fn ").skip(1);
+    let names = methods.filter_map(|method| method.split(['(', '<']).next());
+    for name in names.filter(|name| !["new", "to"].contains(name)) {
+        assert!(head.contains(&format!("`{name}`")), "no word of {name}");
+    }
     let expected = reference();
     if std::env::var_os(WRITE).is_some() {
         fs::write(&path, format!("{head}{BEGIN}{expected}")).expect("written");
