@@ -239,7 +239,7 @@ fn turned_away() -> Vec<(Way, &'static str, &'static str)> {
         ),
         (
             Way::new("plain text to a TLS port", &to.ssl),
-            "want TLS",
+            "require TLS",
             "set `tls` and the CA (`ca_file`)",
         ),
         (

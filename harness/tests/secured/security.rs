@@ -158,8 +158,8 @@ fn turned_away() -> Vec<TurnedAway> {
         ("missing client certificate", to.ssl.clone(), Security::none().ca_file(ca), &["requires a client certificate"], "set `cert_file` and `key_file`"),
         ("TLS to a plain port", clear.clone(), Security::none().ca_file(ca), &["not seem to speak TLS"], "turn TLS off"),
         ("SASL over TLS to a plain port", clear.clone(), scram(to).ca_file(ca), &["not seem to speak TLS"], "`sasl_without_tls`"),
-        ("plain text to a TLS port", to.ssl.clone(), Security::none(), &["want TLS"], "set `tls` and the CA (`ca_file`)"),
-        ("SASL without TLS to a TLS port", to.sasl_ssl.clone(), scram(to).sasl_without_tls(true), &["want TLS"], "leave `sasl_without_tls` out"),
+        ("plain text to a TLS port", to.ssl.clone(), Security::none(), &["require TLS"], "set `tls` and the CA (`ca_file`)"),
+        ("SASL without TLS to a TLS port", to.sasl_ssl.clone(), scram(to).sasl_without_tls(true), &["require TLS"], "remove `sasl_without_tls`"),
         ("nobody to a SASL port", to.sasl_plaintext.clone(), Security::none(), &["require SASL"], "set `sasl_mechanism`"),
         ("SASL to a port without", clear, scram(to).sasl_without_tls(true), &["does not support SASL"], "remove the SASL options"),
     ]
