@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Keep each record's partition, whatever its key
     #[arg(long)]
     keep_partitions: bool,
-    /// Write each record once, in transactions with the offsets of the group; within one cluster
+    /// Write each record exactly once, in transactions with the group's offsets; within one cluster
     #[arg(long, conflicts_with = "to_brokers")]
     exactly_once: bool,
     /// At most this many records per second
@@ -56,9 +56,9 @@ and so within a key, is kept. Progress is stored as the group's offsets, so a co
 where it stopped. Each record is written at least once: after a kill, records in flight (up to 1,000 of each
 partition) and those written in the last second may be written again.
 
-With --exactly-once the offsets and the writes of each second are one transaction: killed and started again, or
-run by several processes at once, a reader of committed transactions (isolation.level=read_committed) sees each
-record once. It needs the rights to write and describe transactional ids that begin with the group's name.
+With --exactly-once, the writes and offsets of each second are one transaction, so a reader of committed transactions
+(isolation.level=read_committed) sees each record once, even if the copy is killed and started again, or runs in several
+processes. It requires the rights to write and describe transactional ids that start with the group's name.
 
 Without --until-end, the copy runs until it is interrupted, and then exits with code 0. If a partition's end
 has no record (compacted, or a transaction marker), it counts as reached after 10 s without a record.
@@ -73,7 +73,7 @@ const STOP: Duration = Duration::from_secs(30);
 /// The maximum number of records in flight for each partition.
 const BATCH: usize = 1000;
 const GATHERED: Duration = Duration::from_millis(20);
-/// How often the offsets are asked for at the end.
+/// How often the committed offsets are read at the end.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 const TICK: Duration = Duration::from_millis(20);
 
@@ -84,7 +84,7 @@ struct Copying {
     rate: Option<Rate>,
     progress: Progress,
     bounds: Bounds,
-    /// Exactly once: up to where partitions have come, for what is handled again counts once.
+    /// Exactly once: the progress in each partition, as records handled again count once.
     come: Mutex<BTreeMap<i32, i64>>,
     /// When a record was last written.
     latest: Mutex<Option<Instant>>,
@@ -252,7 +252,7 @@ async fn committed(
     }
 }
 
-/// Leaves a record to the transaction.
+/// Stages a record for the transaction.
 async fn stage(
     context: Context,
     record: RawRecord,
