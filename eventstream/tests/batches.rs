@@ -310,10 +310,7 @@ async fn what_cannot_be_is_refused_by_name() {
         let subscribe = subscribe(calls.clone()).on_batch("row", batch, write_all);
         let error = client.register(subscribe).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Validation);
-        assert!(
-            error.to_string().contains("must be 1 to 100000"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("must be 1 to 100000"), "{error}");
     }
     let twice = subscribe(calls)
         .on("row", async |_: Event| {})

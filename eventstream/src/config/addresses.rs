@@ -21,7 +21,7 @@ impl fmt::Debug for Addresses {
 
 impl FromValue for Addresses {
     fn from_value(value: &Value) -> Result<Self, String> {
-        let allowed = || "a list of host:port, or a text with commas between them".to_owned();
+        let allowed = || "a list of host:port, or a string with commas between them".to_owned();
         let texts: Vec<&str> = match value {
             Value::Text(text) => text.split(',').collect(),
             Value::List(values) => values

@@ -179,7 +179,7 @@ impl GoKeys {
                 .filter_map(|(name, value)| Some((name, value?)));
             return given
                 .map(|(name, value)| {
-                    Fault::new(name, value, "not beside commit, which says it all")
+                    Fault::new(name, value, "not together with commit, which covers it")
                 })
                 .collect();
         }
@@ -190,7 +190,7 @@ impl GoKeys {
             .into_iter()
             .filter(|(_, given)| *given == Some(true))
             .map(|(name, _)| {
-                let allowed = format!("not beside {name} true, which commits each event");
+                let allowed = format!("not together with {name} = true, which commits each event");
                 Fault::new(INTERVAL, format!("{interval:?}"), allowed)
             })
             .collect()

@@ -168,7 +168,7 @@ fn unknown_option(key: &str) -> String {
             .to_owned();
     }
     if Security::NAMES.contains(&key) {
-        return "unknown option; it belongs into the table [security]".to_owned();
+        return "unknown option; it belongs in the table [security]".to_owned();
     }
     let names = BrokerConfig::NAMES.iter().copied();
     let names = names.chain([BROKERS, "base_config"]);

@@ -216,6 +216,6 @@ impl FromValue for SaslMechanism {
 impl FromValue for Security {
     /// A table is read option by option, so that each fault is told; here is what is no table.
     fn from_value(_: &Value) -> Result<Self, String> {
-        Err("a table; each of its options has a variable of its own".to_owned())
+        Err("a table; each of its options has its own variable".to_owned())
     }
 }

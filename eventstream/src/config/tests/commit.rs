@@ -67,15 +67,15 @@ fn keys_that_contradict_each_other_are_refused_by_name() {
     for (text, expected) in [
         (
             "auto_commit_interval = 5\ncommit_before_processing = true",
-            "auto_commit_interval \"5s\": not beside commit_before_processing true, which commits each event",
+            "auto_commit_interval \"5s\": not together with commit_before_processing = true, which commits each event",
         ),
         (
             "auto_commit_interval = 5\ndisable_auto_commit = true",
-            "auto_commit_interval \"5s\": not beside disable_auto_commit true, which commits each event",
+            "auto_commit_interval \"5s\": not together with disable_auto_commit = true, which commits each event",
         ),
         (
             "commit = 'each-event'\ndisable_auto_commit = true",
-            "disable_auto_commit \"true\": not beside commit, which says it all",
+            "disable_auto_commit \"true\": not together with commit, which covers it",
         ),
     ] {
         let error = BrokerConfig::from_toml(text).unwrap_err();

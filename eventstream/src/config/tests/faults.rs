@@ -145,11 +145,11 @@ fn security_that_contradicts() {
 fn security_that_base_config_contradicts() {
     let with = |security: Security, key: &str, value: &str| secured(security).base_config(key, value);
     for (config, fault) in [
-        (with(plain(), "security.protocol", "ssl"), "base_config.security.protocol \"ssl\": one of sasl_ssl, sasl_plaintext, or the SASL options are without effect"),
-        (with(Security::none().ca_pem(CERTIFICATE), "security.protocol", "plaintext"), "base_config.security.protocol \"plaintext\": one of ssl, sasl_ssl, or the TLS options are without effect"),
+        (with(plain(), "security.protocol", "ssl"), "base_config.security.protocol \"ssl\": one of sasl_ssl, sasl_plaintext, or the SASL options have no effect"),
+        (with(Security::none().ca_pem(CERTIFICATE), "security.protocol", "plaintext"), "base_config.security.protocol \"plaintext\": one of ssl, sasl_ssl, or the TLS options have no effect"),
         (with(plain().sasl_without_tls(true), "security.protocol", "sasl_ssl"), "base_config.security.protocol \"sasl_ssl\": one of plaintext, sasl_plaintext, as tls or sasl_without_tls says"),
         (with(Security::none().tls(false), "security.protocol", "ssl"), "base_config.security.protocol \"ssl\": one of plaintext, sasl_plaintext, as tls or sasl_without_tls says"),
-        (with(Security::none().tls(true), "security.protocol", "plaintext"), "base_config.security.protocol \"plaintext\": one of ssl, sasl_ssl, or the TLS options are without effect"),
+        (with(Security::none().tls(true), "security.protocol", "plaintext"), "base_config.security.protocol \"plaintext\": one of ssl, sasl_ssl, or the TLS options have no effect"),
         (with(Security::none().ca_file("src/config/tests/utc_time.pem"), "ssl.ca.pem", CERTIFICATE), "base_config.ssl.ca.pem: not together with ca_file"),
         (with(mutual_files(), "ssl.certificate.pem", CERTIFICATE), "base_config.ssl.certificate.pem: not together with cert_file"),
         (with(mutual_files(), "ssl.key.pem", KEY), "base_config.ssl.key.pem: not together with key_file"),
@@ -159,8 +159,8 @@ fn security_that_base_config_contradicts() {
         (with(plain(), "sasl.oauthbearer.method", "oidc"), "base_config.sasl.oauthbearer.method: not to be set here: OAUTHBEARER is not in this build; use scram-sha-512, scram-sha-256 or plain"),
         (base("security.protocol", "sasl_ssl"), "base_config.security.protocol \"sasl_ssl\": needs a SASL mechanism and its credentials"),
         (base("security.protocol", "tls"), "base_config.security.protocol \"tls\": one of plaintext, ssl, sasl_plaintext, sasl_ssl"),
-        (base("sasl.username", "alice"), "base_config.sasl.username: without effect: security uses no SASL"),
-        (base("ssl.ca.location", "/etc"), "base_config.ssl.ca.location: without effect: security uses no TLS"),
+        (base("sasl.username", "alice"), "base_config.sasl.username: no effect: security does not use SASL"),
+        (base("ssl.ca.location", "/etc"), "base_config.ssl.ca.location: no effect: security does not use TLS"),
         (with(plain(), "ssl.keystore.location", "/etc/keys"), "base_config.ssl.keystore.location: needs ssl.keystore.password"),
         (with(Security::none().ca_pem(CERTIFICATE), "ssl.ca.location", "/etc"), "base_config.ssl.ca.location: not together with ca_pem"),
         (with(plain(), "sasl.mechanisms", "GSSAPI"), "base_config.sasl.mechanisms \"GSSAPI\": one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),

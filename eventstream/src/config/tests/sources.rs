@@ -203,11 +203,11 @@ fn every_unknown_key_is_told_at_once() {
         faults,
         [
             "acks \"some\": one of all, leader, none",
-            "brokers: a list of host:port, or a text with commas between them",
+            "brokers: a list of host:port, or a string with commas between them",
             "buffer_events \"-1\": a whole number, not negative",
             "dail_timeout: unknown option; did you mean dial_timeout?",
             "linger \"1 parsec\": a time such as \"10s\", \"500ms\" or \"1m30s\", or a number of seconds",
-            "sasl_username: unknown option; it belongs into the table [security]",
+            "sasl_username: unknown option; it belongs in the table [security]",
             "sasl_pasword: unknown option of security; did you mean sasl_password?",
             "stream: not an option of the brokers' configuration but an argument of Client::builder",
         ]

@@ -239,10 +239,10 @@ fn check_base(config: &BrokerConfig, faults: &mut Vec<Fault>) {
         };
         let tls_options = security.tls_options();
         if security.mechanism().is_some() && !protocol.sasl() {
-            fault("one of sasl_ssl, sasl_plaintext, or the SASL options are without effect");
+            fault("one of sasl_ssl, sasl_plaintext, or the SASL options have no effect");
         }
         if (security.tls == Some(true) || !tls_options.is_empty()) && !protocol.tls() {
-            fault("one of ssl, sasl_ssl, or the TLS options are without effect");
+            fault("one of ssl, sasl_ssl, or the TLS options have no effect");
         }
         if (security.tls == Some(false) || security.sasl_without_tls) && protocol.tls() {
             fault("one of plaintext, sasl_plaintext, as tls or sasl_without_tls says");
@@ -260,7 +260,7 @@ fn check_base(config: &BrokerConfig, faults: &mut Vec<Fault>) {
         } else {
             continue;
         };
-        let allowed = format!("without effect: security uses no {without}");
+        let allowed = format!("no effect: security does not use {without}");
         faults.push(Fault::new(format!("base_config.{key}"), "", allowed));
     }
 }

@@ -275,7 +275,7 @@ impl Told {
                 to - from
             ),
             Self::OutOfRange { offset, low, high } => format!(
-                "{place}: the start offset {offset} is not there, offsets go from {low} to {high}; \
+                "{place}: the start offset {offset} does not exist, offsets range from {low} to {high}; \
                  it is read from its head"
             ),
         };

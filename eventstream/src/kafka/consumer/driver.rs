@@ -358,12 +358,12 @@ impl Driver {
             Action::Skipped(failure) => self.skipped(&failure),
             Action::StopSubscription(failure) => {
                 let error =
-                    self.failure_error(&failure, "the group stops here, as its policy says");
+                    self.failure_error(&failure, "the group stops here, according to its policy");
                 let told = self.tell(failure.route, &error);
                 self.poller.send(ToPoller::StopGroup { told, error });
             }
             Action::Rejoin(failure) => {
-                let error = self.failure_error(&failure, "leaving the group to join again");
+                let error = self.failure_error(&failure, "leaving the group to rejoin");
                 self.tell(failure.route, &error);
                 self.poller.send(ToPoller::Rejoin);
             }

@@ -271,9 +271,9 @@ impl Group {
         let error = Error::new(
             ErrorKind::Closed,
             "the runtime of the group's first registration has ended, and the group with it: \
-             register again on a living one",
+             register again on a running one",
         )
-        .with_remedy("register again on a living one");
+        .with_remedy("register again on a running one");
         tracing::error!(group = &*self.env.wire_group, "{error}");
         let polled = {
             let mut state = self.state.lock();

@@ -478,7 +478,7 @@ impl Consumers {
             } else {
                 tracing::warn!(
                     group = name,
-                    "the consumer still leaves its group at the end of the shutdown; it goes on in \
+                    "the consumer is still leaving its group at the end of the shutdown; it continues in \
                      the background, and no handler runs any more"
                 );
             }
@@ -597,7 +597,7 @@ impl RegisteredRoutes {
             false if done => (0, ""),
             false => (
                 self.registration.working.len(),
-                "may finish; what they had not begun is given to another subscription or skipped",
+                "may finish; records not started go to another subscription or are skipped",
             ),
         };
         if done && late == 0 {
@@ -607,7 +607,9 @@ impl RegisteredRoutes {
         let text = match late {
             0 => format!("stop: group {group} has not been left after {timeout:?}"),
             n => {
-                format!("stop: handlers of {n} partitions still ran after {timeout:?}: they {left}")
+                format!(
+                    "stop: handlers of {n} partitions were still running after {timeout:?}: they {left}"
+                )
             }
         };
         Err(Error::new(ErrorKind::Timeout, text))

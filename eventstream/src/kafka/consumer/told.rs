@@ -101,7 +101,7 @@ async fn tell_all(
         let count = missed.swap(0, Atomic::Relaxed);
         if count > 0 {
             let text = format!(
-                "{count} errors or retries were not told: the callbacks of the subscription are \
+                "{count} errors or retries were not reported: the callbacks of the subscription are \
                  too slow, or block"
             );
             tracing::warn!("{text}");

@@ -110,7 +110,7 @@ fn refused(message: &str) -> Option<(&str, i32, &str)> {
 fn remedy(reason: &str) -> &'static str {
     let has = |word: &str| reason.contains(word);
     if has("in-sync replicas") {
-        "; fewer replicas are in sync than the topic's `min.insync.replicas` wants for `acks` all: bring the missing \
+        "; fewer replicas are in sync than the topic's `min.insync.replicas` requires for `acks` all: bring the missing \
          brokers back, or lower it"
     } else if has("leader") {
         "; the partition has no leader at this broker for now"
@@ -137,7 +137,7 @@ fn advertised(error: &str) -> Option<String> {
         return None;
     };
     Some(format!(
-        "; {address} is what the cluster gives as the address of broker {number}, {what}: correct \
+        "; the cluster advertises broker {number} at {address}, {what}: correct \
          `advertised.listeners` of that broker, or the names or routes of this machine, where the broker is up"
     ))
 }
@@ -201,9 +201,7 @@ mod tests {
             ),
             (
                 "kafka: ssl://h:9092/12: Connect to ipv4#1.2.3.4:9092 failed: Connection refused",
-                Some(
-                    "h:9092 is what the cluster gives as the address of broker 12, which cannot be reached",
-                ),
+                Some("the cluster advertises broker 12 at h:9092, which cannot be reached"),
             ),
             (
                 "kafka: h:9092/bootstrap: Connect to ipv4#1.2.3.4:9092 failed: Connection refused",

@@ -48,9 +48,8 @@ const DEAF: Duration = Duration::from_secs(10);
 /// How often that is looked at.
 const LOOK_LATE: Duration = Duration::from_millis(500);
 
-pub(super) const TELLING: &str =
-    "telling an outcome panicked: a waker or a log subscriber is at fault";
-const LOGGING: &str = "a log line of librdkafka panicked: a log subscriber is at fault";
+pub(super) const TELLING: &str = "reporting an outcome panicked in a waker or a log subscriber";
+const LOGGING: &str = "logging a line of librdkafka panicked in a log subscriber";
 
 /// What reports give back: room, and word to those who wait for an outcome. For many reports together, first the room:
 /// woken one by one, publishers would come back for a place at a time, and librdkafka would send as many requests.
@@ -264,7 +263,7 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
                 ?code,
                 reason,
                 outstanding,
-                "the producer cannot go on and is replaced; what it held is reported as failed"
+                "the producer cannot continue and is replaced; its events are reported as failed"
             );
         });
     }
@@ -278,7 +277,7 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
     // After that the error names a topic.
     if let (Some(known), Some(problem)) = (known, inner.standing.problem()) {
         let error = problem.error();
-        let refused = "the brokers let this client publish nothing; it tries again when something is to be published";
+        let refused = "the brokers do not allow this client to publish anything; the next publish tries again";
         inner.guarded(LOGGING, || {
             if known {
                 tracing::debug!(client, %error, reason, outstanding, "{refused}");
@@ -316,7 +315,7 @@ fn rebuild(inner: &Inner, mut due: Instant) -> Option<Arc<Instance>> {
             Err(error) => {
                 let client = &*inner.options.name;
                 inner.guarded(LOGGING, || {
-                    tracing::error!(client, %error, "no new producer, trying again");
+                    tracing::error!(client, %error, "cannot create a new producer; retrying");
                 });
                 due = Instant::now() + LIFETIME;
             }

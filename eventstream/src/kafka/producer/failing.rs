@@ -95,7 +95,7 @@ impl Inner {
     pub(super) fn end_span(&self, slot: &SlotRef, tell: impl FnOnce(&Span)) {
         if let Some(span) = self.traces.take(slot) {
             self.guarded(
-                "ending a span panicked: a subscriber is at fault",
+                "ending a span panicked in a tracing subscriber",
                 move || {
                     tell(&span);
                     drop(span);
@@ -178,7 +178,7 @@ impl Inner {
         // A producer id is given to whoever may write to any topic, and before Kafka 2.8 to whoever has a right of its
         // own for it.
         let also = if code == Code::ClusterAuthorizationFailed {
-            " (nor IdempotentWrite on the cluster, which brokers before 2.8 want as well)"
+            " (nor IdempotentWrite on the cluster, which brokers before 2.8 require as well)"
         } else {
             ""
         };
@@ -248,7 +248,7 @@ impl Inner {
 
 fn no_idempotence(doing: &str, code: Code) -> Error {
     let text = format!(
-        "{doing}: these brokers know no idempotent producer (Apache Kafka 0.11 and later do): set `idempotence` to false"
+        "{doing}: these brokers do not support the idempotent producer (Apache Kafka 0.11 and later do): set `idempotence` to false"
     );
     Error::new(ErrorKind::Unsupported, text)
         .with_retriable(false)

@@ -17,7 +17,7 @@ pub(crate) fn check_size(topic: &str, record: &Outgoing<'_>, max: usize) -> Resu
     Err(Error::new(
         ErrorKind::TooLarge,
         format!(
-            "publish to {topic}: the event has {size} bytes, allowed are {} \
+            "publish to {topic}: the event has {size} bytes, the limit is {} \
              (message.max.bytes {max} less {RECORD_OVERHEAD} for the record's headers)",
             max.saturating_sub(RECORD_OVERHEAD)
         ),

@@ -117,7 +117,7 @@ impl Driver {
                 ?next_within,
                 untold,
                 error,
-                "a handler failed and is called again; the records behind wait"
+                "a handler failed and is retried; the records behind it wait"
             ),
             None => tracing::warn!(
                 group,
@@ -260,11 +260,9 @@ impl Driver {
         for registration in tripped {
             let error = Error::new(
                 ErrorKind::Handler,
-                "dead letters come too fast: the subscription is paused until `resume`",
+                "too many dead letters: the subscription is paused until `resume`",
             )
-            .with_remedy(
-                "find and correct what the dead letters have in common, then call `resume`",
-            );
+            .with_remedy("find and fix what the dead letters have in common, then call `resume`");
             tracing::error!(topic = %self.shared.source.topic, "{error}");
             registration.tell(&error);
             let mut state = registration.state.lock();
@@ -291,7 +289,7 @@ impl Driver {
         if failure.reason == Reason::Stopped {
             self.count_unhandled(failure.route);
         } else if failure.reason != Reason::Undecodable {
-            let error = self.failure_error(failure, "skipped, as the policy says");
+            let error = self.failure_error(failure, "skipped, according to the policy");
             self.tell(failure.route, &error);
         }
         self.forget_error(failure.ticket, failure.route);

@@ -319,7 +319,7 @@ impl Poller {
         } else if passing {
             tracing::debug!(group = &*self.group.env.wire_group, %error, "commit overtaken");
         } else {
-            tracing::warn!(group = &*self.group.env.wire_group, %error, "commit failed, tried again");
+            tracing::warn!(group = &*self.group.env.wire_group, %error, "commit failed, retrying");
             self.group.env.meter.commit_failed();
             self.group.tell_all(&error);
         }

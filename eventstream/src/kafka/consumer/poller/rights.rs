@@ -79,7 +79,7 @@ impl Poller {
             | Code::InvalidGroupId => {
                 self.questions.kept_out = Some(code);
                 let group = &self.group.env.wire_group;
-                let text = format!("consume: group {group} does not take this client in");
+                let text = format!("consume: group {group} does not admit this client");
                 let error = Error::new(ErrorKind::Unsupported, text);
                 Some(error.with_source(KafkaError::Global(code)))
             }
@@ -235,11 +235,11 @@ impl Poller {
             }
             Err(_) => (
                 "its members use another protocol or assignor".to_owned(),
-                "set `assignment` as they have it, or use another group",
+                "set `assignment` to match theirs, or use another group",
                 Some(refused?),
             ),
         };
-        let text = format!("consume: group {name} does not take this client in: {why}; {remedy}");
+        let text = format!("consume: group {name} does not admit this client: {why}; {remedy}");
         let error = Error::new(ErrorKind::Unsupported, text);
         Some(match code {
             Some(code) => error.with_source(KafkaError::Global(code)),
@@ -269,7 +269,7 @@ fn kind(group: &Described, broker_assigns: bool) -> (String, &'static str) {
     let remedy = match &*group.assignor {
         "cooperative-sticky" => "set `assignment` to cooperative-sticky, or use another group",
         "range" | "roundrobin" => "set `assignment` to eager, or use another group",
-        _ => "use another group: no `assignment` has this assignor",
+        _ => "use another group: no `assignment` uses this assignor",
     };
     (of, remedy)
 }

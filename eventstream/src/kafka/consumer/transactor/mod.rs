@@ -361,7 +361,7 @@ impl Transactor {
             };
             let text = error.to_string();
             if last.as_ref() != Some(&text) {
-                tracing::warn!(group = &*self.group.env.wire_group, %error, "transactions cannot begin");
+                tracing::warn!(group = &*self.group.env.wire_group, %error, "transactions cannot start");
                 self.tell(&error);
                 last = Some(text);
             }
