@@ -1,5 +1,5 @@
-//! The brokers' addresses, which may hold what is secret: `user:password@host:port` is a mistake
-//! that people make.
+//! The brokers' addresses, which may contain secrets: `user:password@host:port` is a common
+//! mistake.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::secret::PLACEHOLDER;
 use super::value::{FromValue, Value};
 use crate::error::Fault;
 
-/// Brokers to ask first, each `host:port`. `Debug` hides what stands before an `@`.
+/// Bootstrap brokers, each `host:port`. `Debug` hides the part before an `@`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Addresses(pub(crate) Vec<String>);
 
@@ -60,7 +60,7 @@ pub(crate) fn broker_faults(brokers: &[String]) -> Vec<Fault> {
         .collect()
 }
 
-/// An address for people. No host has an `@`, so what stands before one may be a password.
+/// An address for display. No host contains an `@`, so the part before one may be a password.
 pub(crate) fn shown(broker: &str) -> String {
     match broker.rsplit_once('@') {
         Some((_, address)) => format!("{PLACEHOLDER}@{address}"),

@@ -4,7 +4,7 @@ use std::fmt;
 use super::properties;
 use super::secret::PLACEHOLDER;
 
-/// Properties of librdkafka by name. `Debug` hides the values of those that may be secret.
+/// librdkafka's properties by name. `Debug` hides values that may be secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct BaseConfig(BTreeMap<String, String>);
 
@@ -35,8 +35,8 @@ impl fmt::Debug for BaseConfig {
     }
 }
 
-/// A property's value for people: a placeholder when it may be secret. An unknown property may be
-/// a misspelt secret one.
+/// A property's value for display: a placeholder if it may be secret. An unknown property may be a
+/// misspelt secret one.
 pub(crate) fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     if properties::is_secret(key) {
         PLACEHOLDER

@@ -1,4 +1,5 @@
-//! When a certificate ends, which librdkafka does not say and a broker only when it refuses one, and whose it is.
+//! When a certificate expires, which librdkafka does not report and a broker only when it refuses one, and its
+//! subject.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -12,7 +13,7 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 /// `UTF8String`, `PrintableString`, `IA5String`.
 const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
-/// The types that RFC 2253 has a short name for.
+/// The types with a short name in RFC 2253.
 const ATTRIBUTES: [(&[u8], &str); 9] = [
     (&[0x55, 4, 3], "CN"),
     (&[0x55, 4, 7], "L"),
@@ -32,7 +33,7 @@ const ATTRIBUTES: [(&[u8], &str); 9] = [
 ];
 
 impl BrokerConfig {
-    /// Whether the client has a certificate to show.
+    /// Whether the client has a certificate to present.
     pub(crate) fn has_client_certificate(&self) -> bool {
         let security = &self.security;
         !security.cert_pem.is_empty()
@@ -46,12 +47,12 @@ impl BrokerConfig {
             .any(|name| self.base_config.get(name).is_some())
     }
 
-    /// When the client's certificate ends, where it can be read.
+    /// When the client's certificate expires, if it can be read.
     pub(crate) fn client_certificate_end(&self) -> Option<Timestamp> {
         not_after(&self.client_certificate()?)
     }
 
-    /// The subject of the client's certificate as Java writes it, where it can be read.
+    /// The subject of the client's certificate in Java's format, if it can be read.
     pub(crate) fn client_certificate_subject(&self) -> Option<String> {
         subject(&self.client_certificate()?)
     }
@@ -75,7 +76,7 @@ impl BrokerConfig {
     }
 }
 
-/// The end of the first certificate in a PEM text.
+/// The expiry of the first certificate in a PEM text.
 fn not_after(pem: &str) -> Option<Timestamp> {
     let der = first_certificate(pem)?;
     let (validity, _) = sequence(from_validity(&der)?)?;
@@ -83,8 +84,8 @@ fn not_after(pem: &str) -> Option<Timestamp> {
     time(tag, std::str::from_utf8(until).ok()?)
 }
 
-/// The subject of the first certificate in a PEM text, as RFC 2253 writes it: the last part first. `None` where a part
-/// has a type without a short name.
+/// The subject of the first certificate in a PEM text, in the format of RFC 2253: the last part first. `None` if a
+/// part has a type without a short name.
 fn subject(pem: &str) -> Option<String> {
     let der = first_certificate(pem)?;
     let (mut rest, _) = sequence(element(from_validity(&der)?)?.2)?;
@@ -129,8 +130,8 @@ fn first_certificate(pem: &str) -> Option<Vec<u8>> {
     base64(body)
 }
 
-/// What a certificate has from its validity on:
-/// Certificate { tbs { [0] version?, serial, algorithm, issuer, validity { from, until }, subject, .. } .. }
+/// A certificate's contents from its validity on: Certificate { tbs { [0] version?, serial, algorithm, issuer,
+/// validity { from, until }, subject, .. } .. }
 fn from_validity(der: &[u8]) -> Option<&[u8]> {
     let tbs = sequence(sequence(der)?.0)?.0;
     let mut rest = tbs;
@@ -141,7 +142,7 @@ fn from_validity(der: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// The content of a sequence, and what follows it.
+/// The contents of a sequence, and what follows it.
 fn sequence(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (tag, content, rest) = element(der)?;
     (tag == SEQUENCE).then_some((content, rest))
@@ -200,9 +201,9 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// Of an authority made for this test, valid from 2025-01-02 to 2026-03-04, 05:06:07 UTC.
+    /// From an authority made for this test, valid from 2025-01-02 to 2026-03-04, 05:06:07 UTC.
     const UTC: &str = include_str!("tests/utc_time.pem");
-    /// The same until 2055-03-04, which takes the other form of time.
+    /// The same until 2055-03-04, which uses the other time format.
     const GENERALIZED: &str = include_str!("tests/generalized_time.pem");
 
     #[test]

@@ -1,4 +1,4 @@
-//! The options that are one of a few words.
+//! Options whose value is one of a few words.
 
 use std::fmt;
 use std::str::FromStr;
@@ -149,7 +149,7 @@ choice! {
 }
 
 impl Partitioner {
-    /// librdkafka's word for it.
+    /// librdkafka's name for it.
     pub(crate) fn property(self) -> String {
         self.as_str().replace('-', "_")
     }

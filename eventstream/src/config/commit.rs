@@ -1,4 +1,4 @@
-//! When offsets are committed: the option, and the Go SDK's three keys for it.
+//! When offsets are committed: the option, and the Go SDK's three keys.
 
 use std::fmt;
 use std::time::Duration;
@@ -42,8 +42,7 @@ impl Default for CommitPolicy {
 }
 
 impl CommitPolicy {
-    /// How often what is handled is committed; where each event is, what was refused is then tried
-    /// again.
+    /// How often to commit; with the other policies, how soon to retry a failed commit.
     pub(crate) fn interval(self) -> Duration {
         match self {
             Self::Interval(interval) => interval,
@@ -51,7 +50,7 @@ impl CommitPolicy {
         }
     }
 
-    /// What is wrong with it.
+    /// Its fault, if any.
     pub(crate) fn fault(self) -> Option<Fault> {
         let interval = self.interval();
         let fits = (MIN_INTERVAL..=MAX_INTERVAL).contains(&interval);
@@ -99,21 +98,21 @@ const DISABLE: &str = "disable_auto_commit";
 const INTERVAL: &str = "auto_commit_interval";
 const BEFORE: &str = "commit_before_processing";
 
-/// The keys of one source, a file or the environment, by which the Go SDK chooses a policy. They
-/// are read together, because a policy is what they say together.
+/// The keys of one source, a file or the environment, by which the Go SDK selects a policy. They
+/// are read together, because only together they define a policy.
 #[derive(Default)]
 pub(super) struct GoKeys {
     disable: Option<bool>,
     interval: Option<Duration>,
     before: Option<bool>,
-    /// The source has `commit` as well.
+    /// The source also sets `commit`.
     commit: bool,
 }
 
 impl GoKeys {
     pub(super) const NAMES: &[&str] = &[DISABLE, INTERVAL, BEFORE];
 
-    /// Reads a key, if it is one of these; `commit` is noted, and left to be read as an option.
+    /// Reads a key if it is one of these; `commit` is only noted, and later read as an option.
     pub(super) fn take(&mut self, key: &str, value: &Value) -> Option<Result<(), Fault>> {
         let fault = |allowed| Fault::new(key, value.shown(), allowed);
         match key {
@@ -138,7 +137,7 @@ impl GoKeys {
         Some(Ok(()))
     }
 
-    /// Sets the policy that the keys of this source choose; without one nothing changes.
+    /// Sets the policy that the keys of this source select; without such keys nothing changes.
     pub(super) fn apply(self, config: &mut BrokerConfig) -> Vec<Fault> {
         let faults = self.contradictions();
         if !faults.is_empty() {
@@ -151,7 +150,7 @@ impl GoKeys {
         } else if let Some(interval) = self.interval {
             config.commit = CommitPolicy::Interval(interval);
         } else {
-            // What an earlier source chose is denied by a `false`.
+            // A `false` overrides the choice of an earlier source.
             let denied = match config.commit {
                 CommitPolicy::EachEvent => self.disable,
                 CommitPolicy::BeforeProcessing => self.before,

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Fault, Result};
 pub(super) const PREFIX: &str = "EVENTSTREAM_";
 const BASE_CONFIG: &str = "BASE_CONFIG_";
 
-/// Variables that the command-line tool reads for itself.
+/// Variables that only the command-line tool reads.
 pub(super) const OTHERS: &[&str] = &["STREAM", "CONFIG"];
 
 impl BrokerConfig {
@@ -79,7 +79,7 @@ impl BrokerConfig {
     pub fn apply_vars(mut self, vars: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let mut faults = Vec::new();
         let mut go = GoKeys::default();
-        // In the order of their names, so that it does not matter in which they come.
+        // In order of their names, so that the order of arrival does not matter.
         for (variable, value) in vars.into_iter().collect::<BTreeMap<_, _>>() {
             let Some(name) = variable.strip_prefix(PREFIX) else {
                 continue;
@@ -141,7 +141,7 @@ fn property_name(variable: &str) -> String {
         )
 }
 
-/// The variable that a name is one or two letters away from.
+/// The variable that differs from a name by one or two letters.
 fn misspelt(name: &str) -> Option<String> {
     let options = BrokerConfig::NAMES
         .iter()

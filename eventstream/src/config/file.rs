@@ -1,4 +1,4 @@
-//! Options from TOML and from whatever else serde reads.
+//! Options from TOML and from any other serde format.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -73,7 +73,7 @@ impl BrokerConfig {
 
     fn apply_toml(self, text: &str) -> Result<Self> {
         let table: Table = toml::from_str(text).map_err(|error| {
-            // The error's own text quotes the line, which may hold a password.
+            // The error's own text quotes the line, which may contain a password.
             let line = error.span().map_or(0, |span| {
                 text.as_bytes()[..span.start.min(text.len())]
                     .iter()
@@ -124,7 +124,7 @@ impl BrokerConfig {
     /// Sets one option by its name.
     pub(crate) fn apply(&mut self, key: &str, value: &Value) -> Option<Fault> {
         if key == BROKERS {
-            // What does not fit is not shown: an address may hold a password.
+            // An invalid value is not shown, as an address may contain a password.
             return match Addresses::from_value(value) {
                 Ok(brokers) => {
                     self.brokers = brokers;
@@ -135,7 +135,7 @@ impl BrokerConfig {
         }
         match self.set(key, value) {
             Some(Ok(())) => None,
-            // What was meant for a table may hold a password.
+            // A value given instead of a table may contain a password.
             Some(Err(allowed)) if key == "security" => Some(Fault::new(key, "", allowed)),
             Some(Err(allowed)) => Some(Fault::new(key, value.shown(), allowed)),
             None => Some(Fault::new(key, "", unknown_option(key))),
@@ -143,7 +143,7 @@ impl BrokerConfig {
     }
 }
 
-/// Nested tables, as unquoted keys with dots make them, back to keys with dots.
+/// Turns nested tables, as unquoted dotted keys make them, back into dotted keys.
 fn flatten(prefix: String, table: Table, insert: &mut impl FnMut(String, String)) {
     for (key, value) in table {
         let key = if prefix.is_empty() {

@@ -1,7 +1,7 @@
-//! The configuration of a client, and the properties of librdkafka that follow from it.
+//! The configuration of a client, and librdkafka's properties derived from it.
 //!
-//! `broker` and `security` define the options, once: method, default and key. `env` and `file` read
-//! them, `validate` finds every fault, `settings` makes librdkafka's properties of them with the
+//! `broker` and `security` define the options once: method, default and key. `env` and `file` read
+//! them, `validate` finds every fault, `settings` turns them into librdkafka's properties with the
 //! help of `properties`, the table of what librdkafka knows. Nothing here calls librdkafka.
 
 mod addresses;

@@ -1,7 +1,7 @@
-//! Finding the name that was meant.
+//! Finds the name that a misspelt one resembles.
 
-/// The name nearest to `word`, if one is near enough to be a misspelling: a third of its letters
-/// differ at most.
+/// The name nearest to `word`, if it is near enough for a misspelling: at most a third of its
+/// letters differ.
 pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     names
@@ -17,7 +17,7 @@ pub(crate) fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a s
     nearest(word, names).map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
-/// How many letters to insert, remove, change or swap with the next (optimal string alignment).
+/// How many letters to insert, remove, change or swap with the next one (optimal string alignment).
 pub(crate) fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().collect();
     let b: Vec<char> = b.chars().collect();

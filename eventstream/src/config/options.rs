@@ -1,5 +1,5 @@
-//! One line for each option, from which the builder method, the default and the key in the
-//! environment and in TOML are made, so that they cannot differ.
+//! Each option is defined in one line, from which its builder method, default, and key in the
+//! environment and in TOML are generated, so that they cannot differ.
 
 /// Defines a struct of options: private fields, consuming builder methods with the fields' names,
 /// `Default`, and `set`, which reads an option by its name.
@@ -48,8 +48,8 @@ macro_rules! options {
                 }
             )+
 
-            /// Sets the option called `name`; `None` when there is no such option, `Err` with what
-            /// is allowed when the value does not fit.
+            /// Sets the option called `name`; `None` if there is no such option, `Err` with what is
+            /// allowed if the value is invalid.
             pub(crate) fn set(
                 &mut self,
                 name: &str,

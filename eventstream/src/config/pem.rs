@@ -1,11 +1,11 @@
-//! Keys and certificates as they are given: what they must hold, and which option they come from. What only OpenSSL can
-//! tell (a damaged key, a wrong passphrase, a key of another certificate) is found when the client is made.
+//! Keys and certificates as given: what they must contain, and which option they come from. Faults that only OpenSSL
+//! can find (a damaged key, a wrong passphrase, a key of another certificate) are found when the client is created.
 
 use std::path::Path;
 
 use super::broker::BrokerConfig;
 
-/// What a PEM text is for.
+/// The purpose of a PEM text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Ca,
@@ -16,7 +16,7 @@ pub(crate) enum Part {
 impl Part {
     const ALL: [Self; 3] = [Self::Ca, Self::Certificate, Self::Key];
 
-    /// The option for a file, the one for a text, and the properties that stand for the same.
+    /// The option for a file, the one for text, and the equivalent properties.
     fn names(self) -> [&'static str; 4] {
         match self {
             Self::Ca => ["ca_file", "ca_pem", "ssl.ca.location", "ssl.ca.pem"],
@@ -30,7 +30,7 @@ impl Part {
         }
     }
 
-    /// What it must hold, for people.
+    /// What it must contain, for errors.
     pub(crate) fn wanted(self) -> &'static str {
         match self {
             Self::Ca => "CA certificates in PEM",
@@ -40,7 +40,7 @@ impl Part {
     }
 }
 
-/// Where a part comes from: the option or property, and the path where it is a file.
+/// Where a part comes from: the option or property, and the path if it is a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) field: String,
@@ -48,7 +48,7 @@ pub(crate) struct Given {
 }
 
 impl BrokerConfig {
-    /// Where a part comes from, if it is given.
+    /// Where a part comes from, if it was given.
     pub(crate) fn given(&self, part: Part) -> Option<Given> {
         let security = &self.security;
         let (file, pem): (&Path, &str) = match part {
@@ -72,7 +72,7 @@ impl BrokerConfig {
         Some(Given { field, path })
     }
 
-    /// Whether the private key needs a passphrase, where it can be read.
+    /// Whether the private key needs a passphrase, if it can be read.
     pub(crate) fn has_encrypted_key(&self) -> bool {
         let Some(given) = self.given(Part::Key) else {
             return false;
@@ -86,13 +86,13 @@ impl BrokerConfig {
         }
     }
 
-    /// Whether keys or certificates are given.
+    /// Whether keys or certificates were given.
     pub(crate) fn has_own_tls(&self) -> bool {
         self.protocol().tls() && Part::ALL.iter().any(|part| self.given(*part).is_some())
     }
 }
 
-/// What is wrong with the PEM of a part, for a fault's `allowed`.
+/// The fault of a part's PEM, for a fault's `allowed`.
 pub(crate) fn fault(part: Part, bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let labels: Vec<&str> = text
@@ -107,7 +107,7 @@ pub(crate) fn fault(part: Part, bytes: &[u8]) -> Option<String> {
     if labels.iter().any(is_wanted) {
         return None;
     }
-    // The tag of a sequence, which every key and certificate in DER begins with.
+    // The tag of a sequence, with which every DER key and certificate starts.
     let found = match bytes.first() {
         _ if !labels.is_empty() => format!("it has {}", labels.join(", ")),
         None => "it is empty".to_owned(),

@@ -1,10 +1,10 @@
-//! Who this client is to a broker's authorizer.
+//! The principal of this client for a broker's authorizer.
 
 use std::fmt;
 
 use super::broker::BrokerConfig;
 
-/// A name as rights are given to it.
+/// The name that rights are granted to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Principal {
     name: Option<String>,
@@ -12,7 +12,7 @@ pub(crate) struct Principal {
 }
 
 impl BrokerConfig {
-    /// The principal that a broker takes this client for unless it maps names otherwise.
+    /// The principal that a broker assigns to this client, unless it maps names.
     pub(crate) fn principal(&self) -> Principal {
         let protocol = self.protocol();
         let named = |name: &str| Some(format!("User:{name}"));
@@ -40,7 +40,7 @@ impl BrokerConfig {
 }
 
 impl Principal {
-    /// For a command; a placeholder where it is not known.
+    /// For a command; a placeholder if it is unknown.
     pub(crate) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or("User:NAME")
     }
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(secured(Security::none().tls(true)), "User:ANONYMOUS");
         let sasl = Security::sasl(SaslMechanism::Plain, "alice", "x");
         assert_eq!(secured(sasl.clone()), "User:alice");
-        // The broker goes by SASL where there is both.
+        // If there are both, the broker uses SASL.
         assert_eq!(secured(sasl.cert_pem(certificate)), "User:alice");
         let by_certificate = secured(Security::none().cert_pem(certificate).key_pem("y"));
         assert!(by_certificate.ends_with("certificate)"), "{by_certificate}");

@@ -1,8 +1,9 @@
-//! What librdkafka 2.12.1 knows: its properties, which clients they are for, what they may hold.
+//! What librdkafka 2.12.1 knows: its properties, which clients they are for, and which values they
+//! accept.
 //!
-//! librdkafka itself reads a number up to the first odd character (`10s` as 10, `2e6` as 2), warns
-//! about a property of the other kind of client instead of refusing it, and reports one fault at a
-//! time; hence a table of our own, which a test holds against the real thing.
+//! librdkafka itself reads a number up to the first odd character (`10s` as 10, `2e6` as 2), only
+//! warns about a property of the other kind of client, and reports one fault at a time; hence our
+//! own table, which a test compares with the real library.
 
 use Kind::{Acks, Decimal, Flag, Text, Whole, Words};
 use Scope::{Both, Consumer, Producer};
@@ -12,11 +13,11 @@ use Scope::{Both, Consumer, Producer};
 pub(crate) enum Scope {
     Producer,
     Consumer,
-    /// Producers, consumers and the client that asks for metadata.
+    /// Producers, consumers and the client for metadata.
     Both,
 }
 
-/// What a property may hold.
+/// The values a property accepts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     Text,
@@ -24,13 +25,13 @@ pub(crate) enum Kind {
     Whole(i64, i64),
     Decimal(u32, u32),
     Words(&'static [&'static str]),
-    /// `all` (-1), 1 or 0; the protocol knows no other.
+    /// `all` (-1), 1 or 0; the protocol has no others.
     Acks,
 }
 
 const MAX: i64 = i32::MAX as i64;
 
-/// The properties that may be set, by the name this crate uses where librdkafka has several.
+/// The properties that may be set, by this crate's name if librdkafka has several.
 #[rustfmt::skip]
 pub(crate) const PROPERTIES: &[(&str, Scope, Kind)] = &[
     ("acks", Producer, Acks),
@@ -123,7 +124,7 @@ pub(crate) const PROPERTIES: &[(&str, Scope, Kind)] = &[
     ("topic.metadata.refresh.sparse", Both, Flag),
 ];
 
-/// Second names, and the name this crate uses.
+/// Aliases, and the name this crate uses.
 pub(crate) const ALIASES: &[(&str, &str)] = &[
     ("compression.codec", "compression.type"),
     ("max.in.flight.requests.per.connection", "max.in.flight"),
@@ -136,8 +137,8 @@ pub(crate) const ALIASES: &[(&str, &str)] = &[
     ("sasl.mechanisms", "sasl.mechanism"),
 ];
 
-/// The properties that may not be set, and what to do instead. Those that end in a dot stand for
-/// all that begin so.
+/// The properties that may not be set, and what to do instead. Names that end in a dot stand for
+/// all that start with them.
 #[rustfmt::skip]
 pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "use allow_auto_create_topics; consumers never create topics"),
@@ -223,7 +224,7 @@ pub(crate) fn is_secret(key: &str) -> bool {
     SECRET.contains(&key) || find(key).is_none()
 }
 
-/// All names a property may be written by.
+/// All names of all properties.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     let properties = PROPERTIES.iter().map(|(name, ..)| *name);
     let aliases = ALIASES.iter().map(|(alias, _)| *alias);
@@ -235,7 +236,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Kind {
-    /// What is allowed, when `value` is not.
+    /// What is allowed, if `value` is not.
     pub(crate) fn check(self, value: &str) -> Result<(), String> {
         let value = value.trim();
         let whole = |low: i64, high: i64| {

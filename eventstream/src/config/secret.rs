@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
-/// What is printed instead of a secret.
+/// Printed instead of a secret.
 pub(crate) const PLACEHOLDER: &str = "[secret]";
 
 /// A password, a private key or another text that must not be printed.

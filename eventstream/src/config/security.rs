@@ -55,7 +55,7 @@ options! {
     }
 }
 
-/// What a secured connection needs of the other options.
+/// What the connection requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Plaintext,
@@ -104,7 +104,7 @@ impl Protocol {
 }
 
 impl Security {
-    /// Options that are secret: their values are in no fault.
+    /// Secret options, whose values do not appear in faults.
     pub(crate) const SECRET: &[&str] = &["sasl_password", "key_pem", "key_password"];
 
     /// Plain text without authentication: the default.
@@ -124,14 +124,14 @@ impl Security {
             .sasl_password(password)
     }
 
-    /// The mechanism of `sasl_mechanism`, or the one that `authentication_type` stands for.
+    /// The mechanism of `sasl_mechanism`, or the one implied by `authentication_type`.
     pub(crate) fn mechanism(&self) -> Option<SaslMechanism> {
         self.sasl_mechanism.or_else(|| {
             (self.authentication_type == "SASL-SCRAM").then_some(SaslMechanism::ScramSha512)
         })
     }
 
-    /// The options given that only mean something with TLS.
+    /// The given options that only have a meaning with TLS.
     pub(crate) fn tls_options(&self) -> Vec<&'static str> {
         [
             ("ca_file", !self.ca_file.as_os_str().is_empty()),
@@ -147,7 +147,7 @@ impl Security {
         .collect()
     }
 
-    /// What these options ask for, before `base_config`.
+    /// The protocol these options ask for, before `base_config`.
     pub(crate) fn protocol(&self) -> Protocol {
         let sasl = self.mechanism().is_some();
         let tls = self.tls.unwrap_or(false)
@@ -156,7 +156,7 @@ impl Security {
         Protocol::new(sasl, tls)
     }
 
-    /// The properties of librdkafka that these options stand for with this `security.protocol`.
+    /// librdkafka's properties for these options with this `security.protocol`.
     pub(crate) fn properties(&self, protocol: Protocol) -> Vec<(&'static str, String)> {
         let mechanism = self.mechanism().map_or("", SaslMechanism::as_str);
         let sasl = [

@@ -1,5 +1,5 @@
-//! librdkafka's properties for each kind of client. They are made anew for each client object, and
-//! none of them reaches a client of another kind.
+//! librdkafka's properties for each kind of client. They are created for each client object, and
+//! each client only gets those of its kind.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,23 +11,23 @@ use super::choice::{Acks, Assignment, LogMode};
 use super::properties::{self, Kind, Scope};
 use super::security::Protocol;
 
-/// The complete properties for each kind of client. The kafka folder adds what belongs to one
-/// client object: `group.id`, `group.instance.id`.
+/// The complete properties for each kind of client. The kafka folder adds those of one client
+/// object: `group.id`, `group.instance.id`.
 ///
-/// `log_level` is among them, but the `rdkafka` crate overwrites it with a level of its own when it
-/// creates a client: [`LogMode::syslog`] has to be given to `ClientConfig::set_log_level` as well.
+/// `log_level` is included, but the `rdkafka` crate overwrites it with its own level when it
+/// creates a client: [`LogMode::syslog`] must be passed to `ClientConfig::set_log_level` as well.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) producer: Vec<(String, String)>,
     pub(crate) consumer: Vec<(String, String)>,
-    /// For the client that asks for metadata; librdkafka counts it as a producer.
+    /// For the client for metadata, which librdkafka counts as a producer.
     pub(crate) admin: Vec<(String, String)>,
 }
 
 type Properties = BTreeMap<&'static str, String>;
 
 impl LogMode {
-    /// The syslog level that librdkafka's `log_level` takes. Level 0 is never logged at.
+    /// The syslog level for librdkafka's `log_level`. Nothing is logged at level 0.
     pub(crate) fn syslog(self) -> u8 {
         match self {
             Self::Off => 0,
@@ -83,7 +83,7 @@ impl BrokerConfig {
             .unwrap_or_else(|| (self.effective_session_timeout() / 3).min(Duration::from_secs(3)))
     }
 
-    /// What the connection is secured with in the end.
+    /// The protocol in effect.
     pub(crate) fn protocol(&self) -> Protocol {
         self.base_config
             .get("security.protocol")
@@ -91,7 +91,7 @@ impl BrokerConfig {
             .unwrap_or_else(|| self.security.protocol())
     }
 
-    /// A whole number from `base_config`, else the option's.
+    /// A whole number from `base_config`, or else the option's.
     pub(crate) fn number(&self, property: &str, option: i64) -> i64 {
         self.base_config
             .get(property)
@@ -113,17 +113,17 @@ impl BrokerConfig {
                 "socket.connection.setup.timeout.ms",
                 millis(self.dial_timeout),
             ),
-            // A connection that a firewall forgot is found before a request needs it.
+            // Detects a connection dropped by a firewall before a request needs it.
             ("socket.keepalive.enable", "true".to_owned()),
             ("message.max.bytes", self.message_max_bytes.to_string()),
-            // librdkafka would wait up to 10 s before it looks for a broker that was away; the
-            // price is a connection attempt to each missing broker every 2 s.
+            // librdkafka would wait up to 10 s before it retries a broker that was away; the price
+            // is a connection attempt to each missing broker every 2 s.
             ("reconnect.backoff.ms", "100".to_owned()),
             ("reconnect.backoff.max.ms", "2000".to_owned()),
             ("retry.backoff.ms", "100".to_owned()),
             ("retry.backoff.max.ms", "1000".to_owned()),
-            // Partitions added to a topic are found within this instead of 5 min; the price is one
-            // small request by each client.
+            // Partitions added to a topic are found within this time instead of 5 min; the price is
+            // one small request by each client.
             ("topic.metadata.refresh.interval.ms", "30000".to_owned()),
         ]);
         let protocol = self.protocol();
@@ -134,7 +134,7 @@ impl BrokerConfig {
                 .iter()
                 .any(|ca| self.has_ca(ca, &set))
         {
-            // The OpenSSL built into the crate knows no directory of certificates by itself.
+            // The bundled OpenSSL knows no directory of certificates by itself.
             set.insert("ssl.ca.location", "probe".to_owned());
         }
         set
@@ -153,16 +153,15 @@ impl BrokerConfig {
         };
         let mut set = Properties::from([
             ("socket.timeout.ms", write_timeout.to_string()),
-            // The broker's answer that replicas are late comes before the connection is given up.
+            // The broker's response about late replicas arrives before the connection is given up.
             (
                 "request.timeout.ms",
                 (write_timeout - write_timeout / 10).max(1).to_string(),
             ),
             ("delivery.timeout.ms", millis(self.publish_timeout)),
-            // So long a topic that the brokers do not know is held for new and not yet known to
-            // all of them; its events wait. librdkafka's 30 s would hide a misspelt or missing
-            // (dead letter) topic; a topic that is created by its first event is known everywhere
-            // in well under a second.
+            // How long a topic unknown to the brokers counts as new and not yet propagated, while
+            // its events wait. librdkafka's 30 s would hide a misspelt or missing (dead-letter)
+            // topic; a topic created by its first event is known everywhere in well under a second.
             ("topic.metadata.propagation.max.ms", "5000".to_owned()),
             ("acks", acks.to_owned()),
             ("enable.idempotence", self.is_idempotent().to_string()),
@@ -174,8 +173,8 @@ impl BrokerConfig {
             ("batch.size", self.batch_bytes.to_string()),
             ("batch.num.messages", self.batch_events.to_string()),
             ("partitioner", self.partitioner.property()),
-            // Twice our own limits: the crate's admission is what is full, never this queue, which
-            // counts a message a little longer, until after its report.
+            // Twice our own limits, so that the crate's admission fills up first, never this queue,
+            // which counts a message a little longer, until after its report.
             (
                 "queue.buffering.max.messages",
                 capped(self.buffer_events.saturating_mul(2)),
@@ -202,13 +201,13 @@ impl BrokerConfig {
     fn consumer(&self) -> Properties {
         let mut set = Properties::from([
             ("socket.timeout.ms", millis(self.read_timeout)),
-            // The crate commits the offsets of handled events itself.
+            // The crate itself commits the offsets of handled events.
             ("enable.auto.commit", "false".to_owned()),
             ("enable.auto.offset.store", "false".to_owned()),
-            // Start positions are assigned by the crate. An offset that the broker does not have is
-            // its business too: what was deleted is told, and a topic made anew is read from its head.
+            // The crate assigns start positions. It also handles offsets that the broker does not have: deletions are
+            // reported, and a recreated topic is read from its head.
             ("auto.offset.reset", "error".to_owned()),
-            // Where there is nothing more to read: control records come to nobody's notice else.
+            // The end of a partition is needed, as control records are not visible otherwise.
             ("enable.partition.eof", "true".to_owned()),
             ("max.poll.interval.ms", millis(self.max_poll_interval)),
             ("allow.auto.create.topics", "false".to_owned()),
@@ -220,7 +219,7 @@ impl BrokerConfig {
                 (self.fetch_queue_bytes / 1024).to_string(),
             ),
         ]);
-        // librdkafka refuses the classic protocol's properties beside the other protocol.
+        // librdkafka rejects the classic protocol's properties with the other protocol.
         match self.assignment {
             Assignment::Consumer => {
                 set.insert("group.protocol", "consumer".to_owned());
@@ -248,7 +247,7 @@ impl BrokerConfig {
     fn admin(&self) -> Properties {
         Properties::from([
             ("socket.timeout.ms", millis(self.read_timeout)),
-            // As a kind of producer it would create the topic it is asked about.
+            // As a kind of producer it would create the topic it asks about.
             ("allow.auto.create.topics", "false".to_owned()),
         ])
     }
@@ -259,12 +258,12 @@ impl BrokerConfig {
         }
     }
 
-    /// Own properties over the common ones, and `base_config` over both.
+    /// Own properties override the common ones, and `base_config` both.
     fn finish(&self, common: &Properties, own: Properties, client: Scope) -> Vec<(String, String)> {
         let mut set = common.clone();
         set.extend(own);
         for (key, value) in self.base_config.iter() {
-            // What is unknown or refused is `validate`'s to report.
+            // `validate` reports what is unknown or refused.
             let Some((name, scope, kind)) = properties::find(key) else {
                 continue;
             };
@@ -283,7 +282,7 @@ impl BrokerConfig {
     }
 }
 
-/// Milliseconds, as far as an `i64` reaches; what is too long is out of every property's range.
+/// Milliseconds as an `i64`; a longer duration exceeds every property's range.
 pub(crate) fn whole_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -292,7 +291,7 @@ fn millis(duration: Duration) -> String {
     whole_millis(duration).to_string()
 }
 
-/// As much as librdkafka's integers hold.
+/// Capped at librdkafka's integers.
 fn capped(number: usize) -> String {
     number.min(i32::MAX as usize).to_string()
 }
@@ -303,7 +302,7 @@ impl fmt::Debug for Settings {
         impl fmt::Debug for Shown<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let entries = self.0.iter().map(|(key, value)| {
-                    // What may not be set is not secret: the crate set it itself.
+                    // Properties that may not be set are not secret, as the crate itself set them.
                     let own = properties::refusal(key).is_some() || key.starts_with("client.");
                     (key, if own { value } else { shown(key, value) })
                 });

@@ -1,5 +1,5 @@
-//! The configuration's tests: each option reaches librdkafka or is known to be the crate's own,
-//! every fault has its words, the three sources agree, and no secret is printed.
+//! The configuration's tests: each option reaches librdkafka or is implemented by the crate itself,
+//! every fault has its text, the three sources agree, and no secret is printed.
 
 mod commit;
 mod faults;

@@ -46,7 +46,7 @@ impl BrokerConfig {
         Err(Error::from_faults(ErrorKind::Config, doing, faults))
     }
 
-    /// Every fault, for a caller that has more of its own to list.
+    /// Every fault, for a caller with more of its own.
     pub(crate) fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         self.check_times(&mut faults);
@@ -163,7 +163,7 @@ impl BrokerConfig {
     }
 
     fn check_producer(&self, faults: &mut Vec<Fault>) {
-        // Where `base_config` gives one of the two, its own check compares them.
+        // If `base_config` sets one of the two, its own check compares them.
         let given = |property| self.base_config.get(property).is_some();
         let option = !given("linger.ms") && !given("delivery.timeout.ms");
         if option && self.linger >= self.publish_timeout {

@@ -1,4 +1,4 @@
-//! A value as the environment, TOML or any serde format gives it, and how options read it.
+//! A value from the environment, TOML or any serde format, and how options read it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use super::choice::{Acks, Assignment, Compression, LogMode, Partitioner, SaslMec
 use super::secret::Secret;
 use super::security::Security;
 
-/// A scalar, or a list or a table of values. It has no `Debug`, because it may hold a secret.
+/// A scalar, a list or a table of values. It has no `Debug`, as it may contain a secret.
 #[derive(Clone)]
 pub(crate) enum Value {
     Bool(bool),
@@ -25,7 +25,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// A scalar as librdkafka would be given it; `None` for a list or a table.
+    /// A scalar as passed to librdkafka; `None` for a list or a table.
     pub(crate) fn scalar(&self) -> Option<String> {
         match self {
             Self::Bool(value) => Some(value.to_string()),
@@ -36,7 +36,7 @@ impl Value {
         }
     }
 
-    /// The value for a fault: scalars as they are, a word for the rest.
+    /// The value for a fault: scalars as given, a description of the others.
     pub(crate) fn shown(&self) -> String {
         self.scalar().unwrap_or_else(|| match self {
             Self::List(_) => "a list".to_owned(),
@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        // Too large for any option; as text it is refused with the option's own range.
+        // Too large for any option; as text it is rejected with the option's own range.
         Ok(i64::try_from(value).map_or_else(|_| Value::Text(value.to_string()), Value::Integer))
     }
 
@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// An option's type: how it is read, and what is allowed when it cannot be.
+/// An option's type: how it is read, and what is allowed if it cannot be.
 pub(crate) trait FromValue: Sized {
     fn from_value(value: &Value) -> Result<Self, String>;
 }
@@ -214,7 +214,8 @@ impl FromValue for SaslMechanism {
 }
 
 impl FromValue for Security {
-    /// A table is read option by option, so that each fault is told; here is what is no table.
+    /// Tables are read option by option, so that each fault is reported; this handles everything
+    /// else.
     fn from_value(_: &Value) -> Result<Self, String> {
         Err("a table; each of its options has its own variable".to_owned())
     }

@@ -65,7 +65,7 @@ impl Backoff {
         self
     }
 
-    /// What is wrong with the numbers, for the check of a subscription's options.
+    /// The fault of these numbers, for the check of a subscription's options.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         if self.initial > self.max {
             Some("backoff: initial is longer than max")
@@ -82,7 +82,7 @@ impl Backoff {
     pub(crate) fn ceiling(&self, retry: u32) -> Duration {
         let exponent = i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
-        // Written so that infinity, where the power overflows, ends at `max` as well.
+        // Written so that infinity, from an overflowing power, also ends at `max`.
         if seconds < self.max.as_secs_f64() {
             Duration::from_secs_f64(seconds.max(0.0))
         } else {
@@ -101,7 +101,7 @@ impl Backoff {
     }
 }
 
-/// A source of chance for jitter: splitmix64. Seeded, so that a simulation repeats itself.
+/// A source of randomness for jitter: splitmix64. Seeded, so that simulations are reproducible.
 #[derive(Clone, Debug)]
 pub(super) struct Jitter(u64);
 
@@ -118,7 +118,7 @@ impl Jitter {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 up to, not including, 1.
+    /// A number from 0 up to but excluding 1.
     fn fraction(&mut self) -> f64 {
         const SCALE: f64 = 1.0 / (1u64 << 53) as f64;
         (self.next() >> 11) as f64 * SCALE

@@ -8,10 +8,10 @@ use super::policy::Batch;
 use super::sabotage::Sabotage;
 use super::time::Time;
 
-/// Several records for one call of a handler: when it starts, and what comes of it.
+/// Several records in one handler call: when it starts, and what follows from its result.
 impl<R: Clone> Partition<R> {
-    /// Starts the next call of a route that takes batches: a record that has failed alone, else as
-    /// many as there are, once they are enough or have waited long enough.
+    /// Starts the next call of a route that takes batches: a record that has failed alone, or
+    /// otherwise all available records once they are enough or have waited long enough.
     pub(super) fn start_batch(&mut self, at: usize, fence: Option<Ticket>) -> Option<Action<R>> {
         let batch = self.routes[at].batch?;
         let id = self.routes[at].id;
@@ -54,8 +54,8 @@ impl<R: Clone> Partition<R> {
         })
     }
 
-    /// With a commit after each call, what is of an earlier history does not wait for one; what
-    /// follows it does.
+    /// With a commit after each call, records of an earlier history do not wait for one; what
+    /// follows them does.
     fn end_of_settled(&self, at: usize) -> Option<Ticket> {
         let awaits = self.commits.mode() == CommitMode::AfterEach
             && self.routes[at].lanes.is_whole()
@@ -63,7 +63,7 @@ impl<R: Clone> Partition<R> {
         awaits.then(|| self.window.end_of_old()).flatten()
     }
 
-    /// Whether a batch may start: it is full, or has waited, or nothing more can come for it.
+    /// Whether a batch may start: it is full, has waited, or nothing more can come for it.
     fn is_due(&mut self, at: usize, batch: Batch, until: Option<Ticket>) -> bool {
         let at_once = self.sabotaged(Sabotage::BatchAtOnce);
         let forgets = self.sabotaged(Sabotage::BatchNeverDue);
@@ -85,7 +85,7 @@ impl<R: Clone> Partition<R> {
         false
     }
 
-    /// A call of a handler with several records has ended.
+    /// A handler call with several records has ended.
     pub(super) fn batch_ended(&mut self, id: RouteId, outcomes: &[(Ticket, Outcome)], now: Time) {
         self.now = self.now.max(now);
         let all_failed = self.sabotaged(Sabotage::RunAllAgain)
@@ -137,8 +137,8 @@ impl<R: Clone> Partition<R> {
         self.open_gates(Some(id));
     }
 
-    /// Records of a call by lane and in order, with their outcomes; none for what was lost, and so
-    /// counts no more.
+    /// The records of a call by lane and in order, with their outcomes; `None` for lost ones, which
+    /// no longer count.
     pub(super) fn by_lane(
         &self,
         id: RouteId,
@@ -158,7 +158,7 @@ impl<R: Clone> Partition<R> {
         answers
     }
 
-    /// Records whose turn in their lane has come have their answers already.
+    /// Settles records that have reached the front of their lane and already have an answer.
     pub(super) fn answer_moved_up(&mut self) {
         while let Some((id, answered)) = self.moved_up.pop_front() {
             if self.phase != Phase::Drained {

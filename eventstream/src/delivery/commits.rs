@@ -1,25 +1,25 @@
 use super::config::CommitMode;
 use super::events::Ticket;
 
-/// Which commit is due, and which are on their way.
+/// Which commit is due, and which are in flight.
 pub(super) struct Commits {
     mode: CommitMode,
-    /// How often the offsets began anew; answers to what was sent before mean nothing.
+    /// How often the offsets restarted; answers to earlier commits mean nothing.
     history: u32,
-    /// Where the present history begins, until that is committed.
+    /// Where the current history begins, until that is committed.
     start: Option<i64>,
-    /// The highest offset handed to the driver, and the highest confirmed.
+    /// The highest offset passed to the driver, and the highest confirmed.
     sent: Option<i64>,
     confirmed: Option<i64>,
-    /// The one commit on its way, in the modes that wait for the answer; with the record that it
+    /// The commit in flight, in the modes that wait for the answer; with the record that it
     /// releases, at most once.
     outstanding: Option<(i64, Option<Ticket>)>,
-    /// Waiting to try a failed commit again.
+    /// Waiting to retry a failed commit.
     backing_off: bool,
     failures: u32,
 }
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// It belongs to no commit that matters.
@@ -28,7 +28,7 @@ pub(super) enum Answer {
     Started,
     /// Confirmed; the record that waited for it may run.
     Confirmed(Option<Ticket>),
-    /// Failed for this many times in a row: try again after a wait.
+    /// Failed this many times in a row: retry after a wait.
     Failed {
         failures: u32,
         released: Option<Ticket>,
@@ -49,12 +49,12 @@ impl Commits {
         }
     }
 
-    /// The commit of `start` comes before all others.
+    /// The commit of `start` precedes all others.
     pub(super) fn start_at(&mut self, start: i64) {
         self.start = Some(start);
     }
 
-    /// The offsets begin anew. The record whose release was on its way.
+    /// The offsets restart. Returns the record whose release was in flight.
     pub(super) fn begin(&mut self, start: i64) -> Option<Ticket> {
         let releasing = self.take_releasing();
         let history = self.history.wrapping_add(1);
@@ -72,17 +72,17 @@ impl Commits {
         self.mode
     }
 
-    /// Whether a commit may be handed out now.
+    /// Whether a commit may be sent now.
     pub(super) fn is_idle(&self) -> bool {
         self.outstanding.is_none() && !self.backing_off
     }
 
-    /// Whether all that is done is committed.
+    /// Whether everything done is committed.
     pub(super) fn is_settled(&self, watermark: Option<i64>) -> bool {
         watermark <= self.confirmed
     }
 
-    /// The commit that the watermark calls for.
+    /// The commit that the watermark requires.
     pub(super) fn due(&mut self, watermark: Option<i64>) -> Option<i64> {
         if let Some(start) = self.start {
             return self.is_idle().then(|| self.send(start, None));
@@ -107,7 +107,7 @@ impl Commits {
         }
     }
 
-    /// Hands out the commit that releases `record`.
+    /// Sends the commit that releases `record`.
     pub(super) fn send(&mut self, up_to: i64, record: Option<Ticket>) -> i64 {
         self.outstanding = Some((up_to, record));
         self.sent = self.sent.max(Some(up_to));
@@ -146,7 +146,7 @@ impl Commits {
             self.confirmed = self.confirmed.max(Some(up_to));
             return Answer::Confirmed(released);
         }
-        // Asynchronous: a later commit that is on its way covers this one.
+        // Asynchronous: a later commit in flight covers this one.
         if self.mode == CommitMode::AsyncEach && (self.backing_off || self.sent > Some(up_to)) {
             return Answer::Ignored;
         }
@@ -165,18 +165,18 @@ impl Commits {
     /// The wait after a failed commit is over.
     pub(super) fn wake(&mut self) {
         self.backing_off = false;
-        // Nothing was sent during the wait, so the latest watermark goes out next.
+        // Nothing was sent during the wait, so the latest watermark is sent next.
         if self.mode == CommitMode::AsyncEach {
             self.sent = self.confirmed;
         }
     }
 
-    /// The record whose release is on its way.
+    /// The record whose release is in flight.
     pub(super) fn releasing(&self) -> Option<Ticket> {
         self.outstanding.and_then(|(_, record)| record)
     }
 
-    /// The record whose release was on its way.
+    /// The record whose release was in flight.
     pub(super) fn take_releasing(&mut self) -> Option<Ticket> {
         self.outstanding.take().and_then(|(_, record)| record)
     }

@@ -4,11 +4,11 @@ use super::policy::{Batch, Concurrency, OnUndecodable, OnUnmatched, Retry};
 /// When offsets are committed, and whether work waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum CommitMode {
-    /// The driver stores [`watermark`](super::Partition::watermark) when it likes.
+    /// The driver commits [`watermark`](super::Partition::watermark) when it likes.
     #[default]
     Auto,
     /// Each record's commit is confirmed before the next record of the partition starts. Routes
-    /// that run per key go on meanwhile; their commits still go one after the other.
+    /// that run per key continue meanwhile; their commits still go one after the other.
     AfterEach,
     /// A commit follows each advance of the watermark; nothing waits for it.
     AsyncEach,
@@ -16,35 +16,37 @@ pub(crate) enum CommitMode {
     BeforeProcessing,
 }
 
-/// Where the reading of a partition begins.
+/// Where reading a partition starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// At an offset that the group has committed.
+    /// At a committed offset of the group.
     #[default]
     Committed,
-    /// At this offset, which the group has not committed: it is, before anything of the partition
-    /// starts. A crash before the first commit would else move a group that starts at the tail.
+    /// At this offset, which the group has not committed: it is committed before anything of the
+    /// partition starts. Otherwise a crash before the first commit would move a group that starts
+    /// at the tail.
     ToCommit(i64),
 }
 
-/// What one partition's machine is made with.
+/// The settings of one partition's machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PartitionConfig {
     pub(crate) commit: CommitMode,
     pub(crate) start: Start,
     pub(crate) on_unmatched: OnUnmatched,
     pub(crate) on_undecodable: OnUndecodable,
-    /// Records not done at which the partition pauses, and at which it goes on.
+    /// The number of unfinished records at which the partition pauses, and at which it resumes.
     pub(crate) records: Marks,
-    /// The same in bytes. A pause throws away what librdkafka prefetched, hence the distance.
+    /// The same in bytes. A pause discards what librdkafka prefetched, hence the distance.
     pub(crate) bytes: Marks,
-    /// How far work may go on past the first record that is not done, in records: what bounds the
-    /// bookkeeping, and what is run again after a crash, while one key fails for ever.
+    /// How far work may continue past the first unfinished record, in records: limits the
+    /// bookkeeping, and what is repeated after a crash, while one key keeps failing.
     pub(crate) span: Marks,
-    /// The wait before a dead letter or a commit that failed is tried again.
+    /// The wait before a failed dead letter or commit is retried.
     pub(crate) backoff: Backoff,
-    /// Tells the tickets of this assignment from those of earlier ones: an outcome that arrives
-    /// after the partition left and came back finds nothing. The driver counts it up, wrapping.
+    /// Distinguishes the tickets of this assignment from those of earlier ones: an outcome that
+    /// arrives after the partition left and came back finds nothing. The driver increments it,
+    /// wrapping.
     pub(crate) incarnation: u16,
     pub(crate) seed: u64,
 }
@@ -75,7 +77,7 @@ impl Default for PartitionConfig {
     }
 }
 
-/// Backpressure: pause at `high` or above, go on at `low` or below. `low` is below `high`.
+/// Backpressure: pause at `high` or above, resume at `low` or below. `low` is below `high`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Marks {
     pub(crate) high: usize,
@@ -88,16 +90,16 @@ impl Marks {
     }
 
     pub(super) fn is_low(self, level: usize) -> bool {
-        // An empty buffer is low whatever the marks say, or a bad pair would stall for ever.
+        // An empty buffer is low whatever the marks are, or a bad pair would stall forever.
         level <= self.low || level == 0
     }
 }
 
-/// What one route is made with.
+/// The settings of one route.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RouteOptions {
     pub(crate) concurrency: Concurrency,
     pub(crate) retry: Retry,
-    /// Records are handled several at once.
+    /// Records are handled in batches.
     pub(crate) batch: Option<Batch>,
 }

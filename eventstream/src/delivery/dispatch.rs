@@ -5,7 +5,7 @@ use super::route::Route;
 use super::sabotage::Sabotage;
 
 impl<R: Clone> Partition<R> {
-    /// The next thing to do; `None`: nothing until the next input.
+    /// The next action; `None` if there is none until the next input.
     pub(crate) fn poll(&mut self) -> Option<Action<R>> {
         if let Some(action) = self.told.pop_front() {
             let is_release = matches!(action, Action::Release { .. });
@@ -38,7 +38,7 @@ impl<R: Clone> Partition<R> {
     }
 
     fn drained(&mut self) -> Option<Action<R>> {
-        // The timers left are those of retries that are waited for.
+        // The remaining timers are those of retries to wait for.
         let goes_on = self.in_flight > 0 || !self.timers.is_empty();
         if goes_on && !self.sabotaged(Sabotage::DrainedTooEarly) {
             return None;
@@ -53,7 +53,7 @@ impl<R: Clone> Partition<R> {
         self.told.pop_front()
     }
 
-    /// With a fence, only of what lies below it.
+    /// With a fence, only of records below it.
     fn write_letter(&mut self, fence: Option<Ticket>) -> Option<Action<R>> {
         let (id, letter) = self.letters.start(fence)?;
         self.in_flight += 1;
@@ -82,8 +82,8 @@ impl<R: Clone> Partition<R> {
         Some(Action::Commit { history, up_to })
     }
 
-    /// At most once: the commit that lets the next record run. It is asked for only when the
-    /// record would start at once, so that a crash loses what runs and nothing that waits.
+    /// At most once: the commit that lets the next record run. It is requested only if the record
+    /// would start at once, so that a crash loses running records and no waiting ones.
     fn release_next(&mut self) -> Option<i64> {
         while self.gate != self.window.end() && self.window.is_done(self.gate) {
             self.gate = self.gate.next();
@@ -118,7 +118,7 @@ impl<R: Clone> Partition<R> {
         Some(self.commits.send(up_to, Some(ticket)))
     }
 
-    /// At most once: the offset is committed, the record is the routes'.
+    /// At most once: the offset is committed, so the record goes to its routes.
     pub(super) fn release(&mut self, ticket: Ticket) {
         let Some(slot) = self.window.get_mut(ticket) else {
             return;
@@ -155,14 +155,14 @@ impl<R: Clone> Partition<R> {
             || config.span.is_high(span)
         {
             self.paused = true;
-            // A batch that waits for others waits in vain.
+            // A batch that waits for others would wait for nothing.
             self.list_all();
             return Some(Action::Pause);
         }
         None
     }
 
-    /// Starts what may; with a fence only what lies below it.
+    /// Starts whatever may start; with a fence, only records below it.
     fn start(&mut self, fence: Option<Ticket>) -> Option<Action<R>> {
         let leave_empty = self.sabotaged(Sabotage::LeavePlacesEmpty);
         while let Some(id) = self.listed.pop_front() {
@@ -180,7 +180,7 @@ impl<R: Clone> Partition<R> {
             if self.commits.mode() == CommitMode::AfterEach && route.lanes.is_whole() {
                 let settled = self.commits.is_settled(self.window.watermark());
                 let may_start = |ticket| {
-                    // What is of an earlier history has no commit to wait for.
+                    // Records of an earlier history have no commit to wait for.
                     self.window.is_front(ticket) && (settled || self.window.is_old(ticket))
                 };
                 if !route.lanes.next().is_some_and(may_start) {

@@ -3,12 +3,12 @@ use std::sync::Arc;
 use super::policy::Retry;
 use super::time::Time;
 
-/// One route of the group: a handler and its options. The driver gives the numbers.
+/// One route of the group: a handler and its options. The driver assigns the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RouteId(pub(crate) u32);
 
-/// The local number of a record. Offsets may have gaps, tickets have none, so that finding a
-/// record is an index and not a search.
+/// The local number of a record. Offsets may have gaps, tickets have none, so finding a record is
+/// indexing, not searching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(u64);
 
@@ -37,11 +37,11 @@ impl Ticket {
 pub(crate) enum Plan {
     /// One route: the normal case, without an allocation.
     One(RouteId),
-    /// Several different routes. Shared, so that the driver makes the list once for a name.
+    /// Several different routes. Shared, so that the driver creates the list once for a name.
     Many(Arc<[RouteId]>),
-    /// Each of these, where workers compete for one of them at least.
+    /// All of these; workers compete for at least one of them.
     Shared(Arc<[Worker]>),
-    /// No route asked for it.
+    /// No route handles it.
     Unmatched,
     /// It is not an event.
     Undecodable,
@@ -60,7 +60,7 @@ impl Plan {
         ids.iter().copied().chain(workers)
     }
 
-    /// Those that compete with a route for the record.
+    /// The routes that compete with a route for the record.
     pub(super) fn others(&self, route: RouteId) -> &[RouteId] {
         match self {
             Self::Shared(workers) => workers
@@ -72,33 +72,33 @@ impl Plan {
     }
 }
 
-/// One of several workers that compete for a record. Any choice will do at any time: a key that
-/// changes workers waits until the earlier ones owe nothing of it.
+/// One of several workers that compete for a record. Any choice is fine at any time: a key that
+/// changes workers waits until the earlier ones have finished its records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Worker {
     pub(crate) route: RouteId,
-    /// The other routes that may have had records of the same name, closed ones too.
+    /// The other routes that may have had records of the same name, including closed ones.
     pub(crate) others: Vec<RouteId>,
 }
 
-/// Who gets a record of a route that is abandoned.
+/// Gets a record of an abandoned route.
 #[derive(Clone, Debug)]
 pub(crate) struct Heir {
     pub(crate) worker: Worker,
-    /// The hash of its key, which may not have mattered when the record came.
+    /// The hash of its key, which may not have mattered when the record arrived.
     pub(crate) key: Option<u64>,
 }
 
-/// What the machine is told.
+/// The machine's inputs.
 #[derive(Clone, Debug)]
 pub(crate) enum Input<R> {
-    /// A record was read. Within a history offsets rise; one that does not is a record read twice
+    /// A record was read. Within a history offsets increase; a record that does not was read twice
     /// and is ignored.
     Record {
         offset: i64,
-        /// A hash of the key; `None`: no key, which has no order.
+        /// A hash of the key; `None` without a key, which means no order.
         key: Option<u64>,
-        /// What it counts against the byte marks.
+        /// Its size for the byte marks.
         size: usize,
         body: R,
         plan: Plan,
@@ -116,8 +116,8 @@ pub(crate) enum Input<R> {
         outcomes: Vec<(Ticket, Outcome)>,
         now: Time,
     },
-    /// A handler was not started after all, instead of its outcome or outcomes: all records of the
-    /// call. The attempt does not count; they may start again.
+    /// A handler was not started after all, instead of its outcome or outcomes; with all records of
+    /// the call. The attempt does not count; the records may start again.
     Withdrawn {
         route: RouteId,
         tickets: Vec<Ticket>,
@@ -126,7 +126,7 @@ pub(crate) enum Input<R> {
     /// before the outcome that it belongs to; of a failed attempt nothing is staged.
     Staged {
         ticket: Ticket,
-        /// What it counts against the byte marks.
+        /// Its size for the byte marks.
         size: usize,
     },
     /// What was released of so many records, with so many bytes, is held no more: it counts until then.
@@ -145,19 +145,20 @@ pub(crate) enum Input<R> {
         ok: bool,
         now: Time,
     },
-    /// The partition's offsets begin anew, at `start`: its topic was made anew, or its log was cut
-    /// off. What comes after this is not taken for seen, and does not start before `start` is
-    /// committed. What is here already cannot be read again: it is handled, before what follows it
-    /// in its lane, waits for no commit, and is told as passed over if the partition leaves first.
-    /// From here on the watermark is `start`, and nothing of what was before is ever committed.
+    /// The partition's offsets restart at `start`: its topic was recreated, or its log was
+    /// truncated. Later records are not mistaken for ones already seen, and do not start before
+    /// `start` is committed. Records already here cannot be read again: they are handled before
+    /// what follows them in their lane, wait for no commit, and are reported as skipped if the
+    /// partition leaves first. From here on the watermark is `start`, and nothing earlier is ever
+    /// committed.
     ///
-    /// Ignored once the partition leaves: the last commit is then the driver's to omit.
+    /// Ignored once the partition leaves; the driver must then omit the last commit.
     NewHistory { start: i64 },
-    /// Everything below `offset` was read: between the last record and it there is none, as where a
-    /// transaction ends. Once what came so far is done, the watermark is `offset`.
+    /// Everything below `offset` was read: there is no record between the last one and it, as at
+    /// the end of a transaction. Once everything so far is done, the watermark is `offset`.
     ReadTo { offset: i64 },
-    /// The time asked for by [`poll_timeout`](super::Partition::poll_timeout) has come. Where a route
-    /// takes batches, also ahead of records: a batch waits from the time that was last heard.
+    /// The time requested by [`poll_timeout`](super::Partition::poll_timeout) has come. If a route takes batches,
+    /// also sent ahead of records: a batch waits from the time last reported.
     Tick(Time),
     /// The partition is being taken away, or the subscription stops: handlers that run may finish,
     /// [`Action::Drained`] follows the last of them. A record starts, is tried again or has its dead
@@ -166,8 +167,8 @@ pub(crate) enum Input<R> {
     Revoke { until: Time },
     /// In a drain: nothing starts any more, whatever that leaves uncommitted.
     StopCatchingUp,
-    /// The partition has been taken away: everything is forgotten, nothing may be committed.
-    /// Also what the driver says when a drain took too long.
+    /// The partition was lost: everything is forgotten, nothing may be committed. Also sent by the
+    /// driver if a drain takes too long.
     Lost,
 }
 
@@ -178,14 +179,14 @@ pub(crate) enum Outcome {
     /// It returned an error or panicked. The time starts the backoff; success needs no clock.
     Failed {
         now: Time,
-        /// The policy for this record; `None`: that of its route.
+        /// The policy for this record; `None` for that of its route.
         retry: Option<Retry>,
     },
     /// It asked for a dead letter: no retry can help.
     Rejected,
 }
 
-/// What is to be done.
+/// The machine's outputs.
 #[derive(Clone, Debug)]
 pub(crate) enum Action<R> {
     /// Start the handler.
@@ -197,18 +198,18 @@ pub(crate) enum Action<R> {
         offset: i64,
         body: R,
     },
-    /// Start the handler with these, in order. A record that has failed comes alone.
+    /// Start the handler with these records, in order. A record that has failed comes alone.
     RunBatch {
         route: RouteId,
         records: Vec<Started<R>>,
     },
-    /// Write a dead letter and answer with [`Input::DeadLettered`]. Comes again if that failed.
+    /// Write a dead letter and answer with [`Input::DeadLettered`]. Repeated if that failed.
     DeadLetter(Failure<R>),
     /// Exactly once: what is staged of the record leaves, for it and all before it are done. Comes in
     /// the order of the records. [`covered`](super::Partition::covered) says which offset goes with it.
     Release { ticket: Ticket },
     /// Commit, and answer with [`Input::Committed`]. A commit of an earlier history need not be
-    /// made any more, nor answered.
+    /// made or answered.
     Commit {
         /// How many [`Input::NewHistory`] there were.
         history: u32,
@@ -216,19 +217,19 @@ pub(crate) enum Action<R> {
     },
     /// Stop reading this partition: its buffer is full.
     Pause,
-    /// Read on.
+    /// Resume reading.
     Resume,
-    /// Tell the user: this record was passed over, as the policy says. It is done.
+    /// Report to the user that the policy skipped this record. It is done.
     Skipped(Failure<R>),
-    /// Stop the group here: nothing starts any more in this partition. The record
-    /// stays undone (but see [`CommitMode::BeforeProcessing`](super::CommitMode)).
+    /// Stop the group here: nothing starts any more in this partition. The record stays undone (but
+    /// see [`CommitMode::BeforeProcessing`](super::CommitMode)).
     StopSubscription(Failure<R>),
-    /// Leave the group and join again. The record stays undone.
+    /// Leave the group and rejoin. The record stays undone.
     Rejoin(Failure<R>),
     /// An abandoned route has a record again, whose handler failed: call
-    /// [`abandon_route`](super::Partition::abandon_route) anew.
+    /// [`abandon_route`](super::Partition::abandon_route) again.
     Orphaned { route: RouteId },
-    /// A closed route has run all that was queued for it, and is gone.
+    /// A closed route has run everything queued for it, and is gone.
     RouteDrained { route: RouteId },
     /// Cancel the handler: its partition is lost.
     Cancel {
@@ -255,7 +256,7 @@ pub(crate) struct Started<R> {
 #[derive(Clone, Debug)]
 pub(crate) struct Failure<R> {
     pub(crate) ticket: Ticket,
-    /// `None`: the record never came to a route.
+    /// `None` if the record never reached a route.
     pub(crate) route: Option<RouteId>,
     pub(crate) reason: Reason,
     /// How often a handler was started with it.
@@ -271,9 +272,9 @@ pub(crate) enum Reason {
     Unmatched,
     Exhausted,
     Rejected,
-    /// Its subscription stopped and did not get to it in time; no other worker is there for it.
+    /// Its subscription stopped before it started, and there is no other worker.
     Stopped,
-    /// The partition was taken away before it was done, and nobody will read it again: at most
-    /// once its offset was (or may have been) committed, or it is of an earlier history.
+    /// The partition was revoked before it was done, and nobody will read it again: at most once
+    /// its offset was (or may have been) committed, or it is of an earlier history.
     Revoked,
 }

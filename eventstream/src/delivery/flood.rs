@@ -1,14 +1,14 @@
 /// When dead letters come too fast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct FloodOptions {
-    /// How many of the last records are looked at.
+    /// How many of the last records are considered.
     pub(crate) window: usize,
-    /// Which part of the window may become dead letters; at that many the guard trips.
+    /// The share of the window that may be dead letters; at that number the guard trips.
     pub(crate) ratio: f64,
 }
 
 impl Default for FloodOptions {
-    /// Half of the last 200: a deploy that cannot read its topic trips within 100 records, a
+    /// Half of the last 200: a deployment that cannot read its topic trips within 100 records, a
     /// handful of bad ones in a row does not.
     fn default() -> Self {
         Self {
@@ -18,11 +18,11 @@ impl Default for FloodOptions {
     }
 }
 
-/// Stops a subscription from emptying its topic into the dead letter topic: when so many of the
-/// last records became dead letters, the fault is hardly in the records.
+/// Keeps a subscription from emptying its topic into the dead-letter topic: if this many of the
+/// last records were dead-lettered, the fault is hardly in the records.
 #[derive(Debug)]
 pub(crate) struct FloodGuard {
-    /// A ring of what became of the last records; `true`: a dead letter.
+    /// A ring of the outcomes of the last records; `true` for a dead letter.
     last: Vec<bool>,
     at: usize,
     dead: usize,
@@ -43,13 +43,13 @@ impl FloodGuard {
         }
     }
 
-    /// A record was handled or passed over.
+    /// A record was handled or skipped.
     pub(crate) fn done(&mut self) {
         self.count(false);
     }
 
-    /// A record became a dead letter. `true` exactly when this one trips the guard: then the
-    /// subscription pauses and says so.
+    /// A record was dead-lettered. `true` if exactly this one trips the guard: then the
+    /// subscription pauses and reports it.
     pub(crate) fn dead_lettered(&mut self) -> bool {
         self.count(true);
         let trips = !self.tripped && self.dead >= self.limit;

@@ -2,7 +2,7 @@ use super::events::{Plan, Ticket};
 use super::partition::{Partition, Phase, Timer};
 use super::sabotage::Sabotage;
 
-/// The offsets of a partition begin anew, and where they have gaps.
+/// Offsets of a partition that restart or have gaps.
 impl<R: Clone> Partition<R> {
     pub(super) fn new_history(&mut self, start: i64) {
         if self.phase != Phase::Active || self.sabotaged(Sabotage::TakeNewHistoryForSeen) {
@@ -11,7 +11,7 @@ impl<R: Clone> Partition<R> {
         let old_watermark = self.window.watermark();
         self.timers
             .retain(|timer| !matches!(timer.0.1, Timer::Commit));
-        // Whether its commit arrived says nothing any more: its offset is gone.
+        // Whether its commit arrived no longer matters, as its offset is gone.
         self.in_flight -= usize::from(self.commits.begin(start).is_some());
         self.window.begin(start);
         if self.sabotaged(Sabotage::KeepOldWatermark)
@@ -27,7 +27,7 @@ impl<R: Clone> Partition<R> {
         self.list_all();
     }
 
-    /// At most once: what cannot be read again need not be committed before it runs.
+    /// At most once: records that cannot be read again need no commit before they run.
     fn release_old(&mut self) {
         while self.gate != self.window.end() {
             let ticket = self.gate;
@@ -50,7 +50,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Whether nobody would read the record again if this partition were taken away now.
+    /// Whether nobody would read the record again if this partition were revoked now.
     pub(super) fn is_last_chance(&self, ticket: Ticket) -> bool {
         self.at_most_once() || self.window.is_old(ticket)
     }

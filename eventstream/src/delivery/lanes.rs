@@ -9,26 +9,26 @@ use super::policy::Concurrency;
 
 pub(super) use self::batch::{Answer, Answered};
 
-/// What must keep its order inside one route: the partition or a key.
+/// The unit of order inside one route: the partition or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum LaneKey {
     Whole,
     Key(u64),
-    /// A record without a key: it waits for nobody.
+    /// A record without a key, which waits for no other.
     Alone(Ticket),
 }
 
-/// The queues of one route. Only the head of a lane is ever at work, or with batches the head and
-/// what follows it at once, so attempts and state belong to the lane and not to each record.
+/// The queues of one route. Only the head of a lane is ever running, or with batches the head and
+/// what follows it, so attempts and state belong to the lane and not to each record.
 pub(super) struct Lanes {
     limit: usize,
     running: usize,
     store: Store,
     /// Lanes whose head may start, longest ready first.
     ready: VecDeque<LaneKey>,
-    /// Batches: lanes whose head may start once more, and alone.
+    /// Batches: lanes whose head may be retried, alone.
     again: VecDeque<LaneKey>,
-    /// Batches: what was not done in one, behind a record of its lane that was not either.
+    /// Batches: records not done in one, behind an earlier unfinished record of their lane.
     answered: BTreeMap<Ticket, (u32, Outcome)>,
     batches: bool,
     /// Records that wait for another worker. Only while workers change.
@@ -37,7 +37,7 @@ pub(super) struct Lanes {
 
 enum Store {
     Whole(Lane),
-    /// Lanes are removed when empty, so memory follows the buffered records, not the keys seen.
+    /// Empty lanes are removed, so memory grows with the buffered records, not with the keys seen.
     Keyed(HashMap<LaneKey, Lane, BuildHasherDefault<Mix>>),
 }
 
@@ -45,7 +45,7 @@ struct Lane {
     state: State,
     head: Ticket,
     rest: VecDeque<Ticket>,
-    /// How many of the rest are at work together with the head.
+    /// How many of the rest are running together with the head.
     taken: usize,
     attempts: u32,
 }
@@ -54,12 +54,12 @@ struct Lane {
 enum State {
     Empty,
     Ready,
-    /// Another worker still owes something of it.
+    /// Another worker has unfinished records of it.
     Shut,
     Running,
     /// For the next attempt.
     Waiting,
-    /// For the acknowledgement of its dead letter, or for good where the subscription stops.
+    /// For the acknowledgement of its dead letter, or permanently if the subscription stops.
     Held,
 }
 
@@ -120,8 +120,8 @@ impl Lanes {
         self.lane(key).map(|lane| lane.head)
     }
 
-    /// Starts the next attempt of the lane that has been ready longest: its record and the number
-    /// of the attempt.
+    /// Starts the next attempt of the lane that has been ready longest; returns its record and the
+    /// number of the attempt.
     pub(super) fn start(&mut self) -> Option<(Ticket, u32)> {
         if self.running >= self.limit {
             return None;
@@ -135,8 +135,8 @@ impl Lanes {
         Some((lane.head, lane.attempts))
     }
 
-    /// Ends the attempt of `ticket` and holds its lane; how many attempts there were. `None` if it
-    /// is not running.
+    /// Ends the attempt of `ticket` and holds its lane; returns how many attempts there were.
+    /// `None` if it is not running.
     pub(super) fn stop(&mut self, key: LaneKey, ticket: Ticket) -> Option<u32> {
         let lane = self.lane_mut(key)?;
         if lane.state != State::Running || lane.head != ticket {
@@ -148,7 +148,7 @@ impl Lanes {
         Some(attempts)
     }
 
-    /// The next attempt will not come.
+    /// There will be no further attempt.
     pub(super) fn hold(&mut self, key: LaneKey) {
         if let Some(lane) = self.lane_mut(key)
             && lane.state == State::Waiting
@@ -184,7 +184,7 @@ impl Lanes {
         }
     }
 
-    /// The head of a lane is done; the next one moves up. Where that has its answer already, the
+    /// The head of a lane is done; the next record moves up. If that already has an answer, the
     /// lane is held for it.
     pub(super) fn finish(&mut self, key: LaneKey) -> Option<Answered> {
         let lane = match &mut self.store {
@@ -228,7 +228,7 @@ impl Lanes {
             && self.lane(key).is_none_or(|lane| lane.state == State::Empty)
     }
 
-    /// Forgets the lanes that wait for their turn with a record from `fence` on.
+    /// Drops lanes that are ready with a record from `fence` on.
     pub(super) fn keep_ready_below(&mut self, fence: Ticket) {
         let mut ready = std::mem::take(&mut self.ready);
         let mut again = std::mem::take(&mut self.again);
@@ -238,8 +238,8 @@ impl Lanes {
         (self.ready, self.again) = (ready, again);
     }
 
-    /// The first record that a drain will not get done: it is held, and not for a dead letter that
-    /// is about to be `written`; where nothing `starts` any more, the first that does not run.
+    /// The first record that a drain will not finish: it is held, and not for a dead letter that is
+    /// about to be `written`; if nothing `starts` any more, the first that is not running.
     pub(super) fn first_stuck(
         &self,
         starts: bool,
@@ -275,7 +275,7 @@ impl Lanes {
             Store::Whole(lane) => at_work(lane).unwrap_or_default(),
             Store::Keyed(lanes) => {
                 let mut running: Vec<_> = lanes.values().filter_map(at_work).flatten().collect();
-                // The map's order differs from run to run; a simulation must repeat itself.
+                // The map's order varies between runs, but a simulation must be reproducible.
                 running.sort_unstable();
                 running
             }
@@ -309,7 +309,7 @@ impl Lane {
     }
 }
 
-/// Spreads a lane's key. Keys are hashes already, so a multiplication does where the standard
+/// Spreads a lane's key. Keys are already hashes, so a multiplication suffices, while the standard
 /// hasher would cost more than the rest of the machine.
 #[derive(Default)]
 struct Mix(u64);
@@ -330,7 +330,7 @@ impl Hasher for Mix {
     }
 
     fn finish(&self) -> u64 {
-        // The table looks at both ends; the good bits are the upper ones.
+        // The table uses both ends; the good bits are the upper ones.
         self.0.rotate_left(26)
     }
 }

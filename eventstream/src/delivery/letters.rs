@@ -2,14 +2,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::events::{Reason, RouteId, Ticket};
 
-/// Which delivery a dead letter stands for; no route: the record never came to one.
+/// The delivery that a dead letter is for; without a route, the record never reached one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LetterId {
     pub(super) ticket: Ticket,
     pub(super) route: Option<RouteId>,
 }
 
-/// Dead letters that are not acknowledged yet. Their number is bounded by the window's.
+/// Dead letters that are not acknowledged yet. Their number is limited by the window.
 #[derive(Default)]
 pub(super) struct Letters {
     letters: BTreeMap<LetterId, Letter>,
@@ -21,7 +21,7 @@ pub(super) struct Letter {
     pub(super) reason: Reason,
     /// Attempts of the handler.
     pub(super) attempts: u32,
-    /// Writes of the letter that failed.
+    /// Failed writes of the dead letter.
     pub(super) failures: u32,
     writing: bool,
 }
@@ -40,7 +40,7 @@ impl Letters {
         self.ready.push_back(id);
     }
 
-    /// The next letter to write; with a fence, only one below it.
+    /// The next dead letter to write; with a fence, only one below it.
     pub(super) fn start(&mut self, fence: Option<Ticket>) -> Option<(LetterId, Letter)> {
         if let Some(fence) = fence {
             self.ready.retain(|id| id.ticket < fence);
@@ -51,13 +51,14 @@ impl Letters {
         Some((id, *letter))
     }
 
-    /// The write was acknowledged: the letter is gone. `None` if it was not being written.
+    /// The write was acknowledged, and the dead letter is removed. `None` if it was not being
+    /// written.
     pub(super) fn stored(&mut self, id: LetterId) -> Option<Letter> {
         self.letters.get(&id).filter(|letter| letter.writing)?;
         self.letters.remove(&id)
     }
 
-    /// The write failed: the letter is kept for another.
+    /// The write failed, and the dead letter is kept for a retry.
     pub(super) fn failed(&mut self, id: LetterId) -> Option<Letter> {
         let letter = self.letters.get_mut(&id).filter(|letter| letter.writing)?;
         letter.writing = false;
@@ -65,12 +66,12 @@ impl Letters {
         Some(*letter)
     }
 
-    /// There will be no other write.
+    /// There will be no further write.
     pub(super) fn forget(&mut self, id: LetterId) {
         self.letters.remove(&id);
     }
 
-    /// The wait before another write is over.
+    /// The wait before the next write is over.
     pub(super) fn wake(&mut self, id: LetterId) {
         if self.letters.get(&id).is_some_and(|letter| !letter.writing) {
             self.ready.push_back(id);
@@ -86,7 +87,7 @@ impl Letters {
         self.letters.get(&id).is_some_and(|letter| letter.writing)
     }
 
-    /// Those whose write failed and that wait for another.
+    /// Those whose write failed and that wait for a retry.
     pub(super) fn failed_before(&self) -> impl Iterator<Item = LetterId> + '_ {
         let all = self.letters.iter();
         all.filter(|(_, letter)| !letter.is_on_its_way())
@@ -98,7 +99,7 @@ impl Letters {
         self.letters.get(&id).is_some_and(Letter::is_on_its_way)
     }
 
-    /// Takes out all that are not being written.
+    /// Removes all that are not being written.
     pub(super) fn take_idle(&mut self) -> Vec<(LetterId, Letter)> {
         self.ready.clear();
         let idle: Vec<_> = self

@@ -26,7 +26,7 @@ pub(crate) struct Partition<R> {
     pub(super) routes: Vec<Route>,
     /// Records that wait for another worker.
     pub(super) gates: Vec<Gate>,
-    /// Routes that were abandoned, and those that got something of theirs.
+    /// Abandoned routes, and the routes that got some of their records.
     pub(super) heirs: Vec<(RouteId, RouteId)>,
     /// Routes that may have something to start, in turn.
     pub(super) listed: VecDeque<RouteId>,
@@ -34,25 +34,25 @@ pub(crate) struct Partition<R> {
     pub(super) commits: Commits,
     /// At most once: the first record that has not been released.
     pub(super) gate: Ticket,
-    /// From this record on nothing starts: where its history begins is not committed yet.
+    /// From this record on nothing starts, as the start of its history is not committed.
     pub(super) held_from: Option<Ticket>,
-    /// Actions that are facts, not choices: handed out first, in order.
+    /// Actions that are facts, not choices: returned first, in order.
     pub(super) told: VecDeque<Action<R>>,
     /// How many of them are releases.
     pub(super) releasing: usize,
     pub(super) paused: bool,
     /// The whole group must stop: nothing starts any more.
     pub(super) halted: bool,
-    /// While it drains: what lies below goes on. `None`: nothing.
+    /// While draining: records below it continue. `None` if there are none.
     pub(super) fence: Option<Ticket>,
-    /// While it drains: later retries are left.
+    /// While draining: later retries are left undone.
     pub(super) until: Time,
-    /// Handlers that run, dead letters being written, a release being committed.
+    /// Running handlers, dead letters being written, and a release being committed.
     pub(super) in_flight: usize,
     pub(super) timers: BinaryHeap<Reverse<(Time, Timer)>>,
-    /// The time last heard of.
+    /// The time last reported.
     pub(super) now: Time,
-    /// Batches: records whose answer came before their turn, and whose turn has come.
+    /// Batches: records answered before their turn, whose turn has now come.
     pub(super) moved_up: VecDeque<(RouteId, Answered)>,
     pub(super) jitter: Jitter,
     pub(super) sabotage: Option<Sabotage>,
@@ -61,7 +61,8 @@ pub(crate) struct Partition<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Active,
-    /// What runs may finish; only what keeps something that is done from being committed goes on.
+    /// Running handlers may finish; otherwise only what blocks the commit of a done record
+    /// continues.
     Draining,
     Drained,
     Lost,
@@ -114,14 +115,14 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Adds a route for the records that come from now on. A known number is ignored.
+    /// Adds a route for records from now on. A known number is ignored.
     pub(crate) fn add_route(&mut self, id: RouteId, mut options: RouteOptions) {
         if self.route(id).is_some() {
             return;
         }
         options.retry = self.allowed(options.retry);
         if self.at_most_once() {
-            // Each record has a commit of its own before it runs.
+            // Each record has its own commit before it runs.
             options.batch = options.batch.map(|batch| Batch { up_to: 1, ..batch });
         }
         if let Concurrency::PerKey(keys) = &mut options.concurrency
@@ -132,7 +133,7 @@ impl<R: Clone> Partition<R> {
         self.routes.push(Route::new(id, options));
     }
 
-    /// What the commit mode leaves of a policy.
+    /// The part of a policy that the commit mode permits.
     pub(super) fn allowed(&self, retry: Retry) -> Retry {
         if self.at_most_once() {
             retry.at_most_once()
@@ -141,8 +142,8 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Starts nothing more of this route until it is resumed. Its records stay buffered. Without
-    /// effect on one that closes.
+    /// Starts nothing more of this route until it is resumed. Its records stay buffered. No effect
+    /// on a closing route.
     pub(crate) fn pause_route(&mut self, id: RouteId) {
         if let Some(route) = self.route(id).filter(|route| !route.closing) {
             route.paused = true;
@@ -157,7 +158,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Takes in one event. Never panics.
+    /// Processes one input. Never panics.
     pub(crate) fn handle(&mut self, input: Input<R>) {
         match input {
             Input::Record {
@@ -211,7 +212,7 @@ impl<R: Clone> Partition<R> {
     }
 
     /// The offset that may be committed: every lower one is done (at most once: was released).
-    /// `None` before the first, and where the partition is lost.
+    /// `None` before the first record, and if the partition is lost.
     pub(crate) fn watermark(&self) -> Option<i64> {
         if self.sabotaged(Sabotage::WatermarkGoesBack) && self.in_flight == 0 {
             return self.window.watermark().map(|up_to| up_to - 1);
@@ -223,7 +224,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Handlers that run, dead letters being written, and a release being committed.
+    /// Running handlers, dead letters being written, and a release being committed.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
@@ -253,7 +254,7 @@ impl<R: Clone> Partition<R> {
             plan,
             deliveries: 1,
         };
-        // Nearly every record: one route, no gate.
+        // Nearly every record has one route and no gate.
         if let Plan::One(id) = arrival.plan
             && !gated
             && let Some(route) = self
@@ -278,7 +279,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// The record is in the window, and nothing of its history stands in its way.
+    /// The record is in the window, and nothing of its history blocks it.
     fn admitted(&mut self, ticket: Ticket, key: Option<u64>, plan: &Plan) {
         match plan {
             Plan::Unmatched => self.unroutable(ticket, Reason::Unmatched),
@@ -288,12 +289,12 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Whether what comes now waits for the commit of where its history begins.
+    /// Whether new records wait for the commit of their history's start.
     pub(super) fn is_held(&self) -> bool {
         self.held_from.is_some() && !self.sabotaged(Sabotage::StartBeforeCommit)
     }
 
-    /// What was held because of its history goes its way.
+    /// Records held because of their history continue.
     pub(super) fn let_in(&mut self) {
         let was_held = self.is_held();
         let Some(mut ticket) = self.held_from.take().filter(|_| was_held) else {
@@ -308,7 +309,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// The plan without routes that take no new records.
+    /// The plan without routes that accept no new records.
     fn admit(&mut self, plan: Plan) -> Plan {
         let open = |routes: &[Route], id: RouteId| {
             routes
@@ -374,7 +375,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Whether a fault was built in; a constant outside tests and builds for it.
+    /// Whether a fault was built in; a constant except in tests and builds for it.
     pub(super) fn sabotaged(&self, fault: Sabotage) -> bool {
         (cfg!(test) || sabotage::BUILT_FOR_IT) && self.sabotage == Some(fault)
     }

@@ -126,13 +126,13 @@ impl Retry {
         self
     }
 
-    /// Whether there is one attempt.
+    /// Whether there is only one attempt.
     pub(crate) fn is_once(&self) -> bool {
         let once = Some(NonZeroU32::MIN);
         matches!(self, Self::InPlace { max_attempts, .. } if *max_attempts == once)
     }
 
-    /// The longest wait after so many attempts; `None` where there is no other in place.
+    /// The longest wait after this many attempts; `None` if there is no further one in place.
     pub(crate) fn next_within(&self, attempts: u32) -> Option<Duration> {
         match self {
             Self::InPlace { max_attempts, .. }
@@ -145,8 +145,8 @@ impl Retry {
         }
     }
 
-    /// The policy where the offset is committed before processing: what has been committed is
-    /// not run again, so the first attempt is the last.
+    /// The policy if the offset is committed before processing: committed records are not run
+    /// again, so the first attempt is the last.
     pub(super) fn at_most_once(self) -> Self {
         let then = match self {
             Self::InPlace {

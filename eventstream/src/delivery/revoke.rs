@@ -6,7 +6,8 @@ use super::partition::{Partition, Phase, Timer};
 use super::sabotage::Sabotage;
 use super::time::Time;
 
-/// The partition leaves: what runs may finish, what does not is forgotten, and at most once told.
+/// The partition leaves: running handlers may finish, everything else is forgotten, and reported if
+/// at most once.
 impl<R: Clone> Partition<R> {
     pub(super) fn drain(&mut self, until: Time) {
         if self.phase != Phase::Active {
@@ -39,13 +40,13 @@ impl<R: Clone> Partition<R> {
         self.fence = None;
     }
 
-    /// Whether a drain goes on with a record.
+    /// Whether a drain continues with a record.
     pub(super) fn catches_up(&self, ticket: Ticket) -> bool {
         self.phase == Phase::Draining && self.fence.is_some_and(|fence| ticket < fence)
     }
 
-    /// After the last record that is done, runs, or has its dead letter written, and all that
-    /// nobody can read again.
+    /// After the last record that is done, running, or having its dead letter written, and after
+    /// all that nobody can read again.
     fn end_to_catch_up(&self) -> Option<Ticket> {
         let running = self.routes.iter().flat_map(|route| route.lanes.running());
         let written = self.letters.writing().filter(|id| id.route.is_some());
@@ -57,9 +58,9 @@ impl<R: Clone> Partition<R> {
             .max()
     }
 
-    /// While it drains, a record goes on its way where something after it is done: that could not
-    /// be committed otherwise, and would be handled twice. So does what nobody can read again. But
-    /// only below the first record that will not be done, for the watermark cannot pass it.
+    /// While draining, a record continues if a later one is done, which could not be committed
+    /// otherwise, and would be handled twice. So does a record that nobody can read again. But only
+    /// below the first record that will not be done, as the watermark cannot pass it.
     pub(super) fn lower_fence(&mut self) {
         if self.phase != Phase::Draining {
             return;
@@ -82,7 +83,7 @@ impl<R: Clone> Partition<R> {
         });
     }
 
-    /// Of each route, the first record that will not be done.
+    /// The first record of each route that will not be done.
     fn first_stuck(&self) -> impl Iterator<Item = Ticket> + '_ {
         self.routes.iter().filter_map(|route| {
             let written = |ticket| {
@@ -113,7 +114,7 @@ impl<R: Clone> Partition<R> {
                 .extend(route.lanes.running().into_iter().map(cancel));
         }
         if self.at_most_once() {
-            // The commit on its way may or may not have arrived: told as well, to be safe.
+            // The commit in flight may or may not have arrived: reported as well, to be safe.
             if let Some(ticket) = self.commits.take_releasing() {
                 self.in_flight -= 1;
                 self.release(ticket);
@@ -129,11 +130,12 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// What has not started and will be run by nobody: the user is told. At most once that is all
-    /// that was committed, else what is of an earlier history.
+    /// Reports records that have not started and that nobody will run: at most once everything
+    /// committed, otherwise records of an earlier history.
     pub(super) fn tell_unstarted(&mut self) {
         for (id, letter) in self.letters.take_idle() {
-            // At most once a record without a route is not committed before its letter is stored.
+            // At most once, a record without a route is not committed before its dead letter is
+            // stored.
             let told = self.window.is_old(id.ticket) || self.at_most_once() && id.route.is_some();
             if told {
                 self.skip(id, letter.reason, letter.attempts);
@@ -159,7 +161,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// What was to be read by another member, but is of an earlier history.
+    /// Records for another member to read, except that they are of an earlier history.
     fn tell_held(&mut self) {
         let mut held = Vec::new();
         for route in &self.routes {
@@ -169,7 +171,7 @@ impl<R: Clone> Partition<R> {
                 (id, attempts)
             }));
         }
-        // One that is no event stopped the group.
+        // One that is not an event stopped the group.
         let stopped = self.window.old_undecodable().into_iter();
         held.extend(stopped.map(|ticket| {
             let route = None;
@@ -180,7 +182,7 @@ impl<R: Clone> Partition<R> {
                 self.skip(id, Reason::Revoked, attempts);
             }
         }
-        // What had moved up was among it.
+        // Records that had moved up were among them.
         self.moved_up.clear();
     }
 }

@@ -12,15 +12,15 @@ pub(super) struct Route {
     pub(super) retry: Retry,
     pub(super) lanes: Lanes,
     pub(super) batch: Option<Batch>,
-    /// When the next batch starts, full or not; and whether a timer says so.
+    /// When the next batch starts, full or not; and whether a timer is set for it.
     pub(super) batch_due: Option<Time>,
     pub(super) batch_timer: bool,
-    /// Records of the window that this route has not done.
+    /// Records of the window that this route has not finished.
     pub(super) owed: usize,
     pub(super) paused: bool,
-    /// Takes no new records; gone when it owes none.
+    /// Accepts no new records; removed once it has finished its own.
     pub(super) closing: bool,
-    /// Its time to close is over: what is not running is given away.
+    /// Its time to close is over: records that are not running are given away.
     pub(super) abandoned: bool,
     /// Its subscription must stop or rejoin: nothing starts any more.
     pub(super) halted: bool,
@@ -56,7 +56,7 @@ impl Route {
         }
     }
 
-    /// Takes its turn among those that may have something to start.
+    /// Queues it among the routes that may have something to start.
     pub(super) fn list(&mut self, listed: &mut VecDeque<RouteId>) {
         if !self.listed {
             self.listed = true;

@@ -1,12 +1,12 @@
-/// Faults built into the machine on purpose. Only a test can switch one on; the test shows that
-/// the simulation finds it, and so that the simulation would find the like.
+/// Faults built into the machine on purpose. Only tests can enable one, to show that the simulation
+/// finds it, and so would find similar ones.
 ///
-/// The torture run can switch some on as well, in a library compiled with [`BUILT_FOR_IT`].
+/// The torture run can enable some as well, in a library compiled with [`BUILT_FOR_IT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sabotage {
     /// The watermark covers a record as soon as it starts.
     StoreBeforeDone,
-    /// The watermark follows the record that finished last, whatever is still open below.
+    /// The watermark follows the record that finished last, whatever is still open below it.
     CommitNotContiguous,
     /// The watermark is one lower while nothing is in flight.
     WatermarkGoesBack,
@@ -16,9 +16,9 @@ pub(crate) enum Sabotage {
     DispatchAfterRevoke,
     /// A record that failed goes to the end of its lane.
     ForgetLaneOrder,
-    /// A lane goes on once its dead letter is being written.
+    /// A lane continues once its dead letter is being written.
     ReleaseBeforeDeadLetterAck,
-    /// A dead letter whose write failed is passed over.
+    /// A dead letter whose write failed is skipped.
     PassOverFailedDeadLetter,
     /// One key more than allowed runs at once.
     OneKeyTooMany,
@@ -28,49 +28,49 @@ pub(crate) enum Sabotage {
     RetryAtOnce,
     /// A retry is never woken.
     ForgetRetry,
-    /// A partition that paused stays so.
+    /// A paused partition stays paused.
     ForgetResume,
     /// One lane starts where several may.
     LeavePlacesEmpty,
-    /// `Drained` does not wait for what runs.
+    /// `Drained` does not wait for running handlers.
     DrainedTooEarly,
-    /// A drain waits for no further attempt, though something after the record is done.
+    /// A drain waits for no further attempt, although something after the record is done.
     DrainForgetsRetries,
-    /// A drain writes no dead letter, though something after the record is done.
+    /// A drain writes no dead letter, although something after the record is done.
     DrainForgetsLetters,
     /// Nothing waits for the commit of its history's start.
     StartBeforeCommit,
-    /// A new history is not known for one: its records are dropped as read twice.
+    /// A new history is not recognised: its records are dropped as duplicates.
     TakeNewHistoryForSeen,
     /// After a new history the watermark is still that of the old one.
     KeepOldWatermark,
     /// An answer to a commit of an earlier history counts.
     BelieveLateAnswer,
-    /// What cannot be read again is forgotten without a word when the partition leaves.
+    /// Records that cannot be read again are silently forgotten when the partition leaves.
     ForgetOldSilently,
     /// A gap behind the last record is not counted as read.
     IgnoreGap,
-    /// A key changes workers while the earlier one still owes something of it.
+    /// A key changes workers while the earlier one still has unfinished records of it.
     ChangeWorkersAtOnce,
     /// A closed route stays paused.
     CloseKeepsPause,
-    /// A route that is abandoned keeps what it has.
+    /// An abandoned route keeps its records.
     KeepAbandoned,
-    /// Where one route stops the group, the others of the partition go on.
+    /// If one route stops the group, the others of the partition continue.
     SiblingsGoOn,
     /// A handler that was not started counts as an attempt.
     CountWithdrawn,
-    /// A batch has one record more than asked for.
+    /// A batch has one record more than allowed.
     BatchTooLarge,
     /// A batch does not wait for others.
     BatchAtOnce,
     /// A batch that is not full is never started.
     BatchNeverDue,
-    /// What has failed in a batch is tried again together with others.
+    /// Records that failed in a batch are retried together with others.
     RetryInBatch,
-    /// What has succeeded in a batch is handled again where something else of it has failed.
+    /// Records that succeeded in a batch are handled again if others failed.
     RunAllAgain,
-    /// What has failed in a batch lets what follows in its lane go first.
+    /// Records that failed in a batch let later ones of their lane go first.
     BatchForgetsOrder,
     /// What is staged leaves without waiting for the records before it.
     ReleaseAtOnce,
@@ -90,19 +90,19 @@ pub(crate) enum Sabotage {
     CommitTheGone,
     /// At most once: a record runs before its commit is confirmed.
     RunBeforeCommit,
-    /// A record that was passed over is not told.
+    /// A skipped record is not reported.
     SkipSilently,
-    /// Handlers of a partition that is taken away are not waited for. The poller's, not the machine's.
+    /// Handlers of a revoked partition are not waited for. The poller's, not the machine's.
     RevokeWithoutDrain,
-    /// A topic that was made anew is taken for the one that was there. The poller's.
+    /// A recreated topic is mistaken for the old one. The poller's.
     IgnoreTopicId,
 }
 
 /// Whether the crate was compiled with `EVENTSTREAM_BUILD_SABOTAGE` set, as `cargo xtask torture
-/// --without` does. In every other build this is a constant `false`, and so is each question.
+/// --without` does. In every other build this is a constant `false`, and so is each check.
 pub(crate) const BUILT_FOR_IT: bool = option_env!("EVENTSTREAM_BUILD_SABOTAGE").is_some();
 
-/// The fault that the environment names, in a build for it.
+/// The fault that the environment selects, in a build for it.
 pub(crate) fn chosen() -> Option<Sabotage> {
     if !BUILT_FOR_IT {
         return None;

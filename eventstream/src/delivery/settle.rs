@@ -11,7 +11,7 @@ use super::route::Next;
 use super::sabotage::Sabotage;
 use super::time::Time;
 
-/// What becomes of a delivery: outcomes, acknowledgements and the time.
+/// The results of deliveries: outcomes, acknowledgements and the time.
 impl<R: Clone> Partition<R> {
     /// A record that goes to no route.
     pub(super) fn unroutable(&mut self, ticket: Ticket, reason: Reason) {
@@ -34,7 +34,7 @@ impl<R: Clone> Partition<R> {
     }
 
     pub(super) fn outcome(&mut self, ticket: Ticket, id: RouteId, result: Outcome) {
-        // What was lost is forgotten; but where nobody will run it again, a failure is told.
+        // Lost records are forgotten; but if nobody will run one again, its failure is reported.
         if self.phase == Phase::Lost && !self.is_last_chance(ticket) {
             return;
         }
@@ -55,7 +55,7 @@ impl<R: Clone> Partition<R> {
             self.finish_in(at, lane, ticket);
             return;
         }
-        // A place is free, whatever came of the record.
+        // A place is free, whatever the outcome.
         route.list(&mut self.listed);
         self.failed(ticket, at, lane, attempts, result);
     }
@@ -100,7 +100,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Nothing has happened to the records of a call.
+    /// The records of a call were not run.
     pub(super) fn withdrawn(&mut self, id: RouteId, tickets: &[Ticket]) {
         let answers = self.by_lane(id, tickets.iter().map(|ticket| (*ticket, None)));
         let counts = self.sabotaged(Sabotage::CountWithdrawn);
@@ -108,7 +108,7 @@ impl<R: Clone> Partition<R> {
             return;
         };
         let mut back = 0;
-        // The first lane goes back last, to be the first again.
+        // The first lane is put back last, to be first again.
         let parts: Vec<_> = answers.chunk_by(|one, other| one.0 == other.0).collect();
         for part in parts.into_iter().rev() {
             if route.lanes.put_back(part[0].0, part, counts) {
@@ -130,7 +130,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// The lane waits, and with it all that comes after the record in it.
+    /// The lane waits, and with it everything after the record in it.
     fn retry_later(&mut self, id: LetterId, lane: LaneKey, at: Time) {
         let (forget_order, at_once, never) = (
             self.sabotaged(Sabotage::ForgetLaneOrder),
@@ -142,7 +142,7 @@ impl<R: Clone> Partition<R> {
             return;
         };
         let route_id = route.id;
-        // Of a batch it may have failed long ago.
+        // In a batch it may have failed long ago.
         let at_once = at_once || at <= now && !never;
         if forget_order {
             let _ = route.lanes.finish(lane);
@@ -159,12 +159,12 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// There is no further attempt. What a drain leaves undone is read again, or told at its end
-    /// where nobody can read it.
+    /// There is no further attempt. What a drain leaves undone is read again, or reported at its
+    /// end if nobody can read it.
     fn give_up(&mut self, id: LetterId, reason: Reason, attempts: u32, next: Next) {
         let active = self.phase == Phase::Active;
         let drains = self.phase == Phase::Draining && !self.at_most_once();
-        // A drain tells what is left of these at its end.
+        // A drain reports what is left of these at its end.
         let told = self.is_last_chance(id.ticket) && !drains;
         match next {
             Next::Skip => self.skip(id, reason, attempts),
@@ -178,8 +178,8 @@ impl<R: Clone> Partition<R> {
                 if let Some(route) = id.route.and_then(|route| self.route(route))
                     && std::mem::replace(&mut route.halted, true)
                 {
-                    // Said once for each route, however many of its keys fail at the same time.
-                    // Where nobody reads the record again, it is told on its own.
+                    // Reported once for each route, however many of its keys fail at the same time.
+                    // If nobody reads the record again, it is reported separately.
                     if told {
                         self.skip(id, reason, attempts);
                     }
@@ -231,7 +231,7 @@ impl<R: Clone> Partition<R> {
         match self.commits.answered(history, up_to, ok) {
             Answer::Ignored => {}
             Answer::Started => {
-                // What is held when the partition leaves is the next owner's.
+                // Records held when the partition leaves belong to the next owner.
                 if self.phase == Phase::Active {
                     self.let_in();
                     self.list_all();
@@ -282,14 +282,14 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// A delivery is over: the record passed over and told.
+    /// A delivery is over: the record is skipped and reported.
     pub(super) fn skip(&mut self, id: LetterId, reason: Reason, attempts: u32) {
         self.tell_skipped(id, reason, attempts);
         self.over(id, reason);
     }
 
     fn over(&mut self, id: LetterId, reason: Reason) {
-        // What an abandoned route gave away is in none of its lanes.
+        // Records that an abandoned route gave away are in none of its lanes.
         if reason == Reason::Stopped {
             self.done(id);
         } else {
@@ -320,7 +320,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Every record comes this way, so each thing is looked up once.
+    /// Every record passes here, so each thing is looked up once.
     fn finish_in(&mut self, at: usize, lane: LaneKey, ticket: Ticket) {
         let route = &mut self.routes[at];
         let moved_up = route.lanes.finish(lane);
@@ -350,7 +350,7 @@ impl<R: Clone> Partition<R> {
         self.old_done(ticket);
     }
 
-    /// With a commit after each record the next one starts when that is confirmed; what is of an
+    /// With a commit after each record, the next one starts when that is confirmed; a record of an
     /// earlier history has none.
     fn old_done(&mut self, ticket: Ticket) {
         if self.config.commit == CommitMode::AfterEach && self.window.is_old(ticket) {
@@ -358,7 +358,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// As [`finish`](Self::finish), for a delivery that is in no lane.
+    /// Like [`finish`](Self::finish), for a delivery that is in no lane.
     pub(super) fn done(&mut self, id: LetterId) {
         if let Some(route) = id.route.and_then(|route| self.route(route)) {
             route.owed -= 1;

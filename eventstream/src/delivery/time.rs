@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// A moment: nanoseconds since an origin that the driver chooses and keeps.
+/// A point in time: nanoseconds since an origin that the driver chooses and keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Time(u64);
 
@@ -13,7 +13,7 @@ impl Time {
         self.0
     }
 
-    /// This moment and `by` more; stops at the end of time instead of wrapping.
+    /// This time plus `by`; saturates instead of wrapping.
     pub(crate) fn after(self, by: Duration) -> Self {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))

@@ -2,17 +2,17 @@ use std::collections::VecDeque;
 
 use super::events::{Plan, Ticket};
 
-/// The records from the first that is not done to the last that was read, and the watermark.
+/// The records from the first unfinished one to the last one read, and the watermark.
 pub(super) struct Window<R> {
     /// The ticket of the front slot.
     base: Ticket,
     slots: VecDeque<Slot<R>>,
-    /// Counts of records that are not done.
+    /// The number of unfinished records.
     records: usize,
     bytes: usize,
     watermark: Option<i64>,
     last: Option<i64>,
-    /// The first record of the present history.
+    /// The first record of the current history.
     began: Ticket,
     /// Records with something staged whose turn has come.
     released: VecDeque<Ticket>,
@@ -20,23 +20,23 @@ pub(super) struct Window<R> {
     held: (usize, usize),
 }
 
-/// What a record of an earlier history raises the watermark to.
+/// The value to which a record of an earlier history raises the watermark.
 const NOTHING: i64 = i64::MIN;
 
 pub(super) struct Slot<R> {
     pub(super) offset: i64,
     pub(super) key: Option<u64>,
     pub(super) plan: Plan,
-    /// At most once: the offset was committed and the record given to its routes.
+    /// At most once: the offset was committed and the record passed to its routes.
     pub(super) released: bool,
-    /// The watermark once it is done, and all before it.
+    /// The watermark once it and everything before it is done.
     up_to: i64,
     size: usize,
-    /// Deliveries that are not done; the record is done at 0.
+    /// Unfinished deliveries; the record is done at 0.
     pending: u32,
     /// Something is staged that leaves once the record and all before it are done.
     staged: bool,
-    /// Given back when the record is done, though an earlier one may keep the slot.
+    /// Released when the record is done, although an earlier one may keep the slot.
     body: Option<R>,
 }
 
@@ -48,7 +48,7 @@ impl<R: Clone> Slot<R> {
     }
 }
 
-/// What a new slot is made from.
+/// What a new slot is created from.
 pub(super) struct Arrival<R> {
     pub(super) offset: i64,
     pub(super) key: Option<u64>,
@@ -73,7 +73,7 @@ impl<R> Window<R> {
         }
     }
 
-    /// The records so far are of the past; the offsets to come begin at `start`.
+    /// The records so far are of the past; later offsets start at `start`.
     pub(super) fn begin(&mut self, start: i64) {
         for slot in &mut self.slots {
             slot.up_to = NOTHING;
@@ -88,12 +88,12 @@ impl<R> Window<R> {
         ticket < self.began
     }
 
-    /// After the last record of earlier histories, where one of them is not done.
+    /// After the last record of earlier histories, if one of them is unfinished.
     pub(super) fn end_of_old(&self) -> Option<Ticket> {
         (self.base < self.began).then_some(self.began)
     }
 
-    /// Records of earlier histories that are no events, and not done.
+    /// Unfinished records of earlier histories that are not events.
     pub(super) fn old_undecodable(&self) -> Vec<Ticket> {
         let old = self.slots.iter().take(self.began.distance(self.base));
         let open = |slot: &Slot<R>| slot.pending > 0 && matches!(slot.plan, Plan::Undecodable);
@@ -103,7 +103,7 @@ impl<R> Window<R> {
             .collect()
     }
 
-    /// There is no record from the last one to `offset`.
+    /// There is no record between the last one and `offset`.
     pub(super) fn read_to(&mut self, offset: i64) {
         if self.last.is_some_and(|last| offset <= last) {
             return;
@@ -145,8 +145,8 @@ impl<R> Window<R> {
         self.slots.get_mut(ticket.distance(self.base))
     }
 
-    /// One delivery of the record is done. With the last of them the record is, and the watermark
-    /// moves over every record at the front that is.
+    /// One delivery of the record is done. With the last one, the record is done, and the watermark
+    /// moves over every done record at the front.
     pub(super) fn finish_one(&mut self, ticket: Ticket) {
         let Some(slot) = self.slots.get_mut(ticket.distance(self.base)) else {
             return;
@@ -212,7 +212,7 @@ impl<R> Window<R> {
         ticket == self.base
     }
 
-    /// After the last record of which a route has done its part.
+    /// After the last record that a route has finished.
     pub(super) fn end_of_done(&self) -> Option<Ticket> {
         let begun = |slot: &Slot<R>| match &slot.plan {
             Plan::One(_) => slot.pending == 0,
@@ -228,7 +228,7 @@ impl<R> Window<R> {
         self.base.plus(self.slots.len())
     }
 
-    /// Forgets the records. Tickets given out so far stay unknown for good.
+    /// Forgets the records. Tickets issued so far stay unknown forever.
     pub(super) fn clear(&mut self) {
         self.base = self.end();
         self.slots = VecDeque::new();

@@ -9,7 +9,7 @@ use super::policy::OnUnmatched;
 use super::sabotage::Sabotage;
 use super::window::Slot;
 
-/// A record that waits until other workers owe nothing that comes before it in its lane.
+/// A record that waits until other workers have finished everything before it in its lane.
 pub(super) struct Gate {
     route: RouteId,
     ticket: Ticket,
@@ -19,8 +19,8 @@ pub(super) struct Gate {
 
 /// Routes that close, and workers that take over from each other.
 impl<R: Clone> Partition<R> {
-    /// Takes no new records for this route. What is queued for it still runs, also where it was
-    /// paused; [`Action::RouteDrained`] follows the last of it.
+    /// Accepts no new records for this route. What is queued for it still runs, even if it was
+    /// paused; [`Action::RouteDrained`] follows the last record.
     pub(crate) fn close_route(&mut self, id: RouteId) {
         let stays_paused = self.sabotaged(Sabotage::CloseKeepsPause);
         if let Some(route) = self.route(id) {
@@ -31,10 +31,10 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// The time to close is over: what is queued and does not run goes to the `heir` that is named
-    /// for it, in order, or goes the way of what is unmatched, with [`Reason::Stopped`]. What fails
-    /// later goes the same way, after [`Action::Orphaned`]. Where the partition is about to leave,
-    /// as in a drain or after a stop by policy, everything stays undone instead.
+    /// The time to close is over: queued records that are not running go to the `heir` named for
+    /// them, in order, or are treated as unmatched, with [`Reason::Stopped`]. Records that fail
+    /// later are treated in the same way, after [`Action::Orphaned`]. If the partition is about to
+    /// leave, as in a drain or after a stop by policy, everything stays undone instead.
     pub(crate) fn abandon_route(&mut self, id: RouteId, heir: &dyn Fn(&R) -> Option<Heir>) {
         if self.phase != Phase::Active || self.halted || self.sabotaged(Sabotage::KeepAbandoned) {
             return;
@@ -81,7 +81,7 @@ impl<R: Clone> Partition<R> {
     }
 
     fn hand_over(&mut self, from: RouteId, to: RouteId) {
-        // What waits for the one waits for the other as well.
+        // Records that wait for the one wait for the other as well.
         if !self.heirs.contains(&(from, to)) {
             self.heirs.push((from, to));
             for gate in &mut self.gates {
@@ -97,7 +97,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Nobody is there for it.
+    /// There is no heir for it.
     fn orphan(&mut self, ticket: Ticket, route: RouteId, attempts: u32) {
         let id = LetterId {
             ticket,
@@ -109,7 +109,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// What has not come to its routes yet is planned as if it came now.
+    /// Records that have not reached their routes yet are planned as if they arrived now.
     fn replan(&mut self, id: RouteId, heir: &dyn Fn(&R) -> Option<Heir>) {
         let mut ticket = match self.held_from {
             _ if self.at_most_once() => self.gate,
@@ -119,7 +119,7 @@ impl<R: Clone> Partition<R> {
         while ticket != self.window.end() {
             if let Some(slot) = self.window.get(ticket)
                 && !slot.released
-                // What is about to be committed is given away once that is known.
+                // A record about to be committed is given away once that is known.
                 && self.commits.releasing() != Some(ticket)
                 && slot.plan.routes().any(|route| route == id)
             {
@@ -169,8 +169,8 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// Gives a record to its route, behind what other workers owe of its lane. `moved`: it may be
-    /// older than what the route has.
+    /// Passes a record to its route, behind unfinished records of its lane at other workers.
+    /// `moved`: it may be older than the route's records.
     pub(super) fn enqueue(
         &mut self,
         id: RouteId,
@@ -207,7 +207,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// At most once: the record's release has failed, and some of its routes have no time to wait.
+    /// At most once: the record's release has failed, and some of its routes cannot wait.
     pub(super) fn orphan_unreleased(&mut self, ticket: Ticket) {
         let Some(slot) = self.window.get(ticket) else {
             return;
@@ -219,7 +219,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// The workers, and those that something of theirs was given to.
+    /// The workers, and the routes that got some of their records.
     fn with_heirs<'a>(&self, others: &'a [RouteId]) -> Cow<'a, [RouteId]> {
         let mut all = Cow::Borrowed(others);
         if others.is_empty() {
@@ -260,7 +260,7 @@ impl<R: Clone> Partition<R> {
             others.contains(&other.id)
                 && other.id != to.id
                 && other.lanes.owes_before(lane, ticket)
-                // What waits for all that the other has makes what comes after it wait as well.
+                // Records that wait for everything the other has also block what comes after them.
                 && (moved || other.lanes.last_of(lane) > before || !waits_already(other.id))
         })
     }
@@ -277,7 +277,7 @@ impl<R: Clone> Partition<R> {
         !others.is_empty() && self.routes.iter().any(owes)
     }
 
-    /// A worker (or more than one) has done something: others may go on.
+    /// A worker (or several) has finished something, so others may continue.
     pub(super) fn open_gates(&mut self, by: Option<RouteId>) {
         let mut gates = std::mem::take(&mut self.gates);
         gates.retain(|gate| {
@@ -298,7 +298,7 @@ impl<R: Clone> Partition<R> {
         self.gates = gates;
     }
 
-    /// The handler of a route whose time is over has failed; `false` where the partition leaves.
+    /// A handler of an abandoned route has failed; `false` if the partition leaves.
     pub(super) fn orphaned(&mut self, id: RouteId, lane: LaneKey) -> bool {
         if self.phase != Phase::Active || self.halted || self.at_most_once() {
             return false;

@@ -36,7 +36,7 @@ fn mutual_pem() -> Security {
     Security::none().cert_pem(CERTIFICATE).key_pem(KEY)
 }
 
-/// A path that librdkafka cannot be given.
+/// A path that cannot be passed to librdkafka.
 fn unreadable_path() -> std::path::PathBuf {
     use std::os::unix::ffi::OsStringExt as _;
     std::ffi::OsString::from_vec(b"/\xff".to_vec()).into()
@@ -235,7 +235,7 @@ fn properties_that_contradict() {
     assert_eq!(faults(&base("acks", "1").idempotence(false)), [""; 0]);
 }
 
-/// Each option, a value of the wrong kind, and what is said to be allowed.
+/// Each option, a value of the wrong kind, and what the error says is allowed.
 #[rustfmt::skip]
 const WRONG: &[(&str, &str, &str)] = &[
     ("prefix", "{ a = 1 }", "a text"),

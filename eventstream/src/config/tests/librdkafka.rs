@@ -1,4 +1,5 @@
-//! The table and the settings against librdkafka itself. Clients are made, nothing is reached.
+//! The table and the settings compared with librdkafka itself. Clients are created, but contact no
+//! broker.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,7 +44,7 @@ fn every_property_of_the_table_is_known() {
                     "{name}"
                 );
                 assert!(!accepts(name, &(low - 1).to_string()), "{name} may be less");
-                // Above an int librdkafka cuts the number off instead of refusing it.
+                // librdkafka truncates numbers beyond an int instead of rejecting them.
                 if high < i64::from(i32::MAX) {
                     assert!(
                         !accepts(name, &(high + 1).to_string()),
@@ -85,7 +86,7 @@ fn the_table_is_in_order_and_without_doubles() {
     let mut sorted = names.clone();
     sorted.sort_unstable();
     sorted.dedup();
-    // `bootstrap.servers` is refused, and the name its alias stands for.
+    // `bootstrap.servers` is rejected, and so is the name of its alias.
     assert_eq!(sorted.len(), names.len());
     assert!(properties::PROPERTIES.is_sorted_by_key(|(name, ..)| name));
     assert!(properties::REFUSED.is_sorted_by_key(|(name, _)| name));
@@ -132,7 +133,7 @@ impl ProducerContext for Log {
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// Makes a client; what librdkafka says of its configuration.
+/// Creates a client; returns librdkafka's verdict on its configuration.
 fn make(consumer: bool, properties: &[(String, String)]) -> Result<Vec<String>, String> {
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Debug);

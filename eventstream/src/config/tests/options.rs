@@ -18,8 +18,8 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Option, its property, the clients it is for, what it holds by default (empty: it is absent), the
-/// option changed, and what the property holds then.
+/// Option, its property, the clients it is for, its default (empty: absent), the option changed,
+/// and the property's value then.
 type Row = (
     &'static str,
     &'static str,
@@ -72,7 +72,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// What the crate honours itself, without librdkafka.
+/// Options that the crate implements without librdkafka.
 const OWN: &[&str] = &[
     "prefix",
     "strict_validation",
@@ -193,7 +193,7 @@ fn security_combines() {
     }
 }
 
-/// Each option of `Security`: a sound configuration without it, the same with it, and the property
+/// Each option of `Security`: a valid configuration without it, the same with it, and the property
 /// that it changes.
 #[rustfmt::skip]
 fn security_rows() -> Vec<(&'static str, Security, Security, &'static str)> {

@@ -131,7 +131,7 @@ fn check_sizes(config: &BrokerConfig, faults: &mut Vec<Fault>) {
     };
     let largest = i64::try_from(config.effective_message_max_bytes()).unwrap_or(i64::MAX);
     at_least("fetch.max.bytes", largest, "message.max.bytes");
-    // librdkafka's own rule for a fetch whose size nobody chose: 50 MiB, within the queue's bound.
+    // librdkafka's own rule for a fetch size that was not set: 50 MiB, within the queue's limit.
     let queue = config.fetch_queue_bytes as i64 / 1024;
     let queue = config
         .number("queued.max.messages.kbytes", queue)

@@ -55,7 +55,7 @@ fn check_credentials(config: &BrokerConfig, faults: &mut Vec<Fault>) {
         || !security.sasl_password.is_empty()
         || security.sasl_without_tls
     {
-        // An unknown authentication type has been told already.
+        // An unknown authentication type is already reported.
         if security.authentication_type.is_empty() {
             let allowed = format!(
                 "needed by the other SASL options: {}",
@@ -229,7 +229,7 @@ fn check_files(config: &BrokerConfig, faults: &mut Vec<Fault>) {
     }
 }
 
-/// `security.protocol` and what it silently switches off or leaves without effect.
+/// `security.protocol`, and what it silently disables or ignores.
 fn check_base(config: &BrokerConfig, faults: &mut Vec<Fault>) {
     let security = &config.security;
     let protocol = config.protocol();

@@ -12,21 +12,21 @@ pub(in crate::delivery) struct Answered {
     pub(in crate::delivery) outcome: Outcome,
 }
 
-/// A record at work, and what came of it; nothing where that counts no more.
+/// A running record and its outcome; `None` if that no longer counts.
 pub(in crate::delivery) type Answer = (LaneKey, Ticket, Option<Outcome>);
 
-/// What one lane had in a batch that ended.
+/// A lane's part in a batch that ended.
 pub(in crate::delivery) struct Part {
     pub(in crate::delivery) handled: Vec<Ticket>,
     /// The first that was not: its lane is held for it.
     pub(in crate::delivery) first_undone: Option<Answered>,
-    /// What moved up instead, where all were handled.
+    /// What moved up instead, if all were handled.
     pub(in crate::delivery) moved_up: Option<Answered>,
 }
 
-/// Batches: several records of a lane at work at once, and what becomes of them.
+/// Batches: several records of a lane running at once, and their results.
 impl Lanes {
-    /// How many records could start together, up to `most`, from before `until`.
+    /// How many records could start together, at most `most`, from before `until`.
     pub(in crate::delivery) fn startable(&self, most: usize, until: Option<Ticket>) -> usize {
         if self.running >= self.limit {
             return 0;
@@ -58,7 +58,7 @@ impl Lanes {
         1 + lane.rest.iter().take(most - 1).take_while(free).count()
     }
 
-    /// Starts the lane that has waited longest for another attempt at its head.
+    /// Starts the lane that has waited longest to retry its head.
     pub(in crate::delivery) fn start_again(&mut self) -> Option<(Ticket, u32)> {
         if self.again.is_empty() {
             return None;
@@ -66,7 +66,7 @@ impl Lanes {
         self.start()
     }
 
-    /// Starts the first attempt at so many records, in one place: in order, and of each lane as
+    /// Starts the first attempt at this many records, as one call: in order, and of each lane as
     /// many as there are.
     pub(in crate::delivery) fn start_batch(
         &mut self,
@@ -103,9 +103,9 @@ impl Lanes {
         started
     }
 
-    /// What a lane has in a batch has been answered; `None` for a record that nobody waits for any
-    /// more. Nothing happens where that is not what is at work. What is not handled stays ahead of
-    /// what came after it.
+    /// A lane's records in a batch have answers; `None` for a record that is no longer waited for.
+    /// Does nothing if these are not the running records. Records that are not handled stay ahead
+    /// of later ones.
     pub(in crate::delivery) fn end(
         &mut self,
         key: LaneKey,
@@ -161,8 +161,8 @@ impl Lanes {
         self.running -= 1;
     }
 
-    /// What a lane has at work was not run after all, and goes back to where it was; whether it was
-    /// just that.
+    /// The running records of a lane were not run after all, and return to their place; `false` if
+    /// these are not the running records.
     pub(in crate::delivery) fn put_back(
         &mut self,
         key: LaneKey,
@@ -184,7 +184,7 @@ impl Lanes {
             next.push_front(key);
             return true;
         }
-        // Some may have come from another worker meanwhile, and go first now.
+        // Some may have come from another worker meanwhile, and now go first.
         lane.rest.push_front(lane.head);
         lane.rest.make_contiguous().sort_unstable();
         lane.head = lane.rest.pop_front().unwrap_or(lane.head);
@@ -199,7 +199,7 @@ impl Lanes {
         true
     }
 
-    /// Where in the rest of a lane a record may be put at the earliest.
+    /// The earliest place in the rest of a lane where a record may be inserted.
     pub(super) fn earliest(&self, lane: &Lane) -> usize {
         if self.answered.is_empty() {
             return lane.taken;
@@ -211,7 +211,7 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Whether just these records are at work.
+    /// Whether exactly these records are running.
     fn is_at_work(&self, answers: &[Answer]) -> bool {
         let taken = self.rest.iter().take(self.taken);
         let at_work = [&self.head].into_iter().chain(taken);

@@ -1,14 +1,14 @@
 use super::{Lane, LaneKey, Lanes, State, Store};
 use crate::delivery::events::Ticket;
 
-/// What only happens while workers change or routes are given up.
+/// What happens only while workers change or routes are abandoned.
 impl Lanes {
-    /// The record waits for another worker. To be said before it comes.
+    /// The record waits for another worker. Must be called before it arrives.
     pub(in crate::delivery) fn shut(&mut self, ticket: Ticket) {
         self.shut.insert(ticket);
     }
 
-    /// It waits no more.
+    /// It no longer waits.
     pub(in crate::delivery) fn open(&mut self, key: LaneKey, ticket: Ticket) {
         self.shut.remove(&ticket);
         if let Some(lane) = self.lane_mut(key)
@@ -20,7 +20,7 @@ impl Lanes {
         }
     }
 
-    /// Puts a record from another worker in its place. What is at work stays before it.
+    /// Inserts a record from another worker. Running records stay ahead of it.
     pub(in crate::delivery) fn insert(&mut self, key: LaneKey, ticket: Ticket) {
         let shut = self.shut.contains(&ticket);
         let earliest = self.lane(key).map_or(0, |lane| self.earliest(lane));
@@ -49,7 +49,7 @@ impl Lanes {
         }
     }
 
-    /// Whether something of another worker's lane, before `ticket`, is not done here.
+    /// Whether an unfinished record of another worker's lane, before `ticket`, is here.
     pub(in crate::delivery) fn owes_before(&self, lane: LaneKey, ticket: Ticket) -> bool {
         let owes = |lane: &Lane| {
             let mut rest = lane.rest.iter();
@@ -69,7 +69,7 @@ impl Lanes {
         }
     }
 
-    /// The last record here of a lane, which may be another worker's.
+    /// The last record of a lane here; the lane may be another worker's.
     pub(in crate::delivery) fn last_of(&self, lane: LaneKey) -> Option<Ticket> {
         let last = |lane: &Lane| {
             let mut rest = lane.rest.iter();
@@ -87,7 +87,7 @@ impl Lanes {
         }
     }
 
-    /// What a lane holds back for its dead letter or for good, with the number of its attempts.
+    /// Records held for a dead letter or permanently, with the number of their attempts.
     pub(in crate::delivery) fn held(&self) -> Vec<(Ticket, u32)> {
         let held = |lane: &Lane| (lane.state == State::Held).then_some((lane.head, lane.attempts));
         let mut held: Vec<_> = match &self.store {
@@ -98,8 +98,8 @@ impl Lanes {
         held
     }
 
-    /// Takes out all that is not at work, with the number of its attempts. What a lane holds back
-    /// for its dead letter or for good stays.
+    /// Removes everything that is not running, with the number of its attempts. Records held for a
+    /// dead letter or permanently stay.
     pub(in crate::delivery) fn take_queued(&mut self) -> Vec<(Ticket, u32)> {
         self.ready.clear();
         self.again.clear();
@@ -117,7 +117,7 @@ impl Lanes {
                 *attempts = before;
             }
         }
-        // The map's order differs from run to run; a simulation must repeat itself.
+        // The map's order varies between runs, but a simulation must be reproducible.
         queued.sort_unstable();
         queued
     }

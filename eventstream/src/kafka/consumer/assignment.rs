@@ -1,4 +1,4 @@
-//! Where the reading of a partition starts: decided from what is known of it, without IO.
+//! Where reading a partition starts: decided from what is known of it, without IO.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,10 +14,11 @@ use crate::kafka::unix_millis;
 use crate::subscribe::StartOffset;
 
 /// How long a member leaves the start of a topic that is new to the group to the owner of its first
-/// partition, which fixes all of them at once. A member of another make may own it, and never does.
+/// partition, which fixes the starts of all partitions at once. That owner may be a member of
+/// another library, which never does.
 pub(super) const BIRTH: Duration = Duration::from_secs(10);
 
-/// What marks a commit as one of this topic, and not of an earlier one of the same name.
+/// Marks a commit as one for this topic, not for an earlier one of the same name.
 const MARK: &str = "topic-id=";
 
 /// The metadata of a commit.
@@ -25,11 +26,11 @@ pub(crate) fn mark(id: TopicId) -> String {
     format!("{MARK}{id}")
 }
 
-/// An offset that the group has committed.
+/// A committed offset of the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Commit {
     pub(super) offset: i64,
-    /// Of the topic that it was committed for, where that was known.
+    /// The id of the topic that it was committed for, if known.
     pub(super) id: Option<TopicId>,
 }
 
@@ -44,60 +45,60 @@ impl Commit {
 #[derive(Default)]
 pub(super) struct TopicView {
     pub(super) id: Option<TopicId>,
-    /// How many partitions it had when this consumer met it: those after them are new.
+    /// The number of partitions when this consumer first met it; later ones are new.
     pub(super) met: i32,
-    /// What the group has committed, or why that is not known.
+    /// The group's commits, or why they are unknown.
     pub(super) commits: BTreeMap<i32, Result<Commit, Code>>,
-    /// This member has the first partition, and so fixes the start of all.
+    /// This member has the first partition, and so fixes all starts.
     pub(super) has_first: bool,
 }
 
-/// What the broker says of a partition.
+/// What the broker reports about a partition.
 #[derive(Clone, Copy)]
 pub(super) struct PartitionView {
     pub(super) low: i64,
     pub(super) high: i64,
-    /// The first record of the time asked for; -1: there is none.
+    /// The first record at the requested time; -1 if there is none.
     pub(super) at_time: Option<i64>,
 }
 
-/// Why the start of a partition is looked for.
+/// Why the start of a partition is needed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cause {
-    /// It was given to this member.
+    /// It was assigned to this member.
     Assigned,
-    /// It is read, and its offsets are in doubt.
+    /// It is being read, and its offsets are in doubt.
     Interrupted {
-        /// The next offset that was to be read.
+        /// The next offset to read.
         position: i64,
-        /// Where the broker says that the log was cut off.
+        /// Where the log was truncated, according to the broker.
         cut: Option<i64>,
-        /// Of the topic that was read.
+        /// The id of the topic that was read.
         id: Option<TopicId>,
     },
 }
 
-/// Where to go on.
+/// Where to start.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Start {
     pub(super) offset: i64,
     /// The group has not committed it.
     pub(super) to_commit: bool,
-    /// The offsets begin anew: what was read before is of another history.
+    /// The offsets restart: what was read before belongs to another history.
     pub(super) is_new_history: bool,
     pub(super) told: Option<Told>,
 }
 
-/// What the user has to know of a start.
+/// What to report to the user about a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// There is another topic of the same name.
+    /// There is another topic with the same name.
     Remade,
-    /// What was read or committed lies beyond the end.
+    /// The position or the committed offset is beyond the end.
     Beyond { position: i64, high: i64 },
     /// Records were deleted before they were read.
     Deleted { from: i64, to: i64 },
-    /// The subscription's own offset is not there.
+    /// The subscription's own offset does not exist.
     OutOfRange { offset: i64, low: i64, high: i64 },
 }
 
@@ -108,7 +109,7 @@ pub(super) enum Decision {
     Wait,
 }
 
-/// Where a partition starts. `waited`: since it was given to this member.
+/// Where a partition starts. `waited`: the time since its assignment.
 pub(super) fn decide(
     topic: &TopicView,
     partition: i32,
@@ -166,8 +167,8 @@ pub(super) fn decide(
                 let (offset, told) = by_policy(partition, view, policy);
                 fixed(offset, told)
             }
-            // It is asked again as long as what the group has committed is not known, or the owner of
-            // the first partition has not fixed this one.
+            // It is asked again as long as the group's commits are unknown, or the owner of the first partition has
+            // not fixed this one.
             Some(Err(_)) | None => Decision::Wait,
         },
     }
@@ -182,9 +183,9 @@ fn fixed(offset: i64, told: Option<Told>) -> Decision {
     })
 }
 
-/// Whether a partition without a commit is one that the group has not seen from its beginning: in a
-/// topic where it has committed others, or that this consumer met with fewer. Such a partition is
-/// read from its head, for nobody could have been there before its first record.
+/// Whether a partition without a commit was never seen by the group: in a topic where it has other
+/// commits, or that this consumer met with fewer partitions. It is read from its head, as the group
+/// cannot have been there before its first record.
 fn is_new(topic: &TopicView, partition: i32) -> bool {
     partition >= topic.met || topic.is_known_to_the_group()
 }
@@ -199,7 +200,7 @@ impl TopicView {
         self.commits.is_empty()
     }
 
-    /// Why what the group has committed for a partition is not known.
+    /// Why the group's commit for a partition is unknown.
     pub(super) fn unknown_commit(&self, (topic, partition): &TopicPartition) -> Option<Error> {
         let mine = self.commits.get(partition).into_iter();
         let code = mine
@@ -209,7 +210,7 @@ impl TopicView {
         Some(from_code(doing, *code))
     }
 
-    /// Whether this member has to fix the start of all partitions.
+    /// Whether this member has to fix all starts.
     pub(super) fn is_born_here(&self) -> bool {
         self.has_first && self.is_unknown_to_the_group() && self.met > 0
     }
@@ -241,7 +242,7 @@ pub(super) fn by_policy(
     }
 }
 
-/// The question whose answer a policy needs beside the two ends.
+/// The request whose answer a policy needs in addition to the two ends.
 pub(super) fn time_of(policy: &StartOffset) -> Option<Which> {
     let StartOffset::Time(time) = policy else {
         return None;
@@ -250,7 +251,7 @@ pub(super) fn time_of(policy: &StartOffset) -> Option<Which> {
 }
 
 impl Told {
-    /// How many offsets were passed over unread.
+    /// How many offsets were skipped unread.
     pub(super) fn unread(self) -> u64 {
         match self {
             Self::Deleted { from, to } => u64::try_from(to - from).unwrap_or(0),
@@ -283,7 +284,7 @@ impl Told {
     }
 }
 
-/// A list for librdkafka. Offsets that cannot be set do not exist: each is a number or a word.
+/// A list for librdkafka. Invalid offsets cannot occur: each is a number or a constant.
 pub(super) fn list<'a>(
     partitions: impl IntoIterator<Item = (&'a TopicPartition, Offset)>,
 ) -> TopicPartitionList {
@@ -348,7 +349,7 @@ mod tests {
         decide(&topic(), 0, VIEW, cause, &StartOffset::Tail, Duration::ZERO)
     }
 
-    /// The offset, whether it is to be committed, and whether it is of a new history.
+    /// The offset, whether to commit it, and whether it is of a new history.
     fn start(decision: Decision) -> (i64, bool, bool) {
         match decision {
             Decision::Start(start) => (start.offset, start.to_commit, start.is_new_history),
@@ -422,7 +423,7 @@ mod tests {
     fn a_partition_without_a_commit_is_new_where_the_group_has_others() {
         let decision = assigned(&committed(50, None), 3, StartOffset::Tail);
         assert_eq!(start(decision), (20, true, false));
-        // And where there were fewer when the group came, or no topic at all.
+        // Also if there were fewer when the group arrived, or no topic at all.
         for met in [0, 3] {
             let topic = TopicView { met, ..topic() };
             let decision = assigned(&topic, 3, StartOffset::Tail);
@@ -492,7 +493,7 @@ mod tests {
         assert_eq!(start(interrupted(150, None, 1)), (20, true, true));
         assert_eq!(start(interrupted(150, Some(90), 1)), (90, true, true));
         assert_eq!(start(interrupted(95, Some(90), 1)), (90, true, true));
-        // The position itself is no cut.
+        // The position itself is no truncation.
         assert_eq!(start(interrupted(150, Some(150), 1)), (20, true, true));
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Adds what a partition has done.
+    /// Adds a partition's tally.
     pub(super) fn add(&self, tally: &Tally) {
         let parts = [
             (&self.handled, tally.handled),
@@ -32,7 +32,7 @@ impl Counters {
             (&self.unmatched, tally.unmatched),
             (&self.undecodable, tally.undecodable),
             (&self.dead_lettered, tally.dead_letters.iter().sum()),
-            // The unmatched ones have a count of their own.
+            // The unmatched ones are counted separately.
             (
                 &self.skipped,
                 tally.skipped.iter().sum::<u64>()

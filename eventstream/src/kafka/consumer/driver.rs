@@ -1,7 +1,7 @@
-//! Carries inputs into one partition's machine and its actions out: a task on the runtime.
+//! Passes inputs to one partition's machine and carries out its actions, as a task on the runtime.
 //!
 //! Handlers run here (per partition, serial) or on tasks of their own (per key); dead letters are
-//! written and awaited here. The machine decides; this only carries.
+//! written and awaited here. The machine decides; this only executes.
 
 mod calls;
 mod failures;
@@ -35,7 +35,7 @@ use crate::observe::trace::Mark;
 use crate::record::Record;
 use crate::witness::PartitionWitness;
 
-/// What a task is made with.
+/// What a task needs.
 pub(super) struct DriverOptions {
     pub(super) env: Arc<GroupEnv>,
     pub(super) shared: Arc<Shared>,
@@ -52,13 +52,13 @@ pub(super) struct DriverOptions {
 
 struct Attached {
     route: Arc<Route>,
-    /// Counts this partition among those that still work for the registration.
+    /// Counts this partition among those that still have work of the registration.
     _working: TaskTrackerToken,
     paused: bool,
     closing: bool,
     /// Its time to close is over.
     abandoned: bool,
-    /// How many of its records nobody handled, since that was last told.
+    /// How many of its records nobody handled since the last report.
     unhandled: usize,
 }
 
@@ -84,30 +84,30 @@ pub(super) struct Driver {
     number: u64,
     machine: Partition<Arc<Record>>,
     topic: TopicRoutes,
-    /// Every route that the machine knows.
+    /// Every route known to the machine.
     routes: Vec<Attached>,
-    /// Handlers of this partition, in line.
+    /// Handlers of this partition, one after another.
     running: FuturesUnordered<Running>,
-    /// Calls that wait for the one permit of their registration, and so have not begun.
+    /// Calls that wait for their registration's only permit, and so have not started.
     waiting: Vec<Waiting>,
-    /// Calls whose event waits to be pulled, and so have not begun.
+    /// Calls whose event waits to be pulled, and so have not started.
     pulls: Pulls,
     /// Handlers on tasks of their own.
     spawned: JoinSet<Ended>,
     letters: FuturesUnordered<Pin<Box<dyn Future<Output = Letter> + Send>>>,
-    /// The last error of each record that a machine's action may have to name.
+    /// The last error of each record that an action may have to name.
     errors: Vec<LastError>,
-    /// What is failing may be another record than the one that health knows.
+    /// The failing record may have changed since health last saw it.
     errors_changed: bool,
-    /// When failures are logged.
+    /// When to log failures.
     failures_told: Cadence,
-    /// The plan of the last name, since runs of one name are the normal case.
+    /// The plan of the last name, as events of one name usually come in runs.
     last_plan: Option<(Box<str>, Plan)>,
     /// Whether keys matter to any route.
     by_key: bool,
-    /// Whether any route takes several records at once, for which it matters when they came.
+    /// Whether any route takes batches, for which arrival times matter.
     has_batches: bool,
-    /// Records that came from the polling thread since progress was last published.
+    /// Records from the polling thread since progress was last published.
     taken: usize,
     tally: Tally,
     meter: TopicMeter,
@@ -117,13 +117,13 @@ pub(super) struct Driver {
     catch_up_until: Option<Instant>,
     /// Exactly once: what is published with records.
     staged: Option<Staged>,
-    /// How long handlers that were cancelled may take to notice.
+    /// How long cancelled handlers may take to notice.
     grace: Duration,
-    /// Last: everything above is gone when it is said.
+    /// Last: everything above is gone when this is dropped.
     _departure: Departure,
 }
 
-/// Tells the polling thread that the task has ended, also where its runtime ends it.
+/// Notifies the polling thread that the task has ended, even if its runtime ends it.
 struct Departure {
     poller: PollerHandle,
     number: u64,
@@ -155,7 +155,7 @@ enum State {
 
 /// How many actions are carried out before other tasks of the runtime get a turn.
 const TURN: usize = 256;
-/// What handlers get that were cancelled because the time to finish is over.
+/// The error of handlers that were cancelled because the time to finish is over.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 impl Driver {
@@ -254,18 +254,18 @@ impl Driver {
         }
     }
 
-    /// Waits for one thing to happen and tells the machine.
+    /// Waits for one event and passes it to the machine.
     async fn wait(&mut self) {
         let deadline = self
             .machine
             .poll_timeout()
             .map(|at| self.origin + Duration::from_nanos(at.as_nanos()));
         let wants_records = self.wants_records();
-        // No branch has the first turn: records that keep coming would starve those that are done.
+        // No branch takes precedence: a stream of records would starve those that are done.
         tokio::select! {
             word = self.words.recv() => match word {
                 Some(word) => self.heard(word),
-                // The poller is gone without a word: it panicked. Nothing may be committed.
+                // The poller ended without a message: it panicked. Nothing may be committed.
                 None => self.lose(),
             },
             Some(read) = self.inbox.recv(), if wants_records => self.take(read),
@@ -332,7 +332,7 @@ impl Driver {
         self.machine.handle(Input::Lost);
     }
 
-    /// Carries out one action; `true` when the partition is given up.
+    /// Carries out one action; `true` if the partition is given up.
     async fn act(&mut self, action: Action<Arc<Record>>) -> bool {
         match action {
             Action::Run {
@@ -388,7 +388,7 @@ impl Driver {
         });
         let buffered = self.machine.buffered();
         let mut progress = self.shared.progress.lock();
-        // A partition that was idle has not been stuck all that time.
+        // A partition that was idle was not stuck all that time.
         if moved || buffered == 0 || progress.buffered == 0 {
             progress.since = Instant::now();
         }
@@ -419,7 +419,7 @@ impl Driver {
         self.meter.add(&mut self.tally);
     }
 
-    /// The end: what still runs after a loss gets a moment to notice, then it is dropped.
+    /// The end: handlers still running after a loss get a moment to notice, then they are dropped.
     async fn finish(&mut self) {
         if self.state == State::Lost {
             self.shared.watermark.store(-1, Atomic::Release);

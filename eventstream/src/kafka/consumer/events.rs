@@ -1,5 +1,5 @@
 //! A consumer's queue, polled for events instead of messages: a poll that can be woken, and
-//! rebalances that arrive as events to be answered in their own time, not inside a callback.
+//! rebalances that arrive as events to be answered later, not inside a callback.
 //!
 //! Every `unsafe` of the consumer is here.
 
@@ -17,7 +17,7 @@ use crate::kafka::native::{self, slice, text};
 use crate::kafka::questions::{self, Answer, Questions};
 use crate::record::Headers;
 
-/// What a consumer has to say.
+/// An event of a consumer.
 pub(super) enum Event<'a> {
     Record(Message<'a>),
     Assign(Vec<TopicPartition>),
@@ -26,14 +26,14 @@ pub(super) enum Event<'a> {
     Committed(Option<Code>, Vec<(TopicPartition, i64, Option<Code>)>),
     /// Everything below this offset was read, and there is no more.
     End(TopicPartition, i64),
-    /// The offset to be read next is not there; where the log was cut off, if that is why.
+    /// The next offset to read does not exist; with the truncation point, if that is the reason.
     OutOfRange(TopicPartition, Option<i64>),
-    /// To a question, with its token.
+    /// The answer to a request, with its token.
     Answer(usize, Answer),
     Error {
         code: Code,
         reason: String,
-        /// The topic it is about, where librdkafka says it.
+        /// The topic it is about, if librdkafka reports it.
         topic: Option<String>,
         fatal: bool,
     },
@@ -103,20 +103,20 @@ impl Drop for ConsumerQueue {
 }
 
 impl ConsumerQueue {
-    /// The queue of a consumer that has a group; `None` for one without.
+    /// The queue of a consumer with a group; `None` for one without.
     pub(super) fn new<C: ClientContext>(client: &Client<C>) -> Option<Self> {
         // SAFETY: the client is alive; a null pointer says that it is no group consumer.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(client.native_ptr()) };
         (!queue.is_null()).then_some(Self(queue))
     }
 
-    /// Makes a poll that blocks, or the next one, return at once.
+    /// Makes a blocking poll, or the next one, return at once.
     pub(super) fn wake(&self) {
         // SAFETY: the reference is owned.
         unsafe { sys::rd_kafka_queue_yield(self.0) }
     }
 
-    /// Questions whose answers come as an [`Event::Answer`].
+    /// Requests whose answers arrive as an [`Event::Answer`].
     pub(super) fn questions<'a, C: ClientContext>(
         &self,
         client: &'a Client<C>,
@@ -129,9 +129,8 @@ impl ConsumerQueue {
         }
     }
 
-    /// Commits without waiting; the outcome comes as an [`Event::Committed`]. `rd_kafka_commit`, which
-    /// `rdkafka` calls, tells the outcome of an asynchronous commit to a callback only, never as an
-    /// event.
+    /// Commits without waiting; the outcome arrives as an [`Event::Committed`]. `rd_kafka_commit`, which `rdkafka`
+    /// calls, reports the outcome of an asynchronous commit to a callback only, never as an event.
     pub(super) fn commit<C: ClientContext>(
         &self,
         client: &Client<C>,
@@ -151,7 +150,8 @@ impl ConsumerQueue {
         code(error).map_or(Ok(()), Err)
     }
 
-    /// Waits for one event and gives it to `sink`; `false` when none came, or the poll was woken.
+    /// Waits for one event and passes it to `sink`; `false` if there was none, or the poll was
+    /// woken.
     pub(super) fn poll<C: ClientContext>(
         &self,
         client: &Client<C>,
@@ -173,16 +173,16 @@ impl ConsumerQueue {
     }
 }
 
-/// What a consumer's group knows of it.
+/// What is known of a consumer's membership.
 #[derive(Default)]
 pub(super) struct Membership {
-    /// The coordinator has given it an id.
+    /// The coordinator has assigned it an id.
     pub(super) is_known: bool,
-    /// In the KIP-848 protocol above 0 once the group has taken it in.
+    /// With KIP-848, above 0 once the group has admitted it.
     pub(super) generation: i32,
 }
 
-/// Asks librdkafka, not the broker.
+/// Read from librdkafka, not from the broker.
 pub(super) fn membership<C: ClientContext>(client: &Client<C>) -> Membership {
     // SAFETY: the client is alive; the metadata is owned by this scope and destroyed once, after
     // what it lends was read.
@@ -298,9 +298,9 @@ unsafe fn place(event: *mut sys::rd_kafka_event_t) -> Option<(TopicPartition, i6
     }
 }
 
-/// Where a log was cut off. An offset that is merely out of range has itself in the error; only after
-/// a log was cut off there is none, and its new end stands in the text alone. Where it is not found
-/// there, all of the log is in doubt.
+/// Where a log was truncated. For an offset that is merely out of range, the error contains the offset; only after a
+/// truncation it has none, and the new end is in the text alone. If it is not found there, all of the log is in
+/// doubt.
 fn cut_off(offset: i64, reason: &str) -> Option<i64> {
     if offset >= 0 {
         return None;

@@ -33,12 +33,12 @@ use crate::publish::MakesOutputs;
 use crate::subscribe::{Staging, StartOffset};
 use crate::witness::Witness;
 
-/// What everything that works for one group needs, and never changes.
+/// What everything that works for one group needs; never changes.
 pub(super) struct GroupEnv {
     pub(super) prefix: Arc<str>,
     /// `prefix.group`, as on the broker.
     pub(super) wire_group: Arc<str>,
-    /// Where there is no group: what would be committed, for as long as the process lives.
+    /// Without a group: what would be committed, for the life of the process.
     pub(super) groupless: Option<Memory>,
     /// `prefix.instance`, empty without static membership.
     pub(super) wire_instance: String,
@@ -63,7 +63,7 @@ pub(super) struct GroupEnv {
     pub(super) tasks: TaskTracker,
     /// A partition has nothing left to do, or is given up.
     pub(super) quiet: Notify,
-    /// Numbers the assignments of partitions over the consumers that the group has had.
+    /// Numbers the assignments of partitions, across the group's successive consumers.
     pub(super) assignments: AtomicU64,
     /// The broker inside the process must outlive the polling thread.
     pub(super) _keep_alive: Option<EmbeddedBroker>,
@@ -83,14 +83,14 @@ impl GroupEnv {
         prefixed(&self.prefix, topic.as_str())
     }
 
-    /// Registrations came or went.
+    /// Registrations were added or removed.
     fn changed(&self) {
         if let Some(witness) = &self.witness {
             witness.changed();
         }
     }
 
-    /// The longest of the registrations' drain timeouts.
+    /// The longest drain timeout of the registrations.
     pub(super) fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_millis.load(Atomic::Relaxed))
     }
@@ -104,7 +104,7 @@ impl GroupEnv {
         let mut config = self.configs.consumer.clone();
         config.set("group.id", &*self.wire_group);
         if self.groupless.is_some() {
-            // The other protocol would join for the sake of its heartbeats.
+            // The other protocol would join because of its heartbeats.
             config.remove("group.protocol");
         } else if !self.wire_instance.is_empty() {
             config.set("group.instance.id", &self.wire_instance);
@@ -116,7 +116,7 @@ impl GroupEnv {
 /// How far partitions were handled.
 pub(super) type Memory = Mutex<HashMap<TopicPartition, Commit>>;
 
-/// One group's consumer: its routes, and the way to its polling thread.
+/// One group's consumer: its routes, and the channel to its polling thread.
 pub(super) struct Group {
     pub(super) env: Arc<GroupEnv>,
     poller: PollerHandle,
@@ -124,7 +124,7 @@ pub(super) struct Group {
     registered: Notify,
     /// The polling thread has ended, or never started.
     pub(super) ended: CancellationToken,
-    /// The topics of which this member reads all that it was given, from starts that are committed.
+    /// The topics of which this member reads all its partitions, from committed starts.
     ready: watch::Sender<Vec<String>>,
     /// In how many partitions.
     cut_short: AtomicUsize,
@@ -141,20 +141,20 @@ pub(super) struct State {
     pub(super) problem: Option<Problem>,
     /// Why partitions are not read yet.
     pub(super) waiting: Vec<Problem>,
-    /// What happened to offsets lately, and when.
+    /// Recent resets of offsets, with their times.
     pub(super) notices: VecDeque<(Instant, Error)>,
     /// Why the group has ended by itself.
     pub(super) end: Option<Problem>,
 }
 
-/// How many notices about offsets are kept, and how long health shows them.
+/// The number of notices about offsets that are kept, and how long health shows them.
 const NOTICES: usize = 32;
 pub(super) const LATELY: Duration = Duration::from_secs(3600);
 
 impl Group {
-    /// A group that starts once its registrations have settled, and not before the `predecessor`
-    /// has ended: the static member of the same name, which would be fenced by this one in the
-    /// middle of its last commits.
+    /// A group that starts once its registrations have settled, and not before its `predecessor`
+    /// has ended: the static member of the same name, which would otherwise be fenced in the middle
+    /// of its last commits.
     pub(super) fn start(env: GroupEnv, predecessor: Option<CancellationToken>) -> Arc<Self> {
         let (commands, inbox) = std::sync::mpsc::channel();
         let group = Arc::new(Self {
@@ -198,7 +198,7 @@ impl Group {
         group
     }
 
-    /// Waits until no registration has come for the settling time.
+    /// Waits until no registration has arrived for the settling time.
     async fn settle(&self) {
         loop {
             let until = {
@@ -244,14 +244,14 @@ impl Group {
         }
     }
 
-    /// Ends by itself, told to all.
+    /// Ends by itself, and reports it to all.
     pub(super) fn fail(&self, error: Error) {
         tracing::error!(group = &*self.env.wire_group, "{}", with_causes(&error));
         self.tell_all(&error);
         self.state.lock().end = Some(Problem::now(error));
     }
 
-    /// The end. What handlers hold, perhaps this client, is let go.
+    /// The end. Drops what handlers hold, which may include this client.
     fn end(&self) {
         let (registrations, leftovers) = self.state.lock().roster.clear();
         for registration in registrations {
@@ -262,8 +262,8 @@ impl Group {
         self.env.changed();
     }
 
-    /// The runtime is gone, and with it every task of the group: nothing is handled any more. What
-    /// was done is committed, and the partitions go to others.
+    /// The runtime is gone, and with it every task of the group: nothing is handled any more.
+    /// Finished work is committed, and the partitions go to others.
     fn runtime_gone(&self) {
         if self.ended.is_cancelled() {
             return;
@@ -292,13 +292,13 @@ impl Group {
         self.state.lock().roster.table()
     }
 
-    /// What the registrations of a topic agree on.
+    /// Options on which the registrations of a topic agree.
     pub(super) fn policies(&self, topic: &Topic) -> Option<Policies> {
         self.state.lock().roster.policies(topic)
     }
 
-    /// Takes a registration in and tells the polling thread. The entry comes back where the group
-    /// is at its end: to take it or not is one decision with to stop or not.
+    /// Adds a registration and notifies the polling thread. The entry is returned if the group is
+    /// ending: accepting it and starting to stop are one decision.
     pub(super) fn add(&self, entry: Entry, policies: Policies) -> Result<(), Entry> {
         let leftovers = {
             let mut state = self.state.lock();
@@ -313,14 +313,15 @@ impl Group {
         Ok(())
     }
 
-    /// Has the partitions look at their registrations: one was paused or resumed.
+    /// Makes the partitions check their registrations: one was paused or resumed.
     pub(super) fn look_again(&self) {
         let leftovers = self.state.lock().roster.touch();
         drop(leftovers);
         self.poller.send(ToPoller::RoutesChanged);
     }
 
-    /// Closes a registration: its routes go, and with the last registration the group stops.
+    /// Closes a registration: its routes are removed, and with the last registration the group
+    /// stops.
     pub(super) fn close(&self, registration: &Registration, timeout: Duration) {
         registration.state.lock().closing = true;
         let (is_last, leftovers) = self.state.lock().roster.close(registration.id);
@@ -333,22 +334,22 @@ impl Group {
         }
     }
 
-    /// Handlers of so many partitions were cancelled because the time to finish was over.
+    /// Handlers of this many partitions were cancelled because the time to finish was over.
     pub(super) fn cut_short(&self, partitions: usize) {
         self.cut_short.store(partitions, Atomic::SeqCst);
     }
 
-    /// In how many partitions handlers were cancelled by the last drain that was too short.
+    /// The number of partitions in which the last drain that was too short cancelled handlers.
     pub(super) fn cut_short_in(&self) -> usize {
         self.cut_short.load(Atomic::SeqCst)
     }
 
-    /// Whether this group takes no more registrations.
+    /// Whether this group accepts no more registrations.
     pub(super) fn is_over(&self) -> bool {
         self.state.lock().roster.is_over()
     }
 
-    /// Asks for the end: running handlers may finish within the timeout.
+    /// Requests the end: running handlers may finish within the timeout.
     pub(super) fn stop(&self, timeout: Duration) {
         self.state.lock().roster.stop();
         self.registered.notify_one();
@@ -364,7 +365,7 @@ impl Group {
     }
 
     /// A policy has stopped the group here: nothing after the record is acknowledged, so its
-    /// consumer leaves all partitions to others. `told`: the registrations that know already.
+    /// consumer leaves all partitions to others. `told`: the registrations already notified.
     pub(super) fn stop_by_policy(&self, told: &[u32], error: &Error) {
         let registrations = {
             let mut state = self.state.lock();
@@ -384,8 +385,8 @@ impl Group {
         self.stop(self.env.drain_timeout());
     }
 
-    /// The time of a registration that was closed is over: what it has not begun is given away, so
-    /// that it holds nobody up.
+    /// The time of a closed registration is over: what it has not started is given away, so that it
+    /// blocks nobody.
     pub(super) fn abandon(&self, registration: &Registration) {
         registration.state.lock().abandoned = true;
         self.look_again();
@@ -398,7 +399,7 @@ impl Group {
         }
     }
 
-    /// Tells a refusal that lasts until somebody acts, once, and shows it in `health`.
+    /// Reports a refusal that lasts until somebody acts, once, and shows it in `health`.
     pub(super) fn refuse(&self, cause: Cause, error: &Error) {
         let group = &self.env.wire_group;
         if self.refusals.add(group, cause, error, Instant::now()) {
@@ -406,12 +407,12 @@ impl Group {
         }
     }
 
-    /// Notes that something is no longer refused; `false` where it was not.
+    /// Notes that a refusal is over; `false` if there was none.
     pub(super) fn allow(&self, cause: &Cause) -> bool {
         self.refusals.remove(&self.env.wire_group, cause)
     }
 
-    /// Whether something is refused until somebody acts.
+    /// Whether there is a refusal that lasts until somebody acts.
     pub(super) fn is_refused(&self) -> bool {
         !self.refusals.is_empty()
     }
@@ -421,7 +422,7 @@ impl Group {
         state.problem = problem.map(|error| Problem::after(state.problem.as_ref(), error));
     }
 
-    /// Why partitions are not read yet; empty: none waits for long.
+    /// Why partitions are not read yet; empty if none has waited for long.
     pub(super) fn set_waiting(&self, problems: Vec<Problem>) {
         self.state.lock().waiting = problems;
     }
@@ -436,7 +437,7 @@ impl Group {
         });
     }
 
-    /// Completes when all that this member has of a topic is read; `false`: it ended first.
+    /// Completes when this member reads all its partitions of a topic; `false` if it ended first.
     pub(super) async fn ready(&self, topic: &Topic) -> bool {
         let topic = self.env.wire_topic(topic);
         let mut ready = self.ready.subscribe();
@@ -446,7 +447,8 @@ impl Group {
         }
     }
 
-    /// Tells the registrations of a topic what became of its offsets; health shows it for a while.
+    /// Reports to the registrations of a topic what happened to its offsets; health shows it for a
+    /// while.
     pub(super) fn notice(&self, wire_topic: &str, error: &Error) {
         let mut state = self.state.lock();
         while state.notices.len() >= NOTICES {
@@ -469,12 +471,12 @@ impl Group {
         self.env.quiet.notify_waiters();
     }
 
-    /// Completes when nothing that was read of a topic is queued or running.
+    /// Completes when no record read of a topic is queued or running.
     pub(super) async fn idle(&self, topic: &Topic) {
         loop {
             let quiet = self.env.quiet.notified();
             tokio::pin!(quiet);
-            // Before the look: what becomes quiet after it is heard.
+            // Before the check, so that what becomes quiet after it is noticed.
             quiet.as_mut().enable();
             let is_busy = {
                 let state = self.state.lock();
@@ -488,7 +490,7 @@ impl Group {
         }
     }
 
-    /// Partitions assigned, and records read and not done.
+    /// Partitions assigned, and records read but not done.
     pub(super) fn sizes(&self) -> (usize, usize) {
         let state = self.state.lock();
         let buffered = state
@@ -513,7 +515,7 @@ impl Group {
             .collect()
     }
 
-    /// The topics it works for, and what it has of each assigned partition.
+    /// Its topics, and the state of each assigned partition.
     fn gauges(&self) -> (Vec<String>, Vec<PartitionGauges>) {
         let state = self.state.lock();
         let topics = state.roster.topics();
@@ -544,7 +546,7 @@ impl Group {
     }
 }
 
-/// Is dropped with the task that holds it: when the group has ended, or with the runtime.
+/// Dropped with the task that holds it: when the group has ended, or with the runtime.
 struct RuntimeWatch(Arc<Group>);
 
 impl Drop for RuntimeWatch {
@@ -553,8 +555,8 @@ impl Drop for RuntimeWatch {
     }
 }
 
-/// What a group whose runtime is gone has for its end. No task is left to be waited for; what
-/// still runs is on threads for blocking work, and has nobody to report to.
+/// What the group needs for its end when its runtime is gone. There are no tasks left to wait for;
+/// what still runs is on threads for blocking work, and has nobody to report to.
 const RUNTIME_GONE: Duration = Duration::from_secs(1);
 
 /// Offsets are negative while unknown.

@@ -6,14 +6,14 @@ use super::words::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::observe::health::{Health, Problem};
 
-/// After so long without progress, with records waiting, a partition counts as stuck.
+/// After this long without progress, with records waiting, a partition counts as stuck.
 const STUCK: Duration = Duration::from_secs(60);
-/// A record that has failed so often, or for so long, is a problem: by then a passing fault is over.
+/// A record that has failed this often, or for this long, is a problem: a temporary fault is over by then.
 const FAILED_TIMES: u32 = 5;
 const FAILED_FOR: Duration = Duration::from_secs(10);
 
 impl Group {
-    /// The health of the group, and of one registration where one is named.
+    /// The health of the group, or of one registration if given.
     pub(super) fn health(&self, registration: Option<&Registration>) -> Health {
         let state = self.state.lock();
         let reporter = &self.env.reporter;

@@ -1,6 +1,6 @@
-//! Questions about rights and the group whose answers come later: the polling thread does not wait for them.
+//! Requests about rights and the group whose answers arrive later: the polling thread does not wait for them.
 //!
-//! `unsafe`: the queue that the answers come over.
+//! `unsafe`: the queue on which the answers arrive.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use rdkafka_sys::RDKafkaErrorCode as Code;
 use crate::kafka::questions::{self, Described, Questions};
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A question about the group that is open for so long has met an outage of its coordinator. The client has
-/// to end before librdkafka's own time for it is over: see [`questions`].
+/// A request about the group that is open for this long has met an outage of its coordinator. The client must end
+/// before librdkafka's own timeout for it: see [`questions`].
 const OUTAGE: Duration = Duration::from_secs(1800);
 
-/// A queue of its own for the answers. Must be dropped before the consumer.
+/// A separate queue for the answers. Must be dropped before the consumer.
 pub(super) struct Inquiry {
     queue: *mut sys::rd_kafka_queue_t,
     waiting: usize,
@@ -27,10 +27,10 @@ pub(super) struct Inquiry {
 unsafe impl Send for Inquiry {}
 
 pub(super) enum Answer {
-    /// Of each topic: whether this client may read it, or what is said instead.
+    /// For each topic: whether this client may read it, or the error.
     Topics(Vec<(String, Result<bool, Code>)>),
     Group(Result<Described, Code>),
-    /// The question failed as a whole.
+    /// The request failed as a whole.
     Failed(Code),
 }
 
@@ -52,24 +52,24 @@ impl Inquiry {
         }
     }
 
-    /// Whether an answer is still to come.
+    /// Whether an answer is pending.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting > 0
     }
 
-    /// Whether an answer is overdue, so that the client has to end.
+    /// Whether an answer is overdue, so that the client must end.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         self.is_waiting() && now.duration_since(self.asked) >= OUTAGE
     }
 
-    /// Asks which of the topics this client may read.
+    /// Requests which of the topics this client may read.
     pub(super) fn ask_topics<C: ClientContext>(&mut self, client: &Client<C>, topics: &[String]) {
         let names: Vec<_> = topics.iter().map(String::as_str).collect();
         self.questions(client).rights_on(&names, 0);
         self.count();
     }
 
-    /// Asks what the group is, who its members are, and whether this client may read in it.
+    /// Requests the group's kind, its members, and whether this client may read in it.
     pub(super) fn ask_group<C: ClientContext>(&mut self, client: &Client<C>, group: &str) {
         self.questions(client).group(group, 0);
         self.count();
@@ -88,7 +88,7 @@ impl Inquiry {
         }
     }
 
-    /// An answer that has come.
+    /// An answer that has arrived.
     pub(super) fn answer(&mut self) -> Option<Answer> {
         // SAFETY: the queue is alive; the event is owned by this scope and destroyed once, after what it lends was read.
         let answer = unsafe {
@@ -114,7 +114,7 @@ impl Inquiry {
                 _,
                 questions::Answer::Topics(Err(refused)) | questions::Answer::Group(Err(refused)),
             )) => Answer::Failed(refused.code),
-            // Nothing else is asked here.
+            // There are no other requests here.
             _ => Answer::Failed(Code::InvalidArgument),
         })
     }

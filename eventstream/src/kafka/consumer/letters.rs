@@ -14,7 +14,7 @@ use crate::publish::receipt::{Delivery, EventId};
 use crate::record::Record;
 use crate::subscribe::{DeadLetterOrigin, DeadLetterReason};
 
-/// What is known of a failure beside the record.
+/// What is known of a failure besides the record.
 pub(super) struct Cause {
     /// The last error, as text.
     pub(super) error: String,
@@ -37,14 +37,14 @@ impl From<Reason> for DeadLetterReason {
     }
 }
 
-/// Longer texts of errors are cut: the story of a failure must not be what makes it too large.
+/// Longer error texts are cut, so that the error does not make the dead letter too large.
 const ERROR_BYTES: usize = 8 * 1024;
-/// And so short where the letter is still larger than its topic takes.
+/// Cut to this if the dead letter is still too large for its topic.
 const SHORT_ERROR_BYTES: usize = 128;
 
-/// Writes a dead letter: the original key, value, headers and timestamp, and why. Returns once the
-/// broker has acknowledged it. One that is too large is written with a shorter error; of the
-/// original nothing is ever left out.
+/// Writes a dead letter: the original key, value, headers and timestamp, and the reason. Returns
+/// once the broker has acknowledged it. One that is too large is written with a shorter error;
+/// nothing of the original is ever left out.
 pub(super) async fn write(
     producer: &Producer,
     failure: &Failure<Arc<Record>>,
@@ -110,7 +110,7 @@ pub(super) fn output(
     }
 }
 
-/// The beginning of a text, in whole characters.
+/// The beginning of a text, cut between characters.
 fn cut(text: &str, bytes: usize) -> &str {
     let mut end = bytes.min(text.len());
     while !text.is_char_boundary(end) {
@@ -137,7 +137,7 @@ fn headers(
         event_name: record.event.as_ref().map(|event| event.name().to_owned()),
         replays: DeadLetterOrigin::replays_in(record.header_values()),
     };
-    // A dead letter that failed again says why it failed now; of the older story only the replays are kept.
+    // A dead letter that failed again has the new reason; of the earlier headers only the replays are kept.
     let original = record.headers().iter();
     original
         .filter(|(name, _)| !DeadLetterOrigin::owns(name))

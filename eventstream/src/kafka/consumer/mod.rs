@@ -74,10 +74,10 @@ use crate::observe::trace::Labels;
 use crate::subscribe::{CheckedSubscribe, DeadLetterLimit, Options, Subscription};
 use crate::witness::Witness;
 
-/// A group as on the broker, and the static member.
+/// The group's name on the broker, and the static member.
 type GroupKey = (Arc<str>, String);
 
-/// What the groups of one client are made with.
+/// What the groups of one client need.
 pub(crate) struct ConsumersOptions {
     pub(crate) prefix: Arc<str>,
     pub(crate) config: BrokerConfig,
@@ -100,9 +100,9 @@ pub(crate) struct Consumers {
 #[derive(Default)]
 struct Groups {
     running: HashMap<GroupKey, Arc<Group>>,
-    /// Those that stop while another of the same name has begun.
+    /// Groups that are stopping while another of the same name has started.
     leaving: Vec<Arc<Group>>,
-    /// No group is made any more.
+    /// No more groups are created.
     closed: bool,
 }
 
@@ -111,7 +111,7 @@ impl Groups {
         self.running.values().chain(&self.leaving)
     }
 
-    /// Takes out what has ended, to be dropped without the lock.
+    /// Removes ended groups, to be dropped without the lock.
     fn take_ended(&mut self) -> Vec<Arc<Group>> {
         let running = self
             .running
@@ -128,7 +128,7 @@ impl Groups {
 /// Brokers allow transactions of 15 minutes, with what they get beyond the interval.
 const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 
-/// How many groups a registration may find at their end.
+/// How often a registration retries if it finds a group that is ending.
 const TRIES: u32 = 100;
 
 impl Consumers {
@@ -162,8 +162,7 @@ impl Consumers {
             if self.add_routes(&group, &subscribe, &registration)? {
                 break (group, registration);
             }
-            // It came to its end in between: the next one is a new one. Where that ends as well, the runtime
-            // shuts down.
+            // It ended in between, so the next one is new. If that ends as well, the runtime is shutting down.
             tries += 1;
             if tries > TRIES {
                 let text = "register: the runtime is shutting down";
@@ -220,7 +219,7 @@ impl Consumers {
         })
     }
 
-    /// Options of a subscription that this client's configuration leaves without effect.
+    /// Options of a subscription that have no effect with this client's configuration.
     fn contradictions(&self, subscribe: &CheckedSubscribe) -> Vec<Fault> {
         let options = &subscribe.options;
         let mut faults = Vec::new();
@@ -354,7 +353,7 @@ impl Consumers {
         Ok(group)
     }
 
-    /// The subscription's own policy, else the client's.
+    /// The subscription's own policy, or else the client's.
     fn commit_policy(&self, options: &Options) -> CommitPolicy {
         options.commit.unwrap_or(self.options.config.commit)
     }
@@ -426,13 +425,13 @@ impl Consumers {
                 health.add(problem);
             }
             health.notices.extend(one.notices);
-            // One that stops waits for no partitions.
+            // A stopping one waits for no partitions.
             health.assigned &= one.assigned || group.is_over();
         }
         health
     }
 
-    /// Groups that take registrations, and their topics, as on the broker.
+    /// Groups that accept registrations, and their topics, as named on the broker.
     #[cfg(feature = "testing")]
     pub(crate) fn subscribed(&self) -> Vec<(Arc<str>, Vec<String>)> {
         let groups: Vec<_> = self.groups.lock().all().map(Arc::clone).collect();
@@ -453,7 +452,7 @@ impl Consumers {
         }
     }
 
-    /// Stops every group, all at once. Handlers have the timeout, leaving a little longer.
+    /// Stops every group in parallel. Handlers have the timeout, leaving takes a little longer.
     pub(crate) async fn shutdown(&self, timeout: Duration) {
         let groups: Vec<_> = {
             let mut groups = self.groups.lock();
@@ -519,8 +518,8 @@ fn transactional_id(group: &str, instance: &str) -> Arc<str> {
     }
 }
 
-/// The handlers of a registration by the routes they make: all named ones are one, and each of
-/// batches is its own.
+/// The handlers of a registration by the routes they form: all named ones are one route, and each
+/// batch handler has its own.
 fn handlers_of(subscribe: &CheckedSubscribe) -> Vec<(Handlers, Option<Batch>)> {
     let mut named = Vec::new();
     let mut routes = Vec::new();
@@ -572,8 +571,8 @@ impl RegisteredRoutes {
     pub(crate) async fn stop(self, timeout: Duration) -> Result<()> {
         self.begin_stop(timeout);
         self.abandon_unpulled();
-        // The last one leaves the group: the polling thread keeps the timeout itself, and what is
-        // beyond it is leaving. Where others go on, there is nothing but the timeout.
+        // The last one leaves the group: the polling thread keeps the timeout itself, and the rest
+        // is leaving. If others continue, there is only the timeout.
         let is_over = self.group.is_over();
         let done = async {
             if is_over {
@@ -619,7 +618,7 @@ impl RegisteredRoutes {
         self.begin_stop(self.group.env.drain_timeout());
         self.abandon_unpulled();
         let routes = self.clone();
-        // Ended, too, where the runtime goes first.
+        // Also ends if the runtime ends first.
         let ended = self.registration.ended.clone().drop_guard();
         self.group.env.runtime.spawn(async move {
             let working = routes.registration.working.wait();
@@ -637,7 +636,7 @@ impl RegisteredRoutes {
         self.group.close(&self.registration, timeout);
     }
 
-    /// Where the stream is gone, nobody would pull what is queued: it is not waited for.
+    /// If the stream is gone, nobody would pull what is queued, so it is not waited for.
     fn abandon_unpulled(&self) {
         let offers = self.registration.offers.as_ref();
         if offers.is_some_and(|offers| offers.is_closed()) {
@@ -673,7 +672,7 @@ impl RegisteredRoutes {
         self.group.health(Some(&self.registration))
     }
 
-    /// For the handle alone: whoever cancels it ends the subscription.
+    /// Only for the handle: cancelling it ends the subscription.
     pub(crate) fn ended(&self) -> CancellationToken {
         self.registration.ended.clone()
     }
@@ -687,5 +686,5 @@ impl RegisteredRoutes {
     }
 }
 
-/// What leaving a group and destroying its consumer may take beyond the handlers' timeout.
+/// The time for leaving a group and destroying its consumer, beyond the handlers' timeout.
 const LEAVE: Duration = Duration::from_secs(10);

@@ -1,9 +1,9 @@
-//! The polling thread of one group: librdkafka's consumer lives and dies on it.
+//! The polling thread of one group, on which librdkafka's consumer lives.
 //!
-//! It reads records and hands them to the partitions' tasks, answers rebalances, commits, and
-//! carries out what the tasks ask for. It never runs a handler, so the group never loses its
-//! member to a slow one; it waits for the tasks only while a partition is taken away, and serves
-//! their wishes meanwhile.
+//! It reads records and passes them to the partitions' tasks, answers rebalances, commits, and
+//! carries out the tasks' requests. It never runs a handler, so the group never evicts its member
+//! because of a slow one. It waits for tasks only while a partition is being revoked, and serves
+//! their requests meanwhile.
 
 mod assigned;
 mod commits;
@@ -45,11 +45,11 @@ use crate::kafka::diagnosis::split;
 use crate::kafka::error::{classify, from_code, from_kafka};
 use crate::observe::metrics::OnStatistics;
 
-/// librdkafka's callbacks of a consumer. Rebalances and commits come as events instead.
+/// librdkafka's callbacks of a consumer. Rebalances and commits arrive as events instead.
 struct PollerContext {
     reporter: Arc<Reporter>,
     statistics: OnStatistics,
-    /// What the log told of the connection, to be told to the subscriptions.
+    /// Connection errors from the log, to be reported to the subscriptions.
     heard: Mutex<Vec<Error>>,
 }
 
@@ -70,18 +70,18 @@ impl ClientContext for PollerContext {
 
 impl ConsumerContext for PollerContext {}
 
-/// How long librdkafka may say nothing of a partition whose topic was made anew, not even that it is at its end.
+/// How long librdkafka may report nothing about a partition of a recreated topic, not even its end.
 const UNREAD: Duration = Duration::from_secs(10);
 const REBUILD_MIN: Duration = Duration::from_secs(1);
 const REBUILD_MAX: Duration = Duration::from_secs(30);
-/// After a refusal that ends a consumer.
+/// The wait after a refusal that ends a consumer.
 const REFUSED: Duration = Duration::from_secs(3);
-/// As long as the Go SDK waits before it joins again.
+/// How long to wait before rejoining, as in the Go SDK.
 const REJOIN: Duration = Duration::from_secs(1);
-/// After so long without a word of its assignment a member that was taken in has none.
+/// After this long without an assignment, an admitted member has none.
 const UNHEARD: Duration = Duration::from_secs(2);
 
-/// How often brokers are asked whether they are back, and how long an answer is waited for.
+/// How often brokers are asked whether they are back, and how long to wait for an answer.
 const ASK_EACH: Duration = Duration::from_secs(2);
 const ASKING: Duration = Duration::from_millis(500);
 
@@ -94,32 +94,32 @@ pub(super) struct Poller {
     inquiry: Inquiry,
     consumer: BaseConsumer<PollerContext>,
     assigned: Vec<Assigned>,
-    /// The partition of the last record: runs of one partition are the normal case.
+    /// The partition of the last record, as records usually come in runs.
     last: usize,
     starting: Starting,
     subscribed: Vec<String>,
     subscribed_at: Instant,
-    /// The group has given this member partitions, or none, for what it is subscribed to.
+    /// The group has assigned this member partitions, or none, for its subscriptions.
     is_given: bool,
     next_commit: Instant,
-    /// The commit in the background whose outcome is not known.
+    /// The background commit without an outcome.
     commit_sent: Option<Sent>,
-    /// Something was to be committed meanwhile.
+    /// Another commit was requested meanwhile.
     commit_again: bool,
     incarnation: u16,
     rejoin_at: Option<Instant>,
-    /// The group has given this consumer its partitions, and has not begun to agree anew.
+    /// The group has assigned this consumer its partitions, and has not started another rebalance.
     joined: bool,
     stop: Option<Instant>,
     fatal: Option<Error>,
-    /// Health tells of a refusal; records that come disprove it.
+    /// Health shows a refusal; records that arrive disprove it.
     refused: bool,
     /// By assignment: the history and the offset.
     commits_wanted: HashMap<u64, (u32, i64)>,
     repeats: Repeats,
-    /// What the tasks were last told of the routes.
+    /// The routes as last sent to the tasks.
     sent: Option<Arc<RouteTable>>,
-    /// When brokers that were all out of reach are asked whether they are back.
+    /// When to ask whether brokers are back, if all were unreachable.
     ask_at: Instant,
     questions: Questions,
     /// Where the group is exactly once.
@@ -174,14 +174,14 @@ impl Poller {
             }
             group.env.meter.rebuilt();
             if error.is_final() && group.is_refused() {
-                // It is told; whether it is over shows when it is tried again.
+                // It is reported; a retry shows whether it is over.
                 if stop_wanted(group, &commands, REFUSED) {
                     return;
                 }
                 continue;
             }
             tracing::error!(group = &*group.env.wire_group, %error, ?backoff, "consumer lost, rebuilding it");
-            // Whoever is told finds it in `health`.
+            // Whoever gets the report finds it in `health`.
             group.set_problem(Some(error.clone()));
             group.tell_all(&error);
             if stop_wanted(group, &commands, backoff) {
@@ -269,7 +269,7 @@ impl Poller {
                 .iter()
                 .any(|a| a.words.is_closed() && !a.is_aborted)
             {
-                // Those that were told to end are no longer in the list.
+                // Tasks that were asked to end are no longer in the list.
                 self.fatal = Some(Error::new(
                     ErrorKind::Fatal,
                     "consume: the task of a partition ended by itself",
@@ -288,7 +288,7 @@ impl Poller {
                 if self.transacting.is_some() {
                     self.commit_transaction();
                 } else {
-                    // What was refused is told, and tried again at the next interval.
+                    // A refused commit is reported, and retried at the next interval.
                     let _ = self.commit_watermarks(KafkaCommit::Async);
                 }
                 self.next_commit = now + self.group.env.commit.interval();
@@ -312,9 +312,9 @@ impl Poller {
         }
     }
 
-    /// A partition of a topic made anew that librdkafka does not read: it takes the new leaders for
-    /// outdated while their epochs are below those that it remembers of the old topic. A new
-    /// consumer remembers none.
+    /// A partition of a recreated topic that librdkafka does not read: it considers the new leaders
+    /// outdated while their epochs are below those it remembers of the old topic. A new consumer
+    /// remembers none.
     fn unheard(&self, now: Instant) -> Option<Error> {
         if self.starting.remade.is_empty() {
             return None;
@@ -351,7 +351,7 @@ impl Poller {
 
     fn error(&mut self, code: Code, reason: &str, topic: Option<&str>, fatal: bool) {
         if self.group.env.groupless.is_some() && code == Code::GroupAuthorizationFailed {
-            // librdkafka looks for a coordinator all the same; nothing is asked of it.
+            // librdkafka looks for a coordinator all the same; it is not used.
             return;
         }
         if let Some(error) = self.refused(code, reason, topic) {
@@ -380,7 +380,7 @@ impl Poller {
         }
     }
 
-    /// What librdkafka only logged of the connection.
+    /// Connection errors that librdkafka only logged.
     fn tell_heard(&mut self) {
         let heard = std::mem::take(&mut *self.consumer.context().heard.lock());
         for error in heard {
@@ -403,7 +403,7 @@ impl Poller {
                 | ErrorKind::Authentication
                 | ErrorKind::Unsupported
         ) {
-            // A topic that is missing stays so, though others flow: its assignment clears it.
+            // A missing topic stays missing although others flow: its assignment clears it.
             self.refused = error.kind() != ErrorKind::UnknownTopic;
             self.group.set_problem(Some(error.clone()));
         }
@@ -453,7 +453,7 @@ impl Poller {
         }
     }
 
-    /// An idle consumer hears nothing of brokers that are back: it asks.
+    /// An idle consumer is not notified of brokers that are back, so it asks.
     fn ask_again(&mut self, now: Instant) {
         let reporter = &self.group.env.reporter;
         if now < self.ask_at || !reporter.is_cut_off() {
@@ -466,13 +466,13 @@ impl Poller {
         }
     }
 
-    /// Tells whether all that this member has is read, and from a start that is committed.
+    /// Reports whether everything assigned to this member is read, from committed starts.
     fn tell_ready(&mut self) {
         let is_settled = self.rejoin_at.is_none()
             && self.starting.is_idle()
             && self.starting.has_met(&self.subscribed)
             && self.assigned.iter().all(|a| a.is_started);
-        // A member without partitions in the protocol of KIP-848 hears nothing of its assignment.
+        // With KIP-848, a member without partitions is not notified of its assignment.
         let is_given = self.is_given
             || (self.has_joined() && self.subscribed_at.elapsed() >= UNHEARD && !self.joined);
         let is_ready = |topic: &&String| is_given || self.starting.is_absent(topic);
@@ -487,7 +487,7 @@ impl Poller {
 
     fn send_routes(&mut self) {
         let table = self.group.table();
-        // Many changes are one once it is looked at them.
+        // Several changes are handled as one.
         if self
             .sent
             .as_ref()
@@ -502,7 +502,7 @@ impl Poller {
         }
     }
 
-    /// Subscribes to the topics of the routes, where they have changed.
+    /// Subscribes to the topics of the routes, if they have changed.
     fn subscribe(&mut self) {
         if self.rejoin_at.is_some() {
             return;
@@ -534,7 +534,7 @@ impl Poller {
     }
 }
 
-/// Waits before a new consumer is made; `true` when the group is stopped meanwhile.
+/// Waits before a new consumer is created; `true` if the group is stopped meanwhile.
 fn stop_wanted(group: &Group, commands: &Receiver<ToPoller>, wait: Duration) -> bool {
     let deadline = Instant::now() + wait;
     loop {
@@ -542,7 +542,7 @@ fn stop_wanted(group: &Group, commands: &Receiver<ToPoller>, wait: Duration) -> 
         match commands.recv_timeout(left) {
             Ok(ToPoller::Stop(_)) | Err(RecvTimeoutError::Disconnected) => return true,
             Ok(ToPoller::StopGroup { told, error }) => group.stop_by_policy(&told, &error),
-            // The partitions it speaks of are gone; routes are read when the consumer starts.
+            // The partitions of these requests are gone; routes are read when the consumer starts.
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => return false,
         }

@@ -1,4 +1,5 @@
-//! What keeps a group's consumer from its work until somebody acts: told once, shown by `health` until it is over.
+//! Refusals that keep a group's consumer from working until somebody acts: reported once, shown by `health` until
+//! over.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,11 +16,11 @@ pub(super) enum Cause {
     Topic(String),
     /// The right to join the group and to commit.
     Group,
-    /// The group does not take in members such as this one.
+    /// The group does not admit members like this one.
     Membership,
 }
 
-/// The refusals of one group that last. They outlive its consumer, which a refusal may end.
+/// The lasting refusals of one group. They outlive its consumer, which a refusal may end.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Mutex<BTreeMap<Cause, Refusal>>);
 
@@ -28,7 +29,7 @@ struct Refusal {
     error: Error,
     since: Instant,
     repeated: u64,
-    /// When it is logged again, and how long after that.
+    /// When to log it again, and the interval after that.
     next_log: Instant,
     wait: Duration,
 }
@@ -37,7 +38,7 @@ const LOG_MIN: Duration = Duration::from_secs(30);
 const LOG_MAX: Duration = Duration::from_secs(600);
 
 impl Refusals {
-    /// Notes a refusal; `true` when it is new, and to be told.
+    /// Notes a refusal; `true` if it is new, and must be reported.
     pub(super) fn add(&self, group: &str, cause: Cause, error: &Error, now: Instant) -> bool {
         let mut all = self.0.lock();
         let Some(refusal) = all.get_mut(&cause) else {
@@ -67,7 +68,7 @@ impl Refusals {
         false
     }
 
-    /// Notes that it is over; `false` where nothing was refused.
+    /// Notes that it is over; `false` if there was none.
     pub(super) fn remove(&self, group: &str, cause: &Cause) -> bool {
         let removed = self.0.lock().remove(cause);
         let Some(refusal) = removed else { return false };

@@ -5,8 +5,8 @@ use super::routes::{Registration, Route, RouteTable, TopicRoutes};
 use crate::delivery::{OnUndecodable, OnUnmatched};
 use crate::name::Topic;
 
-/// Who is registered in a group, and whether it takes others: one decision, under the lock of its
-/// owner. Every step is of constant cost; a table of all routes is made when it is asked for.
+/// The registrations of a group, and whether it accepts others: one decision, under the lock of its
+/// owner. Every step takes constant time; a table of all routes is built on demand.
 #[derive(Default)]
 pub(super) struct Roster {
     /// In the order of registering.
@@ -24,7 +24,7 @@ pub(super) struct Entry {
     pub(super) routes: Vec<Arc<Route>>,
 }
 
-/// What the registrations of a topic agree on.
+/// Options on which the registrations of a topic agree.
 #[derive(Clone, Copy)]
 pub(super) struct Policies {
     pub(super) on_unmatched: OnUnmatched,
@@ -36,8 +36,8 @@ struct Agreed {
     registrations: usize,
 }
 
-/// What has left the roster. Handlers are among it, and whatever they hold, perhaps the client
-/// itself: to be dropped without a lock.
+/// What has left the roster. It includes handlers and whatever they hold, perhaps the client
+/// itself, so it must be dropped without a lock.
 #[must_use = "to be dropped once the lock is released"]
 #[derive(Default)]
 pub(super) struct Leftovers {
@@ -46,17 +46,17 @@ pub(super) struct Leftovers {
 }
 
 impl Roster {
-    /// Whether no registration is taken any more.
+    /// Whether no registration is accepted any more.
     pub(super) fn is_over(&self) -> bool {
         self.over
     }
 
-    /// What the registrations of a topic agree on; `None` without any.
+    /// Options on which the registrations of a topic agree; `None` without any.
     pub(super) fn policies(&self, topic: &Topic) -> Option<Policies> {
         self.topics.get(topic).map(|agreed| agreed.policies)
     }
 
-    /// Takes a registration in. The entry comes back where none is taken any more.
+    /// Adds a registration. The entry is returned if none is accepted any more.
     pub(super) fn add(&mut self, entry: Entry, policies: Policies) -> Result<Leftovers, Entry> {
         if self.over {
             return Err(entry);
@@ -71,14 +71,14 @@ impl Roster {
         Ok(self.changed(Vec::new()))
     }
 
-    /// Takes a registration out. With the last one no other is taken any more: its routes then stay,
-    /// for what is queued for them; `true`: the group is to stop.
+    /// Removes a registration. With the last one, no other is accepted any more, and its routes stay for what is
+    /// queued; `true` if the group must stop.
     pub(super) fn close(&mut self, id: u32) -> (bool, Leftovers) {
         if !self.entries.contains_key(&id) {
             return (false, Leftovers::default());
         }
         if self.over {
-            // Perhaps with less time than it had before.
+            // Possibly with less time than before.
             let mut all = self.entries.values();
             let closing = all.all(|entry| entry.registration.is_closing());
             return (closing, Leftovers::default());
@@ -99,7 +99,7 @@ impl Roster {
         (false, self.changed(vec![entry]))
     }
 
-    /// Takes no registration from now on, and says which there are.
+    /// Accepts no registration from now on, and returns the current ones.
     pub(super) fn stop(&mut self) -> Vec<Arc<Registration>> {
         self.over = true;
         self.registrations()
@@ -113,7 +113,7 @@ impl Roster {
         (registrations, self.changed(entries.into_values().collect()))
     }
 
-    /// Something that the partitions have to look at has changed.
+    /// The partitions must check something that has changed.
     pub(super) fn touch(&mut self) -> Leftovers {
         self.changed(Vec::new())
     }
@@ -143,7 +143,7 @@ impl Roster {
         self.topics.keys()
     }
 
-    /// The routes as they are now; the same table until the next change.
+    /// The current routes; the same table until the next change.
     pub(super) fn table(&mut self) -> Arc<RouteTable> {
         let (entries, topics) = (&self.entries, &self.topics);
         let make = || {

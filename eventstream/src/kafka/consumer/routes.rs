@@ -34,18 +34,18 @@ impl Route {
         self.handlers.pick(name)
     }
 
-    /// The policy of the handler for a record, where it has one of its own.
+    /// The retry policy of a record's handler, if it has its own.
     pub(super) fn own_retry(&self, record: &Record) -> Option<Retry> {
         self.handler(record)?.retry()
     }
 }
 
-/// Which handler an event of a route goes to.
+/// Which handler of a route gets an event.
 pub(super) enum Handlers {
-    /// By name, each name once. They are one route, because the order of a key holds over names.
+    /// By name, each name once. They are one route, as the order of a key holds across names.
     Named(Vec<(EventName, BoxHandler)>),
     Any(BoxHandler),
-    /// For one name or for all, several events at once.
+    /// For one name or for all, in batches.
     Batch(Option<EventName>, BoxBatchHandler),
 }
 
@@ -78,7 +78,7 @@ impl Handlers {
         }
     }
 
-    /// Whether it was made for this name, not for all.
+    /// Whether it is for this name only, not for all.
     fn is_for(&self, name: &str) -> bool {
         match self {
             Self::Batch(only, _) => only.as_ref().is_some_and(|only| only.as_str() == name),
@@ -99,7 +99,7 @@ impl Handlers {
     }
 }
 
-/// What the routes of one registration share.
+/// Shared by the routes of one registration.
 pub(super) struct Registration {
     pub(super) id: u32,
     /// Of its group, for spans.
@@ -111,7 +111,7 @@ pub(super) struct Registration {
     pub(super) offers: Option<Arc<Offers>>,
     pub(super) told: Told,
     pub(super) on_dead_letter: Option<OnDeadLetter>,
-    /// How long one call of a handler may take.
+    /// The time limit of one handler call.
     pub(super) handler_timeout: Option<Duration>,
     /// Counts the partitions that still have work of this registration.
     pub(super) working: TaskTracker,
@@ -126,17 +126,17 @@ pub(super) struct RegistrationState {
     pub(super) closing: bool,
     /// Its time to close is over: what its partitions still have of it is given away.
     pub(super) abandoned: bool,
-    /// Why it does not do its work: it was paused by its dead letter limit, or its policy stopped it.
+    /// Why it does not work: its dead letter limit paused it, or its policy stopped it.
     pub(super) problem: Option<Problem>,
 }
 
 impl Registration {
-    /// Tells an error to the registration's own callback.
+    /// Reports an error to the registration's own callback.
     pub(super) fn tell(&self, error: &Error) {
         self.told.error(error);
     }
 
-    /// Tells of a dead letter to the registration's own callback.
+    /// Reports a dead letter to the registration's own callback.
     pub(super) fn tell_dead_letter(&self, letter: &DeadLetter) {
         let Some(on_dead_letter) = &self.on_dead_letter else {
             return;
@@ -158,7 +158,7 @@ impl Registration {
     }
 }
 
-/// The routes of a group at one moment. Never changed: a change makes a new table.
+/// The routes of a group at one moment. Immutable: a change creates a new table.
 #[derive(Default, Clone)]
 pub(super) struct RouteTable {
     pub(super) topics: HashMap<Topic, TopicRoutes>,
@@ -184,7 +184,7 @@ impl TopicRoutes {
         self.routes.iter().any(|route| !route.handlers.is_any_raw())
     }
 
-    /// Whether any route takes several records at once.
+    /// Whether any route takes batches.
     pub(super) fn has_batches(&self) -> bool {
         self.routes
             .iter()
@@ -199,7 +199,7 @@ impl TopicRoutes {
     }
 }
 
-/// A route as a partition knows it: one that closes may still have work there.
+/// A route as a partition knows it; a closing one may still have work there.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
     pub(super) route: &'a Route,
@@ -208,15 +208,15 @@ pub(super) struct Known<'a> {
 }
 
 /// The routes for an event of this name in this partition: one of each set of competing workers,
-/// that is, of the routes for the same name, or for all names. One that is paused is left out while
-/// there is another; that a key keeps its order when it changes workers is the machine's to see to.
+/// that is, of the routes for the same name, or for all names. A paused one is left out while there
+/// is another; the machine keeps the order of a key that changes workers.
 pub(super) fn plan(known: &[Known<'_>], name: &str, partition: i32) -> Plan {
     let named = worker(known, partition, |handlers| handlers.is_for(name));
     let any = worker(known, partition, Handlers::is_any);
     plan_of(named.into_iter().chain(any).collect())
 }
 
-/// The route for a record that is no event: a raw handler for everything takes it.
+/// The route for a record that is not an event: a raw handler for everything gets it.
 pub(super) fn plan_undecodable(known: &[Known<'_>], partition: i32) -> Plan {
     match plan_of(
         worker(known, partition, Handlers::is_any_raw)
@@ -228,7 +228,7 @@ pub(super) fn plan_undecodable(known: &[Known<'_>], partition: i32) -> Plan {
     }
 }
 
-/// The route for everything, where there is one and no filter at all.
+/// The route for everything, if there is one without any filter.
 pub(super) fn plan_any(known: &[Known<'_>], partition: i32) -> Plan {
     plan_of(
         worker(known, partition, Handlers::is_any)

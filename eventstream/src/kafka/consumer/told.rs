@@ -10,17 +10,17 @@ use crate::error::{Error, ErrorKind};
 use crate::guard::{self, tracing};
 use crate::subscribe::{FailedAttempt, OnRetry, OnSubscriptionError};
 
-/// Words that wait for a callback, in each registration. A callback that is slower than what it is
-/// told misses some, and is told how many: nobody waits for it.
+/// The messages queued for a callback in each registration. A callback that is too slow misses
+/// some, and is told how many: nobody waits for it.
 const WAITING: usize = 1024;
 
-/// The way to a registration's own callbacks: they run in order on a worker of the runtime, one at
-/// a time, whichever thread tells them something.
+/// The channel to a registration's own callbacks: they run in order on a worker of the runtime, one
+/// at a time, whichever thread sends a message.
 pub(super) struct Told {
     words: Option<mpsc::Sender<(Word, TaskTrackerToken)>>,
     wants_retries: bool,
     missed: Arc<AtomicU64>,
-    /// Who waits for the tasks of the group waits for what they have told.
+    /// Waiting for the tasks of the group includes their messages.
     tasks: TaskTracker,
 }
 
@@ -65,7 +65,7 @@ impl Told {
 
     fn say(&self, word: impl FnOnce() -> Word) {
         let Some(words) = &self.words else { return };
-        // A queue that is closed has gone with its runtime.
+        // A closed queue has ended with its runtime.
         match words.try_reserve() {
             Ok(room) => room.send((word(), self.tasks.token())),
             Err(mpsc::error::TrySendError::Full(())) => {
@@ -76,7 +76,7 @@ impl Told {
     }
 }
 
-/// The task that calls the callbacks, as long as its registration is known to somebody.
+/// The task that calls the callbacks, as long as its registration is referenced.
 async fn tell_all(
     mut waiting: mpsc::Receiver<(Word, TaskTrackerToken)>,
     missed: Arc<AtomicU64>,
@@ -125,7 +125,7 @@ mod tests {
             assert!(!error.to_string().ends_with('7'), "a panic is survived");
         };
         let way = Told::start(&Handle::current(), &tasks, Some(Arc::new(on_error)), None);
-        // The one worker is this task: nothing is taken meanwhile.
+        // The only worker is this task, so nothing is taken meanwhile.
         for n in 0..WAITING + 5 {
             way.error(&Error::new(ErrorKind::Handler, format!("{n}")));
         }

@@ -1,4 +1,4 @@
-//! What the polling thread and the partitions' tasks say to each other, and what both see.
+//! The messages between the polling thread and the partitions' tasks, and their shared state.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering as Atomic};
@@ -13,17 +13,17 @@ use crate::error::Error;
 use crate::observe::health::Problem;
 use crate::record::{Record, Source};
 
-/// What the polling thread is asked for. Partitions are named by the number of their assignment: a
-/// task that ends late must not speak for a partition that has come back since.
+/// Requests to the polling thread. Partitions are named by the number of their assignment: messages
+/// of a task that ends late must not concern a partition that has come back since.
 pub(super) enum ToPoller {
     Commit {
         number: u64,
-        /// How often the partition's offsets have begun anew. What is of an earlier history is
+        /// How often the partition's offsets have restarted. A request of an earlier history is
         /// outdated: it must not be committed, and needs no answer.
         history: u32,
         up_to: i64,
     },
-    /// A partition's machine is full, or is no longer.
+    /// A partition's machine is full, or no longer is.
     Pause(u64),
     Resume(u64),
     /// A partition's inbox has room again.
@@ -31,11 +31,11 @@ pub(super) enum ToPoller {
     /// A partition's task has ended.
     Drained(u64),
     RoutesChanged,
-    /// A registration was paused by itself.
+    /// A registration paused itself.
     LookAgain,
     /// A policy stops the group here.
     StopGroup {
-        /// The registrations that were told.
+        /// The registrations already notified.
         told: Vec<u32>,
         error: Error,
     },
@@ -50,7 +50,7 @@ pub(super) enum ToPoller {
     Stop(Duration),
 }
 
-/// The way to the polling thread: sends, and ends the poll it may be blocked in.
+/// The channel to the polling thread; sending also ends a blocking poll.
 #[derive(Clone)]
 pub(super) struct PollerHandle {
     pub(super) commands: Sender<ToPoller>,
@@ -59,7 +59,7 @@ pub(super) struct PollerHandle {
 
 impl PollerHandle {
     pub(super) fn send(&self, command: ToPoller) {
-        // A poller that is gone has given up all partitions: nothing is left to ask for.
+        // A poller that is gone has given up all partitions, so there is nothing left to request.
         if self.commands.send(command).is_ok()
             && let Some(queue) = &*self.queue.lock()
         {
@@ -68,8 +68,8 @@ impl PollerHandle {
     }
 }
 
-/// What a partition's task is told, in order and ahead of the records: never more than a few words
-/// are on their way, so they need no bound and nobody waits to say them.
+/// Messages to a partition's task, in order and ahead of the records: there are never more than a
+/// few, so they need no bound and sending never waits.
 pub(super) enum ToPartition {
     Routes(Arc<RouteTable>),
     Committed {
@@ -82,62 +82,63 @@ pub(super) enum ToPartition {
         records: usize,
         bytes: usize,
     },
-    /// Taken away, or the consumer stops: finish what runs and, for this long, start what keeps
-    /// something that is done from being committed; then say so.
+    /// Revoked, or the consumer stops: finish what runs and, for this long, start what blocks the
+    /// commit of finished records; then report.
     Revoke {
         catch_up: Duration,
     },
-    /// Taken away already, or the time to finish is over.
+    /// Lost, or the time to finish is over.
     Lost,
 }
 
-/// What a partition's task gets from its reading, in order.
+/// What a partition's task reads, in order.
 #[expect(clippy::enum_variant_names, reason = "named as the machine's input is")]
 pub(super) enum Read {
     Records(Vec<Record>),
-    /// The offsets begin anew, at `start`.
+    /// The offsets restart at `start`.
     NewHistory {
         start: i64,
     },
-    /// All below was read, and after the last record there is none.
+    /// Everything below was read, and there is no record after the last one.
     ReadTo {
         offset: i64,
     },
 }
 
-/// What the poller and a partition's task both see.
+/// Shared by the poller and a partition's task.
 pub(super) struct Shared {
     pub(super) source: Arc<Source>,
-    /// The offset that may be committed; negative: none.
+    /// The offset that may be committed; negative if there is none.
     pub(super) watermark: AtomicI64,
-    /// How many [`Read::NewHistory`] the task has taken in, counted after the watermark has become
-    /// that of the new one: one that is behind belongs to a watermark that must not be committed.
+    /// How many [`Read::NewHistory`] the task has processed, incremented after the watermark has
+    /// become that of the new history: a lower count belongs to a watermark that must not be
+    /// committed.
     pub(super) history: AtomicU32,
     /// Where the reading started.
     pub(super) start: i64,
-    /// The last committed offset; negative: not known.
+    /// The last committed offset; negative if unknown.
     pub(super) committed: AtomicI64,
     /// Fetching is paused.
     pub(super) paused: AtomicBool,
-    /// The inbox was full, and the poller waits to hear of room.
+    /// The inbox was full, and the poller waits to be notified of room.
     pub(super) starved: AtomicBool,
-    /// Records on their way to the task, which the machine does not have yet.
+    /// Records sent to the task that the machine does not have yet.
     pub(super) on_the_way: AtomicUsize,
     pub(super) progress: Mutex<Progress>,
 }
 
-/// Whether a partition gets on.
+/// A partition's progress.
 pub(super) struct Progress {
     /// When the watermark last moved, or there was nothing to do.
     pub(super) since: Instant,
     pub(super) buffered: usize,
     /// The record that has been failing for longest.
     pub(super) failing: Option<Failing>,
-    /// The offset of a dead letter that cannot be written, and why.
+    /// The offset of a dead letter that cannot be written, and the reason.
     pub(super) blocked: Option<(i64, Problem)>,
 }
 
-/// A record whose handler fails and is called again.
+/// A record whose handler has failed and is called again.
 pub(super) struct Failing {
     pub(super) offset: i64,
     pub(super) attempts: u32,
@@ -168,7 +169,7 @@ impl Shared {
 
     /// Whether records are queued or running.
     pub(super) fn is_busy(&self) -> bool {
-        // In this order: the task counts what it has taken as buffered first.
+        // In this order: the task first counts what it has taken as buffered.
         self.on_the_way.load(Atomic::Acquire) > 0 || self.progress.lock().buffered > 0
     }
 

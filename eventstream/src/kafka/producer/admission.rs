@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::publish::receipt::{SlotRef, Slots};
 
-/// How exactly the age of events is known.
+/// The precision of an event's age.
 const AGE: Duration = Duration::from_secs(1);
 
 /// Which events are in the producer: bounded in events and bytes, first come first served.
@@ -30,10 +30,10 @@ struct State {
     bytes: usize,
     closed: bool,
     slots: Slots,
-    /// Waiting publishers, in the order of their calls.
+    /// Waiting publishers, in order of their calls.
     waiters: VecDeque<Arc<Waiter>>,
     epoch: u64,
-    /// Epochs that are not over, the oldest first.
+    /// Open epochs, oldest first.
     epochs: VecDeque<Epoch>,
     flushes: Vec<Flush>,
     next_flush: u64,
@@ -46,15 +46,15 @@ struct Epoch {
     began: Instant,
 }
 
-/// A flush that somebody waits for.
+/// A flush that is being waited for.
 struct Flush {
     number: u64,
     epoch: u64,
     waker: Waker,
 }
 
-/// Events that have left, to be released together: one lock for many reports keeps the delivery
-/// thread off the publishers' path.
+/// Events that have left, released together: one lock for many reports keeps the delivery thread
+/// out of the publishers' way.
 #[derive(Default)]
 pub(crate) struct Left {
     events: usize,
@@ -64,7 +64,7 @@ pub(crate) struct Left {
 }
 
 impl Left {
-    /// The event has its outcome.
+    /// The event has an outcome.
     pub(crate) fn outcome(&mut self, slot: &SlotRef) {
         let epoch = slot.epoch();
         match self.outcomes.last_mut() {
@@ -79,7 +79,7 @@ impl Left {
         self.bytes += slot.room();
     }
 
-    /// How many places come free.
+    /// How many places become free.
     pub(crate) fn len(&self) -> usize {
         self.events
     }
@@ -127,7 +127,7 @@ impl Admission {
         }
     }
 
-    /// Admits an event of this size, or says why not, at once.
+    /// Admits an event of this size at once, or returns why not.
     pub(crate) fn try_admit(&self, bytes: usize) -> Result<SlotRef, Refused> {
         let mut state = self.state.lock();
         if state.closed {
@@ -148,7 +148,7 @@ impl Admission {
         }
     }
 
-    /// Ends the stay of one event.
+    /// Releases one event.
     pub(crate) fn release(&self, slot: &SlotRef) {
         let mut left = Left::default();
         left.outcome(slot);
@@ -156,7 +156,7 @@ impl Admission {
         wake(self.release_all(&mut left));
     }
 
-    /// Ends the stay of these events, and empties the list; whom to wake.
+    /// Releases these events and empties the list; returns the wakers to call.
     #[must_use = "those who wait sleep until they are woken"]
     pub(crate) fn release_all(&self, left: &mut Left) -> Vec<Waker> {
         let mut state = self.state.lock();
@@ -177,16 +177,16 @@ impl Admission {
         wakers
     }
 
-    /// Whether it is worth waking those who wait: once a sixteenth of the buffer is free. A
-    /// publisher that waits then finds room for many events; woken for each place that comes free
-    /// it would sleep and wake for every few. In a buffer of less than 16 each place counts.
+    /// Whether to wake waiters: once a sixteenth of the buffer is free. A waiting publisher then
+    /// finds room for many events; woken for each free place, it would sleep and wake for every
+    /// few. In a buffer of fewer than 16 events, each place counts.
     fn has_slack(&self, state: &State) -> bool {
         let (events, bytes) = (self.max_events / 16, self.max_bytes / 16);
         state.events == 0
             || (state.events + events <= self.max_events && state.bytes + bytes <= self.max_bytes)
     }
 
-    /// Refuses everything from now on, those who wait included.
+    /// Rejects everything from now on, including waiters.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -197,7 +197,7 @@ impl Admission {
         }
     }
 
-    /// Completes when every event that was admitted before this call has left.
+    /// Completes when every event admitted before this call has left.
     pub(crate) fn flushed(&self) -> Flushed<'_> {
         let mut state = self.state.lock();
         state.epoch += 1;
@@ -215,8 +215,8 @@ impl Admission {
         state.epochs.iter().map(|epoch| epoch.pending).sum()
     }
 
-    /// How long the oldest event has been without an outcome, to [`AGE`]. Asked now and then, it begins a new epoch for
-    /// each [`AGE`].
+    /// How long the oldest event has been without an outcome, with the precision of [`AGE`]. Calling it regularly
+    /// starts a new epoch for each [`AGE`].
     pub(crate) fn oldest(&self, now: Instant) -> Duration {
         let mut state = self.state.lock();
         if let Some(last) = state.epochs.back()
@@ -234,13 +234,13 @@ impl Admission {
         })
     }
 
-    /// Events and bytes that take room.
+    /// Events and bytes that occupy room.
     pub(crate) fn in_flight(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.events, state.bytes)
     }
 
-    /// Publishers that wait for room.
+    /// Publishers waiting for room.
     pub(crate) fn waiting(&self) -> usize {
         self.state.lock().waiters.len()
     }
@@ -250,7 +250,7 @@ impl Admission {
             || (state.events < self.max_events && state.bytes + bytes <= self.max_bytes)
     }
 
-    /// The wakers are for after the lock: who is woken may come straight back here.
+    /// Wakers are called after the lock is released, as a woken task may call this again at once.
     fn admit_waiters(&self, state: &mut State, wakers: &mut Vec<Waker>) {
         while let Some(first) = state.waiters.front() {
             if !self.fits(state, first.bytes) {
@@ -291,7 +291,7 @@ impl State {
         self.slots.take(number, bytes)
     }
 
-    /// Epochs that are over.
+    /// Drops epochs that are over.
     fn forget_old(&mut self) {
         while let Some(first) = self.epochs.front()
             && first.pending == 0
@@ -406,13 +406,13 @@ impl Future for Admit<'_> {
 impl Drop for Admit<'_> {
     fn drop(&mut self) {
         let Some(waiter) = &self.waiter else { return };
-        // Out of the queue first: from then on no one else settles this waiter. The longest wait
+        // Leaves the queue first: from then on nobody else settles this waiter. The longest wait
         // ends first, so the search is short.
         let mut state = self.admission.state.lock();
         let place = state.waiters.iter().position(|w| Arc::ptr_eq(w, waiter));
         if let Some(place) = place {
             state.waiters.remove(place);
-            // Those behind may fit where this one, being larger, did not.
+            // Waiters behind it may fit although this larger one did not.
             let mut wakers = Vec::new();
             self.admission.admit_waiters(&mut state, &mut wakers);
             drop(state);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The deadlines of those who wait, kept by the delivery thread: publishing needs neither a runtime nor its timers.
+/// The deadlines of waiters, kept by the delivery thread: publishing needs neither a runtime nor its timers.
 #[derive(Default)]
 pub(super) struct Alarms(Mutex<State>);
 
@@ -13,11 +13,11 @@ pub(super) struct Alarms(Mutex<State>);
 struct State {
     next: u64,
     set: BTreeMap<(Instant, u64), Waker>,
-    /// Nobody looks any more: whoever waits for a time gets it at once.
+    /// Nobody checks any more: waiting for a time ends at once.
     over: bool,
 }
 
-/// One deadline. Dropped, it is forgotten.
+/// One deadline. Dropping it removes it.
 struct Alarm<'a> {
     alarms: &'a Alarms,
     at: Instant,
@@ -25,8 +25,8 @@ struct Alarm<'a> {
 }
 
 impl Alarms {
-    /// Awaits the future until then; `None` when the time came first. A time that does not exist never comes.
-    /// `wake` makes the delivery thread look at the alarms where it would sleep past this one.
+    /// Awaits the future until the deadline; `None` if that comes first. A time that cannot be represented never
+    /// comes. `wake` makes the delivery thread check the alarms if it would sleep past this one.
     pub(super) async fn until<F: Future>(
         &self,
         at: Option<Instant>,
@@ -64,7 +64,7 @@ impl Alarms {
         state.set.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Whom to wake now.
+    /// The wakers to call now.
     #[must_use = "those who wait sleep until they are woken"]
     pub(super) fn due(&self, now: Instant) -> Vec<Waker> {
         let mut state = self.0.lock();
@@ -77,7 +77,7 @@ impl Alarms {
         wakers
     }
 
-    /// All times have come; whom to wake.
+    /// Ends all waits; returns the wakers to call.
     #[must_use = "those who wait sleep until they are woken"]
     pub(super) fn end(&self) -> Vec<Waker> {
         let mut state = self.0.lock();
@@ -87,7 +87,7 @@ impl Alarms {
 }
 
 impl Alarm<'_> {
-    /// `false` where nobody would ring it.
+    /// `false` if nobody would wake it.
     fn set(&mut self, cx: &Context<'_>) -> bool {
         let mut state = self.alarms.0.lock();
         if state.over {

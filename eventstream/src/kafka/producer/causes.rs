@@ -5,12 +5,12 @@ use parking_lot::Mutex;
 
 use crate::error::Error;
 
-/// What was heard longer ago says nothing of an event that fails now: librdkafka asks again within a second, and it is
-/// listened to every 10 s.
+/// Older messages say nothing about an event that fails now: librdkafka retries within a second, and its log is read
+/// every 10 s.
 const STALE: Duration = Duration::from_secs(15);
 
-/// Why events are not stored, as far as librdkafka keeps it from their reports: it tries again what a broker refuses for
-/// now, and says in the end that the time has passed.
+/// Why events are not stored, if librdkafka leaves that out of their reports: it retries temporary rejections, and in
+/// the end only reports a timeout.
 #[derive(Default)]
 pub(super) struct Causes(Mutex<Heard>);
 
@@ -28,7 +28,7 @@ struct Said {
 }
 
 impl Causes {
-    /// A line of librdkafka's log about messages: what a broker said of a partition.
+    /// A line of librdkafka's log about messages: a broker's response for a partition.
     pub(super) fn line(&self, facility: &str, message: &str, now: Instant) {
         if facility != "MSGSET" {
             return;
@@ -60,7 +60,7 @@ impl Causes {
         }
     }
 
-    /// Why events of this topic (named as on the broker) are late; of this partition where it is known.
+    /// Why events of this topic (named as on the broker) are late; of this partition, if known.
     pub(super) fn of(
         &self,
         topic: &str,
@@ -121,8 +121,8 @@ fn remedy(reason: &str) -> &'static str {
     }
 }
 
-/// What to do about a broker that is not reached under the name that the cluster gives for it. In
-/// `kafka: host:9092/1: Failed to resolve ..` the broker has a number; those that the client was given have none.
+/// The remedy for a broker that is unreachable at its advertised address. In `kafka: host:9092/1: Failed to resolve
+/// ..` the broker has a number; bootstrap brokers have none.
 fn advertised(error: &str) -> Option<String> {
     let text = error.strip_prefix("kafka: ").unwrap_or(error);
     let (name, rest) = text.split_once(": ")?;

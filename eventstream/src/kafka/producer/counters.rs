@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::observe::stats::WriterStats;
 
-/// What happened since the client was made.
+/// What has happened since the client was created.
 #[derive(Default)]
 pub(super) struct Counters {
     accepted: Apart,
@@ -22,8 +22,8 @@ impl Counters {
         self.accepted.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counted before the receipt is told, so that who awaits it finds the event in the figures. By the
-    /// delivery thread alone, so that nothing is lost between load and store.
+    /// Counted before the receipt completes, so that its waiter finds the event in the figures. Only the delivery
+    /// thread writes, so nothing is lost between load and store.
     pub(super) fn stored(&self, bytes: usize) {
         let add = |counter: &AtomicU64, by| {
             counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);

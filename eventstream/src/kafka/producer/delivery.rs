@@ -27,41 +27,42 @@ pub(crate) type OnError = Arc<dyn Fn(Undelivered) + Send + Sync>;
 /// everything that matters; this bounds what a missed wake-up could cost.
 pub(super) const IDLE: Duration = Duration::from_secs(1);
 
-/// And how long when it waits for a purge, which a publisher in the middle of its call may outrun.
+/// The same while it waits for a purge, which a publisher in the middle of its call may outrun.
 const PURGING: Duration = Duration::from_millis(20);
 
-/// An instance that was lost sooner than this after its birth is replaced no sooner: what kills
-/// each new one at once, such as a missing right, must not become a storm of new clients. It doubles
-/// with each instance that was lost before anything was stored.
+/// An instance that is lost within this time after its creation is replaced no sooner: whatever kills each new one at
+/// once, such as a missing right, must not cause a storm of new clients. It doubles with each instance lost before
+/// anything was stored.
 const LIFETIME: Duration = Duration::from_secs(1);
 const LIFETIME_MAX: Duration = Duration::from_secs(30);
 
-/// So many reports share one release of their room.
+/// The number of reports whose room is released together.
 const TOGETHER: usize = 256;
 
-/// Events without an outcome for so long are late: then it is worth hearing what brokers answer.
+/// Events without an outcome for this long are late, and then the brokers' responses are of
+/// interest.
 const LATE: Duration = Duration::from_secs(1);
-/// So long, which is more than librdkafka waits between two tries, and then not for so long: each request costs a few
-/// lines.
+/// How long to listen, which is more than librdkafka waits between two attempts. Then there is a pause, as each
+/// request costs a few log lines.
 const LISTENING: Duration = Duration::from_millis(1200);
 const DEAF: Duration = Duration::from_secs(10);
-/// How often that is looked at.
+/// How often to check that.
 const LOOK_LATE: Duration = Duration::from_millis(500);
 
 pub(super) const TELLING: &str = "reporting an outcome panicked in a waker or a log subscriber";
 const LOGGING: &str = "logging a line of librdkafka panicked in a log subscriber";
 
-/// What reports give back: room, and word to those who wait for an outcome. For many reports together, first the room:
-/// woken one by one, publishers would come back for a place at a time, and librdkafka would send as many requests.
+/// What reports give back: room, and wake-ups for outcomes. For many reports together, the room first: if publishers
+/// were woken one by one, they would return for one place at a time, and librdkafka would send as many requests.
 #[derive(Default)]
 struct Told {
     left: Left,
     wakers: Vec<Waker>,
-    /// Events that had their outcome before their report, which is still to come.
+    /// Events that had an outcome before their report, which is still to come.
     late: usize,
 }
 
-/// librdkafka's callbacks of a producer, on the delivery thread, which nothing that they call may end.
+/// librdkafka's callbacks of a producer, on the delivery thread, which no called code may end.
 pub(crate) struct DeliveryContext {
     client: Arc<str>,
     reporter: Arc<Reporter>,
@@ -89,7 +90,7 @@ impl ClientContext for DeliveryContext {
         if is_debug {
             self.causes.line(facility, message, Instant::now());
         }
-        // A fatal error is told where the instance is given up, with what it means.
+        // A fatal error is reported where the instance is given up, with its meaning.
         if (self.passes_on || !is_debug) && facility != "FATAL" {
             guarded(&self.client, LOGGING, || {
                 self.reporter.log(level, facility, message);
@@ -118,7 +119,7 @@ impl Throttled for DeliveryContext {
     }
 }
 
-/// Runs what may call a foreigner's code: a waker or a log subscriber that panics must not end the thread.
+/// Runs code that may call foreign code: a panicking waker or log subscriber must not end the thread.
 fn guarded(client: &str, panicked: &'static str, tell: impl FnOnce()) {
     if guard::guarded(tell).is_none() {
         // The subscriber may be what panicked.
@@ -140,7 +141,7 @@ pub(super) fn spawn(inner: Arc<Inner>, instance: Arc<Instance>) -> Result<()> {
 }
 
 fn run(inner: &Arc<Inner>, first: Arc<Instance>) {
-    /// Whatever ends the thread, those who wait for its end are told.
+    /// However the thread ends, those who wait for its end are notified.
     struct Ending<'a>(&'a Inner);
     impl Drop for Ending<'_> {
         fn drop(&mut self) {
@@ -206,8 +207,8 @@ fn serve(inner: &Inner, instance: &Instance, told: &mut Told) -> Ended {
         let now = Instant::now();
         inner.look_around(now);
         ears.turn(inner, instance, now);
-        // Not for each event served: with librdkafka's debug log a purge adds more lines to the queue
-        // than one, and the reports behind them would never be reached.
+        // Not for each event served: with librdkafka's debug log, a purge adds more than one line to the queue, and
+        // the reports behind them would never be reached.
         if inner.is_purging() && now >= next_purge && instance.native.outstanding() > 0 {
             instance.native.purge();
             next_purge = now + PURGING;
@@ -218,7 +219,7 @@ fn serve(inner: &Inner, instance: &Instance, told: &mut Told) -> Ended {
     }
 }
 
-/// When to hear what brokers answer to each request.
+/// When to read the brokers' responses to each request.
 #[derive(Default)]
 struct Ears {
     open: bool,
@@ -244,8 +245,8 @@ impl Ears {
     }
 }
 
-/// Takes a lost instance away from the publishers and fails what it held. None of it is in the next
-/// one, so order within a key holds among what is accepted from then on.
+/// Takes a lost instance away from publishers and fails its events. None of them is in the next
+/// one, so order within a key holds among later events.
 fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
     let (code, reason) = lost
         .native
@@ -274,7 +275,7 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
         inner.serve_once(lost, PURGING, told, &mut meter);
         inner.look_around(Instant::now());
     }
-    // After that the error names a topic.
+    // Afterwards the error names a topic.
     if let (Some(known), Some(problem)) = (known, inner.standing.problem()) {
         let error = problem.error();
         let refused = "the brokers do not allow this client to publish anything; the next publish tries again";
@@ -288,7 +289,7 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
     }
 }
 
-/// A new instance, not before `due`; none when the client ends before it is needed.
+/// A new instance, not before `due`; `None` if the client ends before one is needed.
 fn rebuild(inner: &Inner, mut due: Instant) -> Option<Arc<Instance>> {
     const LOOK: Duration = Duration::from_millis(20);
     loop {
@@ -311,7 +312,7 @@ fn rebuild(inner: &Inner, mut due: Instant) -> Option<Arc<Instance>> {
                 inner.options.meter.rebuilt();
                 return Some(Arc::new(instance));
             }
-            // Creating a client fails for want of threads or memory: what waits is not lost.
+            // Creating a client fails for lack of threads or memory; waiting events are not lost.
             Err(error) => {
                 let client = &*inner.options.name;
                 inner.guarded(LOGGING, || {
@@ -341,7 +342,7 @@ impl Inner {
         })
     }
 
-    /// What is due by time: those who wait, and failures that nobody was told of.
+    /// Handles what is due: waiters, and unreported failures.
     fn look_around(&self, now: Instant) {
         for waker in self.alarms.due(now) {
             self.guarded(TELLING, || waker.wake());
@@ -349,15 +350,16 @@ impl Inner {
         self.guarded(LOGGING, || self.gathered.look(now));
     }
 
-    /// What is in librdkafka is to fail now: the shutdown deadline has passed, the brokers do
-    /// not let this client in and never did, or the client ends and all events have their outcome.
+    /// Whether to fail everything in librdkafka: the shutdown deadline has passed, the brokers
+    /// refuse this client and have never accepted it, or the client ends and all events have an
+    /// outcome.
     fn is_purging(&self) -> bool {
         self.abandoned.load(Ordering::SeqCst)
             || self.options.reporter.refused().is_some()
             || (self.stopping.load(Ordering::SeqCst) && self.admission.pending() == 0)
     }
 
-    /// What a producer is not told: that a broker lets it in, at first or at last.
+    /// Notices that a broker accepts this client, which a producer is not notified of.
     fn note_answer(&self, instance: &Instance) {
         let reporter = &self.options.reporter;
         if !reporter.was_accepted() && instance.native.has_metadata() {
@@ -365,7 +367,7 @@ impl Inner {
         }
     }
 
-    /// Nothing is in flight, and nothing more comes.
+    /// Nothing is in flight, and nothing more will come.
     fn is_finished(&self) -> bool {
         self.stopping.load(Ordering::SeqCst) && self.admission.in_flight().0 == 0
     }
@@ -387,7 +389,7 @@ impl Inner {
                 self.options.reporter.accepted();
                 self.standing.clear();
             }
-            // Only this thread completes slots. One outcome counts once.
+            // Only this thread completes slots. Each outcome counts once.
             if told.late > 0 && report.slot.is_done() {
                 told.late -= 1;
             } else {
@@ -416,7 +418,8 @@ impl Inner {
         guarded(&self.options.name, panicked, tell);
     }
 
-    /// One delivery report: the outcome to the receipt, whose waker is for later; a failure also to the callback.
+    /// One delivery report: the outcome goes to the receipt, whose waker is called later; a failure also goes to the
+    /// callback.
     fn reported(&self, report: &Report<'_>, meter: &mut StoredMeter, wakers: &mut Vec<Waker>) {
         let topic = report.topic;
         let Some(code) = report.error else {

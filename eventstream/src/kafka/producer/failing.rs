@@ -1,4 +1,4 @@
-//! The error of an event that failed, and where it is reported.
+//! The error of a failed event, and where it is reported.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +24,7 @@ use crate::publish::receipt::SlotRef;
 const NOT_STORED: &str = "; the event is not stored";
 const MAYBE_STORED: &str = "; a request was in flight, so the event may have been stored";
 
-/// An event that failed. Its headers are copied only for `on_error` and `shutdown`.
+/// A failed event. Its headers are copied only for `on_error` and `shutdown`.
 struct Failed<'a, H> {
     topic: &'a str,
     key: Option<&'a [u8]>,
@@ -33,7 +33,7 @@ struct Failed<'a, H> {
 }
 
 impl Inner {
-    /// The failure of a report.
+    /// Handles the failure in a report.
     pub(super) fn fail(&self, report: &Report<'_>, code: Code) {
         let prefix = &*self.options.prefix;
         let wire = report.topic.name();
@@ -52,8 +52,8 @@ impl Inner {
         self.failed(event, &report.slot, error);
     }
 
-    /// Tells a failure, once: a slot that has its outcome already keeps it. The receipt comes last,
-    /// so that who awaits it finds the callback called and the event counted.
+    /// Reports a failure once: a slot that already has an outcome keeps it. The receipt comes last,
+    /// so that its waiter finds the callback called and the event counted.
     fn failed<H>(&self, event: Failed<'_, H>, slot: &SlotRef, error: Error)
     where
         H: FnOnce() -> Vec<(String, Option<Vec<u8>>)>,
@@ -90,8 +90,8 @@ impl Inner {
         slot.complete(Err(error));
     }
 
-    /// Ends the span of an event, where it has one. A subscriber that panics, as it does for a span
-    /// that another one knows, must not take the outcome with it.
+    /// Ends the span of an event, if it has one. A subscriber that panics, as it does for another
+    /// subscriber's span, must not prevent the outcome.
     pub(super) fn end_span(&self, slot: &SlotRef, tell: impl FnOnce(&Span)) {
         if let Some(span) = self.traces.take(slot) {
             self.guarded(
@@ -105,7 +105,7 @@ impl Inner {
     }
 
     fn untold(&self, topic: &str, value: &[u8], error: Error) -> Untold {
-        /// What envelopes and audit logs have in common.
+        /// Fields common to envelopes and audit logs.
         #[derive(Default, serde::Deserialize)]
         #[serde(default)]
         struct Named {
@@ -170,13 +170,13 @@ impl Inner {
         from_code(format!("publish to {topic}{state}"), code)
     }
 
-    /// The brokers let this client publish nothing to the topic.
+    /// The brokers do not allow this client to publish to the topic.
     pub(super) fn turned_away(&self, topic: &str, code: Code, state: &str) -> Error {
         if !is_denied(code) {
             return no_idempotence(&format!("publish to {topic}{state}"), code);
         }
-        // A producer id is given to whoever may write to any topic, and before Kafka 2.8 to whoever has a right of its
-        // own for it.
+        // A producer id is given to a principal that may write to any topic, and before Kafka 2.8 to one with a
+        // separate right.
         let also = if code == Code::ClusterAuthorizationFailed {
             " (nor IdempotentWrite on the cluster, which brokers before 2.8 require as well)"
         } else {
@@ -190,7 +190,7 @@ impl Inner {
             .denied(&doing, Operation::Write, on, code)
     }
 
-    /// The error of an instance that the brokers refuse for good; none where it was lost for another reason.
+    /// The error of an instance that the brokers refuse permanently; `None` if it was lost for another reason.
     pub(super) fn refusal(&self, code: Code) -> Option<Error> {
         if is_denied(code) {
             let doing =
@@ -202,7 +202,7 @@ impl Inner {
         (code == Code::UnsupportedFeature).then(|| no_idempotence("publish", code))
     }
 
-    /// Why events are late, as far as anybody knows.
+    /// Why events are late, as far as known.
     fn cause(&self, topic: &str, partition: Option<i32>) -> String {
         let wire = prefixed(&self.options.prefix, topic);
         let connection = self.options.reporter.last_error();
@@ -216,7 +216,8 @@ impl Inner {
         refusals::no_room(patience, &cause)
     }
 
-    /// Fails the events whose own timeout has passed. How many: their reports are still to come.
+    /// Fails the events whose own timeout has passed. Returns their number; their reports are still
+    /// to come.
     pub(super) fn expire(&self, left: &mut Left) -> usize {
         let mut expired = 0;
         loop {

@@ -22,11 +22,11 @@ pub(super) struct Instance {
     pub(super) queue: Queue,
     pub(super) native: NativeProducer<DeliveryContext>,
     pub(super) born: Instant,
-    /// The log about messages is the crate's own wish.
+    /// The crate itself enabled the log about messages.
     listens: bool,
 }
 
-/// librdkafka's log about messages: the only place where it says why a broker does not take them for now.
+/// librdkafka's log about messages: the only place that shows why a broker does not accept them for now.
 const MESSAGES: &str = "msg";
 
 impl Instance {
@@ -34,7 +34,7 @@ impl Instance {
         let mut config = options.config.clone();
         let listens = config.get("debug").is_none();
         if listens {
-            // At this level nothing of it is written, not even formatted: see `listen`.
+            // At this level none of it is written or even formatted: see `listen`.
             config.set("debug", MESSAGES);
             config.set_log_level(RDKafkaLogLevel::Info);
         }
@@ -47,14 +47,14 @@ impl Instance {
         })
     }
 
-    /// Tries out what librdkafka reads when a client is made, such as files of certificates, without a connection.
+    /// Checks what librdkafka reads when a client is created, such as certificate files, without a connection.
     pub(super) fn try_out(options: &ProducerOptions) -> Result<()> {
         let mut config = options.config.clone();
         config.remove("bootstrap.servers");
         create(&config, options, &Arc::default()).map(drop)
     }
 
-    /// Whether librdkafka says what brokers answer to each request.
+    /// Whether librdkafka logs the brokers' response to each request.
     pub(super) fn listen(&self, on: bool) {
         if self.listens {
             self.native.log_level(if on {
@@ -71,7 +71,7 @@ fn create(
     options: &ProducerOptions,
     causes: &Arc<Causes>,
 ) -> Result<NativeProducer<DeliveryContext>> {
-    // The log about messages is not what a program asks for with its log mode.
+    // A program does not ask for the log about messages with its log mode.
     let passes_on = config.get("debug") != Some(MESSAGES);
     let context = DeliveryContext::new(options, Arc::clone(causes), passes_on);
     NativeProducer::new(config, context).map_err(|e| from_kafka("create the producer", e))
@@ -79,15 +79,15 @@ fn create(
 
 /// The instance that publishers use, behind one lock with its topics.
 ///
-/// Only the delivery thread puts an instance in and takes it out, and it keeps the instance until
-/// after that, so no publisher ever ends one. Publishers hold the lock for reading while they hand
-/// an event over: once it is taken out, nothing more gets into it.
+/// Only the delivery thread inserts and removes an instance, and it keeps the instance until
+/// afterwards, so no publisher ever destroys one. Publishers hold the lock for reading while they
+/// pass an event on: once it is removed, nothing more gets into it.
 #[derive(Default)]
 pub(super) struct Current(RwLock<Option<Live>>);
 
 /// Field order is drop order: topics go before the client.
 struct Live {
-    /// In order: to find one of a few is to compare a few texts, which is less than to hash one.
+    /// Sorted: finding one of a few takes a few comparisons, which is less than a hash.
     topics: BTreeMap<Box<str>, TopicEntry>,
     instance: Arc<Instance>,
 }
@@ -97,7 +97,7 @@ struct TopicEntry {
     handle: TopicHandle,
 }
 
-/// Why an event did not get into librdkafka.
+/// Why librdkafka did not accept an event.
 pub(super) enum Refusal {
     /// There is no instance now, or it is lost.
     NoInstance,
@@ -119,14 +119,14 @@ impl Current {
         drop(before);
     }
 
-    /// Lets the delivery thread look around at once.
+    /// Makes the delivery thread check at once.
     pub(super) fn wake(&self) {
         if let Some(live) = &*self.0.read() {
             live.instance.queue.wake();
         }
     }
 
-    /// Hands an event to librdkafka, which copies it.
+    /// Passes an event to librdkafka, which copies it.
     pub(super) fn produce(
         &self,
         topic: &str,

@@ -60,7 +60,7 @@ use crate::witness::Witness;
 pub(crate) use self::admission::{Admission, Refused};
 pub(crate) use self::delivery::OnError;
 
-/// What a record carries beside its topic.
+/// The contents of a record besides its topic.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) key: Option<&'a [u8]>,
@@ -69,14 +69,14 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) timestamp_ms: Option<i64>,
     /// `None`: the partitioner chooses.
     pub(crate) partition: Option<i32>,
-    /// The event's own publish timeout, where it differs from the client's.
+    /// The event's own publish timeout, if it differs from the client's.
     pub(crate) timeout: Option<Duration>,
-    /// The span that publishes it, where somebody looks.
+    /// The span that publishes it, if it is observed.
     pub(crate) span: Option<&'a Span>,
 }
 
 impl Outgoing<'_> {
-    /// Its bytes on the wire, as far as they are the user's.
+    /// Its size on the wire, as far as it is the user's data.
     fn size(&self) -> usize {
         let header = |(name, value): &(String, Option<Vec<u8>>)| {
             name.len() + value.as_ref().map_or(0, Vec::len)
@@ -91,10 +91,10 @@ impl Outgoing<'_> {
     }
 }
 
-/// What librdkafka keeps for a header beside its name and value.
+/// librdkafka's memory for a header in addition to its name and value.
 const HEADER: usize = 64;
 
-/// How a producer is set up.
+/// The settings of a producer.
 pub(crate) struct ProducerOptions {
     pub(crate) name: Arc<str>,
     pub(crate) prefix: Arc<str>,
@@ -112,31 +112,31 @@ pub(crate) struct ProducerOptions {
     pub(crate) keep_alive: Option<EmbeddedBroker>,
 }
 
-/// The handle: dropping it lets the delivery thread finish what was accepted, then end.
+/// The handle: dropping it lets the delivery thread finish the accepted events, then end.
 pub(crate) struct Producer {
     inner: Arc<Inner>,
 }
 
-/// What the handle and the delivery thread share.
+/// Shared by the handle and the delivery thread.
 struct Inner {
     options: ProducerOptions,
     admission: Admission,
     alarms: Alarms,
     counters: Counters,
-    /// Whether the delivery thread runs: for a look without the lock.
+    /// Whether the delivery thread runs, readable without the lock.
     started: AtomicBool,
     start: Mutex<Start>,
     current: Current,
     standing: Standing,
     causes: Arc<Causes>,
     gathered: Arc<Gathered>,
-    /// Told whenever an instance comes or goes.
+    /// Notified whenever an instance is inserted or removed.
     replaced: tokio::sync::watch::Sender<()>,
     timed: Mutex<Timed>,
     traces: Traces,
-    /// No more events come: end when the last one is delivered.
+    /// No more events will come: end when the last one is delivered.
     stopping: AtomicBool,
-    /// A shutdown has begun: keep what fails, for its report.
+    /// A shutdown has started: keep failed events for its report.
     collecting: AtomicBool,
     /// The shutdown deadline has passed: fail what is left.
     abandoned: AtomicBool,
@@ -144,7 +144,7 @@ struct Inner {
     ended: tokio::sync::watch::Sender<bool>,
 }
 
-/// How far the first publish has come.
+/// The state of starting at the first publish.
 #[derive(Default)]
 enum Start {
     #[default]
@@ -154,11 +154,11 @@ enum Start {
     Never,
 }
 
-/// How long a publisher that was admitted waits before it asks librdkafka again.
+/// How long an admitted publisher waits before it tries librdkafka again.
 const AGAIN: Duration = Duration::from_millis(10);
 
 impl Producer {
-    /// A producer that begins with the first publish. What can be wrong with its files is found now.
+    /// A producer that starts with the first publish. Faults in its files are found now.
     pub(crate) fn new(options: ProducerOptions) -> Result<Self> {
         let protocol = options.config.get("security.protocol");
         if protocol.is_some_and(|protocol| protocol.contains("ssl")) {
@@ -192,7 +192,7 @@ impl Producer {
         Ok(Self { inner })
     }
 
-    /// Makes the librdkafka producer and its thread, once.
+    /// Creates the librdkafka producer and its thread, once.
     fn begin(&self) -> Result<()> {
         let inner = &self.inner;
         if inner.started.load(Ordering::Acquire) {
@@ -221,7 +221,7 @@ impl Producer {
         self.inner.check_size(topic, record)
     }
 
-    /// Accepts the record at once, or says why not.
+    /// Accepts the record at once, or returns why not.
     pub(crate) fn try_publish(
         &self,
         topic: &str,
@@ -244,7 +244,7 @@ impl Producer {
             .unwrap_or_else(|_| Err(inner.refused(Refused::Full)))
     }
 
-    /// Accepts the record, waiting for room for at most its publish timeout.
+    /// Accepts the record, waiting for room up to its publish timeout.
     pub(crate) async fn publish(
         &self,
         topic: &str,
@@ -277,7 +277,7 @@ impl Producer {
             }
             let again = now + AGAIN;
             let again = deadline.map_or(again, |deadline| deadline.min(again));
-            // Either way it asks again: an instance has come, or a moment has passed.
+            // Either way it tries again: an instance has arrived, or a moment has passed.
             let _ = inner.until(Some(again), replaced.changed()).await;
         }
     }
@@ -297,8 +297,8 @@ impl Producer {
         })
     }
 
-    /// Takes no more events, waits for the outcomes, fails what has none after the timeout and
-    /// returns it. Ends the delivery thread.
+    /// Accepts no more events, waits for the outcomes, and after the timeout fails and returns
+    /// events without one. Ends the delivery thread.
     pub(crate) async fn shutdown(&self, timeout: Duration) -> Vec<Undelivered> {
         let inner = &*self.inner;
         inner.collecting.store(true, Ordering::SeqCst);
@@ -315,7 +315,7 @@ impl Producer {
         std::mem::take(&mut *inner.undelivered.lock())
     }
 
-    /// Nothing is in flight, or nobody is left to deliver it.
+    /// Nothing is in flight, or nothing is left to deliver it.
     async fn emptied(&self) {
         tokio::select! {
             () = self.inner.admission.flushed() => {}
@@ -325,7 +325,7 @@ impl Producer {
 
     async fn ended(&self) {
         let mut ended = self.inner.ended.subscribe();
-        // An error says that the sender is gone, which it is not: `inner` holds it.
+        // An error would mean that the sender is gone, but `inner` holds it.
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
@@ -337,7 +337,7 @@ impl Producer {
             .snapshot(admission.pending(), bytes, admission.waiting())
     }
 
-    /// Why the brokers let this client publish nothing, since they last said so.
+    /// Why the brokers do not allow this client to publish, as last reported.
     pub(crate) fn refusal(&self) -> Option<Problem> {
         self.inner.standing.problem()
     }
@@ -376,7 +376,7 @@ impl Inner {
         }
     }
 
-    /// Takes no more events.
+    /// Accepts no more events.
     fn close(&self) {
         self.admission.close();
         let mut start = self.start.lock();
@@ -386,13 +386,13 @@ impl Inner {
         }
     }
 
-    /// Lets the delivery thread look around at once.
+    /// Makes the delivery thread check at once.
     fn wake(&self) {
         self.current.wake();
         self.standing.wake();
     }
 
-    /// Awaits the future until then.
+    /// Awaits the future until the deadline.
     async fn until<F: Future>(&self, at: Option<Instant>, future: F) -> Option<F::Output> {
         self.alarms
             .until(at, delivery::IDLE, || self.wake(), future)
@@ -415,7 +415,7 @@ impl Inner {
         own.min(self.options.publish_timeout)
     }
 
-    /// Hands an admitted record to librdkafka. The id comes back where that is not possible now.
+    /// Passes an admitted record to librdkafka. The id is returned if that is not possible now.
     fn hand_over(
         &self,
         topic: &str,
@@ -467,7 +467,7 @@ impl Inner {
         }
     }
 
-    /// No instance comes any more.
+    /// There will be no further instance.
     fn is_over(&self) -> bool {
         self.abandoned.load(Ordering::SeqCst) || *self.ended.borrow()
     }
@@ -481,7 +481,7 @@ impl Inner {
     }
 }
 
-/// An admitted event that librdkafka does not have: dropped, its room is free again.
+/// An admitted event that librdkafka does not have: dropping it frees its room.
 struct Admitted<'a> {
     inner: &'a Inner,
     /// `None` once librdkafka has it.

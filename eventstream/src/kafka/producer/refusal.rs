@@ -6,9 +6,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use crate::error::Error;
 use crate::observe::health::Problem;
 
-/// That the brokers let this client publish nothing: librdkafka gives up for good then, and a new instance would be told
-/// the same. Who publishes before it is time to try again is refused at once; the first one after that has a new
-/// instance made.
+/// Whether the brokers refuse all publishing of this client: librdkafka then gives up for good, and a new instance
+/// would get the same answer. Events published before the next retry is due are rejected at once; the first one after
+/// that has a new instance created.
 #[derive(Default)]
 pub(super) struct Standing {
     state: Mutex<State>,
@@ -18,13 +18,13 @@ pub(super) struct Standing {
 #[derive(Default)]
 struct State {
     refused: Option<(Code, Problem)>,
-    /// It is too early to try again.
+    /// It is too early to retry.
     stands: bool,
     wanted: bool,
 }
 
 impl Standing {
-    /// The brokers refuse this client. Whether they did so before as well, without anything stored in between.
+    /// The brokers refuse this client. Returns whether they did before, with nothing stored in between.
     pub(super) fn set(&self, code: Code, error: Error) -> bool {
         let mut state = self.state.lock();
         state.stands = true;
@@ -39,7 +39,7 @@ impl Standing {
         is_known
     }
 
-    /// The same, said of an event.
+    /// The same, reported for an event.
     pub(super) fn describe(&self, error: &Error) {
         if let Some((_, said)) = &mut self.state.lock().refused {
             *said = Problem::at(error.clone(), said.since());
@@ -51,7 +51,7 @@ impl Standing {
         *self.state.lock() = State::default();
     }
 
-    /// It is time to try again.
+    /// It is time to retry.
     pub(super) fn expire(&self) {
         self.state.lock().stands = false;
     }
@@ -65,7 +65,7 @@ impl Standing {
         self.state.lock().refused.as_ref().map(|(code, _)| *code)
     }
 
-    /// An instance is wanted; the code where it is too early for one.
+    /// An instance is requested; returns the code if it is too early for one.
     pub(super) fn wanted(&self) -> Option<Code> {
         let mut state = self.state.lock();
         if state.stands {
@@ -76,7 +76,7 @@ impl Standing {
         None
     }
 
-    /// Waits for that at most so long; whether it is.
+    /// Waits for a request up to this long; returns whether there is one.
     pub(super) fn wait(&self, at_most: Duration) -> bool {
         let mut state = self.state.lock();
         if !state.wanted {

@@ -31,7 +31,7 @@ pub(crate) fn full(events: usize, bytes: usize) -> Error {
     )
 }
 
-/// The buffer had no room for all of the publish timeout; `cause` is where that comes from.
+/// The buffer had no room for the whole publish timeout; `cause` says why.
 pub(crate) fn no_room(patience: Duration, cause: &str) -> Error {
     let text = format!(
         "publish: the buffer stayed full for {patience:?}; the event was not accepted{cause}"
@@ -43,7 +43,7 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "publish: the client has been shut down")
 }
 
-/// So many events had no outcome when a flush was over.
+/// The error of a flush that ended with this many events pending.
 pub(crate) fn pending(events: usize, timeout: Duration) -> Error {
     let text = format!("flush: {events} events are still pending after {timeout:?}");
     Error::new(ErrorKind::Timeout, text)

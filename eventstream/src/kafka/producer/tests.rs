@@ -1,4 +1,4 @@
-//! What only an error that is injected into librdkafka or its mock cluster can show.
+//! Behaviour that only shows with errors injected into librdkafka or its mock cluster.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,7 +15,7 @@ use crate::error::ErrorKind;
 use crate::kafka::config::{ClientConfigs, EMBEDDED};
 use crate::observe::metrics::ClientMeter;
 
-/// Long enough for two busy cores.
+/// Generous for two busy cores.
 const SOON: Duration = Duration::from_secs(20);
 
 type Failed = Arc<Mutex<Vec<(String, ErrorKind)>>>;
@@ -117,7 +117,7 @@ async fn a_fatal_error_is_told_for_each_event_and_publishing_goes_on() {
     }
     assert_eq!(told.len(), 300);
     assert!(told.values().all(|times| *times == 1), "told once");
-    // A receipt is told first, its room is released with its batch.
+    // A receipt completes first; its room is released with its batch.
     producer.flush(SOON).await.expect("room is released");
     let stats = producer.stats();
     assert_eq!(
@@ -125,7 +125,7 @@ async fn a_fatal_error_is_told_for_each_event_and_publishing_goes_on() {
         (601, 301, 300)
     );
     assert_eq!(stats.rebuilt, 1);
-    // Room is given back a little after the outcomes are told.
+    // Room is released a little after the outcomes are reported.
     let empty = async {
         while producer.stats().in_flight != 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -251,7 +251,7 @@ async fn a_waker_that_panics_takes_no_other_outcome_with_it() {
     assert!(producer.shutdown(SOON).await.is_empty());
 }
 
-/// A log subscriber at fault.
+/// A panicking log subscriber.
 struct Panics;
 
 impl tracing::Subscriber for Panics {

@@ -14,7 +14,7 @@ use crate::publish::receipt::SlotRef;
 pub(super) struct Timed {
     heap: BinaryHeap<Reverse<Entry>>,
     count: u64,
-    /// At this size those that have their outcome are swept out.
+    /// At this size, entries with an outcome are swept out.
     sweep_at: usize,
 }
 
@@ -40,8 +40,8 @@ impl Timed {
         topic: Topic,
         record: &Outgoing<'_>,
     ) -> bool {
-        // Without it a fast stream of events with long timeouts would keep the copies of all that
-        // were stored long ago. Twice what is left makes it cheap: each entry is looked at twice.
+        // Otherwise a fast stream of events with long timeouts would keep copies of events stored
+        // long ago. Twice the remaining size makes sweeping cheap: each entry is checked twice.
         if self.heap.len() >= self.sweep_at.max(FEW) {
             self.heap.retain(|Reverse(entry)| !entry.slot.is_done());
             self.sweep_at = self.heap.len() * 2;

@@ -9,19 +9,19 @@ use crate::publish::receipt::SlotRef;
 /// The `deliver` spans of the events in flight, for those that are traced.
 #[derive(Default)]
 pub(super) struct Traces {
-    /// So that events nobody traces cost one load.
+    /// So that untraced events cost one load.
     open: AtomicUsize,
     spans: Mutex<HashMap<usize, Span>>,
 }
 
-/// Holds off the outcomes of traced events until the spans of those handed over are in place.
+/// Delays the outcomes of traced events until the spans of the events passed on are stored.
 pub(super) struct Opening<'a> {
     traces: &'a Traces,
     spans: MutexGuard<'a, HashMap<usize, Span>>,
 }
 
 impl Traces {
-    /// Before an event is handed over: its outcome may come at once.
+    /// Before an event is passed on, as its outcome may come at once.
     pub(super) fn opening(&self) -> Opening<'_> {
         self.open.fetch_add(1, Ordering::SeqCst);
         Opening {
@@ -30,7 +30,7 @@ impl Traces {
         }
     }
 
-    /// The span of an event that has its outcome, where it is traced.
+    /// The span of an event with an outcome, if it is traced.
     pub(super) fn take(&self, slot: &SlotRef) -> Option<Span> {
         if self.open.load(Ordering::SeqCst) == 0 {
             return None;
@@ -42,7 +42,7 @@ impl Traces {
 }
 
 impl Opening<'_> {
-    /// The event was handed over.
+    /// The event was passed on.
     pub(super) fn opened(mut self, slot: &SlotRef, span: Span) {
         self.spans.insert(slot.address(), span);
     }

@@ -1,4 +1,4 @@
-//! The calls of handlers: how one starts, and what comes of it.
+//! Handler calls: how they start, and what follows.
 
 mod batches;
 mod watched;
@@ -26,7 +26,7 @@ use crate::subscribe::{self, BoxError, BoxHandler, Context, Handled, Staging};
 
 pub(super) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
-/// How a handler's call ended.
+/// How a handler call ended.
 pub(super) enum Ended {
     One(EndedOne),
     Batch(EndedBatch),
@@ -41,7 +41,7 @@ pub(super) struct EndedOne {
     result: Result<(), Unhandled>,
     /// What it has published, where that is exactly once.
     outputs: Vec<Output>,
-    /// How long it took, where that is measured.
+    /// How long it took, if that is measured.
     took: Option<Duration>,
     mark: Mark,
 }
@@ -103,7 +103,7 @@ impl Driver {
                 .spawn(async move { call.begin(&route).run().await });
             return;
         }
-        // Most handlers are done at once; then nothing has to be queued and woken.
+        // Most handlers complete at once; then nothing needs to be queued and woken.
         let mut begun = call.begin(route);
         match poll_fn(|cx| Poll::Ready(begun.watched.poll(cx))).await {
             Poll::Ready(result) => self.ended(begun.end(result)),
@@ -111,7 +111,7 @@ impl Driver {
         }
     }
 
-    /// A call that waited has its permit: it begins, unless something was said meanwhile.
+    /// A waiting call has its permit: it starts, unless a message arrived meanwhile.
     pub(super) fn permitted(&mut self, at: usize) {
         let (ticket, id) = (
             self.waiting[at].call.ticket(),
@@ -125,7 +125,7 @@ impl Driver {
             return;
         };
         if self.shared.source.lost.is_cancelled() {
-            // The word of the loss is on its way; others may have the permit.
+            // The message about the loss is on its way; another call may have the permit.
             self.waiting[at].permit = None;
             self.waiting[at].turn = Box::pin(std::future::pending());
             return;
@@ -154,7 +154,7 @@ impl Driver {
         }));
     }
 
-    /// Calls that have not begun are taken back.
+    /// Withdraws calls that have not started.
     pub(super) fn withdraw(&mut self, of: impl Fn(RouteId) -> bool) {
         self.withdraw_offers(&of);
         let mut at = 0;
@@ -191,7 +191,7 @@ impl Driver {
         });
     }
 
-    /// Counts what came of a record, and notes and tells of a failure.
+    /// Counts an outcome, and records and reports a failure.
     fn outcome(&mut self, ended: EndedOne) -> Outcome {
         let EndedOne {
             ticket,
@@ -246,19 +246,19 @@ impl Driver {
     }
 }
 
-/// What a handler is called with, and for whom.
+/// The arguments of a call, and whom it is for.
 pub(super) struct Call {
     pub(super) ticket: Ticket,
     pub(super) route: RouteId,
     pub(super) attempt: u32,
-    /// The attempt before, to be linked with.
+    /// The previous attempt, to link to.
     before: Mark,
     pub(super) record: Arc<Record>,
     staging: Option<Arc<Staging>>,
     timed: bool,
 }
 
-/// A call that has not begun.
+/// A call that has not started.
 enum AnyCall {
     One(Call),
     Batch(BatchCall),
@@ -330,7 +330,7 @@ pub(super) fn next_permit(waiting: &mut [Waiting]) -> impl Future<Output = usize
     })
 }
 
-/// A handler that was called and whose future is not done.
+/// A handler that was called and has not completed.
 pub(super) struct Begun {
     ticket: Ticket,
     route: RouteId,
@@ -341,7 +341,7 @@ pub(super) struct Begun {
 }
 
 impl Call {
-    /// Calls the handler, which may panic already here.
+    /// Calls the handler, which may already panic.
     fn begin(self, route: &Route) -> Begun {
         let context = Context::of(&self.record, self.attempt).staging(self.staging.as_ref());
         let handler = route.handler(&self.record);
@@ -350,7 +350,7 @@ impl Call {
         self.begun(route, timeout, call)
     }
 
-    /// Begins to wait for the answer of a pulled event.
+    /// Starts waiting for the answer to a pulled event.
     pub(super) fn begin_pulled(self, route: &Route, answered: Handled) -> Begun {
         self.begun(route, None, Some(|| answered))
     }

@@ -1,4 +1,4 @@
-//! What becomes of records that failed: dead letters, what is passed over, and who is told.
+//! Failed records: dead letters, skipped records, and who is notified.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) struct Letter {
     result: Result<Delivery, Error>,
 }
 
-/// A call of a handler that failed.
+/// A failed handler call.
 pub(super) struct FailedCall {
     pub(super) ticket: Ticket,
     pub(super) route: RouteId,
@@ -33,11 +33,11 @@ pub(super) struct FailedCall {
     pub(super) record: Arc<Record>,
     pub(super) error: Error,
     pub(super) mark: Mark,
-    /// No further attempt can mend it.
+    /// No retry can fix it.
     pub(super) rejected: bool,
 }
 
-/// The error of a dead letter: the handler's own with its causes, without our words around it.
+/// The error of a dead letter: the handler's own with its causes, without our text around it.
 fn own_text(error: &Error) -> String {
     let source = || {
         error
@@ -49,7 +49,7 @@ fn own_text(error: &Error) -> String {
 }
 
 impl Driver {
-    /// Notes a failed call and tells of it: the log at once, then at growing intervals.
+    /// Records a failed call and reports it: in the log at once, then at growing intervals.
     pub(super) fn failed(&mut self, call: FailedCall) {
         let next = self.next_within(&call);
         let route = Some(call.route);
@@ -85,7 +85,7 @@ impl Driver {
         });
     }
 
-    /// Within which time the handler is called again; `None`: it is not.
+    /// When the handler is called again at the latest; `None` if it is not.
     fn next_within(&self, call: &FailedCall) -> Option<Duration> {
         if call.rejected || self.env.commit == CommitPolicy::BeforeProcessing {
             return None;
@@ -96,7 +96,7 @@ impl Driver {
             .next_within(call.attempt)
     }
 
-    /// Bodies of events are no matter of a log; a key is what finds the record.
+    /// Event bodies do not belong in a log; a key suffices to find the record.
     fn log_failure(&self, call: &FailedCall, next: Option<Duration>, untold: u64) {
         let event = call.record.event.as_ref().map(crate::event::Event::name);
         let key = call.record.key().map(std::str::from_utf8);
@@ -221,7 +221,7 @@ impl Driver {
         });
     }
 
-    /// Tells of a dead letter to whom it belongs: to the route's registration, or to all.
+    /// Reports a dead letter to the route's registration, or to all of them.
     pub(super) fn tell_dead_letter(&self, failure: &Failure<Arc<Record>>, delivery: Delivery) {
         let mut told = Vec::new();
         for attached in &self.routes {
@@ -248,7 +248,7 @@ impl Driver {
         )
     }
 
-    /// Pauses a registration whose dead letters come too fast.
+    /// Pauses a registration with too many dead letters.
     pub(super) fn watch_flood(&self, route: Option<RouteId>) {
         let tripped: Vec<_> = self
             .routes
@@ -283,7 +283,7 @@ impl Driver {
     pub(super) fn skipped(&mut self, failure: &Failure<Arc<Record>>) {
         self.tally.skipped[DeadLetterReason::from(failure.reason) as usize] += 1;
         if failure.reason == Reason::Unmatched {
-            // Acknowledged by the policy, and counted when it came.
+            // Acknowledged by the policy, and counted on arrival.
             return;
         }
         if failure.reason == Reason::Stopped {
@@ -302,7 +302,7 @@ impl Driver {
         }
     }
 
-    /// Tells what subscriptions left behind that stopped, all of it at once.
+    /// Reports, all at once, what stopped subscriptions left behind.
     pub(super) fn tell_unhandled(&mut self) {
         for attached in &mut self.routes {
             let count = std::mem::take(&mut attached.unhandled);
@@ -358,7 +358,8 @@ impl Driver {
         .with_source(error.clone())
     }
 
-    /// Tells an error to the registration of a route, or to all of this topic; which these are.
+    /// Reports an error to the registration of a route, or to all of this topic; returns which
+    /// these are.
     pub(super) fn tell(&self, route: Option<RouteId>, error: &Error) -> Vec<u32> {
         if self.env.log_errors {
             tracing::warn!(group = &*self.env.wire_group, %error, "subscription");

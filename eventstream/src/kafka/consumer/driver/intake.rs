@@ -1,4 +1,4 @@
-//! What comes in: records, and the routes they may take.
+//! Inputs: records, and the routes they may take.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::kafka::consumer::words::{Read, ToPoller};
 use crate::record::{self, Record};
 
 impl Driver {
-    /// While a topic has no handler here, its records are left where they are: they must not be
-    /// acknowledged, for another member, or the next registration, may be there for them.
+    /// While a topic has no handler here, its records are left in place: they must not be
+    /// acknowledged, as another member, or the next registration, may handle them.
     pub(super) fn wants_records(&self) -> bool {
         self.state == State::Active && !self.topic.routes.is_empty()
     }
@@ -88,7 +88,7 @@ impl Driver {
         plan
     }
 
-    /// As [`plan`](Self::plan); no event is decoded here, so there is no name.
+    /// Like [`plan`](Self::plan), but no event is decoded here, so there is no name.
     fn plan_any(&mut self, partition: i32) -> Plan {
         if let Some((last, plan)) = &self.last_plan
             && last.is_empty()
@@ -104,8 +104,8 @@ impl Driver {
         known(&self.routes)
     }
 
-    /// The time of a route that closes is over: its records go to other workers, or to nobody. Where
-    /// it is the topic's last, the partition leaves, and they are read again.
+    /// A closing route's time is over: its records go to other workers, or are unmatched. If it is the topic's last,
+    /// the partition is given up, and they are read again.
     pub(super) fn abandon(&mut self, id: RouteId) {
         if self.topic.routes.is_empty() {
             return;
@@ -127,7 +127,7 @@ impl Driver {
         });
     }
 
-    /// Brings the machine's routes in line with a new table.
+    /// Updates the machine's routes to a new table.
     pub(super) fn attach(&mut self, table: &Arc<RouteTable>) {
         self.topic = table
             .topics
@@ -182,7 +182,7 @@ impl Driver {
     }
 }
 
-/// Routes with what matters to a choice among them.
+/// Routes with the properties that matter when choosing among them.
 fn known(routes: &[Attached]) -> Vec<Known<'_>> {
     let routes = routes.iter();
     routes
@@ -194,10 +194,10 @@ fn known(routes: &[Attached]) -> Vec<Known<'_>> {
         .collect()
 }
 
-/// FNV-1a: short keys, no adversary inside one partition's lanes that a collision would help; two
-/// keys that collide share a lane, which keeps the order of both.
+/// FNV-1a: keys are short, and no adversary gains from a collision inside one partition's lanes;
+/// colliding keys share a lane, which keeps the order of both.
 ///
-/// None for an empty key, which has no order.
+/// `None` for an empty key, which has no order.
 fn hash(key: &[u8]) -> Option<u64> {
     let hash = key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

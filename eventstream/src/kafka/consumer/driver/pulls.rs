@@ -13,11 +13,11 @@ use crate::kafka::consumer::routes::Route;
 use crate::record;
 use crate::subscribe::{Answer, Context, Handled, Offer, Offers, Place};
 
-/// What this partition offers. A call begins when its event is taken; until then it can be taken back.
+/// The offers of this partition. A call starts when its event is taken; until then it can be withdrawn.
 pub(super) struct Pulls {
     offered: HashMap<u64, Offered>,
     next: u64,
-    /// For the offers. No more is on its way than was offered.
+    /// For the offers. It never holds more messages than there are offers.
     tell: mpsc::UnboundedSender<u64>,
     taken: mpsc::UnboundedReceiver<u64>,
 }
@@ -41,7 +41,7 @@ impl Pulls {
         }
     }
 
-    /// The next offer that was taken; for [`Driver::pulled`].
+    /// The next offer taken; for [`Driver::pulled`].
     pub(super) async fn next_taken(&mut self) -> u64 {
         match self.taken.recv().await {
             Some(number) => number,
@@ -61,7 +61,7 @@ impl Driver {
     ) {
         let event = match &call.record.event {
             Some(event) => Ok(event.clone()),
-            // The topic's other handlers were all raw when the record came.
+            // The topic's other handlers were all raw when the record arrived.
             None => record::decode(&call.record),
         };
         let event = match event {
@@ -91,7 +91,7 @@ impl Driver {
         self.pulls.offered.insert(number, offered);
     }
 
-    /// An event was taken: its call begins.
+    /// An event was taken, so its call starts.
     pub(super) fn pulled(&mut self, number: u64) {
         let Some(offered) = self.pulls.offered.remove(&number) else {
             return;
@@ -125,7 +125,7 @@ impl Driver {
         }));
     }
 
-    /// Takes back what is offered; what was taken at the last moment begins.
+    /// Withdraws offers; an event taken at the last moment starts.
     pub(super) fn withdraw_offers(&mut self, of: &impl Fn(RouteId) -> bool) {
         let offered = self.pulls.offered.iter();
         let concerned: Vec<_> = offered

@@ -23,11 +23,11 @@ pub(super) struct Assigned {
     pub(super) words: mpsc::UnboundedSender<ToPartition>,
     pub(super) inbox: mpsc::Sender<Read>,
     pub(super) meter: PartitionMeter,
-    /// Records read and not yet handed over.
+    /// Records read but not passed on yet.
     pub(super) batch: Batch,
     pub(super) machine_full: bool,
     pub(super) inbox_full: bool,
-    /// Since when it is full; its reading goes on until [`GRACE`] has passed.
+    /// Since when it is full; it is still read until [`GRACE`] has passed.
     pub(super) full_since: Option<Instant>,
     pub(super) paused: bool,
     pub(super) committed: i64,
@@ -36,17 +36,17 @@ pub(super) struct Assigned {
     pub(super) outbox: VecDeque<Read>,
     /// The offset after the last one read.
     pub(super) next: i64,
-    /// Of the topic that is read.
+    /// The id of the topic being read.
     pub(super) topic_id: Option<TopicId>,
-    /// How often its offsets have begun anew.
+    /// How often its offsets have restarted.
     pub(super) history: u32,
-    /// What comes of it is left: it will be read from another place.
+    /// Its records are discarded, as it will be read from another position.
     pub(super) in_doubt: bool,
-    /// The group has committed where its reading starts.
+    /// The group has committed the start of its reading.
     pub(super) is_started: bool,
     /// What it has released was aborted: once its task has ended it is read again.
     pub(super) is_aborted: bool,
-    /// Since when librdkafka is to read it of a topic that was made anew, and has said nothing of it.
+    /// Since when librdkafka should be reading it of a recreated topic without having reported anything.
     pub(super) unheard: Option<Instant>,
 }
 
@@ -69,14 +69,14 @@ impl Assigned {
         self.machine_full || self.inbox_full
     }
 
-    /// Goes on reading from another place.
+    /// Continues reading from another position.
     pub(super) fn go_on(&mut self, start: &Start, topic_id: Option<TopicId>) {
         if start.is_new_history {
             self.history += 1;
             self.committed = -1;
             self.shared.committed.store(-1, Atomic::Relaxed);
             let begin = match (start.told, self.shared.watermark()) {
-                // Of a log that was cut off, what is below and not done yet would be lost in a crash.
+                // In a truncated log, unfinished records below would be lost in a crash.
                 (Some(Told::Beyond { .. }), Some(done)) => start.offset.min(done),
                 _ => start.offset,
             };
@@ -96,7 +96,7 @@ impl Assigned {
         self.in_doubt = false;
     }
 
-    /// librdkafka forgets a pause where it reads a partition anew.
+    /// librdkafka forgets a pause when it starts reading a partition again.
     pub(super) fn is_resumed(&mut self) {
         self.paused = false;
         self.shared.paused.store(false, Atomic::Relaxed);
@@ -111,7 +111,7 @@ impl Assigned {
         }
     }
 
-    /// Something that comes after all that was read so far.
+    /// An item that follows everything read so far.
     fn push(&mut self, read: Read) {
         if !self.batch.is_empty() {
             self.outbox.push_back(Read::Records(self.batch.take()));
@@ -119,7 +119,7 @@ impl Assigned {
         self.outbox.push_back(read);
     }
 
-    /// Hands over what was read, and says how many records and bytes; what does not fit stays.
+    /// Passes on what was read, and returns how many records and bytes; what does not fit stays.
     pub(super) fn flush(&mut self) -> (usize, usize) {
         let mut handed = (0, 0);
         while !(self.outbox.is_empty() && self.batch.is_empty()) {
@@ -150,18 +150,19 @@ impl Assigned {
 /// Records on their way to a partition's task.
 ///
 /// Small neighbours share one allocation: it is made on this thread and freed on another, which is
-/// what an allocator is slowest at. So an event that is kept keeps up to [`BODY`] bytes of others.
+/// the slowest case for an allocator. So an event that is kept retains up to [`BODY`] bytes of
+/// others.
 pub(super) struct Batch {
     records: Vec<Record>,
     /// Keys and values of the last records, which have no body yet.
     open: Vec<u8>,
     /// How many records have their body.
     sealed: usize,
-    /// What the others have meanwhile.
+    /// The placeholder body of the others.
     nothing: Arc<[u8]>,
 }
 
-/// Bytes that records share; a larger record has a body of its own.
+/// The number of bytes that records share; a larger record has its own body.
 const BODY: usize = 8 * 1024;
 
 impl Default for Batch {
@@ -206,7 +207,7 @@ impl Batch {
         start..self.open.len()
     }
 
-    /// Gives the last records their body.
+    /// Creates the body of the last records.
     fn seal(&mut self) {
         let body: Arc<[u8]> = Arc::from(self.open.as_slice());
         for record in &mut self.records[self.sealed..] {
@@ -226,9 +227,9 @@ impl Batch {
     }
 }
 
-/// Puts a record into its partition's batch. One of a partition that is not assigned any more is
-/// left: its next owner reads it. `false`: its offset is one that was read, so the partition's
-/// offsets have begun anew.
+/// Adds a record to its partition's batch. A record of a partition no longer assigned is dropped:
+/// its next owner reads it. `false` if its offset was read before, so the partition's offsets have
+/// restarted.
 pub(super) fn take(assigned: &mut [Assigned], last: &mut usize, message: Message<'_>) -> bool {
     let (topic, partition) = (message.topic(), message.partition());
     let is = |a: &Assigned| a.name.1 == partition && a.name.0 == topic;

@@ -1,4 +1,4 @@
-//! Commits: what the tasks wish, each interval, and at the end.
+//! Commits: at the tasks' request, at each interval, and at the end.
 
 use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ use crate::kafka::consumer::words::ToPartition;
 use crate::kafka::error::from_code;
 use crate::kafka::questions::TopicId;
 
-/// How long the last commit of partitions that are given up is tried, and how often.
+/// How long the last commit of revoked partitions is retried, and how often.
 pub(super) const LAST_COMMIT: Duration = Duration::from_secs(3);
 const COMMIT_AGAIN: Duration = Duration::from_millis(100);
-/// How long the outcome of a commit in the background is waited for before the next is sent.
+/// How long to wait for the outcome of a background commit before the next is sent.
 const OUTCOME: Duration = Duration::from_secs(30);
 
-/// A commit that was sent, and has no outcome yet.
+/// A commit without an outcome yet.
 pub(super) struct Sent {
     at: Instant,
     entries: Vec<Entry>,
@@ -31,7 +31,7 @@ pub(super) struct Sent {
 /// One partition's part of a commit.
 struct Entry {
     name: TopicPartition,
-    /// Its assignment; `None`: it is somebody else's, and its start is fixed here.
+    /// Its assignment; `None` if it belongs to another member, and only its start is fixed here.
     number: Option<u64>,
     history: u32,
     up_to: i64,
@@ -47,7 +47,7 @@ impl Sent {
 }
 
 impl Poller {
-    /// Commits what machines wait for, all at once, once the commit before has its outcome.
+    /// Commits what machines wait for, all at once, once the previous commit has its outcome.
     pub(super) fn commit_wanted(&mut self) {
         match &self.commit_sent {
             Some(sent) if sent.is_awaited() => return,
@@ -62,8 +62,8 @@ impl Poller {
         }
     }
 
-    /// As [`commit_wanted`](Self::commit_wanted), waiting for the outcome: during a drain no events
-    /// are read.
+    /// Like [`commit_wanted`](Self::commit_wanted), but waits for the outcome, as no events are
+    /// read during a drain.
     pub(super) fn commit_wanted_now(&mut self) {
         let entries = self.wishes();
         if entries.is_empty() {
@@ -75,7 +75,7 @@ impl Poller {
         }
     }
 
-    /// What machines wait for of a commit whose outcome may never be read is wished for again.
+    /// Requests again what machines wait for, in a commit whose outcome may never be read.
     pub(super) fn wish_again(&mut self) {
         let Some(mut sent) = self.commit_sent.take() else {
             return;
@@ -89,7 +89,7 @@ impl Poller {
         self.commit_sent = Some(sent).filter(Sent::is_awaited);
     }
 
-    /// A machine waits for this commit; the latest one of a partition is enough.
+    /// A machine waits for this commit; only the latest one of a partition is kept.
     pub(super) fn wish(&mut self, number: u64, history: u32, up_to: i64) {
         let wish = (history, up_to);
         let wanted = self.commits_wanted.entry(number).or_insert(wish);
@@ -106,7 +106,7 @@ impl Poller {
             let Some((history, up_to)) = wanted.get(&assigned.number).copied() else {
                 continue;
             };
-            // What is of an earlier history is outdated, and needs no answer.
+            // A commit of an earlier history is outdated, and needs no answer.
             if history != assigned.history {
                 continue;
             }
@@ -133,7 +133,7 @@ impl Poller {
         entries
     }
 
-    /// Tells whom it concerns of the outcome of a commit.
+    /// Reports the outcome of a commit to the machines concerned.
     fn settled(&mut self, entry: &Entry, ok: bool) {
         let Some(number) = entry.number else {
             if ok {
@@ -159,10 +159,9 @@ impl Poller {
         }
     }
 
-    /// Commits what the partitions have done before they are given up. A commit that was sent while
-    /// the group agrees anew waits at the broker behind this member's own request to join, and is
-    /// then refused as one of an older generation. It is sent again, for what is not committed is
-    /// handled twice.
+    /// Commits finished work of partitions before they are given up. A commit sent during a
+    /// rebalance waits at the broker behind this member's own request to join, and is then refused
+    /// as one of an older generation. It is sent again, as uncommitted work is handled twice.
     pub(super) fn commit_finally(&mut self, deadline: Instant) {
         if self.transacting.is_some() {
             self.commit_transaction_finally(deadline);
@@ -182,9 +181,9 @@ impl Poller {
         }
     }
 
-    /// Commits every watermark that has moved. A commit in the background waits while another has
-    /// no outcome yet, and then goes with the watermarks: librdkafka may send an older commit again
-    /// after a newer one, and the committed offset would go back.
+    /// Commits every watermark that has moved. A background commit waits while another has no
+    /// outcome, and then uses the current watermarks: librdkafka may repeat an older commit after a
+    /// newer one, and the committed offset would go back.
     pub(super) fn commit_watermarks(&mut self, mode: KafkaCommit) -> Result<(), Code> {
         if matches!(mode, KafkaCommit::Async)
             && self.commit_sent.as_ref().is_some_and(Sent::is_awaited)
@@ -239,7 +238,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Without a group the process's memory is where commits go; `false`: there is a group.
+    /// Without a group, commits go to the process's memory; `false` if there is a group.
     fn keep(&self, entries: &[Entry]) -> bool {
         let Some(memory) = &self.group.env.groupless else {
             return false;
@@ -290,14 +289,14 @@ impl Poller {
             let ok = error.is_none() && found.is_some_and(|(_, _, error)| error.is_none());
             self.settled(&entry, ok);
         }
-        // After a failure the next interval tries again.
+        // After a failure, the next interval tries again.
         if std::mem::take(&mut self.commit_again) && error.is_none() {
             let _ = self.commit_watermarks(KafkaCommit::Async);
         }
     }
 
-    /// A commit that a rebalance has overtaken is nobody's loss: the next owner reads again. Nor is one
-    /// of a topic that is gone, which is told of the topic itself.
+    /// A commit overtaken by a rebalance does no harm: the next owner reads again. Nor does one for a deleted topic,
+    /// which is reported separately.
     fn commit_failed(&mut self, code: Code) {
         let passing = matches!(
             code,
@@ -326,7 +325,8 @@ impl Poller {
     }
 }
 
-/// A commit says which topic it is of, so that one of an earlier topic of the same name is known.
+/// A commit includes its topic's id, so that one for an earlier topic of the same name is
+/// recognised.
 fn offsets(entries: &[Entry]) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for entry in entries {
@@ -342,8 +342,8 @@ fn offsets(entries: &[Entry]) -> TopicPartitionList {
     list
 }
 
-/// Whether the group has another owner for the partitions, or never lets this member commit:
-/// another attempt would meet the same.
+/// Whether the partitions have another owner, or this member may never commit: a retry would fail
+/// in the same way.
 fn is_hopeless(code: Code) -> bool {
     matches!(
         code,

@@ -1,5 +1,5 @@
-//! Reading without a group: the consumer gives itself every partition of its topics, new ones too,
-//! and what a member would commit stays in the process's memory.
+//! Reading without a group: the consumer assigns itself every partition of its topics, including
+//! new ones, and what a member would commit stays in the process's memory.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::kafka::consumer::events::TopicPartition;
 use crate::kafka::error::from_code;
 
-/// Where a topic is not there yet.
+/// If a topic does not exist yet.
 const SOON: Duration = Duration::from_secs(1);
 
 impl Poller {
@@ -23,13 +23,13 @@ impl Poller {
             self.revoke(&gone);
         }
         self.subscribed = topics;
-        // Nobody else gives it anything, so all that there is was given.
+        // Nobody else assigns partitions, so it has all there are.
         self.joined = true;
         self.is_given = true;
         self.starting.look_now();
     }
 
-    /// How long after this look at the topics the next one is.
+    /// When to check the topics again.
     pub(super) fn look_again_after(&self) -> Duration {
         let groupless = self.group.env.groupless.is_some();
         if groupless && self.assigned.is_empty() {
@@ -39,7 +39,7 @@ impl Poller {
         }
     }
 
-    /// Takes the partitions that the brokers have described and this consumer has not.
+    /// Takes the partitions that the brokers have described and this consumer does not have.
     pub(super) fn take_all(&mut self) {
         if self.group.env.groupless.is_none() {
             return;
@@ -66,7 +66,7 @@ impl Poller {
         }
     }
 
-    /// As a member hears of a topic that is not there, or not for it: now and then, until it is.
+    /// Repeatedly reports a topic that does not exist, or that may not be read, as a member would.
     fn tell_refused(&mut self, code: Code, topic: &str, error: Error) {
         let lasts = matches!(
             error.kind(),

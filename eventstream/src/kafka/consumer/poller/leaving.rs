@@ -1,4 +1,4 @@
-//! The end of a consumer: it leaves its group, at whatever moment of the group's agreeing.
+//! The end of a consumer: it leaves its group, whatever the state of a rebalance.
 
 use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
@@ -11,17 +11,16 @@ use super::{Met, Poller};
 use crate::kafka::consumer::events::{self, Event};
 use crate::kafka::consumer::words::ToPoller;
 
-/// How long a member that is about to leave waits until it has joined, within what is left of the
-/// stop's deadline.
+/// How long a leaving member waits until it has joined, within the stop's deadline.
 const JOIN_MIN: Duration = Duration::from_secs(3);
 const JOIN_MAX: Duration = Duration::from_secs(10);
-/// After so long without a word of the coordinator it knows nothing of this member, or is not there.
+/// After this long without an answer, the coordinator does not know this member, or is unavailable.
 const KNOWN: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(50);
 
 impl Poller {
-    /// Leaves the group and destroys the consumer, on this thread. What it was told with, and the
-    /// topics it has met, are for the next one.
+    /// Leaves the group and destroys the consumer, on this thread. Returns its message queue and
+    /// the topics it has met, for the next one.
     pub(super) fn end(mut self) -> (Receiver<ToPoller>, HashMap<String, Met>) {
         self.group.set_ready(&[]);
         if self.stop.is_some() {
@@ -43,11 +42,11 @@ impl Poller {
         (commands, starting.met)
     }
 
-    /// Waits until the group has taken this member in. librdkafka drops the answer to a request to
-    /// join once it closes: the coordinator has a member then that never comes, and the group
-    /// waits for it until its session times out. A request to leave does not help: with the first
-    /// answer still missing there is no member id to leave with, and later it waits at the broker
-    /// behind the one to join, on the same connection, but not longer than five seconds.
+    /// Waits until the group has admitted this member. Once librdkafka closes, it drops the answer
+    /// to a join request: the coordinator then has a member that never comes, and the group waits
+    /// for it until its session times out. A leave request does not help: before the first answer
+    /// there is no member id to leave with, and later it waits at the broker behind the join
+    /// request, on the same connection, but at most five seconds.
     fn join_first(&mut self) {
         // Static members do not leave, and without a group there is nothing to leave.
         let env = &self.group.env;
@@ -63,7 +62,7 @@ impl Poller {
             if !is_known && start.elapsed() > KNOWN {
                 return;
             }
-            // What is asked of librdkafka may be logged, by way of this queue: it is read faster.
+            // Requests to librdkafka may be logged through this queue, so it is read faster.
             let step = Instant::now() + STEP;
             while !self.joined && self.fatal.is_none() && Instant::now() < step {
                 self.answer_one(step.saturating_duration_since(Instant::now()));
@@ -71,8 +70,8 @@ impl Poller {
         }
     }
 
-    /// Closing a cooperative member that has no partitions, librdkafka forgets to leave the group,
-    /// which then waits for its session to time out. Unsubscribing it leaves; closing waits for that.
+    /// When closing a cooperative member without partitions, librdkafka forgets to leave the group, which then waits
+    /// for its session to time out. Unsubscribing makes it leave; closing waits for that.
     fn leave_empty_handed(&self) {
         let strategy = "partition.assignment.strategy";
         if self.group.env.groupless.is_some() {
@@ -92,7 +91,7 @@ impl Poller {
                 && events::membership(self.consumer.client()).generation > 0)
     }
 
-    /// Answers a rebalance that comes; no partition gets a task any more.
+    /// Answers a rebalance; no partition gets a task any more.
     fn answer_one(&mut self, wait: Duration) {
         let (mut given, mut taken, mut fatal) = (false, None, false);
         self.queue

@@ -1,4 +1,4 @@
-//! Reading, and holding it up where a partition is full.
+//! Reading, and pausing it for a full partition.
 
 use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
@@ -12,16 +12,16 @@ use crate::guard::tracing;
 use crate::kafka::consumer::assignment;
 use crate::kafka::consumer::events::{Event, TopicPartition};
 
-/// Records read in one go before they are handed over.
+/// Records read in one go before they are passed on.
 const BATCH: usize = 512;
-/// How long a full partition holds up the reading before its fetching is paused. A pause throws
-/// away what librdkafka has read ahead, so a handler that is merely a little behind is waited for.
+/// How long a full partition blocks reading before its fetching is paused. A pause discards what
+/// librdkafka has read ahead, so a handler that is only slightly behind is waited for.
 const GRACE: Duration = Duration::from_millis(50);
 /// How long the poll sleeps when nothing happens; it is woken for everything that matters.
 const IDLE: Duration = Duration::from_millis(500);
 
 impl Poller {
-    /// Reads what there is, at most a batch for each partition, and hands it over.
+    /// Reads what is available, at most a batch for each partition, and passes it on.
     pub(super) fn read(&mut self) {
         self.tell_heard();
         let now = Instant::now();
@@ -37,7 +37,7 @@ impl Poller {
         }
         for _ in 0..BATCH {
             let mut other = None;
-            // The records go straight into the batches; everything else is rare, and needs `self`.
+            // Records go straight into the batches; everything else is rare, and needs `self`.
             let (assigned, last) = (&mut self.assigned, &mut self.last);
             let some = self
                 .queue
@@ -108,7 +108,8 @@ impl Poller {
         counters.bytes.fetch_add(bytes as u64, Atomic::Relaxed);
     }
 
-    /// How long to leave the queue alone because a partition is full; pauses what stays full.
+    /// How long to leave the queue alone because a partition is full; pauses partitions that stay
+    /// full.
     pub(super) fn backpressure(&mut self, now: Instant) -> Option<Duration> {
         let (mut pause, mut resume, mut wait) = (Vec::new(), Vec::new(), None);
         for assigned in &mut self.assigned {

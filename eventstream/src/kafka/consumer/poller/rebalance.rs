@@ -1,4 +1,4 @@
-//! Rebalances: partitions come, are drained and given up, or are lost.
+//! Rebalances: partitions are assigned, drained and given up, or lost.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::kafka::error::from_kafka;
 use crate::kafka::questions::TopicId;
 use crate::record::Source;
 
-/// Batches that wait in a partition's inbox; beside them its machine has its own marks.
+/// Batches in a partition's inbox; its machine has its own limits in addition.
 const INBOX: usize = 8;
-/// How long a drain starts handlers so that what was done after them can be committed. The whole
-/// group waits for a drain, so this is no more than what makes the normal case come out even.
+/// How long a drain starts handlers so that later finished records can be committed. The whole
+/// group waits for a drain, so it is no longer than the normal case needs.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
 impl Poller {
-    /// Takes in partitions that were given. librdkafka gets each of them once its start is known.
+    /// Accepts assigned partitions. librdkafka gets each of them once its start is known.
     pub(super) fn assign(&mut self, partitions: &[TopicPartition]) {
         if !self.accept(&TopicPartitionList::new()) {
             return;
@@ -53,7 +53,7 @@ impl Poller {
         self.find_starts(partitions);
     }
 
-    /// Answers an assignment; `false` when librdkafka refuses the answer.
+    /// Answers an assignment; `false` if librdkafka rejects the answer.
     pub(super) fn accept(&mut self, list: &TopicPartitionList) -> bool {
         let assigned = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(list),
@@ -68,12 +68,12 @@ impl Poller {
         true
     }
 
-    /// Answers a revocation. The eager protocol joins anew after it.
+    /// Answers a revocation. With the eager protocol, a join follows.
     pub(super) fn give_up(&mut self, names: &[TopicPartition]) {
         let groupless = self.group.env.groupless.is_some();
         let unassigned = match self.consumer.rebalance_protocol() {
             protocol if groupless || matches!(protocol, RebalanceProtocol::Cooperative) => {
-                // Not those whose start was not known yet.
+                // Except those whose start was not known yet.
                 let has = self.consumer.assignment().unwrap_or_default();
                 let names = names.iter();
                 let names = names.filter(|(t, p)| has.find_partition(t, *p).is_some());
@@ -98,7 +98,7 @@ impl Poller {
     ) {
         let env = &self.group.env;
         let table = self.group.table();
-        // Its routes may be gone by now, or not be there yet: its task then waits for the next ones.
+        // Its routes may be gone by now, or not there yet: its task then waits for the next ones.
         let Some(topic) = env.topic(&name.0) else {
             return;
         };
@@ -187,7 +187,7 @@ impl Poller {
         } else {
             self.drain(&names, self.group.env.drain_timeout());
         }
-        // The pause of a partition must not outlive its assignment.
+        // A partition's pause must not outlast its assignment.
         let paused = self
             .assigned
             .iter()
@@ -209,8 +209,8 @@ impl Poller {
         self.group.set_assigned(self.shared());
     }
 
-    /// Lets what runs in these partitions finish, then commits. What does not finish in time is
-    /// lost to this member, and read again by the next.
+    /// Lets running handlers of these partitions finish, then commits. Those that do not finish in
+    /// time are lost to this member, and their records are read again by the next.
     pub(super) fn drain(&mut self, names: &[TopicPartition], timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let catch_up = CATCH_UP.min(timeout / 2);
@@ -266,26 +266,26 @@ impl Poller {
         self.group.set_assigned(Vec::new());
     }
 
-    /// Says a word to partitions.
+    /// Sends a message to partitions.
     pub(super) fn tell(&self, names: &[TopicPartition], word: impl Fn() -> ToPartition) {
         for assigned in self
             .assigned
             .iter()
             .filter(|a| names.contains(&a.name) && !a.ended)
         {
-            // What cannot be told is told to a task that has ended.
+            // Sending only fails if a task has ended.
             let _ = assigned.words.send(word());
         }
     }
 
-    /// Serves the tasks' wishes until those of these partitions have ended.
+    /// Serves the tasks' requests until those of these partitions have ended.
     pub(super) fn await_ended(&mut self, names: &[TopicPartition], deadline: Instant) {
         loop {
             let open = self
                 .assigned
                 .iter()
                 .any(|a| names.contains(&a.name) && !a.ended);
-            // A stop may come meanwhile, with less time.
+            // A stop may arrive meanwhile, with less time.
             let deadline = self.stop.map_or(deadline, |stop| stop.min(deadline));
             let left = deadline.saturating_duration_since(Instant::now());
             if !open || left.is_zero() {

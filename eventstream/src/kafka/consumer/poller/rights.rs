@@ -1,5 +1,5 @@
-//! What the brokers refuse until somebody acts: rights on topics and the group, and a place in a group of another kind.
-//! It is told once, asked about until it is over, and reading then goes on.
+//! Refusals that last until somebody acts: rights on topics and the group, and groups of another kind. Each is
+//! reported once, and the brokers are asked until it is over; then reading resumes.
 
 use std::time::{Duration, Instant};
 
@@ -15,22 +15,22 @@ use crate::kafka::questions::Described;
 
 /// How often the brokers are asked whether a refusal is over.
 const AGAIN: Duration = Duration::from_secs(2);
-/// A member that has no place in its group after so long asks what kind of group it is.
+/// A member that has no place in its group after this long asks what kind of group it is.
 const OUTSIDE: Duration = Duration::from_secs(6);
 
-/// What librdkafka puts in front of a topic that its metadata does not have.
+/// librdkafka's prefix for a topic that is not in its metadata.
 const NOT_AVAILABLE: &str = "Subscribed topic not available: ";
 
 const NO_CONSUMERS: &str = "it is not a group of consumers (a share group, for instance)";
 
-/// What is asked for, beside the refusals that are known.
+/// What to ask for, besides known refusals.
 pub(super) struct Questions {
     next: Instant,
     /// Since when this member has no place in its group.
     outside: Instant,
-    /// Some topic may not be read, and it was not said which.
+    /// Some topic may not be read, but it was not reported which.
     unnamed: bool,
-    /// The group has refused this member, with this code.
+    /// The group has refused this member with this code.
     kept_out: Option<Code>,
 }
 
@@ -47,7 +47,7 @@ impl Default for Questions {
 }
 
 impl Poller {
-    /// Takes an error that says that something is refused until somebody acts; `None` for any other.
+    /// Handles an error about a lasting refusal; `None` for any other error.
     pub(super) fn refused(
         &mut self,
         code: Code,
@@ -55,7 +55,7 @@ impl Poller {
         topic: Option<&str>,
     ) -> Option<Error> {
         if is_denied(code) {
-            // Who refuses has answered.
+            // A broker that refuses has answered.
             self.group.env.reporter.heard();
         }
         match code {
@@ -109,19 +109,19 @@ impl Poller {
         error
     }
 
-    /// A commit was refused for some topic: which one is asked.
+    /// A commit was refused for some topic; asks which.
     pub(super) fn ask_all_topics(&mut self) {
         self.questions.unnamed = true;
     }
 
-    /// The group has taken this member in.
+    /// The group has admitted this member.
     pub(super) fn has_place(&mut self) {
         self.group.allow(&Cause::Group);
         self.group.allow(&Cause::Membership);
         self.questions.kept_out = None;
     }
 
-    /// Asks about what is refused, and heeds the answers.
+    /// Asks about refusals, and acts on the answers.
     pub(super) fn follow_up(&mut self, now: Instant) {
         while let Some(answer) = self.inquiry.answer() {
             if matches!(answer, Answer::Topics(_) | Answer::Group(Ok(_))) {
@@ -180,7 +180,7 @@ impl Poller {
             }
         }
         if back {
-            // librdkafka would look for it at its next refresh of all metadata only.
+            // Otherwise librdkafka would only look for it at its next full metadata refresh.
             self.subscribed.clear();
             self.subscribe();
         }
@@ -209,7 +209,7 @@ impl Poller {
         }
     }
 
-    /// Why the group does not take this member in, where that can be told.
+    /// Why the group does not admit this member, if known.
     fn outside(&self, refused: Option<Code>, group: Result<Described, Code>) -> Option<Error> {
         let env = &self.group.env;
         let name = &env.wire_group;
@@ -217,8 +217,8 @@ impl Poller {
         let (why, remedy, code) = match group {
             Ok(group) => {
                 let other = group.broker_assigns.is_some_and(|it| it != broker_assigns);
-                // A member that the broker assigns to is in its group from the first heartbeat, which librdkafka
-                // repeats in silence where the group is of another kind. The classic protocol tells of it.
+                // With KIP-848, a member is in its group from the first heartbeat, which librdkafka silently repeats
+                // if the group is of another kind. The classic protocol reports that.
                 let strange = broker_assigns && !group.exists && !self.group.is_refused();
                 if group.members.is_empty() && (refused.is_some() || strange) {
                     (NO_CONSUMERS.to_owned(), "use another group", refused)
@@ -248,7 +248,7 @@ impl Poller {
     }
 }
 
-/// Codes that are about the group, not about the way to it.
+/// Codes about the group itself, not about reaching it.
 fn is_of_group(code: Code) -> bool {
     matches!(
         code,
@@ -256,7 +256,7 @@ fn is_of_group(code: Code) -> bool {
     )
 }
 
-/// What the members of a group have in common that this one has not, and what to do about it.
+/// What the group's members use and this one does not, and the remedy.
 fn kind(group: &Described, broker_assigns: bool) -> (String, &'static str) {
     if group.broker_assigns == Some(true) && !broker_assigns {
         let of = "the group protocol of KIP-848".to_owned();
@@ -274,7 +274,7 @@ fn kind(group: &Described, broker_assigns: bool) -> (String, &'static str) {
     (of, remedy)
 }
 
-/// The members for a person; of many the first.
+/// The members as text, only the first of many.
 fn members(members: &[(String, String)]) -> String {
     const SHOWN: usize = 5;
     let shown = members.iter().take(SHOWN);

@@ -1,6 +1,6 @@
-//! Partitions between being given and being read: where each starts is asked of the brokers, in the
-//! background, and librdkafka gets a partition only once that is known. The same way goes a
-//! partition whose offsets come into doubt while it is read.
+//! Partitions between assignment and reading: the brokers are asked in the background where each
+//! starts, and librdkafka gets a partition only once that is known. A partition whose offsets come
+//! into doubt while it is read is treated in the same way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,38 +23,38 @@ use crate::kafka::questions::{
 use crate::observe::health::Problem;
 use crate::subscribe::StartOffset;
 
-/// How long a question may take before it is asked again; and one about offsets, whose answer others
-/// wait for: a leader that is gone has another after a while.
+/// How long a request may take before it is repeated; and one about offsets, whose answer others wait for: a leader
+/// that is gone is replaced after a while.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_FOR_OFFSETS: Duration = Duration::from_secs(2);
-/// How long the polling thread waits for commits at first, before it looks after everything else again.
+/// How long the polling thread first waits for commits before it does anything else.
 const PATIENCE_FOR_COMMITS: Duration = Duration::from_millis(500);
-/// How often it is looked whether a broker can be asked, and for how long.
+/// How often to check whether a broker can be asked, and for how long.
 const CONNECTS: Duration = Duration::from_millis(20);
 const CONNECTED: Duration = Duration::from_secs(3);
-/// The wait between rounds of questions, doubled up to a limit.
+/// The wait between rounds of requests, doubling up to a limit.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
-/// How often the topics are looked at, to find one that was made anew.
+/// How often to check the topics for a recreated one.
 pub(super) const LOOK: Duration = Duration::from_secs(5);
-/// What passes, as an election does, is waited for in silence for so long.
+/// Transient conditions, such as an election, are waited out silently for this long.
 const QUIET: Duration = Duration::from_secs(5);
-/// A look at the commits that is older says too little about what others have committed since.
+/// A result about commits that is older says too little about what others have committed since.
 const FRESH: Duration = Duration::from_secs(5);
 
 const TOPICS: usize = 0;
 const EARLIEST: usize = 1;
 const LATEST: usize = 2;
 const AT_TIME: usize = 3;
-/// Tokens of a round: its number, and which of its questions.
+/// Tokens of a round: its number, and which of its requests.
 const QUESTIONS: usize = 8;
 
-/// A topic as this group's consumer met it first.
+/// A topic as this group's consumer first met it.
 #[derive(Clone, Copy)]
 pub(super) struct Met {
     id: Option<TopicId>,
-    /// What is added later is read from its head: nobody could have been there before its first
-    /// record. A topic that did not exist had none.
+    /// Partitions added later are read from their head, as the group cannot have been there before
+    /// their first record. A topic that did not exist had none.
     partitions: i32,
 }
 
@@ -69,11 +69,11 @@ pub(super) struct Starting {
     backoff: Duration,
     next_look: Option<Instant>,
     births: Vec<Birth>,
-    /// Topics that this consumer has met before they were made anew.
+    /// Topics that this consumer met before they were recreated.
     pub(super) remade: HashSet<String>,
-    /// Topics that do not exist, as was last seen.
+    /// Topics that did not exist at the last check.
     absent: HashSet<String>,
-    /// Since when a broker to ask is waited for; `None` once there is one.
+    /// Since when there is no broker to ask; `None` once there is one.
     connecting: Option<Instant>,
 }
 
@@ -83,12 +83,12 @@ struct Waiting {
     cause: Cause,
     why: Option<Error>,
     is_told: bool,
-    /// It starts where the subscription says, though others of its topic have commits meanwhile: they
-    /// were fixed by this member, when this one had no leader.
+    /// It starts where the subscription says, although other partitions of its topic now have commits: this member
+    /// fixed them when this partition had no leader.
     is_born: bool,
 }
 
-/// The start of a partition of somebody else, fixed together with that of the first partition.
+/// The start of another member's partition, fixed together with that of the first partition.
 pub(super) struct Birth {
     pub(super) partition: TopicPartition,
     pub(super) offset: i64,
@@ -96,7 +96,7 @@ pub(super) struct Birth {
     looked: Instant,
 }
 
-/// Questions that belong together, and their answers so far.
+/// Related requests, and their answers so far.
 struct Round {
     number: usize,
     began: Instant,
@@ -110,14 +110,14 @@ struct Round {
     offsets: [HashMap<TopicPartition, Result<i64, Code>>; 3],
 }
 
-/// What a round asks, one after the other.
+/// The requests of a round, one after the other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Topics,
     Offsets,
 }
 
-/// What is placed: the partition, its start, and its topic's id.
+/// A placed partition, its start, and its topic's id.
 struct Placed {
     partition: TopicPartition,
     cause: Cause,
@@ -179,7 +179,7 @@ impl Starting {
         self.births.clear();
     }
 
-    /// What is to be committed with the start of this partition.
+    /// What to commit with the start of this partition.
     pub(super) fn births_with(&mut self, (topic, partition): &TopicPartition) -> Vec<&Birth> {
         self.births.retain(|birth| birth.looked.elapsed() < FRESH);
         let with = |birth: &&Birth| *partition == 0 && birth.partition.0 == *topic;
@@ -202,7 +202,7 @@ impl Poller {
         }
     }
 
-    /// A partition's offsets are in doubt: what comes of it is left until that is cleared up.
+    /// A partition's offsets are in doubt: its records are discarded until that is resolved.
     pub(super) fn interrupt(&mut self, name: &TopicPartition, cut: Option<i64>) {
         let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) else {
             return;
@@ -219,7 +219,7 @@ impl Poller {
         self.starting.add(name.clone(), cause);
     }
 
-    /// When something is to be asked; `None`: an answer comes first, or nothing is.
+    /// When to send the next request; `None` if an answer comes first, or nothing is to be asked.
     pub(super) fn next_question(&self, now: Instant) -> Option<Instant> {
         let starting = &self.starting;
         if starting.round.is_some() || self.rejoin_at.is_some() {
@@ -237,7 +237,7 @@ impl Poller {
         looks.then(|| starting.next_look.unwrap_or(now))
     }
 
-    /// Begins a round of questions where one is due.
+    /// Starts a round of requests if one is due.
     pub(super) fn ask(&mut self, now: Instant) {
         let questions = self.queue.questions(self.consumer.client(), PATIENCE);
         let waits = |since: &Instant| since.elapsed() < CONNECTED && !questions.is_connected();
@@ -317,7 +317,7 @@ impl Poller {
         starting.backoff = (starting.backoff * 2).min(AGAIN_MAX);
         let mut told = Vec::new();
         for waiting in &mut starting.waiting {
-            // A refused right does not pass.
+            // A missing right is not transient.
             let quiet = match &waiting.why {
                 Some(error) if error.kind() == ErrorKind::Unauthorized => Duration::ZERO,
                 Some(_) => QUIET,
@@ -341,7 +341,7 @@ impl Poller {
         self.group.set_waiting(problems.collect());
     }
 
-    /// Meets topics for the first time, and finds those that were made anew.
+    /// Meets topics for the first time, and finds recreated ones.
     fn look_at_topics(&mut self) {
         let Some(round) = &self.starting.round else {
             return;
@@ -379,7 +379,8 @@ impl Poller {
             }
         }
         if has_come {
-            // librdkafka looks for it in minutes. It takes the answer in, which is not waited for.
+            // librdkafka only refreshes it after minutes. It takes in the answer, which is not
+            // waited for.
             let _ = (self.consumer).fetch_metadata(None, Duration::from_millis(1));
         }
         if delivers_what_was_remade() {
@@ -390,8 +391,8 @@ impl Poller {
         }
     }
 
-    /// Reads what is committed in the topics of what was assigned. It waits for the answer, shortly: the
-    /// question that nobody waits for must not time out (see [`questions`](crate::kafka::questions)).
+    /// Reads the commits in the topics of what was assigned. Waits briefly for the answer, as a request that nobody
+    /// waits for must not time out (see [`questions`](crate::kafka::questions)).
     fn read_commits(&mut self) -> Result<(), Refused> {
         let Some(round) = &mut self.starting.round else {
             return Ok(());
@@ -425,13 +426,13 @@ impl Poller {
         Ok(())
     }
 
-    /// The topics as the brokers described them in this round.
+    /// The topics as described by the brokers in this round.
     pub(super) fn described(&self) -> impl Iterator<Item = &TopicFacts> {
         let round = self.starting.round.iter();
         round.flat_map(|round| round.topics.values())
     }
 
-    /// Whether this partition is read, or going to be.
+    /// Whether this partition is being read, or going to be.
     pub(super) fn has(&self, name: &TopicPartition) -> bool {
         self.assigned.iter().any(|a| a.name == *name)
             || self.starting.waiting.iter().any(|w| w.partition == *name)
@@ -446,7 +447,7 @@ impl Poller {
         all
     }
 
-    /// Asks for the ends of what waits and can be asked about; `false`: there is nothing.
+    /// Requests the ends of waiting partitions that can be asked about; `false` if there are none.
     fn ask_for_offsets(&mut self) -> bool {
         let Some(round) = &self.starting.round else {
             return false;
@@ -515,7 +516,7 @@ impl Poller {
         for mut waiting in std::mem::take(&mut self.starting.waiting) {
             let (topic, number) = &waiting.partition;
             let facts = round.topics.get(topic).filter(|_| round.is_for(&waiting));
-            // It came to wait while this round was on its way.
+            // It started to wait while this round was in flight.
             let Some(facts) = facts else {
                 kept.push(waiting);
                 continue;
@@ -556,7 +557,8 @@ impl Poller {
         births.retain(others);
         self.starting.births.extend(births);
         self.place(placed);
-        // A topic that may not be described is never met: it is not asked about without a pause.
+        // A topic that may not be described is never met, so it must not be asked about without a
+        // pause.
         if self.starting.is_idle() && self.starting.has_met(&self.subscribed) {
             self.starting.at_once();
             self.show_waiting();
@@ -565,7 +567,7 @@ impl Poller {
         }
     }
 
-    /// Gives partitions to librdkafka, and to tasks of their own.
+    /// Passes partitions to librdkafka, and creates their tasks.
     fn place(&mut self, placed: Vec<Placed>) {
         if placed.is_empty() {
             return;
@@ -612,8 +614,8 @@ impl Poller {
         self.group.notice(&placed.partition.0, &error);
     }
 
-    /// Lets librdkafka read these partitions from where they are to be read. `again`: those among
-    /// them that it reads already, elsewhere.
+    /// Makes librdkafka read these partitions from their starts. `again`: those among them that it
+    /// already reads, elsewhere.
     fn read_from(
         &mut self,
         names: &[TopicPartition],
@@ -642,7 +644,7 @@ impl Poller {
                 let list = assignment::list(new.iter().map(|(name, offset)| (name, *offset)));
                 self.consumer.incremental_assign(&list)
             }
-            // All of them at once is the only way there is: each goes on where it is.
+            // It is only possible for all of them at once: each continues where it is.
             RebalanceProtocol::Eager | RebalanceProtocol::None => {
                 let all = self.assigned.iter_mut().filter(|a| !a.in_doubt);
                 let all: Vec<_> = all.map(place).collect();
@@ -653,8 +655,8 @@ impl Poller {
     }
 }
 
-/// A coordinator that has not answered in time gets more of it, for one that is far away never would; not so
-/// much that what else the thread has to do stands still.
+/// A coordinator that has not answered in time gets more of it, as a distant one would never answer otherwise; but
+/// not so much that the thread's other work stalls.
 fn patience_for_commits(backoff: Duration) -> Duration {
     PATIENCE_FOR_COMMITS.max(backoff * 2)
 }
@@ -701,7 +703,7 @@ impl Round {
             Answer::Topics(Err(refused)) => self.failed = Some(refused),
             // It concerns one leader.
             Answer::Offsets(Err(refused)) => self.silent = Some(refused.code),
-            // Asked elsewhere.
+            // Requested elsewhere.
             Answer::Committed(_) | Answer::Group(_) | Answer::Configs(_) => {}
         }
     }
@@ -719,7 +721,7 @@ impl Round {
         }
     }
 
-    /// What the brokers say of a partition, or why they do not.
+    /// What the brokers report about a partition, or why they do not.
     fn view_of(
         &self,
         facts: &TopicFacts,

@@ -123,7 +123,7 @@ fn a_dropped_flush_leaves_nothing_behind() {
 
 #[test]
 fn who_is_woken_may_come_straight_back() {
-    /// A waker that uses the admission, as an executor does that polls where it is woken.
+    /// A waker that uses the admission, like an executor that polls when it is woken.
     struct Eager(Arc<Admission>);
     impl std::task::Wake for Eager {
         fn wake(self: Arc<Self>) {

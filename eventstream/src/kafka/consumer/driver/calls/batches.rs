@@ -12,7 +12,7 @@ use crate::publish::Output;
 use crate::record::Record;
 use crate::subscribe::{BatchAnswer, Context, Staging};
 
-/// What a handler of batches is called with.
+/// The arguments of a batch handler's call.
 pub(super) struct BatchCall {
     route: RouteId,
     records: Vec<Started<Arc<Record>>>,
@@ -110,7 +110,7 @@ impl BatchCall {
         self.records.first().map(|first| first.ticket)
     }
 
-    /// Whether it is another attempt at a record, which then is alone.
+    /// Whether it is a retry of a record, which is then alone.
     pub(super) fn is_again(&self) -> bool {
         self.records.iter().any(|started| started.attempt > 1)
     }
@@ -120,7 +120,7 @@ impl BatchCall {
         records.map(|started| started.ticket).collect()
     }
 
-    /// Calls the handler, which may panic already here.
+    /// Calls the handler, which may already panic.
     pub(super) fn begin(self, route: &Route) -> BegunBatch {
         let records = || self.records.iter().map(|started| &*started.body);
         let span = trace::handle_batch(&route.registration.labels, records());
@@ -141,7 +141,7 @@ impl BatchCall {
     }
 }
 
-/// A handler of batches that was called and whose future is not done.
+/// A batch handler that was called and has not completed.
 pub(super) struct BegunBatch {
     route: RouteId,
     records: Vec<Started<Arc<Record>>>,
@@ -168,7 +168,7 @@ impl BegunBatch {
     }
 }
 
-/// What came of each record.
+/// The outcome of each record.
 fn results(answer: Result<BatchAnswer, Interrupted>, records: usize) -> Vec<Result<(), Unhandled>> {
     let (rest, mut failed) = match answer {
         Ok(answer) => (answer.rest.map_err(Unhandled::returned), answer.failed),

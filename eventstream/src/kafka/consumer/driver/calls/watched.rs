@@ -12,14 +12,14 @@ use crate::observe::trace::{self, Mark};
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 
-/// The future of a handler, in its span, with its panic caught and its time bounded.
+/// A handler's future, in its span, with panics caught and a time limit.
 pub(super) struct Watched<T> {
     span: Span,
     started: Option<Instant>,
-    /// The future, or the panic of the call that should have given one.
+    /// The future, or the panic of the call that should have returned it.
     future: Result<Future<T>, String>,
     timeout: Option<Duration>,
-    /// Runs from the first time that the handler waits.
+    /// Starts when the handler first waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -30,7 +30,7 @@ pub(super) enum Interrupted {
 }
 
 impl<T> Watched<T> {
-    /// Calls the handler, which may panic already here. `None`: the route has none for the event.
+    /// Calls the handler, which may already panic. `None` if the route has none for the event.
     pub(super) fn begin(
         call: Option<impl FnOnce() -> Future<T>>,
         span: Span,
@@ -52,7 +52,7 @@ impl<T> Watched<T> {
         }
     }
 
-    /// Polls the future once, in its span; a panic is its end, and so is its timeout.
+    /// Polls the future once, in its span; a panic or the timeout ends it.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Interrupted>> {
         let future = match &mut self.future {
             Ok(future) => future,
@@ -77,7 +77,7 @@ impl<T> Watched<T> {
             .map(|()| Err(Interrupted::TimedOut(timeout)))
     }
 
-    /// Ends the span; how long it took, and its mark where it failed.
+    /// Ends the span; returns how long it took, and its mark if it failed.
     pub(super) fn end(self, failure: Option<&Error>) -> (Option<Duration>, Mark) {
         let took = self.started.map(|started| started.elapsed());
         let mark = failure.and_then(|error| {
