@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use harness::{Guarded, RawRecord, eventually, shared, unique_topic};
 use rdkafka::ClientConfig;
@@ -165,9 +165,12 @@ fn fill(topic: &str, records: usize) {
         .set("bootstrap.servers", shared().bootstrap())
         .create()
         .unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = i64::try_from(now.as_millis()).unwrap() - 3_600_000;
     for n in 0..records {
         let (key, value) = (format!("k{}", n % 100), format!("value {n}"));
-        let timestamp = 1_700_000_000_000 + i64::try_from(n).unwrap();
+        // Not older than the broker keeps records.
+        let timestamp = now + i64::try_from(n).unwrap();
         loop {
             let record = BaseRecord::to(topic).key(&key).payload(&value);
             match producer.send(record.timestamp(timestamp)) {
