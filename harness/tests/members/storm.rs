@@ -23,6 +23,8 @@ pub(crate) struct Storm {
     /// `partition` or `key`. By key, what is done after a failed event may be handled again after a rebalance; by
     /// partition it may not.
     pub(crate) ordering: &'static str,
+    /// How the group assigns partitions.
+    pub(crate) assignment: &'static str,
     pub(crate) events: usize,
     /// Events published per second.
     pub(crate) rate: usize,
@@ -60,6 +62,7 @@ impl Crowd<'_> {
             ("group", &self.topic),
             ("way", self.storm.way),
             ("ordering", self.storm.ordering),
+            ("assignment", self.storm.assignment),
             ("handler_ms", "0"),
             ("retry_each", &*retry),
             ("reject_each", &*reject),

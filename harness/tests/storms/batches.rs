@@ -9,6 +9,7 @@ fn nothing_that_is_handled_by_the_batch_is_lost_in_a_storm() {
     let storm = Storm {
         way: "batch",
         ordering: "key",
+        assignment: "eager",
         events: 200_000,
         rate: 4_000,
         kills: 3,

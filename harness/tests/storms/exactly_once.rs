@@ -14,6 +14,7 @@ use crate::support::{END, PREFIX, client, create, wire};
 const STORM: Storm = Storm {
     way: "handler",
     ordering: "key",
+    assignment: "eager",
     events: 40_000,
     rate: 4_000,
     kills: 2,
@@ -30,9 +31,10 @@ fn every_event_has_one_copy_in_a_storm() {
 }
 
 #[test]
-fn every_event_has_one_copy_in_a_storm_by_partition() {
+fn every_event_has_one_copy_in_a_storm_over_a_cooperative_group() {
     let storm = Storm {
         ordering: "partition",
+        assignment: "cooperative-sticky",
         events: 20_000,
         kills: 1,
         ..STORM

@@ -7,6 +7,7 @@ use crate::members::storm::Storm;
 const BY_PARTITION: Storm = Storm {
     way: "pull",
     ordering: "partition",
+    assignment: "eager",
     events: 200_000,
     rate: 4_000,
     kills: 3,
