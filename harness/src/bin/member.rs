@@ -2,7 +2,7 @@
 //!
 //! Arguments are `name=value`: `brokers`, `prefix`, `topic`, `group` and `log` are required;
 //! `instance`, `assignment`, `session_ms`, `ordering` (`key` or `partition`), `commit` (`interval`, `each`, `async` or `before`) and
-//! `handler_ms` are not, nor is `debug`, librdkafka's. `way` is how events come: `handler`, `batch` or `pull`. Of `retry_each=n`
+//! `handler_ms`, `backoff_ms` are not, nor is `debug`, librdkafka's. `way` is how events come: `handler`, `batch` or `pull`. Of `retry_each=n`
 //! events one fails at its first attempt, of `reject_each=n` one is rejected. What the library logs goes to standard error.
 //! `copy_to` names a topic to which each event is published again, exactly once.
 //! Each event is noted in the log file before and after its handler, a line a time: `start`, then `end`, `fail` or
@@ -114,7 +114,7 @@ fn subscription(arguments: &Arguments) -> Result<Subscribe> {
         Some(_) => subscribe.exactly_once(),
         None => subscribe,
     };
-    let soon = Backoff::default().initial(Duration::from_millis(10));
+    let soon = Backoff::default().initial(arguments.millis("backoff_ms", "10")?);
     Ok(subscribe.retry(Retry::forever().backoff(soon)))
 }
 

@@ -69,6 +69,8 @@ impl Crowd<'_> {
         ];
         if self.storm.copies {
             arguments.push(("copy_to", &self.copy_to));
+            // Copies of what is done after an event that waits for another attempt have to wait as well.
+            arguments.push(("backoff_ms", "300"));
         }
         let member = Member::start(self.folder.path(), &name, &arguments);
         self.members.push(member);
