@@ -49,8 +49,11 @@ pub enum ErrorKind {
     UnknownTopic,
     /// The broker does not allow this principal to do this.
     Unauthorized,
-    /// The broker refused the credential or the certificate.
+    /// The broker refused the credential or the certificate, or a token endpoint refused that of the client.
     Authentication,
+    /// The [token provider](crate::Security::oauth) gives no token. It is asked again, and work goes on once it
+    /// gives one.
+    Token,
     /// No broker could be reached.
     Unreachable,
     /// The broker refused the request for another reason.
@@ -85,6 +88,7 @@ impl ErrorKind {
             Self::UnknownTopic => "unknown_topic",
             Self::Unauthorized => "unauthorized",
             Self::Authentication => "authentication",
+            Self::Token => "token",
             Self::Unreachable => "unreachable",
             Self::Broker => "broker",
             Self::Fatal => "fatal",
@@ -113,6 +117,9 @@ impl ErrorKind {
             Self::UnknownTopic => "create the topic, or correct its name",
             Self::Unauthorized => "grant this principal the missing permission",
             Self::Authentication => "check the credentials and certificates of this client",
+            Self::Token => {
+                "correct what the token provider asks for, or whom it asks; it is asked again by itself"
+            }
             Self::Unreachable => {
                 "check that the brokers run, and that this host reaches every address they advertise"
             }
@@ -179,7 +186,10 @@ impl Error {
                 faults: Vec::new(),
                 retriable: matches!(
                     kind,
-                    ErrorKind::BufferFull | ErrorKind::Timeout | ErrorKind::Unreachable
+                    ErrorKind::BufferFull
+                        | ErrorKind::Timeout
+                        | ErrorKind::Unreachable
+                        | ErrorKind::Token
                 ),
                 remedy: None,
                 source: None,

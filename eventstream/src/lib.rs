@@ -55,7 +55,7 @@
 //! | handle failures | [`Retry`], [`Reject`], [`FailedAttempt`], [`DeadLetter`], [`DeadLetterReason`],
 //! [`DeadLetterOrigin`] |
 //! | inspect and replay dead letters | [`Client::dead_letters`], [`dead_letters`] |
-//! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`Concurrency`], [`CommitPolicy`] |
+//! | configure | [`Client::kafka`], [`BrokerConfig`], [`Security`], [`TokenProvider`], [`Concurrency`], [`CommitPolicy`] |
 //! | monitor | [`Health`], [`Problem`], [`WriterStats`], [`ReaderStats`], [`Metadata`] |
 //! | inspect and move groups | [`Client::groups`], [`ConsumerGroup`], [`Seek`] |
 //! | check a deployment | [`Doctor`], [`Report`], [`Finding`], [`CheckStatus`] |
@@ -86,6 +86,7 @@ mod kafka;
 mod local;
 mod metadata;
 mod name;
+mod oauth;
 mod observe;
 mod publish;
 mod record;
@@ -115,6 +116,7 @@ pub use metadata::{
     BrokerMetadata, GroupMetadata, Metadata, MetadataQuery, PartitionMetadata, TopicMetadata,
 };
 pub use name::{EventName, GroupId, Topic};
+pub use oauth::{Token, TokenError, TokenProvider};
 pub use observe::health::{Health, Problem};
 #[cfg(feature = "metrics")]
 pub use observe::metrics::Metrics;

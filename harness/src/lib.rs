@@ -23,6 +23,7 @@
 //! | `kafka` | brokers as child processes: properties, storage, start, faults |
 //! | `proxy` | connections that are cut, held up, delayed or half open |
 //! | `certificates` | a CA, a server and the client certificates of a secured broker |
+//! | `tokens` | tokens for OAUTHBEARER: unsecured ones, and a server that signs others |
 //! | `admin` | blocking administration and reading, over librdkafka and Kafka's own tools |
 //! | `acl` | rights given and withdrawn |
 //! | `postgres` | PostgreSQL that can be killed, paused and started again |
@@ -45,6 +46,7 @@ mod ports;
 mod postgres;
 mod proxy;
 mod shared;
+mod tokens;
 mod wait;
 
 pub use acl::{Operation, Resource};
@@ -60,4 +62,5 @@ pub use postgres::{Postgres, shared_postgres};
 pub use proxy::{Direction, FaultProxy};
 pub use rustix::process::Signal;
 pub use shared::{BROKERS_VARIABLE, Shared, shared, unique_topic};
+pub use tokens::{Answer, TokenServer, unsecured_token};
 pub use wait::eventually;

@@ -183,15 +183,12 @@ pub enum SaslMechanism {
     ScramSha256,
     /// Sends the password itself: only over TLS.
     Plain,
-    /// OAuth bearer tokens. Listed only to be refused with a reason: this build of librdkafka has no
-    /// HTTP client to fetch tokens with, so [`validate`] fails.
-    ///
-    /// [`validate`]: crate::BrokerConfig::validate
+    /// Bearer tokens: [`Security::oauth`](crate::Security::oauth) says where they come from.
     OauthBearer,
 }
 
 impl SaslMechanism {
-    pub(crate) const ALLOWED: &str = "one of scram-sha-512, scram-sha-256, plain";
+    pub(crate) const ALLOWED: &str = "one of scram-sha-512, scram-sha-256, plain, oauthbearer";
 
     /// The mechanism's registered name, as Kafka spells it.
     pub fn as_str(self) -> &'static str {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use super::choice::SaslMechanism;
 use super::options::options;
 use super::secret::Secret;
+use crate::oauth::{Provider, TokenProvider};
 
 options! {
     /// How the connection is secured: how the client authenticates (SASL, a certificate) and what it
@@ -25,7 +26,8 @@ options! {
         /// The Go SDK's name for the authentication: `SASL-SCRAM` means SCRAM-SHA-512 over TLS. Any
         /// other value is refused with an error that names this one. Default: empty, not set.
         authentication_type(impl Into<String>): String = String::new();
-        /// The SASL mechanism. Default: none; the client does not use SASL.
+        /// The SASL mechanism. For tokens use [`oauth`](Security::oauth), which sets it. Default: none; the client
+        /// does not use SASL.
         sasl_mechanism(impl Into<Option<SaslMechanism>>): Option<SaslMechanism> = None;
         /// The SASL user name. Default: empty.
         sasl_username(impl Into<String>): String = String::new();
@@ -52,6 +54,10 @@ options! {
         key_pem(impl Into<Secret>): Secret = Secret::default();
         /// The passphrase of an encrypted private key. Default: empty, the key is not encrypted.
         key_password(impl Into<Secret>): Secret = Secret::default();
+    }
+    and {
+        /// Where tokens come from, given in code.
+        provider: Option<Provider> = None;
     }
 }
 
@@ -122,6 +128,43 @@ impl Security {
             .sasl_mechanism(mechanism)
             .sasl_username(username)
             .sasl_password(password)
+    }
+
+    /// SASL/OAUTHBEARER over TLS, with tokens of this provider: an async closure, or a type that implements
+    /// [`TokenProvider`].
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use eventstream::{Client, BrokerConfig, Security, Token};
+    /// # async fn ask_vault() -> Result<String, std::io::Error> { Ok(String::new()) }
+    ///
+    /// let security = Security::oauth(|| async {
+    ///     let text = ask_vault().await?;
+    ///     Ok::<_, std::io::Error>(Token::new(text, SystemTime::now() + Duration::from_secs(900)))
+    /// });
+    /// let client = Client::kafka(["kafka-1:9093"]).config(BrokerConfig::new().security(security)).build()?;
+    /// # Ok::<(), eventstream::Error>(())
+    /// ```
+    ///
+    /// A [`Client`](crate::Client) calls the provider on a thread of its own, once for everything it connects: when it
+    /// first connects, at half the time that a token holds, and when a broker has refused the token, but then not
+    /// twice in 10 s. A call may take 10 s. After a failure it is repeated, first after 1 s, later every 10 s.
+    ///
+    /// A failure is logged, given to the `on_error` of subscriptions, and shown by [`Health`](crate::Health): among
+    /// `notices` while the last token holds, and among `problems` as [`ErrorKind::Token`](crate::ErrorKind::Token) when
+    /// there is none that does. Publishing and consuming go on while connections last, which a broker with
+    /// `connections.max.reauth.ms` ends with the token; then they wait, and go on once there is a new one. Nothing is
+    /// lost meanwhile but events older than their [`publish_timeout`](crate::BrokerConfig::publish_timeout), whose
+    /// errors name the failure.
+    pub fn oauth(provider: impl TokenProvider) -> Self {
+        let mut security = Self::default().sasl_mechanism(SaslMechanism::OauthBearer);
+        security.provider = Some(Provider::new(provider));
+        security
+    }
+
+    /// Where tokens come from, if they are what this client logs in with.
+    pub(crate) fn token_provider(&self) -> Option<Provider> {
+        self.provider.clone()
     }
 
     /// The mechanism of `sasl_mechanism`, or the one implied by `authentication_type`.

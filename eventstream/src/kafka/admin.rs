@@ -13,7 +13,7 @@ use super::config::ClientConfigs;
 use super::context::Reporter;
 use super::denied::{Operation, Resource, is_denied};
 use super::error::{from_code, from_kafka};
-use super::inspect::{Asking, fetch};
+use super::inspect::{Asker, Asking, fetch};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::publish::receipt::block_on;
 
@@ -67,6 +67,7 @@ pub(super) fn create_topic(
         .admin
         .create_with_context(Asking::new(reporter))
         .map_err(|e| from_kafka(topic.doing(), e))?;
+    let _supply = reporter.supply(admin.inner());
     let mut native = Native::new(
         &topic.name,
         partitions,
@@ -105,10 +106,7 @@ fn exists(
     topic: &NewTopic,
     deadline: Instant,
 ) -> Result<bool> {
-    let client: BaseConsumer<Asking> = configs
-        .admin
-        .create_with_context(Asking::new(reporter))
-        .map_err(|e| from_kafka(topic.doing(), e))?;
+    let client = Asker::new(&configs.admin, reporter).map_err(|e| from_kafka(topic.doing(), e))?;
     let found = fetch(&client, reporter, Some(&topic.name), deadline)?;
     let exists = found
         .topics()

@@ -5,12 +5,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::denied::{Operation, Resource, denied};
-use super::diagnosis::{Facts, Verdict, diagnose, is_unverified, split, stem};
+use super::diagnosis::{Facts, Verdict, diagnose, is_too_soon, is_unverified, split, stem};
 use super::error::classify;
+use super::tokens::{Supply, Tokens};
 use super::trial::Handshake;
 use super::verify::UNVERIFIED;
 use crate::config::{BrokerConfig, LogMode, Principal};
@@ -40,6 +43,8 @@ pub(crate) struct Reporter {
     /// The bootstrap brokers.
     brokers: String,
     principal: Principal,
+    /// With OAUTHBEARER: what its clients log in with.
+    tokens: Option<Tokens>,
     handshake: OnceLock<Handshake>,
     state: Mutex<Connection>,
     /// When a client of this one first looked for a broker.
@@ -105,7 +110,9 @@ struct Tried {
 
 impl Reporter {
     pub(crate) fn new(client: Arc<str>, config: &BrokerConfig) -> Self {
+        let provider = config.security.token_provider();
         Self {
+            tokens: provider.map(|provider| Tokens::new(Arc::clone(&client), provider)),
             client,
             log_mode: config.log_mode,
             facts: Facts::new(config),
@@ -134,6 +141,12 @@ impl Reporter {
     /// A librdkafka client was created and starts looking for a broker.
     pub(crate) fn asked(&self) {
         self.asked.get_or_init(Instant::now);
+    }
+
+    /// Supplies a librdkafka client with what it logs in with, where that is a token. The supply must be dropped before
+    /// the client.
+    pub(super) fn supply<C: ClientContext>(&self, client: &Client<C>) -> Option<Supply> {
+        self.tokens.as_ref().map(|tokens| tokens.supply(client))
     }
 
     /// The client's name.
@@ -198,6 +211,9 @@ impl Reporter {
     }
 
     fn hear(&self, code: Code, reason: &str) -> Error {
+        if let Some(error) = self.no_token(reason) {
+            return error;
+        }
         let (broker, text) = split(reason);
         let address = broker
             .rsplit("//")
@@ -218,7 +234,13 @@ impl Reporter {
             // It speaks this client's protocol: the connection was lost for another reason.
             verdict = Verdict::Away;
         }
-        let error = if matches!(verdict, Verdict::Refused | Verdict::Suspect) {
+        let of_token = (verdict == Verdict::Refused)
+            .then(|| self.without_token_that_holds(text, accepted))
+            .flatten();
+        let error = if let Some(error) = of_token {
+            verdict = Verdict::Away;
+            error
+        } else if matches!(verdict, Verdict::Refused | Verdict::Suspect) {
             let at = address.map_or(String::new(), |address| format!("{address}: "));
             Error::new(ErrorKind::Authentication, format!("kafka: {at}{remedy}"))
                 .with_retriable(false)
@@ -263,6 +285,26 @@ impl Reporter {
             tracing::warn!(client, %error, untold, "Kafka is unreachable; retrying");
         }
         error
+    }
+
+    /// The token provider's error, where this is what librdkafka says of it.
+    pub(crate) fn no_token(&self, reason: &str) -> Option<Error> {
+        self.tokens.as_ref()?.of(reason)
+    }
+
+    /// A refusal that says nothing of this client's right to be there. One that does has the token renewed.
+    fn without_token_that_holds(&self, text: &str, accepted: bool) -> Option<Error> {
+        let tokens = self.tokens.as_ref()?;
+        if accepted && is_too_soon(text) {
+            let text = "kafka: the broker has ended a connection whose token is about to expire";
+            let error = || Error::new(ErrorKind::Unreachable, text);
+            return Some(tokens.failure().unwrap_or_else(error));
+        }
+        let missing = tokens.missing();
+        if missing.is_none() {
+            tokens.refuse();
+        }
+        missing
     }
 
     /// The error for a right that this client lacks, as a broker reported with `code`. Names are those on the broker.
@@ -313,6 +355,10 @@ impl Reporter {
     /// For `health`: why no broker can be used. A single unreachable broker of several is not a
     /// problem.
     pub(crate) fn problem(&self) -> Option<Problem> {
+        // Without a token nothing else is known of the brokers.
+        if let Some(problem) = self.tokens.as_ref().and_then(Tokens::problem) {
+            return Some(problem);
+        }
         let accepted = self.was_accepted();
         let state = self.state.lock();
         if let Some(error) = &state.last_error {
@@ -330,6 +376,11 @@ impl Reporter {
         })
     }
 
+    /// For `health`: the token provider fails, while its last token still holds.
+    pub(crate) fn notice(&self) -> Option<Error> {
+        self.tokens.as_ref()?.notice()
+    }
+
     /// Whether a broker has ever answered.
     pub(crate) fn was_accepted(&self) -> bool {
         self.accepted.load(Atomic::Relaxed)
@@ -343,20 +394,27 @@ impl Reporter {
     /// Why the brokers refuse this client: each was tried and said so, or has behaved so for [`SURE`], and none ever
     /// answered. While one is merely unreachable, events wait for it.
     pub(crate) fn refused(&self) -> Option<Error> {
-        self.in_doubt()
-            .then(|| self.state.lock().refused(SURE))
-            .flatten()
+        let refused = self.in_doubt().then(|| self.state.lock().refused(SURE));
+        refused.flatten().or_else(|| self.without_token())
     }
 
     /// Like [`refused`](Self::refused), but at once: for requests, where an early answer matters
     /// more than a certain one.
     pub(crate) fn suspected(&self) -> Option<Error> {
-        self.state.lock().refused(Duration::ZERO)
+        let refused = self.state.lock().refused(Duration::ZERO);
+        refused.or_else(|| self.without_token())
     }
 
-    /// The last error since a broker answered.
+    /// Nothing lets this client in: the token provider is turned away by whom it asks.
+    fn without_token(&self) -> Option<Error> {
+        let tokens = self.tokens.as_ref().filter(|_| !self.was_accepted())?;
+        tokens.turned_away()
+    }
+
+    /// Why no token is there; otherwise the last error since a broker answered.
     pub(crate) fn last_error(&self) -> Option<Error> {
-        self.state.lock().last_error.clone()
+        let missing = self.tokens.as_ref().and_then(Tokens::missing);
+        missing.or_else(|| self.state.lock().last_error.clone())
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) enum Verdict {
 pub(super) struct Facts {
     tls: bool,
     sasl: bool,
+    tokens: bool,
     client_certificate: bool,
     /// When the client's own certificate expires.
     certificate_end: Option<Timestamp>,
@@ -40,6 +41,7 @@ impl Facts {
         Self {
             tls: protocol.tls(),
             sasl: protocol.sasl(),
+            tokens: config.security.token_provider().is_some(),
             client_certificate: config.has_client_certificate(),
             certificate_end: config.client_certificate_end(),
         }
@@ -71,6 +73,12 @@ pub(super) fn is_unverified(text: &str) -> bool {
         || text.to_lowercase().contains("failed to verify broker cert")
 }
 
+/// Whether a login was renewed sooner than a second after the one before, which brokers do not allow. librdkafka does so
+/// when a token has less than that left, since it renews a login after nine tenths of its time.
+pub(super) fn is_too_soon(text: &str) -> bool {
+    text.contains("not valid in current SASL state")
+}
+
 /// The verdict on a text without its broker, and the remedy. `unverified` is why the broker's
 /// certificate was not accepted, if known.
 pub(super) fn diagnose(
@@ -95,8 +103,13 @@ pub(super) fn diagnose(
     } else if text.contains("mechanism handshake failed") {
         (Refused, mechanism(&text).into())
     } else if has(&["sasl authentication", "authentication failed"]) {
-        let remedy = "the broker does not accept the user name or password: check \
-                      `sasl_username`, `sasl_password` and `sasl_mechanism`";
+        let remedy = if facts.tokens {
+            "the broker does not accept the token: check that its issuer, its audience and its signing key are those \
+             that the broker expects, and the clocks of both"
+        } else {
+            "the broker does not accept the user name or password: check `sasl_username`, `sasl_password` and \
+             `sasl_mechanism`"
+        };
         (Refused, remedy.into())
     } else if has(&["wrong version number", "packet length too long"])
         || (closed && in_state("ssl_handshake"))
@@ -198,6 +211,10 @@ mod tests {
         facts(Security::sasl(SaslMechanism::Plain, "a", "b").sasl_without_tls(true))
     }
 
+    fn tokens() -> Facts {
+        facts(Security::oauth(|| async { crate::Token::jwt("x") }))
+    }
+
     /// Texts of librdkafka, each with the verdict and part of the remedy.
     #[rustfmt::skip]
     #[test]
@@ -206,6 +223,7 @@ mod tests {
             ("sasl_ssl://127.0.0.1:24694/bootstrap: SASL authentication error: Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-512 (after 323ms in state AUTH_REQ)", sasl(), Refused, "check `sasl_username`"),
             ("sasl_ssl://127.0.0.1:24694/bootstrap: SASL authentication error: Authentication failed: Invalid username or password (after 302ms in state AUTH_REQ)", sasl(), Refused, "check `sasl_username`"),
             ("sasl_ssl://h:1/bootstrap: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate could not be verified, verify that ssl.ca.location is correctly configured or root CA certificates are installed (install ca-certificates package) (after 6ms in state SSL_HANDSHAKE)", tls(), Refused, "(`ca_file`, `ca_pem`), it has expired, or"),
+            ("sasl_ssl://127.0.0.1:19274/bootstrap: SASL OAUTHBEARER authentication failed (principal=service): {\"status\":\"invalid_token\"} (after 31ms in state AUTH_REQ)", tokens(), Refused, "does not accept the token"),
             ("sasl_ssl://h:1/bootstrap: error:0A000086:SSL routines::certificate verify failed (after 2ms in state SSL_HANDSHAKE)", tls(), Refused, "(`ca_file`"),
             ("ssl://h:1/bootstrap: Receive failed: error:0A000416:SSL routines::ssl/tls alert certificate unknown: SSL alert number 46 (after 10ms in state APIVERSION_QUERY)", mutual(), Refused, "does not accept the client's certificate"),
             ("ssl://h:1/bootstrap: Receive failed: error:0A000415:SSL routines::ssl/tls alert certificate expired: SSL alert number 45 (after 10ms in state APIVERSION_QUERY)", mutual(), Refused, "has expired: renew it"),

@@ -7,13 +7,13 @@ mod offsets;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::config::{self, ClientConfigs};
 use super::context::Reporter;
 use super::error::from_kafka;
-use super::inspect::{Asking, described, fetch, is_passing, until_passed};
+use super::inspect::{Asker, Asking, described, fetch, is_passing, until_passed};
 use super::list_offsets::answers;
 use super::questions::{Answer, ConfigsOf, Described, Questions};
 use crate::config::BrokerConfig;
@@ -39,7 +39,7 @@ pub(crate) struct Examination {
 
 /// A client that the brokers have accepted.
 pub(crate) struct Examiner {
-    client: BaseConsumer<Asking>,
+    client: Asker,
     reporter: Arc<Reporter>,
     what: Examination,
     brokers: Vec<(i32, String)>,
@@ -61,9 +61,8 @@ impl Examiner {
         if let Some(group) = &what.group {
             properties.set("group.id", group);
         }
-        let client: BaseConsumer<Asking> = properties
-            .create_with_context(Asking::new(&reporter))
-            .map_err(|e| from_kafka("create a client", e))?;
+        let client =
+            Asker::new(&properties, &reporter).map_err(|e| from_kafka("create a client", e))?;
         let first = what.topics.first().map(|(_, name)| name.as_str());
         let found = fetch(&client, &reporter, first, deadline)?;
         let found = described(&reporter, &found, first);

@@ -1,19 +1,21 @@
 //! Requests about a cluster: brokers, topics, watermarks, committed offsets. They never create a
 //! topic, and use their own client, which ends with the request.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 
 use self::offsets::Offsets;
 use super::config::ClientConfigs;
 use super::context::Reporter;
 use super::denied::{Operation, Resource, is_denied};
 use super::error::{from_code, from_kafka};
+use super::tokens::Supply;
 use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{BrokerMetadata, GroupMetadata, Metadata, PartitionMetadata, TopicMetadata};
@@ -42,6 +44,30 @@ impl ClientContext for Asking {
 
 impl ConsumerContext for Asking {}
 
+/// A librdkafka client for questions. Field order is drop order: the supply goes before the client.
+pub(super) struct Asker {
+    _supply: Option<Supply>,
+    client: BaseConsumer<Asking>,
+}
+
+impl Asker {
+    pub(super) fn new(config: &ClientConfig, reporter: &Arc<Reporter>) -> KafkaResult<Self> {
+        let client: BaseConsumer<Asking> = config.create_with_context(Asking::new(reporter))?;
+        Ok(Self {
+            _supply: reporter.supply(client.client()),
+            client,
+        })
+    }
+}
+
+impl Deref for Asker {
+    type Target = BaseConsumer<Asking>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.client
+    }
+}
+
 /// The request, with names as on the broker.
 pub(super) struct Question {
     pub(super) topic: Option<String>,
@@ -68,9 +94,7 @@ pub(super) fn metadata(
     if let Some(group) = &question.group {
         config.set("group.id", group);
     }
-    let client: BaseConsumer<Asking> = config
-        .create_with_context(Asking::new(reporter))
-        .map_err(|e| from_kafka("metadata", e))?;
+    let client = Asker::new(&config, reporter).map_err(|e| from_kafka("metadata", e))?;
     let topic = question.topic.as_deref();
     let mut found = described(reporter, &fetch(&client, reporter, topic, deadline)?, topic);
     let new_until = deadline.min(Instant::now() + NEW);

@@ -17,6 +17,7 @@ mod producer;
 mod questions;
 mod scan;
 mod sender;
+mod tokens;
 mod trial;
 mod verify;
 
@@ -301,6 +302,7 @@ impl Kafka {
 
     pub(crate) fn health(&self) -> Health {
         let mut health = self.consumers.health();
+        health.notices.extend(self.reporter.notice());
         let problems = [self.reporter.problem(), self.sender.producer.refusal()];
         for problem in problems.into_iter().flatten() {
             health.add(problem);

@@ -148,6 +148,10 @@ impl Handshake {
         }
         let mut properties = self.properties.clone();
         properties.set("bootstrap.servers", address);
+        // Certificates come before the login, and this client has no token to log in with.
+        if properties.get("security.protocol") == Some("sasl_ssl") {
+            properties.set("security.protocol", "ssl");
+        }
         let native = properties.create_native_config().ok()?;
         verify::explain(&properties, &native);
         let kind = Type::RD_KAFKA_CONSUMER;

@@ -21,9 +21,9 @@ use crate::guard::with_causes;
 pub struct Health {
     /// What prevents work; empty if nothing does.
     pub problems: Vec<Problem>,
-    /// What happened to the offsets of partitions within the last hour: records deleted before they
-    /// were read, topics deleted and recreated. None of this prevents work, but operators should
-    /// know.
+    /// What operators should know though it prevents no work. Within the last hour: records that were
+    /// deleted before they were read, topics that were deleted and recreated. As long as it lasts: a
+    /// token provider that fails while its last token still holds.
     pub notices: Vec<Error>,
     /// Whether the group has given this member at least one partition since it joined; true if
     /// there is no group.

@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result, bail};
 
 use super::node::{Node, log_path, next_instance};
 use super::properties::{Listeners, PROXIED, server_properties};
-use super::secured::{Credentials, Secured};
+use super::secured::{Credentials, Oauth, Secured};
 use super::{Kafka, START, storage, zookeeper};
 use crate::certificates::Certificates;
 use crate::jars::{DEFAULT_VERSION, Jars};
 use crate::paths::logs;
+use crate::tokens::TokenServer;
 
 /// Options of a cluster that is not started yet.
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub struct KafkaBuilder {
     users: Vec<String>,
     proxied: usize,
     expired: bool,
+    oauth: Oauth,
     for_throughput: bool,
     data: Option<PathBuf>,
     properties: BTreeMap<String, String>,
@@ -39,6 +41,7 @@ impl Default for KafkaBuilder {
             users: Vec::new(),
             proxied: 0,
             expired: false,
+            oauth: Oauth::No,
             for_throughput: false,
             data: None,
             properties: BTreeMap::new(),
@@ -119,6 +122,22 @@ impl KafkaBuilder {
         self.secured()
     }
 
+    /// As [`secured`](Self::secured), with OAUTHBEARER beside the other mechanisms. It takes tokens that nobody signed:
+    /// see [`unsecured_token`](crate::unsecured_token).
+    #[must_use]
+    pub fn oauth(mut self) -> Self {
+        self.oauth = Oauth::Unsecured;
+        self.secured()
+    }
+
+    /// As [`oauth`](Self::oauth), but the listener with TLS takes only tokens that this server has signed for the
+    /// audience `kafka`.
+    #[must_use]
+    pub fn oauth_signed_by(mut self, server: &TokenServer) -> Self {
+        self.oauth = Oauth::Signed(server.jwks_url());
+        self.secured()
+    }
+
     /// Lets the JVM compile fully, at the cost of a slower start: for benches.
     #[must_use]
     pub fn for_throughput(mut self) -> Self {
@@ -190,7 +209,25 @@ impl KafkaBuilder {
         if self.expired {
             certificates.server = certificates.expired_server.clone();
         }
-        Ok((certificates, Credentials::new(&self.users)))
+        let credentials = Credentials::new(&self.users, self.oauth.clone());
+        Ok((certificates, credentials))
+    }
+
+    fn jvm_options(&self) -> Vec<String> {
+        let mut options: Vec<String> = if self.for_throughput {
+            vec!["-Xmx1g".to_owned()]
+        } else {
+            ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+                .map(str::to_owned)
+                .into()
+        };
+        if let Oauth::Signed(jwks) = &self.oauth {
+            // Kafka 4 asks nobody else for keys.
+            options.push(format!(
+                "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks}"
+            ));
+        }
+        options
     }
 
     fn lay_out_nodes(
@@ -228,7 +265,7 @@ impl KafkaBuilder {
                 listeners,
                 &properties,
                 log,
-                self.for_throughput,
+                self.jvm_options(),
             )?);
         }
         Ok(nodes)

@@ -29,7 +29,7 @@ pub(crate) struct Node {
     /// Contains the data, `server.properties` and the logging configuration.
     folder: PathBuf,
     log: PathBuf,
-    for_throughput: bool,
+    jvm_options: Vec<String>,
     process: Mutex<Option<Guarded>>,
 }
 
@@ -40,7 +40,7 @@ impl Node {
         listeners: Listeners,
         properties: &BTreeMap<String, String>,
         log: PathBuf,
-        for_throughput: bool,
+        jvm_options: Vec<String>,
     ) -> Result<Self> {
         let mut text = String::new();
         for (name, value) in properties {
@@ -55,7 +55,7 @@ impl Node {
             listeners,
             folder,
             log,
-            for_throughput,
+            jvm_options,
             process: Mutex::new(None),
         })
     }
@@ -82,13 +82,7 @@ impl Node {
             .open(&self.log)
             .context("opening the node's log")?;
         let mut arguments = vec![logging_option(jars, &self.folder)];
-        if self.for_throughput {
-            arguments.push("-Xmx1g".to_owned());
-        } else {
-            arguments.extend(
-                ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"].map(str::to_owned),
-            );
-        }
+        arguments.extend(self.jvm_options.iter().cloned());
         arguments.extend([
             "-cp".to_owned(),
             jars.class_path(),

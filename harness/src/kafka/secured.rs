@@ -9,6 +9,17 @@ use crate::certificates::Certificates;
 use crate::ports::Port;
 
 const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
+const OAUTHBEARER: &str = "OAUTHBEARER";
+
+/// Which tokens the brokers take.
+#[derive(Clone, Debug)]
+pub(crate) enum Oauth {
+    No,
+    /// Those that nobody signed.
+    Unsecured,
+    /// On the listener with TLS, those signed with a key that this address serves; the others elsewhere.
+    Signed(String),
+}
 
 /// A name and its password.
 #[derive(Clone, Debug)]
@@ -91,11 +102,13 @@ pub(crate) struct Credentials {
     plain: User,
     /// Also known to PLAIN.
     users: Vec<User>,
+    oauth: Oauth,
 }
 
 impl Credentials {
-    pub(crate) fn new(users: &[String]) -> Self {
+    pub(crate) fn new(users: &[String], oauth: Oauth) -> Self {
         Self {
+            oauth,
             scram: User::named("alice"),
             plain: User::named("bob"),
             users: users.iter().map(|name| User::named(name)).collect(),
@@ -137,7 +150,20 @@ impl Credentials {
             "listener.name.ssl.ssl.client.auth".into(),
             "required".into(),
         );
-        set("sasl.enabled.mechanisms".into(), MECHANISMS.join(","));
+        let mut mechanisms = MECHANISMS.to_vec();
+        if !matches!(self.oauth, Oauth::No) {
+            mechanisms.push(OAUTHBEARER);
+        }
+        set("sasl.enabled.mechanisms".into(), mechanisms.join(","));
+        if let Oauth::Signed(jwks) = &self.oauth {
+            let package = "org.apache.kafka.common.security.oauthbearer";
+            set(
+                "listener.name.sasl_ssl.oauthbearer.sasl.server.callback.handler.class".into(),
+                format!("{package}.OAuthBearerValidatorCallbackHandler"),
+            );
+            set("sasl.oauthbearer.jwks.endpoint.url".into(), jwks.clone());
+            set("sasl.oauthbearer.expected.audience".into(), "kafka".into());
+        }
         let plain: String = [&self.plain]
             .into_iter()
             .chain(&self.users)
@@ -145,10 +171,13 @@ impl Credentials {
             .collect();
         // A broker only starts if every enabled mechanism has an entry on every SASL listener.
         for listener in ["sasl_ssl", "sasl_plaintext"] {
-            for mechanism in MECHANISMS {
+            for mechanism in mechanisms.iter().copied() {
                 let login = if mechanism == "PLAIN" {
                     let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
                     format!("{module} required{plain};")
+                } else if mechanism == OAUTHBEARER {
+                    let package = "org.apache.kafka.common.security.oauthbearer";
+                    format!("{package}.OAuthBearerLoginModule required;")
                 } else {
                     "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned()
                 };

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod broker;
+mod oauth;
 mod publish_rights;
 mod security;
 mod support;

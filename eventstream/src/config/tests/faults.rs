@@ -5,6 +5,7 @@ use crate::config::{
     Acks, Assignment, BrokerConfig, CommitPolicy, SaslMechanism, Security, broker_faults,
 };
 use crate::error::ErrorKind;
+use crate::oauth::Token;
 
 fn new() -> BrokerConfig {
     BrokerConfig::new()
@@ -100,6 +101,30 @@ fn options_that_contradict() {
     assert_eq!(faults(&new().publish_timeout(ms(0))), ["publish_timeout \"0ns\": from 1ms to 86400s", "linger \"0ns\": shorter than publish_timeout (0ns)"]);
 }
 
+fn tokens() -> Security {
+    Security::oauth(|| async { Token::jwt("x") })
+}
+
+#[rustfmt::skip]
+#[test]
+fn tokens_that_contradict() {
+    let with = |security, key: &str, value: &str| secured(security).base_config(key, value);
+    let no_login = "not together with oauthbearer, which logs in with a token";
+    for (config, expected) in [
+        (secured(tokens()), ""),
+        (secured(tokens().sasl_without_tls(true)), ""),
+        (secured(tokens().tls(false)), "tls \"false\": credentials over plain text need sasl_without_tls"),
+        (secured(Security::none().sasl_mechanism(SaslMechanism::OauthBearer)), "sasl_mechanism \"oauthbearer\": needs something to get tokens from: Security::oauth"),
+        (secured(tokens().sasl_mechanism(SaslMechanism::Plain)), "sasl_mechanism \"PLAIN\": must be oauthbearer, or left out, where there is a token provider"),
+        (secured(tokens().sasl_username("a")), &*format!("sasl_username: {no_login}")),
+        (secured(tokens().sasl_password("x")), &*format!("sasl_password: {no_login}")),
+        (with(tokens(), "sasl.username", "a"), &*format!("base_config.sasl.username: {no_login}")),
+        (with(tokens(), "sasl.mechanism", "PLAIN"), &*format!("base_config.sasl.mechanism: {no_login}")),
+    ] {
+        assert_eq!(faults(&config).join("; "), expected);
+    }
+}
+
 #[rustfmt::skip]
 #[test]
 fn security_that_contradicts() {
@@ -107,10 +132,9 @@ fn security_that_contradicts() {
     for (security, fault) in [
         (none().authentication_type("SASL-PLAIN").sasl_username("a"), "authentication_type \"SASL-PLAIN\": SASL-SCRAM, or nothing; sasl_mechanism offers others"),
         (plain().authentication_type("SASL-SCRAM"), "sasl_mechanism \"PLAIN\": SASL-SCRAM is scram-sha-512: give authentication_type or this, not both"),
-        (Security::sasl(SaslMechanism::OauthBearer, "a", "b"), "sasl_mechanism \"oauthbearer\": not in this build; one of scram-sha-512, scram-sha-256, plain"),
-        (none().sasl_username("alice"), "sasl_mechanism: needed by the other SASL options: one of scram-sha-512, scram-sha-256, plain"),
-        (none().sasl_password("x"), "sasl_mechanism: needed by the other SASL options: one of scram-sha-512, scram-sha-256, plain"),
-        (none().sasl_without_tls(true), "sasl_mechanism: needed by the other SASL options: one of scram-sha-512, scram-sha-256, plain"),
+        (none().sasl_username("alice"), "sasl_mechanism: needed by the other SASL options: one of scram-sha-512, scram-sha-256, plain, oauthbearer"),
+        (none().sasl_password("x"), "sasl_mechanism: needed by the other SASL options: one of scram-sha-512, scram-sha-256, plain, oauthbearer"),
+        (none().sasl_without_tls(true), "sasl_mechanism: needed by the other SASL options: one of scram-sha-512, scram-sha-256, plain, oauthbearer"),
         (plain().sasl_username(""), "sasl_username: needed by the SASL mechanism"),
         (plain().sasl_password(""), "sasl_password: needed by the SASL mechanism"),
         (plain().tls(false), "tls \"false\": credentials over plain text need sasl_without_tls"),
@@ -156,7 +180,7 @@ fn security_that_base_config_contradicts() {
         (with(mutual_pem(), "ssl.certificate.location", "src/config/tests/utc_time.pem"), "base_config.ssl.certificate.location: not together with cert_pem"),
         (with(mutual_pem(), "ssl.key.location", "src/config/tests/key.pem"), "base_config.ssl.key.location: not together with key_pem"),
         (with(plain(), "sasl.mechanism", "OAUTHBEARER"), "base_config.sasl.mechanism \"OAUTHBEARER\": one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
-        (with(plain(), "sasl.oauthbearer.method", "oidc"), "base_config.sasl.oauthbearer.method: not to be set here: OAUTHBEARER is not in this build; use scram-sha-512, scram-sha-256 or plain"),
+        (with(plain(), "sasl.oauthbearer.method", "oidc"), "base_config.sasl.oauthbearer.method: not to be set here: the crate asks for tokens itself; use Security::oauth"),
         (base("security.protocol", "sasl_ssl"), "base_config.security.protocol \"sasl_ssl\": needs a SASL mechanism and its credentials"),
         (base("security.protocol", "tls"), "base_config.security.protocol \"tls\": one of plaintext, ssl, sasl_plaintext, sasl_ssl"),
         (base("sasl.username", "alice"), "base_config.sasl.username: no effect: security does not use SASL"),
@@ -276,7 +300,7 @@ const WRONG: &[(&str, &str, &str)] = &[
 #[rustfmt::skip]
 const WRONG_SECURITY: &[(&str, &str, &str)] = &[
     ("authentication_type", "{ a = 1 }", "a text"),
-    ("sasl_mechanism", "'gssapi'", "one of scram-sha-512, scram-sha-256, plain"),
+    ("sasl_mechanism", "'gssapi'", "one of scram-sha-512, scram-sha-256, plain, oauthbearer"),
     ("sasl_username", "{ a = 1 }", "a text"),
     ("sasl_password", "{ a = 1 }", "a text"),
     ("sasl_without_tls", "'x'", "true or false"),

@@ -22,10 +22,6 @@ pub(super) fn check(config: &BrokerConfig, faults: &mut Vec<Fault>) {
 fn check_mechanism(security: &Security, faults: &mut Vec<Fault>) {
     let word = security.authentication_type.as_str();
     match (word, security.sasl_mechanism) {
-        ("", Some(SaslMechanism::OauthBearer)) => {
-            let allowed = format!("not in this build; {}", SaslMechanism::ALLOWED);
-            faults.push(Fault::new("sasl_mechanism", "oauthbearer", allowed));
-        }
         ("" | "SASL-SCRAM", None | Some(SaslMechanism::ScramSha512)) | ("", _) => {}
         ("SASL-SCRAM", Some(other)) => {
             let allowed = "SASL-SCRAM is scram-sha-512: give authentication_type or this, not both";
@@ -40,6 +36,11 @@ fn check_mechanism(security: &Security, faults: &mut Vec<Fault>) {
 
 fn check_credentials(config: &BrokerConfig, faults: &mut Vec<Fault>) {
     let security = &config.security;
+    let has_tokens = security.token_provider().is_some();
+    if has_tokens || security.mechanism() == Some(SaslMechanism::OauthBearer) {
+        check_tokens(config, has_tokens, faults);
+        return;
+    }
     let mechanism = has_mechanism(config);
     let username =
         !security.sasl_username.is_empty() || config.base_config.get("sasl.username").is_some();
@@ -63,6 +64,42 @@ fn check_credentials(config: &BrokerConfig, faults: &mut Vec<Fault>) {
             );
             faults.push(Fault::new("sasl_mechanism", "", allowed));
         }
+    }
+}
+
+fn check_tokens(config: &BrokerConfig, has_tokens: bool, faults: &mut Vec<Fault>) {
+    let security = &config.security;
+    if !has_tokens {
+        let allowed = "needs something to get tokens from: Security::oauth";
+        faults.push(Fault::new("sasl_mechanism", "oauthbearer", allowed));
+    } else if let Some(other) = security
+        .sasl_mechanism
+        .filter(|it| *it != SaslMechanism::OauthBearer)
+    {
+        let allowed = "must be oauthbearer, or left out, where there is a token provider";
+        faults.push(Fault::new("sasl_mechanism", other.as_str(), allowed));
+    }
+    let name = if security.sasl_username.is_empty() {
+        ""
+    } else {
+        "sasl_username"
+    };
+    let password = if security.sasl_password.is_empty() {
+        ""
+    } else {
+        "sasl_password"
+    };
+    let base = ["sasl.mechanism", "sasl.username", "sasl.password"]
+        .into_iter()
+        .filter(|key| config.base_config.get(key).is_some())
+        .map(|key| format!("base_config.{key}"));
+    let options = [name, password].into_iter().filter(|name| !name.is_empty());
+    for field in options.map(str::to_owned).chain(base) {
+        faults.push(Fault::new(
+            field,
+            "",
+            "not together with oauthbearer, which logs in with a token",
+        ));
     }
 }
 

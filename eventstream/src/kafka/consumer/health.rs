@@ -27,7 +27,11 @@ impl Group {
         };
         let mut problems: Vec<Problem> = state.problem.clone().into_iter().collect();
         match registration {
-            Some(registration) => problems.extend(registration.state.lock().problem.clone()),
+            Some(registration) => {
+                problems.extend(registration.state.lock().problem.clone());
+                // The client's own health has it once.
+                health.notices.extend(reporter.notice());
+            }
             None => {
                 for registration in state.roster.registrations() {
                     problems.extend(registration.state.lock().problem.clone());

@@ -43,6 +43,7 @@ use crate::guard::tracing;
 use crate::kafka::context::{Repeats, Reporter};
 use crate::kafka::diagnosis::split;
 use crate::kafka::error::{classify, from_code, from_kafka};
+use crate::kafka::tokens::Supply;
 use crate::observe::metrics::OnStatistics;
 
 /// librdkafka's callbacks of a consumer. Rebalances and commits arrive as events instead.
@@ -92,6 +93,7 @@ pub(super) struct Poller {
     /// Before the consumer, which must outlive it when a panic drops both.
     queue: ConsumerQueue,
     inquiry: Inquiry,
+    supply: Option<Supply>,
     consumer: BaseConsumer<PollerContext>,
     assigned: Vec<Assigned>,
     /// The partition of the last record, as records usually come in runs.
@@ -226,6 +228,7 @@ impl Poller {
             handle: handle.clone(),
             commands,
             inquiry: Inquiry::new(consumer.client()),
+            supply: group.env.reporter.supply(consumer.client()),
             consumer,
             queue,
             assigned: Vec::new(),
@@ -352,6 +355,13 @@ impl Poller {
     fn error(&mut self, code: Code, reason: &str, topic: Option<&str>, fatal: bool) {
         if self.group.env.groupless.is_some() && code == Code::GroupAuthorizationFailed {
             // librdkafka looks for a coordinator all the same; it is not used.
+            return;
+        }
+        if let Some(error) = self.group.env.reporter.no_token(reason) {
+            // It is in `health` as long as it lasts.
+            if self.repeats.is_new(code, reason, Instant::now()) {
+                self.group.tell_all(&error);
+            }
             return;
         }
         if let Some(error) = self.refused(code, reason, topic) {

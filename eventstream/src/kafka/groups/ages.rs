@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::Message;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::super::config::ClientConfigs;
 use super::super::context::Reporter;
-use super::super::inspect::Asking;
+use super::super::inspect::Asker;
 use crate::groups::GroupPartition;
 
 /// One record of each partition is needed, without librdkafka's usual read-ahead.
@@ -82,14 +82,14 @@ fn reader(
     configs: &ClientConfigs,
     reporter: &Arc<Reporter>,
     list: &TopicPartitionList,
-) -> Option<BaseConsumer<Asking>> {
+) -> Option<Asker> {
     let mut config = configs.admin.clone();
     // librdkafka only reads with a group id, although the group is neither joined nor queried.
     config.set("group.id", "eventstream");
     for (key, value) in SPARING {
         config.set(*key, *value);
     }
-    let client: BaseConsumer<Asking> = config.create_with_context(Asking::new(reporter)).ok()?;
+    let client = Asker::new(&config, reporter).ok()?;
     client.assign(list).ok()?;
     Some(client)
 }

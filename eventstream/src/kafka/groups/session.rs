@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::super::config::ClientConfigs;
@@ -12,7 +12,7 @@ use super::super::consumer::commit_mark;
 use super::super::context::Reporter;
 use super::super::denied::{Operation, Resource, is_denied};
 use super::super::error::{from_code, from_kafka};
-use super::super::inspect::{self, AGAIN, Asking, is_passing};
+use super::super::inspect::{self, AGAIN, Asker, is_passing};
 use super::super::list_offsets::answers;
 use super::super::questions::{Answer, Committed as Answered, TopicPartition};
 use super::ages::ages;
@@ -27,7 +27,7 @@ use crate::metadata::{PartitionMetadata, TopicMetadata};
 const AGES: Duration = Duration::from_secs(5);
 
 pub(super) struct Session {
-    client: BaseConsumer<Asking>,
+    client: Asker,
     configs: Arc<ClientConfigs>,
     reporter: Arc<Reporter>,
     doing: &'static str,
@@ -44,10 +44,7 @@ impl Session {
         group: String,
         timeout: Duration,
     ) -> Result<Self> {
-        let client = configs
-            .admin
-            .create_with_context(Asking::new(&reporter))
-            .map_err(|e| from_kafka(doing, e))?;
+        let client = Asker::new(&configs.admin, &reporter).map_err(|e| from_kafka(doing, e))?;
         let session = Self {
             client,
             configs: Arc::clone(configs),

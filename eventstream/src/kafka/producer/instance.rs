@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::kafka::error::from_kafka;
 use crate::kafka::native::{NativeProducer, Queue, TopicHandle};
 use crate::kafka::prefixed;
+use crate::kafka::tokens::Supply;
 use crate::name::Topic;
 use crate::publish::receipt::SlotRef;
 
@@ -17,9 +18,10 @@ use super::delivery::DeliveryContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-/// One librdkafka producer. Field order is drop order: the queue goes before the client.
+/// One librdkafka producer. Field order is drop order: queue and supply go before the client.
 pub(super) struct Instance {
     pub(super) queue: Queue,
+    _supply: Option<Supply>,
     pub(super) native: NativeProducer<DeliveryContext>,
     pub(super) born: Instant,
     /// The crate itself enabled the log about messages.
@@ -41,6 +43,7 @@ impl Instance {
         let native = create(&config, options, causes)?;
         Ok(Self {
             queue: Queue::main(native.client()),
+            _supply: options.reporter.supply(native.client()),
             native,
             born: Instant::now(),
             listens,

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::config::ClientConfigs;
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{from_code, from_kafka};
-use crate::kafka::inspect::{Asking, Question, fetch, metadata};
+use crate::kafka::inspect::{Asker, Asking, Question, fetch, metadata};
 use crate::kafka::list_offsets::{Ask, describe_topic, list_offsets};
 use crate::kafka::questions::{Which, is_embedded};
 use crate::kafka::unix_millis;
@@ -42,9 +42,7 @@ pub(in crate::kafka) fn bounds(
         };
     }
     let mut spans = spans(&found)?;
-    let client: BaseConsumer<Asking> = configs
-        .admin
-        .create_with_context(Asking::new(reporter))
+    let client = Asker::new(&configs.admin, reporter)
         .map_err(|e| from_kafka(format!("describe topic {topic}"), e))?;
     // Requests go to the brokers that the client knows.
     fetch(&client, reporter, Some(topic), deadline)?;

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -15,7 +15,7 @@ use crate::kafka::config::ClientConfigs;
 use crate::kafka::context::Reporter;
 use crate::kafka::denied::{Operation, Resource, is_denied};
 use crate::kafka::error::{classify, from_kafka};
-use crate::kafka::inspect::Asking;
+use crate::kafka::inspect::Asker;
 use crate::name::Topic;
 use crate::publish::Publisher;
 use crate::record::{Record, Source};
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The thread of a scan, and its consumer.
 pub(super) struct Reader {
-    consumer: BaseConsumer<Asking>,
+    consumer: Asker,
     reporter: Arc<Reporter>,
     wire_topic: String,
     /// The partitions not read to their end yet, with that end.
@@ -81,9 +81,7 @@ impl Reader {
         config.set("max.poll.interval.ms", "86400000");
         // Records deleted during the scan are skipped.
         config.set("auto.offset.reset", "earliest");
-        let consumer: BaseConsumer<Asking> = config
-            .create_with_context(Asking::new(reporter))
-            .map_err(|e| from_kafka(doing(), e))?;
+        let consumer = Asker::new(&config, reporter).map_err(|e| from_kafka(doing(), e))?;
         consumer
             .assign(&assignment)
             .map_err(|e| from_kafka(doing(), e))?;

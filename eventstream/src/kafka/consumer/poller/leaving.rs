@@ -34,10 +34,12 @@ impl Poller {
             queue,
             starting,
             inquiry,
+            supply,
             ..
         } = self;
         drop(queue);
         drop(inquiry);
+        drop(supply);
         drop(consumer);
         (commands, starting.met)
     }
