@@ -68,6 +68,7 @@
 //! | `testing` | the test kit: handlers without a broker, a recording publisher, a broker for each test |
 //! | `tower` | handlers inside tower's layers: `Subscribe::layer`, `Handler::layer` |
 //! | `metrics` | Prometheus metrics: `Metrics`, `ClientBuilder::metrics` |
+//! | `oidc` | tokens by OIDC client credentials for SASL/OAUTHBEARER: `Oidc`, and the options `oauth_*` of [`Security`] |
 //! | `opentelemetry` | traces of `tracing` spans propagate with events: `traceparent`, `spanContext` |
 
 mod backend;
@@ -93,13 +94,14 @@ mod record;
 mod subscribe;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod trust;
 mod witness;
 
 pub use backend::Backend;
 pub use client::{Client, ClientBuilder};
 pub use config::{
-    Acks, Assignment, BrokerConfig, CommitPolicy, Compression, LogMode, Partitioner, SaslMechanism,
-    Secret, Security,
+    Acks, Assignment, BrokerConfig, CommitPolicy, Compression, LogMode, Parameters, Partitioner,
+    SaslMechanism, Secret, Security,
 };
 pub use delivery::{Backoff, Batch, Concurrency, Exhausted, OnUndecodable, OnUnmatched, Retry};
 pub use doctor::{CheckStatus, Doctor, Finding, Report};
@@ -116,6 +118,8 @@ pub use metadata::{
     BrokerMetadata, GroupMetadata, Metadata, MetadataQuery, PartitionMetadata, TopicMetadata,
 };
 pub use name::{EventName, GroupId, Topic};
+#[cfg(feature = "oidc")]
+pub use oauth::Oidc;
 pub use oauth::{Token, TokenError, TokenProvider};
 pub use observe::health::{Health, Problem};
 #[cfg(feature = "metrics")]

@@ -25,8 +25,10 @@ const KEY_ID: &str = "one";
 /// What the token server does when it is asked for a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Gives one that holds for so long.
+    /// Gives a signed one that holds for so long.
     Token(Duration),
+    /// The same, but nobody signed it.
+    Unsecured(Duration),
     /// Says nothing until it is to answer otherwise.
     Silence,
     /// Answers with this status and body.

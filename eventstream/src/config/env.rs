@@ -116,7 +116,9 @@ impl BrokerConfig {
         let value = Value::Text(value);
         if key == BROKERS || self.set(&key, &value).is_some() {
             self.apply(&key, &value)
-        } else if Security::NAMES.contains(&key.as_str()) || key == "sasl_password_file" {
+        } else if Security::NAMES.contains(&key.as_str())
+            || Security::SECRET_FILES.contains(&key.as_str())
+        {
             self.security.apply(&key, &value)
         } else {
             misspelt(name).map(|meant| {
@@ -146,6 +148,7 @@ fn misspelt(name: &str) -> Option<String> {
     let options = BrokerConfig::NAMES
         .iter()
         .chain(Security::NAMES)
+        .chain(Security::SECRET_FILES)
         .chain(GoKeys::NAMES)
         .chain([&BROKERS]);
     options

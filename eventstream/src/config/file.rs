@@ -25,7 +25,8 @@ impl BrokerConfig {
     /// Reads TOML: the builder's names as keys, the options of [`Security`] in the table
     /// `[security]`, and librdkafka's properties in the table `[base_config]`, quoted or not.
     ///
-    /// `sasl_password_file` in `[security]` names a file that holds the password.
+    /// `sasl_password_file` in `[security]` names a file that holds the password, `oauth_client_secret_file` one that
+    /// holds a client's secret.
     ///
     /// ```
     /// let config = eventstream::BrokerConfig::from_toml(r#"
@@ -179,30 +180,34 @@ fn unknown_option(key: &str) -> String {
 impl Security {
     /// Sets one option by its name.
     pub(crate) fn apply(&mut self, key: &str, value: &Value) -> Option<Fault> {
-        if key == "sasl_password_file" {
-            return self.read_password(&value.shown());
+        if Self::SECRET_FILES.contains(&key) {
+            return self.read_secret(key, &value.shown());
         }
         match self.set(key, value) {
             Some(Ok(())) => None,
             Some(Err(allowed)) if Self::SECRET.contains(&key) => Some(Fault::new(key, "", allowed)),
             Some(Err(allowed)) => Some(Fault::new(key, value.shown(), allowed)),
             None => {
-                let names = Self::NAMES.iter().copied().chain(["sasl_password_file"]);
+                let names = Self::NAMES.iter().chain(Self::SECRET_FILES).copied();
                 let allowed = format!("unknown option of security{}", did_you_mean(key, names));
                 Some(Fault::new(key, "", allowed))
             }
         }
     }
 
-    fn read_password(&mut self, path: &str) -> Option<Fault> {
+    fn read_secret(&mut self, key: &str, path: &str) -> Option<Fault> {
         match std::fs::read_to_string(path) {
             Ok(text) => {
-                self.sasl_password = text.trim_end_matches(['\r', '\n']).into();
+                let secret = text.trim_end_matches(['\r', '\n']).into();
+                match key {
+                    "sasl_password_file" => self.sasl_password = secret,
+                    _ => self.oauth_client_secret = secret,
+                }
                 None
             }
             Err(error) => {
                 let allowed = format!("a file that can be read ({error})");
-                Some(Fault::new("sasl_password_file", path, allowed))
+                Some(Fault::new(key, path, allowed))
             }
         }
     }

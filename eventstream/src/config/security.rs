@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use super::choice::SaslMechanism;
 use super::options::options;
+use super::parameters::Parameters;
 use super::secret::Secret;
 use crate::oauth::{Provider, TokenProvider};
 
@@ -54,6 +55,25 @@ options! {
         key_pem(impl Into<Secret>): Secret = Secret::default();
         /// The passphrase of an encrypted private key. Default: empty, the key is not encrypted.
         key_password(impl Into<Secret>): Secret = Secret::default();
+        /// The token endpoint of an OpenID Connect provider, which gives tokens by client credentials (feature `oidc`).
+        /// An `https` URL; `http` only for this machine. It implies
+        /// [`OauthBearer`](SaslMechanism::OauthBearer); the other options that begin with `oauth_` go with it. In code
+        /// there is `Oidc`, too. Default: empty.
+        oauth_token_endpoint(impl Into<String>): String = String::new();
+        /// The client's id at the token endpoint. Default: empty.
+        oauth_client_id(impl Into<String>): String = String::new();
+        /// The client's secret at the token endpoint. Default: empty.
+        oauth_client_secret(impl Into<Secret>): Secret = Secret::default();
+        /// The scopes to ask for, separated by spaces. Default: empty, which leaves them to the endpoint.
+        oauth_scope(impl Into<String>): String = String::new();
+        /// More parameters of the token request, such as `audience=kafka`: joined by commas, or a list. Default: none.
+        oauth_parameters(impl Into<Parameters>): Parameters = Parameters::default();
+        /// Sends the client's id and secret in the body of the token request, instead of as HTTP Basic
+        /// authentication. Default: false.
+        oauth_credentials_in_body(bool): bool = false;
+        /// A file with the CA certificates (PEM) that the token endpoint's certificate is checked with. Default:
+        /// empty, the system's.
+        oauth_ca_file(impl Into<PathBuf>): PathBuf = PathBuf::new();
     }
     and {
         /// Where tokens come from, given in code.
@@ -111,7 +131,18 @@ impl Protocol {
 
 impl Security {
     /// Secret options, whose values do not appear in faults.
-    pub(crate) const SECRET: &[&str] = &["sasl_password", "key_pem", "key_password"];
+    pub(crate) const SECRET: &[&str] = &[
+        "sasl_password",
+        "key_pem",
+        "key_password",
+        "oauth_client_secret",
+        // They may hold one.
+        "oauth_parameters",
+        "oauth_token_endpoint",
+    ];
+
+    /// Keys of files, in the environment and in TOML, that hold the secret of the option without `_file`.
+    pub(crate) const SECRET_FILES: &[&str] = &["sasl_password_file", "oauth_client_secret_file"];
 
     /// Plain text without authentication: the default.
     pub fn none() -> Self {
@@ -164,14 +195,58 @@ impl Security {
 
     /// Where tokens come from, if they are what this client logs in with.
     pub(crate) fn token_provider(&self) -> Option<Provider> {
-        self.provider.clone()
+        self.provider.clone().or_else(|| self.oidc())
     }
 
-    /// The mechanism of `sasl_mechanism`, or the one implied by `authentication_type`.
+    /// The options given that are about a token endpoint.
+    pub(crate) fn oauth_options(&self) -> Vec<&'static str> {
+        [
+            (
+                "oauth_token_endpoint",
+                !self.oauth_token_endpoint.is_empty(),
+            ),
+            ("oauth_client_id", !self.oauth_client_id.is_empty()),
+            ("oauth_client_secret", !self.oauth_client_secret.is_empty()),
+            ("oauth_scope", !self.oauth_scope.is_empty()),
+            ("oauth_parameters", !self.oauth_parameters.0.is_empty()),
+            ("oauth_credentials_in_body", self.oauth_credentials_in_body),
+            ("oauth_ca_file", !self.oauth_ca_file.as_os_str().is_empty()),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    #[cfg(feature = "oidc")]
+    fn oidc(&self) -> Option<Provider> {
+        if self.oauth_token_endpoint.is_empty() {
+            return None;
+        }
+        let (endpoint, id) = (&self.oauth_token_endpoint, &self.oauth_client_id);
+        let mut oidc = crate::oauth::Oidc::new(endpoint, id, self.oauth_client_secret.clone())
+            .scope(&self.oauth_scope)
+            .credentials_in_body(self.oauth_credentials_in_body);
+        for (name, value) in &self.oauth_parameters.0 {
+            oidc = oidc.parameter(name, value);
+        }
+        if !self.oauth_ca_file.as_os_str().is_empty() {
+            oidc = oidc.ca_file(&self.oauth_ca_file);
+        }
+        Some(Provider::new(oidc))
+    }
+
+    #[cfg(not(feature = "oidc"))]
+    fn oidc(&self) -> Option<Provider> {
+        None
+    }
+
+    /// The mechanism of `sasl_mechanism`, or the one implied by `authentication_type` or a token endpoint.
     pub(crate) fn mechanism(&self) -> Option<SaslMechanism> {
-        self.sasl_mechanism.or_else(|| {
-            (self.authentication_type == "SASL-SCRAM").then_some(SaslMechanism::ScramSha512)
-        })
+        let by_type =
+            || (self.authentication_type == "SASL-SCRAM").then_some(SaslMechanism::ScramSha512);
+        let by_endpoint =
+            || (!self.oauth_token_endpoint.is_empty()).then_some(SaslMechanism::OauthBearer);
+        self.sasl_mechanism.or_else(by_type).or_else(by_endpoint)
     }
 
     /// The given options that only have a meaning with TLS.

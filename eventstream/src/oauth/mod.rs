@@ -1,6 +1,10 @@
 //! Tokens for SASL/OAUTHBEARER: what one is, and who provides it.
 
 mod claims;
+#[cfg(feature = "oidc")]
+mod http;
+#[cfg(feature = "oidc")]
+mod oidc;
 
 use std::fmt;
 use std::future::Future;
@@ -15,6 +19,11 @@ use jiff::Timestamp;
 use crate::config::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{panic_text, with_causes};
+
+#[cfg(feature = "oidc")]
+pub use self::oidc::Oidc;
+#[cfg(feature = "oidc")]
+pub(crate) use self::oidc::endpoint;
 
 /// An error of a [`TokenProvider`], of any type.
 pub type TokenError = Box<dyn std::error::Error + Send + Sync>;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use openssl::ssl::SslAcceptor;
 
-use super::{Answer, Issuer};
+use super::{Answer, Issuer, unsecured_token};
 
 /// As long as a client may take for its request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -103,10 +103,11 @@ impl Issuer {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        let lifetime = match &state.answer {
+        let (token, lifetime) = match &state.answer {
             Answer::Status(status, body) => return Ok((*status, body.clone())),
             Answer::Silence => bail!("the server ends"),
-            Answer::Token(lifetime) => *lifetime,
+            Answer::Token(lifetime) => (self.token("service", *lifetime)?, *lifetime),
+            Answer::Unsecured(lifetime) => (unsecured_token("service", *lifetime), *lifetime),
         };
         drop(state);
         if !may {
@@ -117,7 +118,7 @@ impl Issuer {
             return Ok((401, error.to_string()));
         }
         let answer = serde_json::json!({
-            "access_token": self.token("service", lifetime)?,
+            "access_token": token,
             "token_type": "Bearer",
             "expires_in": lifetime.as_secs(),
         });

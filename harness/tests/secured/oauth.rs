@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use eventstream::{Client, Error, ErrorKind, Oidc, Publish, Security, Subscription, Token};
+use eventstream_harness::{Answer, Kafka, TokenServer, unique_topic, unsecured_token};
+
 use super::support::{builder, event, ids, plain, secured, until};
-use eventstream::{Client, Error, ErrorKind, Publish, Security, Subscription, Token};
-use eventstream_harness::{Kafka, TokenServer, unique_topic, unsecured_token};
 
 const END: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -277,6 +278,110 @@ async fn a_provider_that_hangs_is_given_up_and_asked_again() {
     let published = BTreeSet::from([waiting.id().to_owned()]);
     waiting.await.expect("stored");
     until("the event", END, || seen.all(&published)).await;
+    assert!(client.shutdown(END).await.is_empty());
+}
+
+fn by_options(server: &TokenServer) -> Security {
+    Security::none()
+        .ca_file(&secured(kafka()).certificates.ca)
+        .oauth_token_endpoint(server.token_url())
+        .oauth_client_id("service")
+        .oauth_client_secret("secret")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_come_from_an_endpoint_by_client_credentials() {
+    let to = secured(kafka());
+    let security = by_options(server())
+        .oauth_scope("kafka")
+        .oauth_parameters([("audience", "k&fka")]);
+    let client = builder(&to.sasl_ssl, security).build().expect("a client");
+    there_and_back(&client, &topic("by_options")).await;
+    assert!(client.shutdown(END).await.is_empty());
+    let asked = server().asked();
+    let form = "grant_type=client_credentials&scope=kafka&audience=k%26fka";
+    let own = |(_, body): &&(String, String)| body == form;
+    assert_eq!(asked.iter().filter(own).count(), 1, "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_is_trusted_by_its_certificate() {
+    let to = secured(kafka());
+    let certificates = &to.certificates;
+    let over_tls = TokenServer::start_over_tls(&certificates.server).expect("a server");
+    over_tls.answer(Answer::Unsecured(HOUR));
+    let oidc = || Oidc::new(over_tls.token_url(), "service", "secret").credentials_in_body(true);
+    let build = |oidc: Oidc| {
+        let security = Security::oauth(oidc).sasl_without_tls(true);
+        builder(&to.sasl_plaintext, security)
+            .build()
+            .expect("a client")
+    };
+    let client = build(oidc().ca_file(&certificates.ca));
+    client.metadata(None, END).await.expect("let in");
+    let (authorization, body) = over_tls.asked().pop().expect("asked");
+    assert!(authorization.is_empty() && body.contains("client_id=service&client_secret=secret"));
+    client.shutdown(END).await;
+    for oidc in [oidc(), oidc().ca_file(&certificates.unknown_ca)] {
+        let client = build(oidc);
+        let error = client.metadata(None, Duration::from_secs(5)).await;
+        let text = error.expect_err("not trusted").to_string();
+        assert!(text.contains("its certificate is not accepted"), "{text}");
+        client.shutdown(Duration::ZERO).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_client_is_told_at_once() {
+    let to = secured(kafka());
+    let security = by_options(server()).oauth_client_secret("hunter2");
+    let client = builder(&to.sasl_ssl, security).build().expect("a client");
+    let topic = topic("refused_client");
+    let begin = Instant::now();
+    let published = client.publish_sync(event(&topic, 0)).await;
+    let asked = client.metadata(None, END).await.map(drop);
+    for error in [published.map(drop), asked] {
+        let error = error.expect_err("refused");
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{text}");
+        assert!(text.contains("invalid_client: unknown client"), "{text}");
+        assert!(
+            error.remedy().contains("`oauth_client_secret`"),
+            "{}",
+            error.remedy()
+        );
+        assert!(!format!("{text} {error:?}").contains("hunter2"), "{text}");
+    }
+    println!("told after {:?}", begin.elapsed());
+    client.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_in_trouble_is_asked_until_it_recovers() {
+    let to = secured(kafka());
+    let own = TokenServer::start().expect("a server");
+    own.answer(Answer::Status(503, "busy".to_owned()));
+    let security = by_options(&own)
+        .tls(false)
+        .ca_file("")
+        .sasl_without_tls(true);
+    let client = builder(&to.sasl_plaintext, security)
+        .build()
+        .expect("a client");
+    let topic = topic("in_trouble");
+    let waiting = client.publish(event(&topic, 0)).await.expect("accepted");
+    let problem = || client.health().problems.into_iter().next();
+    until("a problem", END, || problem().is_some()).await;
+    let problem = problem().expect("a problem");
+    assert_eq!(problem.error().kind(), ErrorKind::Token, "{problem}");
+    assert!(problem.to_string().contains("answers 503"), "{problem}");
+    // It hangs, too, and then answers.
+    own.answer(Answer::Silence);
+    let asked = own.asked().len();
+    until("asked again", END, || own.asked().len() > asked).await;
+    own.answer(Answer::Unsecured(HOUR));
+    waiting.await.expect("stored");
+    until("healthy", END, || client.health().is_healthy()).await;
     assert!(client.shutdown(END).await.is_empty());
 }
 

@@ -105,6 +105,13 @@ fn tokens() -> Security {
     Security::oauth(|| async { Token::jwt("x") })
 }
 
+fn oidc() -> Security {
+    Security::none()
+        .oauth_token_endpoint("https://a/token")
+        .oauth_client_id("service")
+        .oauth_client_secret("secret")
+}
+
 #[rustfmt::skip]
 #[test]
 fn tokens_that_contradict() {
@@ -114,10 +121,20 @@ fn tokens_that_contradict() {
         (secured(tokens()), ""),
         (secured(tokens().sasl_without_tls(true)), ""),
         (secured(tokens().tls(false)), "tls \"false\": credentials over plain text need sasl_without_tls"),
-        (secured(Security::none().sasl_mechanism(SaslMechanism::OauthBearer)), "sasl_mechanism \"oauthbearer\": needs something to get tokens from: Security::oauth"),
+        (secured(Security::none().sasl_mechanism(SaslMechanism::OauthBearer)), "sasl_mechanism \"oauthbearer\": needs something to get tokens from: oauth_token_endpoint, or Security::oauth in code"),
         (secured(tokens().sasl_mechanism(SaslMechanism::Plain)), "sasl_mechanism \"PLAIN\": must be oauthbearer, or left out, where there is a token provider"),
         (secured(tokens().sasl_username("a")), &*format!("sasl_username: {no_login}")),
         (secured(tokens().sasl_password("x")), &*format!("sasl_password: {no_login}")),
+        (secured(oidc()), ""),
+        (secured(oidc().sasl_mechanism(SaslMechanism::OauthBearer)), ""),
+        (secured(oidc().oauth_token_endpoint("")), "oauth_token_endpoint: needed by oauth_client_id"),
+        (secured(oidc().oauth_client_id("")), "oauth_client_id: needed by oauth_token_endpoint"),
+        (secured(oidc().oauth_client_secret("")), "oauth_client_secret: needed by oauth_token_endpoint"),
+        (secured(oidc().oauth_token_endpoint("http://a/token")), "oauth_token_endpoint: must be https: the client's secret would be sent over plain text"),
+        (secured(oidc().oauth_ca_file("/no/such")), "oauth_ca_file \"/no/such\": a file that can be read (No such file or directory (os error 2))"),
+        (secured(oidc().oauth_ca_file("src")), "oauth_ca_file \"src\": a file, not a directory"),
+        (secured(oidc().sasl_mechanism(SaslMechanism::Plain)), "sasl_mechanism \"PLAIN\": must be oauthbearer, or left out, where there is a token provider"),
+        (secured(tokens().oauth_scope("a")), "oauth_scope: not together with a token provider given in code"),
         (with(tokens(), "sasl.username", "a"), &*format!("base_config.sasl.username: {no_login}")),
         (with(tokens(), "sasl.mechanism", "PLAIN"), &*format!("base_config.sasl.mechanism: {no_login}")),
     ] {
@@ -312,6 +329,13 @@ const WRONG_SECURITY: &[(&str, &str, &str)] = &[
     ("key_file", "1", "a path"),
     ("key_pem", "{ a = 1 }", "a text"),
     ("key_password", "{ a = 1 }", "a text"),
+    ("oauth_token_endpoint", "{ a = 1 }", "a text"),
+    ("oauth_client_id", "{ a = 1 }", "a text"),
+    ("oauth_client_secret", "{ a = 1 }", "a text"),
+    ("oauth_scope", "{ a = 1 }", "a text"),
+    ("oauth_parameters", "['a=b', 'c']", "name=value, several joined by commas, or a list of them"),
+    ("oauth_credentials_in_body", "'x'", "true or false"),
+    ("oauth_ca_file", "1", "a path"),
 ];
 
 const TIME: &str = "a time such as \"10s\", \"500ms\" or \"1m30s\", or a number of seconds";

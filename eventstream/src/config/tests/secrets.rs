@@ -7,7 +7,9 @@ fn config() -> BrokerConfig {
     let security = Security::sasl(SaslMechanism::Plain, "alice", SECRET)
         .cert_pem("no pem")
         .key_pem(SECRET)
-        .key_password(SECRET);
+        .key_password(SECRET)
+        .oauth_client_secret(SECRET)
+        .oauth_parameters([("key", SECRET)]);
     BrokerConfig::new()
         .security(security)
         .base_config("sasl.password", SECRET)
@@ -42,6 +44,8 @@ fn no_secret_is_quoted_from_a_file() {
         format!("[security]\nsasl_password = {SECRET}"),
         format!("[security]\nsasl_password = ['{SECRET}']"),
         format!("[security]\nsasl_password = {{ a = '{SECRET}' }}"),
+        format!("[security]\noauth_client_secret = ['{SECRET}']"),
+        format!("[security]\noauth_parameters = '{SECRET}'"),
         format!("[security]\nsasl_pasword = '{SECRET}'"),
         format!("security = '{SECRET}'"),
         format!("base_config = '{SECRET}'"),

@@ -72,6 +72,13 @@ fn security() -> Vec<(&'static str, &'static str, Security)> {
         ("key_file", "/etc/key.pem", none().key_file("/etc/key.pem")),
         ("key_pem", KEY, none().key_pem(KEY)),
         ("key_password", "pass", none().key_password("pass")),
+        ("oauth_token_endpoint", "https://a/token", none().oauth_token_endpoint("https://a/token")),
+        ("oauth_client_id", "service", none().oauth_client_id("service")),
+        ("oauth_client_secret", "12345", none().oauth_client_secret("12345")),
+        ("oauth_scope", "a b", none().oauth_scope("a b")),
+        ("oauth_parameters", "audience=kafka, resource=a=b", none().oauth_parameters([("audience", "kafka"), ("resource", "a=b")])),
+        ("oauth_credentials_in_body", "true", none().oauth_credentials_in_body(true)),
+        ("oauth_ca_file", "/etc/ca.pem", none().oauth_ca_file("/etc/ca.pem")),
     ]
 }
 
@@ -354,4 +361,19 @@ fn words_parse_and_print() {
             .ends_with("one of off, error, warn, info, debug"),
         "{error}"
     );
+}
+
+#[test]
+fn parameters_may_be_a_list_and_a_secret_may_be_in_a_file() {
+    let toml = "[security]\noauth_parameters = ['audience=a,b', 'resource = c']";
+    let parameters = [("audience", "a,b"), ("resource", "c")];
+    let expected = new().security(Security::none().oauth_parameters(parameters));
+    assert_eq!(BrokerConfig::from_toml(toml).unwrap(), expected);
+    let name = format!("eventstream-secret-{}", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, "its secret\n").unwrap();
+    let read = from_var("oauth_client_secret_file", file.to_str().unwrap());
+    std::fs::remove_file(&file).unwrap();
+    let security = Security::none().oauth_client_secret("its secret");
+    assert_eq!(read, new().security(security));
 }

@@ -37,7 +37,8 @@ fn check_mechanism(security: &Security, faults: &mut Vec<Fault>) {
 fn check_credentials(config: &BrokerConfig, faults: &mut Vec<Fault>) {
     let security = &config.security;
     let has_tokens = security.token_provider().is_some();
-    if has_tokens || security.mechanism() == Some(SaslMechanism::OauthBearer) {
+    let of_tokens = has_tokens || !security.oauth_options().is_empty();
+    if of_tokens || security.mechanism() == Some(SaslMechanism::OauthBearer) {
         check_tokens(config, has_tokens, faults);
         return;
     }
@@ -69,8 +70,10 @@ fn check_credentials(config: &BrokerConfig, faults: &mut Vec<Fault>) {
 
 fn check_tokens(config: &BrokerConfig, has_tokens: bool, faults: &mut Vec<Fault>) {
     let security = &config.security;
-    if !has_tokens {
-        let allowed = "needs something to get tokens from: Security::oauth";
+    check_endpoint(security, faults);
+    if !has_tokens && security.oauth_options().is_empty() {
+        let allowed =
+            "needs something to get tokens from: oauth_token_endpoint, or Security::oauth in code";
         faults.push(Fault::new("sasl_mechanism", "oauthbearer", allowed));
     } else if let Some(other) = security
         .sasl_mechanism
@@ -100,6 +103,30 @@ fn check_tokens(config: &BrokerConfig, has_tokens: bool, faults: &mut Vec<Fault>
             "",
             "not together with oauthbearer, which logs in with a token",
         ));
+    }
+}
+
+fn check_endpoint(security: &Security, faults: &mut Vec<Fault>) {
+    let options = security.oauth_options();
+    let Some(first) = options.first() else { return };
+    let mut fault = |name: &str, allowed: &str| faults.push(Fault::new(name, "", allowed));
+    if security.provider.is_some() {
+        fault(first, "not together with a token provider given in code");
+    } else if security.oauth_token_endpoint.is_empty() {
+        fault("oauth_token_endpoint", &format!("needed by {first}"));
+    } else if cfg!(not(feature = "oidc")) {
+        fault(first, "needs the feature `oidc` of eventstream");
+    } else {
+        if security.oauth_client_id.is_empty() {
+            fault("oauth_client_id", "needed by oauth_token_endpoint");
+        }
+        if security.oauth_client_secret.is_empty() {
+            fault("oauth_client_secret", "needed by oauth_token_endpoint");
+        }
+        #[cfg(feature = "oidc")]
+        if let Err(allowed) = crate::oauth::endpoint(&security.oauth_token_endpoint) {
+            fault("oauth_token_endpoint", allowed);
+        }
     }
 }
 
@@ -198,10 +225,11 @@ fn check_files(config: &BrokerConfig, faults: &mut Vec<Fault>) {
         let path = config.base_config.get(property);
         Path::new(path.filter(|path| *path != "probe").unwrap_or_default())
     };
-    let files: [(&str, Part, &Path); 6] = [
+    let files: [(&str, Part, &Path); 7] = [
         ("ca_file", Part::Ca, &security.ca_file),
         ("cert_file", Part::Certificate, &security.cert_file),
         ("key_file", Part::Key, &security.key_file),
+        ("oauth_ca_file", Part::Ca, &security.oauth_ca_file),
         (
             "base_config.ssl.ca.location",
             Part::Ca,
@@ -227,7 +255,7 @@ fn check_files(config: &BrokerConfig, faults: &mut Vec<Fault>) {
         if path.to_str().is_none() {
             faults.push(Fault::new(name, shown, "a path in UTF-8"));
         } else if path.is_dir() {
-            if part != Part::Ca {
+            if part != Part::Ca || name == "oauth_ca_file" {
                 faults.push(Fault::new(name, shown, "a file, not a directory"));
             }
         } else {

@@ -17,17 +17,6 @@ use parking_lot::Mutex;
 use super::Manner;
 use crate::doctor::facts::Tls;
 
-/// Where systems keep their trusted certificates; librdkafka's `probe` tries these too.
-const SYSTEM: &[&str] = &[
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/certs/ca-bundle.crt",
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-    "/usr/local/etc/ssl/cert.pem",
-    "/usr/local/share/certs/ca-root-nss.crt",
-];
-
 /// Without a manner, nothing is trusted or presented: only whether the port speaks TLS matters.
 pub(super) fn handshake(
     stream: TcpStream,
@@ -94,10 +83,7 @@ fn trust<'a>(
         }
     }
     match property("ssl.ca.location") {
-        Some("probe") => {
-            let bundle = SYSTEM.iter().map(Path::new).find(|path| path.is_file());
-            bundle.map_or(Ok(()), |path| context.set_ca_file(path))
-        }
+        Some("probe") => crate::trust::system(context),
         Some(path) if Path::new(path).is_dir() => {
             context.load_verify_locations(None, Some(Path::new(path)))
         }
