@@ -50,7 +50,8 @@ pub(crate) struct Connection {
     /// Private key (PEM) of the client certificate
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<String>,
-    /// scram-sha-512, scram-sha-256 or plain; implies TLS
+    /// scram-sha-512, scram-sha-256, plain, or oauthbearer, which --oauth-token-endpoint implies;
+    /// implies TLS
     #[arg(long, global = true, value_name = "MECHANISM", value_parser = mechanism)]
     sasl_mechanism: Option<SaslMechanism>,
     /// SASL user name
@@ -71,6 +72,38 @@ pub(crate) struct Connection {
     /// Send SASL credentials over plain text
     #[arg(long, global = true)]
     sasl_without_tls: bool,
+    /// Log in with tokens of this endpoint (OAUTHBEARER, OIDC client credentials); implies TLS
+    /// [env: EVENTSTREAM_OAUTH_TOKEN_ENDPOINT]
+    #[arg(long, global = true, value_name = "URL")]
+    oauth_token_endpoint: Option<String>,
+    /// Client id at the token endpoint [env: EVENTSTREAM_OAUTH_CLIENT_ID]
+    #[arg(long, global = true, value_name = "ID")]
+    oauth_client_id: Option<String>,
+    /// Client secret at the token endpoint; other processes can see options, so prefer the variable
+    /// or a file [env: EVENTSTREAM_OAUTH_CLIENT_SECRET]
+    #[arg(long, global = true, value_name = "SECRET", value_parser = secret)]
+    oauth_client_secret: Option<Secret>,
+    /// File that holds the client secret
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "oauth_client_secret"
+    )]
+    oauth_client_secret_file: Option<String>,
+    /// Scopes to ask for, separated by spaces [env: EVENTSTREAM_OAUTH_SCOPE]
+    #[arg(long, global = true, value_name = "SCOPES")]
+    oauth_scope: Option<String>,
+    /// More of the token request, as audience=kafka; several are joined by commas
+    /// [env: EVENTSTREAM_OAUTH_PARAMETERS]
+    #[arg(long, global = true, value_name = "NAME=VALUE,...", value_parser = secret)]
+    oauth_parameters: Option<Secret>,
+    /// Send the client's id and secret in the body of the token request
+    #[arg(long, global = true)]
+    oauth_credentials_in_body: bool,
+    /// CA certificates (PEM) for the token endpoint instead of the system's
+    #[arg(long, global = true, value_name = "FILE")]
+    oauth_ca_file: Option<String>,
     /// How long an event may take to be stored [default: 60]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     publish_timeout: Option<Duration>,
@@ -204,22 +237,38 @@ impl Connection {
                     .map(|mechanism| mechanism.as_str().to_owned()),
             ),
             ("SASL_USERNAME", self.sasl_username.clone()),
-            (
-                "SASL_PASSWORD",
-                self.sasl_password
-                    .as_ref()
-                    .map(|password| password.expose().to_owned()),
-            ),
+            ("SASL_PASSWORD", exposed(self.sasl_password.as_ref())),
             ("SASL_PASSWORD_FILE", self.sasl_password_file.clone()),
             (
                 "SASL_WITHOUT_TLS",
                 self.sasl_without_tls.then(|| "true".to_owned()),
             ),
+            ("OAUTH_TOKEN_ENDPOINT", self.oauth_token_endpoint.clone()),
+            ("OAUTH_CLIENT_ID", self.oauth_client_id.clone()),
+            (
+                "OAUTH_CLIENT_SECRET",
+                exposed(self.oauth_client_secret.as_ref()),
+            ),
+            (
+                "OAUTH_CLIENT_SECRET_FILE",
+                self.oauth_client_secret_file.clone(),
+            ),
+            ("OAUTH_SCOPE", self.oauth_scope.clone()),
+            ("OAUTH_PARAMETERS", exposed(self.oauth_parameters.as_ref())),
+            (
+                "OAUTH_CREDENTIALS_IN_BODY",
+                self.oauth_credentials_in_body.then(|| "true".to_owned()),
+            ),
+            ("OAUTH_CA_FILE", self.oauth_ca_file.clone()),
         ];
         given
             .into_iter()
             .filter_map(|(name, value)| Some((format!("EVENTSTREAM_{name}"), value?)))
     }
+}
+
+fn exposed(secret: Option<&Secret>) -> Option<String> {
+    secret.map(|secret| secret.expose().to_owned())
 }
 
 /// A variable of this tool; an empty one counts as unset, as everywhere in the configuration.
@@ -254,6 +303,14 @@ fn in_options(fault: &Fault) -> String {
         "sasl_password",
         "sasl_password_file",
         "sasl_without_tls",
+        "oauth_token_endpoint",
+        "oauth_client_id",
+        "oauth_client_secret",
+        "oauth_client_secret_file",
+        "oauth_scope",
+        "oauth_parameters",
+        "oauth_credentials_in_body",
+        "oauth_ca_file",
         "publish_timeout",
     ];
     let field = fault

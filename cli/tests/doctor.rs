@@ -12,7 +12,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use harness::{Admin, Kafka, Operation, Resource, Secured, User, eventually, unique_topic};
+use harness::{
+    Admin, Kafka, Operation, Resource, Secured, TokenServer, User, eventually, unique_topic,
+};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -21,10 +23,16 @@ use serde_json::Value;
 /// What the doctor promises.
 const WITHIN: Duration = Duration::from_secs(10);
 
+fn server() -> &'static TokenServer {
+    static SERVER: OnceLock<TokenServer> = OnceLock::new();
+    SERVER.get_or_init(|| TokenServer::start().unwrap())
+}
+
 fn kafka() -> &'static Kafka {
     static KAFKA: OnceLock<Kafka> = OnceLock::new();
     KAFKA.get_or_init(|| {
-        let kafka = Kafka::builder().authorizing().auto_create_topics(false);
+        let kafka = Kafka::builder().authorizing().oauth_signed_by(server());
+        let kafka = kafka.auto_create_topics(false);
         kafka.user("exact").user("bare").proxied().start().unwrap()
     })
 }
@@ -74,6 +82,13 @@ impl Deployment {
     fn user(mut self, mechanism: &str, user: &User) -> Self {
         self.password = Some(user.password.clone());
         self.with(&["--sasl-mechanism", mechanism, "--sasl-username", &user.name])
+    }
+
+    fn tokens(self, secret: &str) -> Self {
+        let url = server().token_url();
+        self.with(&["--oauth-token-endpoint", &url])
+            .with(&["--oauth-client-id", TokenServer::CLIENT])
+            .with(&["--oauth-client-secret", secret])
     }
 
     fn run(&self, output: &str) -> Seen {
@@ -363,6 +378,29 @@ fn credentials_that_are_refused() {
             "does not accept the user name or password",
             "check `sasl_username`",
         );
+    Deployment::at("a client that gets no token", &to.sasl_ssl)
+        .tokens("not-the-secret")
+        .ca()
+        .is_broken(
+            "sasl.token",
+            "failure",
+            "invalid_client",
+            "check `oauth_client_id`",
+        );
+    let let_in = Deployment::at("a token", &to.sasl_ssl);
+    let seen = let_in.tokens(TokenServer::SECRET).ca().run("json");
+    for (check, found) in [
+        ("sasl.mechanism", "offers OAUTHBEARER"),
+        ("sasl.token", "the token of service holds for"),
+        ("sasl.credentials", "the brokers know"),
+    ] {
+        let finding = seen.finding(check);
+        assert_eq!(finding["status"], "ok", "{finding}");
+        assert!(
+            finding["found"].as_str().unwrap().contains(found),
+            "{finding}"
+        );
+    }
     Deployment::at("nobody at a SASL port", &to.sasl_plaintext).is_broken(
         "sasl.mechanism",
         "failure",
@@ -653,6 +691,7 @@ fn sound_deployments() {
     // The right to read properties of topics and brokers is not required.
     exact.is_sound(&[
         "tls.",
+        "sasl.token",
         "topic.min_in_sync",
         "topic.retention",
         "topic.message_size",
@@ -675,7 +714,7 @@ fn sound_deployments() {
         .ca()
         .with(&of_group)
         .with(&canary)
-        .is_sound(&[]);
+        .is_sound(&["sasl.token"]);
     forms_of_output(&Deployment::plain("forms of output").with(&of_group));
 }
 

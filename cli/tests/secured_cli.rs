@@ -9,14 +9,19 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use harness::{Identity, Kafka, Secured, User, unique_topic};
+use harness::{Identity, Kafka, Secured, TokenServer, User, unique_topic};
 use serde_json::Value;
 
 const WRONG: &str = "not-the-password";
 
+fn server() -> &'static TokenServer {
+    static SERVER: OnceLock<TokenServer> = OnceLock::new();
+    SERVER.get_or_init(|| TokenServer::start().unwrap())
+}
+
 fn kafka() -> &'static Kafka {
     static KAFKA: OnceLock<Kafka> = OnceLock::new();
-    KAFKA.get_or_init(|| Kafka::builder().secured().start().unwrap())
+    KAFKA.get_or_init(|| Kafka::builder().oauth_signed_by(server()).start().unwrap())
 }
 
 fn secured() -> &'static Secured {
@@ -29,6 +34,7 @@ struct Way {
     name: &'static str,
     options: Vec<String>,
     password: Option<String>,
+    client_secret: Option<String>,
 }
 
 impl Way {
@@ -65,13 +71,25 @@ impl Way {
             .with("--sasl-username", &user.name)
     }
 
+    fn tokens(mut self) -> Self {
+        self.client_secret = Some(TokenServer::SECRET.to_owned());
+        self.with("--oauth-token-endpoint", server().token_url())
+            .with("--oauth-client-id", TokenServer::CLIENT)
+            .with("--oauth-scope", "kafka")
+            .with("--oauth-parameters", "audience=kafka,resource=r")
+    }
+
     fn identity(self, identity: &Identity) -> Self {
         self.file("--cert-file", &identity.certificate)
             .file("--key-file", &identity.key)
     }
 
     fn wrong(mut self) -> Self {
-        self.password = Some(WRONG.to_owned());
+        let given = [&mut self.password, &mut self.client_secret];
+        given
+            .into_iter()
+            .flatten()
+            .for_each(|it| WRONG.clone_into(it));
         self
     }
 
@@ -80,6 +98,9 @@ impl Way {
         command.args(arguments).args(&self.options);
         if let Some(password) = &self.password {
             command.env("EVENTSTREAM_SASL_PASSWORD", password);
+        }
+        if let Some(secret) = &self.client_secret {
+            command.env("EVENTSTREAM_OAUTH_CLIENT_SECRET", secret);
         }
         let mut child = command
             .stdin(Stdio::piped())
@@ -148,7 +169,14 @@ fn there_and_back(way: &Way) {
 
 fn has_no_secret(way: &Way, output: &Output) {
     let all = text(&output.stdout) + &text(&output.stderr);
-    for secret in [WRONG, &secured().scram.password, &secured().plain.password] {
+    // How every token begins: a JSON object in base64.
+    const TOKEN: &str = "eyJ";
+    let users = [&secured().scram, &secured().plain];
+    let passwords = users.map(|user| &*user.password);
+    for secret in [WRONG, TokenServer::SECRET, TOKEN]
+        .into_iter()
+        .chain(passwords)
+    {
         assert!(!all.contains(secret), "{}: {all}", way.name);
     }
 }
@@ -185,6 +213,7 @@ fn events_go_there_and_back_by_every_way() {
         Way::new("without tls by property", &to.sasl_plaintext)
             .sasl("plain", &to.plain)
             .with("-X", "security.protocol=SASL_PLAINTEXT"),
+        Way::new("tokens", &to.sasl_ssl).tokens().ca(),
         from_file.file("--sasl-password-file", file.path()),
         by_option.with("--sasl-password", password),
     ];
@@ -214,6 +243,14 @@ fn turned_away() -> Vec<(Way, &'static str, &'static str)> {
                 .ca(),
             user_or_password,
             "check `sasl_username`, `sasl_password`",
+        ),
+        (
+            Way::new("refused client", &to.sasl_ssl)
+                .tokens()
+                .ca()
+                .wrong(),
+            "answers 401 Unauthorized: invalid_client",
+            "check `oauth_client_id`, `oauth_client_secret`",
         ),
         (
             scram("unknown CA", &to.sasl_ssl).file("--ca-file", &certificates.unknown_ca),
@@ -306,6 +343,7 @@ fn the_noisiest_log_has_no_secret() {
         Way::new("plain", &to.sasl_plaintext)
             .sasl("plain", &to.plain)
             .flag("--sasl-without-tls"),
+        Way::new("tokens", &to.sasl_ssl).tokens().ca(),
         Way::new("wrong", &to.sasl_ssl)
             .sasl("plain", &to.plain)
             .ca()

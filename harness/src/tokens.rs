@@ -97,6 +97,11 @@ fn for_url(bytes: &[u8]) -> String {
 }
 
 impl TokenServer {
+    /// The client that it knows.
+    pub const CLIENT: &str = "service";
+    /// That client's secret.
+    pub const SECRET: &str = "opens-the-vault";
+
     /// Starts it over plain HTTP. It gives tokens that hold for five minutes unless told otherwise.
     ///
     /// # Errors
@@ -145,7 +150,7 @@ impl TokenServer {
         self.url("jwks")
     }
 
-    /// Where clients get tokens. One whose secret is not `secret` gets none.
+    /// Where clients get tokens. One without [`SECRET`](Self::SECRET) gets none.
     pub fn token_url(&self) -> String {
         self.url("token")
     }

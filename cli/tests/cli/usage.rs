@@ -35,7 +35,23 @@ fn wrong_usage_names_the_option_the_value_and_what_is_allowed() {
         ("metadata --brokers nohost", "--brokers \"nohost\""),
         (
             "metadata --sasl-mechanism foo",
-            "scram-sha-512, scram-sha-256, plain",
+            "scram-sha-512, scram-sha-256, plain, oauthbearer",
+        ),
+        (
+            "metadata --sasl-mechanism oauthbearer",
+            "needs something to get tokens from: oauth_token_endpoint",
+        ),
+        (
+            "metadata --oauth-token-endpoint http://a/token --oauth-client-id i --oauth-client-secret s",
+            "--oauth-token-endpoint: must be https",
+        ),
+        (
+            "metadata --oauth-token-endpoint https://a/token --oauth-client-id i",
+            "--oauth-client-secret: needed by oauth_token_endpoint",
+        ),
+        (
+            "metadata --oauth-parameters audience",
+            "--oauth-parameters: name=value",
         ),
         (
             "metadata --sasl-mechanism plain --sasl-username u",

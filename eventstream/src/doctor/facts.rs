@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::config::{BrokerConfig, Principal};
 use crate::error::{Error, Fault};
+use crate::oauth::Token;
 
 /// An answer, or why there is none.
 pub(crate) type Asked<T> = Result<T, String>;
@@ -19,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) setup: Setup,
     /// The bootstrap brokers, then all that the cluster advertises.
     pub(crate) listeners: Vec<Listener>,
+    /// `None`: this client needs none, or nobody was asked.
+    pub(crate) token: Option<Result<Token, Error>>,
     /// `None` if it was not asked, because the configuration is invalid.
     pub(crate) cluster: Option<Result<Cluster, Error>>,
     pub(crate) now: Timestamp,

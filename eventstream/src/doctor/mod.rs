@@ -6,6 +6,7 @@ pub(crate) mod facts;
 mod probe;
 mod report;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,15 @@ use crate::config::BrokerConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::{EmbeddedBroker, Examination, Examiner, prefixed, round_trip, wire_group};
 use crate::name::{GroupId, Topic};
+use crate::oauth::{Provider, Token};
 use crate::publish::receipt::block_on;
 
 /// The time limit of a run: sockets, login, requests, and canaries beside them.
 const ALL: Duration = Duration::from_millis(9000);
 const SOCKETS: Duration = Duration::from_millis(4500);
 const LOGIN: Duration = Duration::from_millis(4000);
+/// As much of the login's time as the token provider may take.
+const TOKEN: Duration = Duration::from_millis(3000);
 const ADVERTISED: Duration = Duration::from_secs(4);
 
 /// Checks a deployment from where it runs: addresses, protocol, certificates, credentials, permissions, topics, dead
@@ -199,11 +203,12 @@ fn setup(parts: &Parts) -> Setup {
     }
 }
 
-fn gather(setup: Setup, what: Examination, parts: &Parts, canary: Option<&Canary>) -> Facts {
+fn gather(setup: Setup, mut what: Examination, parts: &Parts, canary: Option<&Canary>) -> Facts {
     let deadline = Instant::now() + ALL;
     let mut facts = Facts {
         setup,
         listeners: Vec::new(),
+        token: None,
         cluster: None,
         now: Timestamp::now(),
     };
@@ -211,11 +216,17 @@ fn gather(setup: Setup, what: Examination, parts: &Parts, canary: Option<&Canary
         return facts;
     }
     let manner = Arc::new(manner(&parts.config, &parts.brokers));
-    let sent_by = what.clone();
     let brokers = parts.brokers.iter();
     let bootstrap: Vec<_> = brokers.map(|b| (Role::Bootstrap, b.clone())).collect();
     let login = std::thread::scope(|scope| {
-        let login = scope.spawn(|| Examiner::start(what, Instant::now() + LOGIN));
+        let login = scope.spawn(|| {
+            let deadline = Instant::now() + LOGIN;
+            facts.token = get_token(&mut what.config);
+            match &facts.token {
+                Some(Err(error)) => Err(error.clone()),
+                _ => Examiner::start(what.clone(), deadline),
+            }
+        });
         facts.listeners = probe::look(&bootstrap, &manner, Instant::now() + SOCKETS);
         login.join()
     });
@@ -234,7 +245,7 @@ fn gather(setup: Setup, what: Examination, parts: &Parts, canary: Option<&Canary
             move || look_at_advertised(&brokers, manner)
         });
         let canary = canary.map(|canary| {
-            let what = &sent_by;
+            let what = &what;
             scope.spawn(move || send_canary(parts, what, canary, deadline))
         });
         let mut cluster = examiner.examine(deadline);
@@ -245,6 +256,27 @@ fn gather(setup: Setup, what: Examination, parts: &Parts, canary: Option<&Canary
         facts.cluster = Some(Ok(cluster));
     });
     facts
+}
+
+/// Asks the token provider, if there is one. What it gives is then for everything that the doctor does.
+fn get_token(config: &mut BrokerConfig) -> Option<Result<Token>> {
+    let provider = config.security.token_provider()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let token = match runtime {
+        Ok(runtime) => runtime.block_on(provider.ask_within(TOKEN)),
+        Err(error) => {
+            let text = format!("kafka: no token: no thread to ask for it on: {error}");
+            Err(Error::new(ErrorKind::Token, text))
+        }
+    };
+    if let Ok(token) = &token {
+        let token = token.clone();
+        let provider = move || ready(Ok::<_, Error>(token.clone()));
+        config.security.provider = Some(Provider::new(provider));
+    }
+    Some(token)
 }
 
 fn look_at_advertised(brokers: &[(i32, String)], manner: &Arc<Manner>) -> Vec<Listener> {

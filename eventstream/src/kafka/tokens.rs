@@ -54,8 +54,7 @@ struct Shared {
 struct State {
     token: Option<Token>,
     failure: Option<Failure>,
-    /// Since when there is no token that holds, and somebody wants one.
-    wanted: Option<SystemTime>,
+    /// When the provider was last asked.
     asked: Option<Instant>,
     clients: Vec<Attached>,
     started: bool,
@@ -104,7 +103,6 @@ impl Tokens {
             state: Mutex::new(State {
                 token: None,
                 failure: None,
-                wanted: None,
                 asked: None,
                 clients: Vec::new(),
                 started: false,
@@ -121,11 +119,8 @@ impl Tokens {
         let attached = Attached(client.native_ptr());
         let mut state = self.0.state.lock();
         state.clients.push(attached);
-        match state.valid() {
-            Some(token) => attached.set(&token),
-            None => {
-                state.wanted.get_or_insert_with(SystemTime::now);
-            }
+        if let Some(token) = state.valid() {
+            attached.set(&token);
         }
         if !state.started {
             state.started = self.start();
@@ -183,10 +178,8 @@ impl Tokens {
         if state.valid().is_some() {
             return None;
         }
-        if let Some(Failure { error, since }) = &state.failure {
-            return Some(Problem::at(error.clone(), *since));
-        }
-        None
+        let failure = state.failure.as_ref()?;
+        Some(Problem::at(failure.error.clone(), failure.since))
     }
 
     /// Why a question was not answered in time, where it lacked a token.
@@ -197,10 +190,10 @@ impl Tokens {
         }
         let failure = state.failure.as_ref().map(|failure| failure.error.clone());
         let waiting = || {
-            let since = state.wanted?.elapsed().unwrap_or_default().as_secs_f64();
+            let since = state.asked?.elapsed().as_secs_f64();
             let text =
                 format!("kafka: no token yet: the token provider was asked {since:.1} s ago");
-            Some(Error::new(ErrorKind::Token, text).with_retriable(true))
+            Some(Error::new(ErrorKind::Token, text))
         };
         failure.or_else(waiting)
     }
@@ -279,7 +272,6 @@ impl Shared {
         }
         let left = token.left();
         state.token = Some(token);
-        state.wanted = None;
         state.failure = None;
         let was_told = std::mem::take(&mut state.told);
         drop(state);
@@ -322,7 +314,7 @@ fn pause(n: u32) -> Duration {
 
 fn cannot_start(error: &std::io::Error) -> Error {
     let text = format!("kafka: no token: the thread that asks for tokens cannot start: {error}");
-    Error::new(ErrorKind::Token, text).with_retriable(true)
+    Error::new(ErrorKind::Token, text)
 }
 
 impl Attached {

@@ -216,7 +216,7 @@ impl Provider {
         self.ask_within(PATIENCE).await
     }
 
-    async fn ask_within(&self, patience: Duration) -> Result<Token> {
+    pub(crate) async fn ask_within(&self, patience: Duration) -> Result<Token> {
         // The call may panic before its future does.
         let call = AssertUnwindSafe(async { self.0.ask().await }).catch_unwind();
         let answer = match tokio::time::timeout(patience, call).await {
@@ -243,9 +243,18 @@ impl Provider {
     }
 }
 
+/// Whom the provider asks does not know this client, or it cannot ask: no repetition helps.
+#[cfg(feature = "oidc")]
+fn refused(text: &str, remedy: &str) -> Error {
+    let text = format!("kafka: no token: {text}; {remedy}");
+    Error::new(ErrorKind::Authentication, text)
+        .with_retriable(false)
+        .with_remedy(remedy)
+}
+
 fn failure(text: &str) -> Error {
     let text = format!("kafka: no token: {text}");
-    Error::new(ErrorKind::Token, text).with_retriable(true)
+    Error::new(ErrorKind::Token, text)
 }
 
 #[cfg(test)]

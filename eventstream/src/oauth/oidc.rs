@@ -158,12 +158,7 @@ impl Oidc {
             text = text.replace(self.client_secret.expose(), "[secret]");
         }
         if FINAL.contains(&&*refusal.error) || status == StatusCode::UNAUTHORIZED {
-            Error::new(
-                ErrorKind::Authentication,
-                format!("kafka: no token: {text}"),
-            )
-            .with_retriable(false)
-            .with_remedy(REMEDY)
+            super::refused(&text, REMEDY)
         } else {
             Error::new(ErrorKind::Token, text)
         }
@@ -278,8 +273,8 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Authentication);
         assert!(!error.is_retriable());
         let text = "kafka: no token: the token endpoint https://a/token answers 400 Bad Request: invalid_client: \
-                    [secret] iswrong";
-        assert_eq!(error.to_string(), text);
+                    [secret] iswrong; check `oauth_client_id`";
+        assert!(error.to_string().starts_with(text), "{error}");
         let error = oidc().refused(StatusCode::SERVICE_UNAVAILABLE, b"<html>");
         assert_eq!(error.kind(), ErrorKind::Token);
         let text = "the token endpoint https://a/token answers 503 Service Unavailable";

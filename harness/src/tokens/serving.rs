@@ -7,9 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use openssl::base64::encode_block;
 use openssl::ssl::SslAcceptor;
 
-use super::{Answer, Issuer, unsecured_token};
+use super::{Answer, Issuer, TokenServer, unsecured_token};
 
 /// As long as a client may take for its request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -92,9 +93,10 @@ fn read<S: Read>(stream: &mut BufReader<S>) -> Result<Request> {
 
 impl Issuer {
     fn give(&self, request: Request) -> Result<(u16, String)> {
-        let may = request.body.contains("client_secret=secret")
-            || request.authorization
-                == format!("Basic {}", openssl::base64::encode_block(b"service:secret"));
+        let (client, secret) = (TokenServer::CLIENT, TokenServer::SECRET);
+        let basic = encode_block(format!("{client}:{secret}").as_bytes());
+        let may = request.body.contains(&format!("client_secret={secret}"))
+            || request.authorization == format!("Basic {basic}");
         let mut state = self.state();
         state.asked.push((request.authorization, request.body));
         while state.answer == Answer::Silence && !state.ended {
@@ -106,8 +108,8 @@ impl Issuer {
         let (token, lifetime) = match &state.answer {
             Answer::Status(status, body) => return Ok((*status, body.clone())),
             Answer::Silence => bail!("the server ends"),
-            Answer::Token(lifetime) => (self.token("service", *lifetime)?, *lifetime),
-            Answer::Unsecured(lifetime) => (unsecured_token("service", *lifetime), *lifetime),
+            Answer::Token(lifetime) => (self.token(client, *lifetime)?, *lifetime),
+            Answer::Unsecured(lifetime) => (unsecured_token(client, *lifetime), *lifetime),
         };
         drop(state);
         if !may {

@@ -285,8 +285,8 @@ fn by_options(server: &TokenServer) -> Security {
     Security::none()
         .ca_file(&secured(kafka()).certificates.ca)
         .oauth_token_endpoint(server.token_url())
-        .oauth_client_id("service")
-        .oauth_client_secret("secret")
+        .oauth_client_id(TokenServer::CLIENT)
+        .oauth_client_secret(TokenServer::SECRET)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,7 +310,14 @@ async fn a_token_endpoint_is_trusted_by_its_certificate() {
     let certificates = &to.certificates;
     let over_tls = TokenServer::start_over_tls(&certificates.server).expect("a server");
     over_tls.answer(Answer::Unsecured(HOUR));
-    let oidc = || Oidc::new(over_tls.token_url(), "service", "secret").credentials_in_body(true);
+    let oidc = || {
+        Oidc::new(
+            over_tls.token_url(),
+            TokenServer::CLIENT,
+            TokenServer::SECRET,
+        )
+        .credentials_in_body(true)
+    };
     let build = |oidc: Oidc| {
         let security = Security::oauth(oidc).sasl_without_tls(true);
         builder(&to.sasl_plaintext, security)
@@ -320,7 +327,10 @@ async fn a_token_endpoint_is_trusted_by_its_certificate() {
     let client = build(oidc().ca_file(&certificates.ca));
     client.metadata(None, END).await.expect("let in");
     let (authorization, body) = over_tls.asked().pop().expect("asked");
-    assert!(authorization.is_empty() && body.contains("client_id=service&client_secret=secret"));
+    assert!(
+        authorization.is_empty()
+            && body.contains("client_id=service&client_secret=opens-the-vault")
+    );
     client.shutdown(END).await;
     for oidc in [oidc(), oidc().ca_file(&certificates.unknown_ca)] {
         let client = build(oidc);

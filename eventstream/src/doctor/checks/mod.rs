@@ -32,6 +32,7 @@ pub(super) const IDS: &[&str] = &[
     "tls.expiry",
     "tls.client_certificate",
     "sasl.mechanism",
+    "sasl.token",
     "sasl.credentials",
     "rights.read",
     "rights.write",

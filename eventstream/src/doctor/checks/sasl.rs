@@ -1,4 +1,4 @@
-//! 4: mechanism and credentials.
+//! 4: mechanism, token and credentials.
 
 use crate::doctor::facts::{Facts, Speaks};
 use crate::doctor::report::Tally;
@@ -6,7 +6,9 @@ use crate::error::ErrorKind;
 
 pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
     let mut mechanism = Tally::new("sasl.mechanism");
+    let mut token = Tally::new("sasl.token");
     let mut credentials = Tally::new("sasl.credentials");
+    judge_token(facts, &mut token);
     if facts.setup.config.protocol().sasl() {
         judge_mechanism(facts, &mut mechanism);
         judge_credentials(facts, &mut credentials);
@@ -14,7 +16,7 @@ pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
         judge_none(facts, &mut mechanism);
         credentials.not_run("this client is configured without SASL");
     }
-    out.extend([mechanism, credentials]);
+    out.extend([mechanism, token, credentials]);
 }
 
 fn own(facts: &Facts) -> &str {
@@ -61,6 +63,21 @@ fn judge_none(facts: &Facts, tally: &mut Tally) {
     }
 }
 
+fn judge_token(facts: &Facts, tally: &mut Tally) {
+    match &facts.token {
+        None => tally.not_run("this client logs in without a token"),
+        Some(Err(error)) => tally.fail(error.to_string(), error.remedy()),
+        Some(Ok(token)) => {
+            let seconds = token.left().as_secs();
+            let of = match &*token.principal {
+                "" => String::new(),
+                principal => format!(" of {principal}"),
+            };
+            tally.ok(format!("the token{of} holds for {seconds} s"));
+        }
+    }
+}
+
 fn judge_credentials(facts: &Facts, tally: &mut Tally) {
     let own = own(facts);
     let offered = |l: &crate::doctor::facts::Listener| {
@@ -69,6 +86,7 @@ fn judge_credentials(facts: &Facts, tally: &mut Tally) {
     };
     match &facts.cluster {
         Some(Ok(_)) => tally.ok(format!("the brokers accept {}", facts.setup.principal)),
+        Some(Err(_)) if matches!(facts.token, Some(Err(_))) => tally.not_run("there is no token"),
         Some(Err(error))
             if error.kind() == ErrorKind::Authentication && facts.listeners.iter().any(offered) =>
         {

@@ -25,6 +25,7 @@ fn facts(topics: Vec<Topic>) -> Facts {
             starts_at_tail: true,
         },
         listeners: Vec::new(),
+        token: None,
         cluster: Some(Ok(Cluster {
             brokers: vec![(1, "a:1".to_owned()), (2, "b:1".to_owned())],
             broker_configs: Err("no right".to_owned()),
