@@ -50,8 +50,8 @@ pub(crate) struct Connection {
     /// Private key (PEM) of the client certificate
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<String>,
-    /// scram-sha-512, scram-sha-256, plain, or oauthbearer, which --oauth-token-endpoint implies;
-    /// implies TLS
+    /// scram-sha-512, scram-sha-256, plain, or oauthbearer, which --oauth-token-endpoint and
+    /// --aws-msk-region imply; implies TLS
     #[arg(long, global = true, value_name = "MECHANISM", value_parser = mechanism)]
     sasl_mechanism: Option<SaslMechanism>,
     /// SASL user name
@@ -104,6 +104,10 @@ pub(crate) struct Connection {
     /// CA certificates (PEM) for the token endpoint instead of the system's
     #[arg(long, global = true, value_name = "FILE")]
     oauth_ca_file: Option<String>,
+    /// Log in to Amazon MSK with IAM, in this region, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+    /// AWS_SESSION_TOKEN; implies TLS [env: EVENTSTREAM_AWS_MSK_REGION]
+    #[arg(long, global = true, value_name = "REGION")]
+    aws_msk_region: Option<String>,
     /// How long an event may take to be stored [default: 60]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     publish_timeout: Option<Duration>,
@@ -260,6 +264,7 @@ impl Connection {
                 self.oauth_credentials_in_body.then(|| "true".to_owned()),
             ),
             ("OAUTH_CA_FILE", self.oauth_ca_file.clone()),
+            ("AWS_MSK_REGION", self.aws_msk_region.clone()),
         ];
         given
             .into_iter()
@@ -311,6 +316,7 @@ fn in_options(fault: &Fault) -> String {
         "oauth_parameters",
         "oauth_credentials_in_body",
         "oauth_ca_file",
+        "aws_msk_region",
         "publish_timeout",
     ];
     let field = fault

@@ -68,6 +68,7 @@
 //! | `testing` | the test kit: handlers without a broker, a recording publisher, a broker for each test |
 //! | `tower` | handlers inside tower's layers: `Subscribe::layer`, `Handler::layer` |
 //! | `metrics` | Prometheus metrics: `Metrics`, `ClientBuilder::metrics` |
+//! | `aws-msk-iam` | tokens for Amazon MSK with IAM: `AwsMskIam`, and [`Security::aws_msk_region`] |
 //! | `oidc` | tokens by OIDC client credentials for SASL/OAUTHBEARER: `Oidc`, and the options `oauth_*` of [`Security`] |
 //! | `opentelemetry` | traces of `tracing` spans propagate with events: `traceparent`, `spanContext` |
 
@@ -120,6 +121,8 @@ pub use metadata::{
 pub use name::{EventName, GroupId, Topic};
 #[cfg(feature = "oidc")]
 pub use oauth::Oidc;
+#[cfg(feature = "aws-msk-iam")]
+pub use oauth::{AwsCredentials, AwsMskIam};
 pub use oauth::{Token, TokenError, TokenProvider};
 pub use observe::health::{Health, Problem};
 #[cfg(feature = "metrics")]

@@ -45,6 +45,7 @@ Examples:
   eventstream metadata --topic player --group rewards
   eventstream metadata --topic player --exact-group connect-player-sink
   eventstream metadata --brokers kafka-1:9093 --oauth-token-endpoint https://login.example.com/oauth2/token --oauth-client-id inventory --oauth-client-secret-file secret --oauth-scope kafka
+  eventstream metadata --brokers b-1.example.kafka.eu-west-1.amazonaws.com:9098 --aws-msk-region eu-west-1
   eventstream metadata --json --topic player | jq '.topics[0].partitions | map(.high - .low) | add'";
 
 pub(crate) async fn run(

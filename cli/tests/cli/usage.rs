@@ -50,6 +50,10 @@ fn wrong_usage_names_the_option_the_value_and_what_is_allowed() {
             "--oauth-client-secret: needed by oauth_token_endpoint",
         ),
         (
+            "metadata --aws-msk-region eu_west",
+            "--aws-msk-region \"eu_west\": a region such as eu-west-1",
+        ),
+        (
             "metadata --oauth-parameters audience",
             "--oauth-parameters: name=value",
         ),

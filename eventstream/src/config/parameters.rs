@@ -41,7 +41,7 @@ impl FromValue for Parameters {
         };
         let pairs: Option<Vec<_>> = match value {
             Value::Text(text) => text.split(',').map(pair).collect(),
-            Value::List(list) => {
+            Value::List(list) if !list.is_empty() => {
                 let texts = list.iter().map(Value::scalar);
                 texts.map(|text| pair(&text?)).collect()
             }

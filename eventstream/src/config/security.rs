@@ -55,7 +55,7 @@ options! {
         key_pem(impl Into<Secret>): Secret = Secret::default();
         /// The passphrase of an encrypted private key. Default: empty, the key is not encrypted.
         key_password(impl Into<Secret>): Secret = Secret::default();
-        /// The token endpoint of an OpenID Connect provider, which gives tokens by client credentials (feature `oidc`).
+        /// The token endpoint of an OIDC provider, which gives tokens by client credentials (feature `oidc`).
         /// An `https` URL; `http` only for this machine. It implies
         /// [`OauthBearer`](SaslMechanism::OauthBearer); the other options that begin with `oauth_` go with it. In code
         /// there is `Oidc`, too. Default: empty.
@@ -74,6 +74,11 @@ options! {
         /// A file with the CA certificates (PEM) that the token endpoint's certificate is checked with. Default:
         /// empty, the system's.
         oauth_ca_file(impl Into<PathBuf>): PathBuf = PathBuf::new();
+        /// The region of an Amazon MSK cluster with IAM access control, such as `eu-west-1` (feature `aws-msk-iam`): logs
+        /// in with tokens that are signed with the credentials of the environment, `AWS_ACCESS_KEY_ID`,
+        /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`. It implies [`OauthBearer`](SaslMechanism::OauthBearer). For
+        /// other credentials there is `AwsMskIam` in code. Default: empty.
+        aws_msk_region(impl Into<String>): String = String::new();
     }
     and {
         /// Where tokens come from, given in code.
@@ -195,10 +200,11 @@ impl Security {
 
     /// Where tokens come from, if they are what this client logs in with.
     pub(crate) fn token_provider(&self) -> Option<Provider> {
-        self.provider.clone().or_else(|| self.oidc())
+        let given = self.provider.clone();
+        given.or_else(|| self.oidc()).or_else(|| self.aws_msk_iam())
     }
 
-    /// The options given that are about a token endpoint.
+    /// The options given that are about tokens.
     pub(crate) fn oauth_options(&self) -> Vec<&'static str> {
         [
             (
@@ -211,6 +217,7 @@ impl Security {
             ("oauth_parameters", !self.oauth_parameters.0.is_empty()),
             ("oauth_credentials_in_body", self.oauth_credentials_in_body),
             ("oauth_ca_file", !self.oauth_ca_file.as_os_str().is_empty()),
+            ("aws_msk_region", !self.aws_msk_region.is_empty()),
         ]
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
@@ -240,13 +247,23 @@ impl Security {
         None
     }
 
-    /// The mechanism of `sasl_mechanism`, or the one implied by `authentication_type` or a token endpoint.
+    #[cfg(feature = "aws-msk-iam")]
+    fn aws_msk_iam(&self) -> Option<Provider> {
+        let region = self.aws_msk_region.trim();
+        (!region.is_empty()).then(|| Provider::new(crate::oauth::AwsMskIam::new(region)))
+    }
+
+    #[cfg(not(feature = "aws-msk-iam"))]
+    fn aws_msk_iam(&self) -> Option<Provider> {
+        None
+    }
+
+    /// The mechanism of `sasl_mechanism`, or the one implied by `authentication_type` or an option about tokens.
     pub(crate) fn mechanism(&self) -> Option<SaslMechanism> {
         let by_type =
             || (self.authentication_type == "SASL-SCRAM").then_some(SaslMechanism::ScramSha512);
-        let by_endpoint =
-            || (!self.oauth_token_endpoint.is_empty()).then_some(SaslMechanism::OauthBearer);
-        self.sasl_mechanism.or_else(by_type).or_else(by_endpoint)
+        let by_tokens = || (!self.oauth_options().is_empty()).then_some(SaslMechanism::OauthBearer);
+        self.sasl_mechanism.or_else(by_type).or_else(by_tokens)
     }
 
     /// The given options that only have a meaning with TLS.

@@ -358,3 +358,101 @@ impl Attached {
         unsafe { sys::rd_kafka_oauthbearer_set_token_failure(self.0, reason.as_ptr()) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use rdkafka::client::DefaultClientContext;
+    use rdkafka::config::ClientConfig;
+    use rdkafka_sys::rd_kafka_type_t as Type;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(60);
+
+    fn client() -> Client<DefaultClientContext> {
+        let mut config = ClientConfig::new();
+        config.set("security.protocol", "sasl_plaintext");
+        config.set("sasl.mechanism", "OAUTHBEARER");
+        let native = config.create_native_config().expect("a configuration");
+        let kind = Type::RD_KAFKA_PRODUCER;
+        Client::new(&config, native, kind, DefaultClientContext).expect("a client")
+    }
+
+    fn until(what: &str, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + WITHIN;
+        while !condition() {
+            assert!(Instant::now() < deadline, "not in time: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn one_call_is_for_all_clients_and_the_thread_ends_with_the_last_handle() {
+        let calls = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&calls);
+        let provider = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            let expires = SystemTime::now() + Duration::from_secs(3600);
+            async move { Ok::<_, io::Error>(Token::new("t", expires)) }
+        };
+        let tokens = Tokens::new("test".into(), Provider::new(provider));
+        assert!(tokens.missing().is_none(), "nobody wants one");
+        let (first, second) = (client(), client());
+        let supplies = (tokens.supply(&first), tokens.supply(&second));
+        until("a token", || tokens.0.state.lock().token.is_some());
+        let third = client();
+        let supply = tokens.supply(&third);
+        assert_eq!(tokens.0.state.lock().clients.len(), 3);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        drop((supplies, supply));
+        assert!(tokens.0.state.lock().clients.is_empty());
+        drop(tokens);
+        // The thread held the provider.
+        until("the end", || Arc::strong_count(&calls) == 1);
+    }
+
+    #[test]
+    fn a_failure_is_known_until_there_is_a_token() {
+        let fails = Arc::new(AtomicBool::new(true));
+        let mood = Arc::clone(&fails);
+        let provider = move || {
+            let fails = mood.load(Ordering::SeqCst);
+            let expires = SystemTime::now() + Duration::from_secs(3600);
+            async move {
+                let sealed = || io::Error::other("the vault is sealed");
+                (!fails)
+                    .then(|| Token::new("t", expires))
+                    .ok_or_else(sealed)
+            }
+        };
+        let tokens = Tokens::new("test".into(), Provider::new(provider));
+        let client = client();
+        let _supply = tokens.supply(&client);
+        until("a failure", || tokens.problem().is_some());
+        let expected = "kafka: no token: the vault is sealed";
+        let told = tokens.of(&format!("{FAILED}: {expected}"));
+        for error in [tokens.missing(), tokens.failure(), told] {
+            assert_eq!(error.expect("an error").to_string(), expected);
+        }
+        assert!(tokens.notice().is_none() && tokens.turned_away().is_none());
+        assert!(tokens.of("Connection refused").is_none());
+        fails.store(false, Ordering::SeqCst);
+        until("a token", || tokens.problem().is_none());
+        assert!(tokens.missing().is_none() && tokens.failure().is_none());
+    }
+
+    #[test]
+    fn a_provider_that_fails_is_asked_ever_more_rarely() {
+        for (n, seconds) in [(1, 1), (2, 2), (4, 8), (5, 10), (u32::MAX, 10)] {
+            let longest = Duration::from_secs(seconds);
+            let pause = pause(n);
+            assert!(
+                pause <= longest && pause >= longest * 4 / 5,
+                "{n}: {pause:?}"
+            );
+        }
+    }
+}

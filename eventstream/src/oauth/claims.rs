@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
+use super::encoding::from_base64;
 use crate::error::{Error, ErrorKind, Fault, Result};
 
 pub(super) struct Claims {
@@ -29,7 +30,7 @@ pub(super) fn read(token: &str) -> Result<Claims> {
     else {
         return Err(refused("must be a JWT: three parts joined by dots"));
     };
-    let claims = decode(claims).and_then(|json| serde_json::from_slice::<Raw>(&json).ok());
+    let claims = from_base64(claims).and_then(|json| serde_json::from_slice::<Raw>(&json).ok());
     let claims = claims.ok_or_else(|| refused("must be a JWT whose claims are JSON"))?;
     let expires = claims
         .exp
@@ -40,14 +41,6 @@ pub(super) fn read(token: &str) -> Result<Claims> {
         expires,
         subject: claims.sub,
     })
-}
-
-/// Base64 for URLs, with or without padding.
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim_end_matches('=');
-    let padding = "=".repeat(text.len().wrapping_neg() % 4);
-    let text = text.replace('-', "+").replace('_', "/");
-    openssl::base64::decode_block(&format!("{text}{padding}")).ok()
 }
 
 #[cfg(test)]

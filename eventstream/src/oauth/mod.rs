@@ -1,10 +1,15 @@
 //! Tokens for SASL/OAUTHBEARER: what one is, and who provides it.
 
+#[cfg(feature = "aws-msk-iam")]
+mod aws;
 mod claims;
+mod encoding;
 #[cfg(feature = "oidc")]
 mod http;
 #[cfg(feature = "oidc")]
 mod oidc;
+#[cfg(feature = "aws-msk-iam")]
+mod signing;
 
 use std::fmt;
 use std::future::Future;
@@ -20,6 +25,8 @@ use crate::config::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{panic_text, with_causes};
 
+#[cfg(feature = "aws-msk-iam")]
+pub use self::aws::{AwsCredentials, AwsMskIam};
 #[cfg(feature = "oidc")]
 pub use self::oidc::Oidc;
 #[cfg(feature = "oidc")]
@@ -244,7 +251,7 @@ impl Provider {
 }
 
 /// Whom the provider asks does not know this client, or it cannot ask: no repetition helps.
-#[cfg(feature = "oidc")]
+#[cfg(any(feature = "aws-msk-iam", feature = "oidc"))]
 fn refused(text: &str, remedy: &str) -> Error {
     let text = format!("kafka: no token: {text}; {remedy}");
     Error::new(ErrorKind::Authentication, text)
@@ -294,13 +301,13 @@ mod tests {
             told(hanging).await,
             "kafka: no token: the token provider has not answered within 50ms"
         );
-        let panicking = || async {
-            let token: Option<Token> = None;
-            Ok::<_, io::Error>(token.expect("the answer has a token"))
-        };
+        fn panics() -> Result<Token, io::Error> {
+            panic!("the answer has no token")
+        }
+        let panicking = || async { panics() };
         assert_eq!(
             told(panicking).await,
-            "kafka: no token: the token provider panicked: the answer has a token"
+            "kafka: no token: the token provider panicked: the answer has no token"
         );
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use hyper::{StatusCode, Uri};
 use serde::Deserialize;
 
+use super::encoding::percent;
 use super::http::{self, Trust};
 use super::{Token, TokenError, TokenProvider, claims};
 use crate::config::Secret;
@@ -27,7 +28,7 @@ const FINAL: &[&str] = &[
 const REMEDY: &str = "check `oauth_client_id`, `oauth_client_secret`, `oauth_scope` and `oauth_parameters`, and that \
                       the client is known at `oauth_token_endpoint`";
 
-/// Gets tokens from an OpenID Connect provider, with the credentials of a client (feature `oidc`).
+/// Gets tokens from an OIDC provider, with the credentials of a client (feature `oidc`).
 ///
 /// ```
 /// use eventstream::{Oidc, Security};
@@ -126,7 +127,7 @@ impl Oidc {
         );
         let pairs = form
             .iter()
-            .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+            .map(|(name, value)| format!("{}={}", percent(name), percent(value)));
         pairs.collect::<Vec<_>>().join("&")
     }
 
@@ -134,8 +135,8 @@ impl Oidc {
     fn basic(&self) -> Option<String> {
         let joined = format!(
             "{}:{}",
-            encoded(&self.client_id),
-            encoded(self.client_secret.expose())
+            percent(&self.client_id),
+            percent(self.client_secret.expose())
         );
         (!self.in_body)
             .then(|| format!("Basic {}", openssl::base64::encode_block(joined.as_bytes())))
@@ -227,19 +228,6 @@ pub(crate) fn endpoint(url: &str) -> Result<Uri, &'static str> {
         "http" => Err("must be https: the client's secret would be sent over plain text"),
         _ => Err(ALLOWED),
     }
-}
-
-/// Percent-encoded, as in a form.
-pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ fn tokens_that_contradict() {
         (secured(tokens()), ""),
         (secured(tokens().sasl_without_tls(true)), ""),
         (secured(tokens().tls(false)), "tls \"false\": credentials over plain text need sasl_without_tls"),
-        (secured(Security::none().sasl_mechanism(SaslMechanism::OauthBearer)), "sasl_mechanism \"oauthbearer\": needs something to get tokens from: oauth_token_endpoint, or Security::oauth in code"),
+        (secured(Security::none().sasl_mechanism(SaslMechanism::OauthBearer)), "sasl_mechanism \"oauthbearer\": needs something to get tokens from: oauth_token_endpoint, aws_msk_region, or Security::oauth in code"),
         (secured(tokens().sasl_mechanism(SaslMechanism::Plain)), "sasl_mechanism \"PLAIN\": must be oauthbearer, or left out, where there is a token provider"),
         (secured(tokens().sasl_username("a")), &*format!("sasl_username: {no_login}")),
         (secured(tokens().sasl_password("x")), &*format!("sasl_password: {no_login}")),
@@ -134,6 +134,9 @@ fn tokens_that_contradict() {
         (secured(oidc().oauth_ca_file("/no/such")), "oauth_ca_file \"/no/such\": a file that can be read (No such file or directory (os error 2))"),
         (secured(oidc().oauth_ca_file("src")), "oauth_ca_file \"src\": a file, not a directory"),
         (secured(oidc().sasl_mechanism(SaslMechanism::Plain)), "sasl_mechanism \"PLAIN\": must be oauthbearer, or left out, where there is a token provider"),
+        (secured(Security::none().aws_msk_region("eu-west-1")), ""),
+        (secured(Security::none().aws_msk_region("eu west")), "aws_msk_region \"eu west\": a region such as eu-west-1"),
+        (secured(oidc().aws_msk_region("eu-west-1")), "aws_msk_region: not together with oauth_token_endpoint"),
         (secured(tokens().oauth_scope("a")), "oauth_scope: not together with a token provider given in code"),
         (with(tokens(), "sasl.username", "a"), &*format!("base_config.sasl.username: {no_login}")),
         (with(tokens(), "sasl.mechanism", "PLAIN"), &*format!("base_config.sasl.mechanism: {no_login}")),
@@ -336,6 +339,7 @@ const WRONG_SECURITY: &[(&str, &str, &str)] = &[
     ("oauth_parameters", "['a=b', 'c']", "name=value, several joined by commas, or a list of them"),
     ("oauth_credentials_in_body", "'x'", "true or false"),
     ("oauth_ca_file", "1", "a path"),
+    ("aws_msk_region", "{ a = 1 }", "a text"),
 ];
 
 const TIME: &str = "a time such as \"10s\", \"500ms\" or \"1m30s\", or a number of seconds";

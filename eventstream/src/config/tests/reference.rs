@@ -25,8 +25,9 @@ fn the_guide_has_every_option_as_it_is() {
     let path = pages().join("configuration.md");
     let page = fs::read_to_string(&path).expect("the page");
     let (head, generated) = page.split_once(BEGIN).expect("the mark");
-    for key in ["brokers", "base_config", "sasl_password_file"]
+    for key in ["brokers", "base_config"]
         .into_iter()
+        .chain(Security::SECRET_FILES.iter().copied())
         .chain(GoKeys::NAMES.iter().copied())
     {
         assert!(head.contains(&format!("`{key}`")), "no word of {key}");

@@ -79,6 +79,7 @@ fn security() -> Vec<(&'static str, &'static str, Security)> {
         ("oauth_parameters", "audience=kafka, resource=a=b", none().oauth_parameters([("audience", "kafka"), ("resource", "a=b")])),
         ("oauth_credentials_in_body", "true", none().oauth_credentials_in_body(true)),
         ("oauth_ca_file", "/etc/ca.pem", none().oauth_ca_file("/etc/ca.pem")),
+        ("aws_msk_region", "eu-west-1", none().aws_msk_region("eu-west-1")),
     ]
 }
 

@@ -70,10 +70,9 @@ fn check_credentials(config: &BrokerConfig, faults: &mut Vec<Fault>) {
 
 fn check_tokens(config: &BrokerConfig, has_tokens: bool, faults: &mut Vec<Fault>) {
     let security = &config.security;
-    check_endpoint(security, faults);
+    check_source(security, faults);
     if !has_tokens && security.oauth_options().is_empty() {
-        let allowed =
-            "needs something to get tokens from: oauth_token_endpoint, or Security::oauth in code";
+        let allowed = "needs something to get tokens from: oauth_token_endpoint, aws_msk_region, or Security::oauth in code";
         faults.push(Fault::new("sasl_mechanism", "oauthbearer", allowed));
     } else if let Some(other) = security
         .sasl_mechanism
@@ -106,27 +105,47 @@ fn check_tokens(config: &BrokerConfig, has_tokens: bool, faults: &mut Vec<Fault>
     }
 }
 
-fn check_endpoint(security: &Security, faults: &mut Vec<Fault>) {
+/// Where tokens come from, as options have it.
+fn check_source(security: &Security, faults: &mut Vec<Fault>) {
     let options = security.oauth_options();
     let Some(first) = options.first() else { return };
     let mut fault = |name: &str, allowed: &str| faults.push(Fault::new(name, "", allowed));
     if security.provider.is_some() {
         fault(first, "not together with a token provider given in code");
-    } else if security.oauth_token_endpoint.is_empty() {
-        fault("oauth_token_endpoint", &format!("needed by {first}"));
-    } else if cfg!(not(feature = "oidc")) {
-        fault(first, "needs the feature `oidc` of eventstream");
+    } else if security.aws_msk_region.is_empty() {
+        check_endpoint(security, first, faults);
+    } else if *first != "aws_msk_region" {
+        fault("aws_msk_region", &format!("not together with {first}"));
+    } else if cfg!(not(feature = "aws-msk-iam")) {
+        fault(first, "needs the feature `aws-msk-iam` of eventstream");
     } else {
-        if security.oauth_client_id.is_empty() {
-            fault("oauth_client_id", "needed by oauth_token_endpoint");
+        let region = security.aws_msk_region.as_str();
+        let is_label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !region.chars().all(is_label) {
+            faults.push(Fault::new(*first, region, "a region such as eu-west-1"));
         }
-        if security.oauth_client_secret.is_empty() {
-            fault("oauth_client_secret", "needed by oauth_token_endpoint");
-        }
-        #[cfg(feature = "oidc")]
-        if let Err(allowed) = crate::oauth::endpoint(&security.oauth_token_endpoint) {
-            fault("oauth_token_endpoint", allowed);
-        }
+    }
+}
+
+fn check_endpoint(security: &Security, first: &str, faults: &mut Vec<Fault>) {
+    let mut fault = |name: &str, allowed: &str| faults.push(Fault::new(name, "", allowed));
+    if security.oauth_token_endpoint.is_empty() {
+        fault("oauth_token_endpoint", &format!("needed by {first}"));
+        return;
+    }
+    if cfg!(not(feature = "oidc")) {
+        fault(first, "needs the feature `oidc` of eventstream");
+        return;
+    }
+    if security.oauth_client_id.is_empty() {
+        fault("oauth_client_id", "needed by oauth_token_endpoint");
+    }
+    if security.oauth_client_secret.is_empty() {
+        fault("oauth_client_secret", "needed by oauth_token_endpoint");
+    }
+    #[cfg(feature = "oidc")]
+    if let Err(allowed) = crate::oauth::endpoint(&security.oauth_token_endpoint) {
+        fault("oauth_token_endpoint", allowed);
     }
 }
 

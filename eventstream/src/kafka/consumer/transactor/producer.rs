@@ -19,6 +19,7 @@ use crate::kafka::consumer::group::GroupEnv;
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{from_code, from_kafka};
 use crate::kafka::prefixed;
+use crate::kafka::tokens::Supply;
 use crate::publish::Output;
 
 /// What a transaction gets beyond the commit interval, before the broker aborts it: so long readers
@@ -27,7 +28,9 @@ const SLACK: Duration = Duration::from_secs(10);
 /// The wait for room in librdkafka's queue, and before a request is made again.
 const MOMENT: Duration = Duration::from_millis(10);
 
+/// Field order is drop order: the supply goes before the client.
 pub(super) struct TransactionalProducer {
+    _supply: Option<Supply>,
     producer: BaseProducer<Context>,
     timeout: Duration,
 }
@@ -76,10 +79,15 @@ impl TransactionalProducer {
                 failure: Mutex::default(),
             })
             .map_err(|e| from_kafka("create the producer of transactions", e))?;
+        let supply = env.reporter.supply(producer.client());
         producer
             .init_transactions(SLACK)
             .map_err(|e| failed("begin with transactions", e))?;
-        Ok(Self { producer, timeout })
+        Ok(Self {
+            _supply: supply,
+            producer,
+            timeout,
+        })
     }
 
     pub(super) fn begin(&self) -> Result<(), Error> {
