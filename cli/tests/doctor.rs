@@ -392,7 +392,7 @@ fn credentials_that_are_refused() {
     for (check, found) in [
         ("sasl.mechanism", "offers OAUTHBEARER"),
         ("sasl.token", "the token of service holds for"),
-        ("sasl.credentials", "the brokers know"),
+        ("sasl.credentials", "the brokers accept"),
     ] {
         let finding = seen.finding(check);
         assert_eq!(finding["status"], "ok", "{finding}");
