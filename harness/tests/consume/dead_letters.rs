@@ -219,7 +219,7 @@ async fn a_flood_of_dead_letters_pauses_the_subscription() {
             .health()
             .problems
             .iter()
-            .any(|p| p.to_string().contains("too fast"))
+            .any(|p| p.to_string().contains("too many dead letters"))
     };
     until("paused", END, told).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
