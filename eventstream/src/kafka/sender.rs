@@ -185,8 +185,8 @@ impl Sender {
         error
     }
 
-    fn told(&self, traced: Option<&Publishing>, receipt: Result<Receipt>) -> Result<Receipt> {
-        receipt.map_err(|error| {
+    fn told<T>(&self, traced: Option<&Publishing>, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
             if let Some(traced) = traced {
                 traced.refused(&error);
             }
@@ -200,8 +200,7 @@ impl Sender {
         topic: &str,
         record: Outgoing<'_>,
     ) -> Result<Receipt> {
-        let id = EventId::Chosen("".into());
-        self.producer.publish(topic, record, id).await
+        self.producer.publish(topic, record, EventId::none()).await
     }
 }
 
@@ -237,15 +236,7 @@ impl MakesOutputs for Sender {
                 &outgoing(event, &id, value, &headers, traced),
             )
         });
-        match output {
-            Ok(output) => Ok((output, id)),
-            Err(error) => {
-                if let Some(traced) = traced {
-                    traced.refused(&error);
-                }
-                Err(self.refused(error))
-            }
-        }
+        Ok((self.told(traced, output)?, id))
     }
 
     fn raw_output(&self, record: PublishRaw) -> Result<Output> {

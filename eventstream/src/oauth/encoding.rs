@@ -29,3 +29,11 @@ pub(super) fn percent(text: &str) -> String {
     }
     encoded
 }
+
+/// Names and values, as a query or a form has them.
+#[cfg(any(feature = "aws-msk-iam", feature = "oidc"))]
+pub(super) fn pairs(pairs: &[(&str, &str)]) -> String {
+    let pairs = pairs.iter();
+    let pairs = pairs.map(|(name, value)| format!("{}={}", percent(name), percent(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}

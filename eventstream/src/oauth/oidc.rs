@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use hyper::{StatusCode, Uri};
 use serde::Deserialize;
 
-use super::encoding::percent;
+use super::encoding::{pairs, percent};
 use super::http::{self, Trust};
 use super::{Token, TokenError, TokenProvider, claims};
 use crate::config::Secret;
@@ -125,10 +125,7 @@ impl Oidc {
                 .iter()
                 .map(|(name, value)| (&**name, &**value)),
         );
-        let pairs = form
-            .iter()
-            .map(|(name, value)| format!("{}={}", percent(name), percent(value)));
-        pairs.collect::<Vec<_>>().join("&")
+        pairs(&form)
     }
 
     /// As the standard has it: both are encoded before they are joined.

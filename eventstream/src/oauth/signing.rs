@@ -9,7 +9,7 @@ use openssl::pkey::PKey;
 use openssl::sha::sha256;
 use openssl::sign::Signer;
 
-use super::encoding::percent;
+use super::encoding::pairs;
 
 /// The hash of no bytes.
 pub(super) const EMPTY_PAYLOAD: &str =
@@ -64,9 +64,7 @@ impl Presigned<'_> {
         }
         parameters.extend(self.parameters);
         parameters.sort_unstable();
-        let pairs = parameters.iter();
-        let pairs = pairs.map(|(name, value)| format!("{}={}", percent(name), percent(value)));
-        pairs.collect::<Vec<_>>().join("&")
+        pairs(&parameters)
     }
 }
 

@@ -88,6 +88,11 @@ pub(crate) enum EventId {
 }
 
 impl EventId {
+    /// Of a record that is published unchanged.
+    pub(crate) fn none() -> Self {
+        Self::Chosen("".into())
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Generated(id) => id.as_str(),

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::publish::receipt::EventId;
 use crate::publish::{MakesOutputs, Output, Publish, PublishRaw, Receipt};
 
 /// What one attempt at a record publishes, where that is to be exactly once. It is kept here until the
@@ -29,8 +30,7 @@ impl Staging {
 
     pub(super) fn publish_raw(&self, record: PublishRaw) -> Result<Receipt> {
         let output = self.maker.raw_output(record)?;
-        let id = crate::publish::receipt::EventId::Chosen("".into());
-        let receipt = output.receipt(id);
+        let receipt = output.receipt(EventId::none());
         self.keep(output).map(|()| receipt)
     }
 

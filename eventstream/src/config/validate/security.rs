@@ -81,22 +81,16 @@ fn check_tokens(config: &BrokerConfig, has_tokens: bool, faults: &mut Vec<Fault>
         let allowed = "must be oauthbearer, or left out, where there is a token provider";
         faults.push(Fault::new("sasl_mechanism", other.as_str(), allowed));
     }
-    let name = if security.sasl_username.is_empty() {
-        ""
-    } else {
-        "sasl_username"
-    };
-    let password = if security.sasl_password.is_empty() {
-        ""
-    } else {
-        "sasl_password"
-    };
+    let options = [
+        ("sasl_username", !security.sasl_username.is_empty()),
+        ("sasl_password", !security.sasl_password.is_empty()),
+    ];
     let base = ["sasl.mechanism", "sasl.username", "sasl.password"]
         .into_iter()
         .filter(|key| config.base_config.get(key).is_some())
         .map(|key| format!("base_config.{key}"));
-    let options = [name, password].into_iter().filter(|name| !name.is_empty());
-    for field in options.map(str::to_owned).chain(base) {
+    let given = options.into_iter().filter(|(_, is_given)| *is_given);
+    for field in given.map(|(name, _)| name.to_owned()).chain(base) {
         faults.push(Fault::new(
             field,
             "",

@@ -299,6 +299,24 @@ pub(super) fn list<'a>(
     list
 }
 
+/// Offsets to commit. Each includes its topic's id, so that a commit for an earlier topic of the same name is
+/// recognised.
+pub(super) fn to_commit<'a>(
+    offsets: impl IntoIterator<Item = (&'a TopicPartition, i64, Option<TopicId>)>,
+) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for ((topic, partition), up_to, id) in offsets {
+        let mut added = list.add_partition(topic, *partition);
+        if let Err(error) = added.set_offset(Offset::Offset(up_to)) {
+            tracing::error!(%error, topic, partition, "offset not accepted");
+        }
+        if let Some(id) = id {
+            added.set_metadata(mark(id));
+        }
+    }
+    list
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};

@@ -51,28 +51,18 @@ pub(super) async fn write(
     cause: &Cause,
 ) -> Result<Delivery, Error> {
     let record = &failure.body;
-    let topic = format!("{}{}", record.source.topic, cause.suffix);
+    let topic = cause.topic(record);
     let reason = DeadLetterReason::from(failure.reason).as_str();
     let span = trace::dead_letter(&cause.labels, record, &topic, reason, &cause.last);
     let write = async |error_bytes| {
         let headers = headers(failure, cause, error_bytes);
-        let outgoing = Outgoing {
-            key: record.key(),
-            value: record.value(),
-            headers: &headers,
-            timestamp_ms: record.timestamp_ms,
-            ..Outgoing::default()
-        };
-        let id = EventId::Chosen("".into());
-        producer.publish(&topic, outgoing, id).await?.await
+        let outgoing = outgoing(record, &headers);
+        let receipt = producer.publish(&topic, outgoing, EventId::none()).await?;
+        receipt.await
     };
     let written = async {
         match write(ERROR_BYTES).await {
-            Err(error)
-                if error.kind() == ErrorKind::TooLarge && cause.error.len() > SHORT_ERROR_BYTES =>
-            {
-                write(SHORT_ERROR_BYTES).await
-            }
+            Err(error) if cause.may_be_cut(&error) => write(SHORT_ERROR_BYTES).await,
             result => result,
         }
     };
@@ -88,25 +78,37 @@ pub(super) fn output(
     cause: &Cause,
 ) -> Result<Output, Error> {
     let record = &failure.body;
-    let topic = format!("{}{}", record.source.topic, cause.suffix);
+    let topic = cause.topic(record);
     let kept = |error_bytes| {
         let headers = headers(failure, cause, error_bytes);
-        let outgoing = Outgoing {
-            key: record.key(),
-            value: record.value(),
-            headers: &headers,
-            timestamp_ms: record.timestamp_ms,
-            ..Outgoing::default()
-        };
-        sender.kept(&topic, &outgoing)
+        sender.kept(&topic, &outgoing(record, &headers))
     };
     match kept(ERROR_BYTES) {
-        Err(error)
-            if error.kind() == ErrorKind::TooLarge && cause.error.len() > SHORT_ERROR_BYTES =>
-        {
-            kept(SHORT_ERROR_BYTES)
-        }
+        Err(error) if cause.may_be_cut(&error) => kept(SHORT_ERROR_BYTES),
         result => result,
+    }
+}
+
+impl Cause {
+    /// The dead-letter topic of a record.
+    fn topic(&self, record: &Record) -> String {
+        format!("{}{}", record.source.topic, self.suffix)
+    }
+
+    /// Whether a dead letter that fails so may fit with a shorter error.
+    fn may_be_cut(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::TooLarge && self.error.len() > SHORT_ERROR_BYTES
+    }
+}
+
+/// The original, with these headers.
+fn outgoing<'a>(record: &'a Record, headers: &'a [(String, Option<Vec<u8>>)]) -> Outgoing<'a> {
+    Outgoing {
+        key: record.key(),
+        value: record.value(),
+        headers,
+        timestamp_ms: record.timestamp_ms,
+        ..Outgoing::default()
     }
 }
 

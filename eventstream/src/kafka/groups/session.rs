@@ -12,7 +12,7 @@ use super::super::consumer::commit_mark;
 use super::super::context::Reporter;
 use super::super::denied::{Operation, Resource, is_denied};
 use super::super::error::{from_code, from_kafka};
-use super::super::inspect::{self, AGAIN, Asker, is_passing};
+use super::super::inspect::{self, Asker, is_passing};
 use super::super::list_offsets::answers;
 use super::super::questions::{Answer, Committed as Answered, TopicPartition};
 use super::ages::ages;
@@ -257,24 +257,13 @@ impl Session {
     fn repeat_or<T>(
         &self,
         operation: Operation,
-        mut call: impl FnMut() -> Result<T, Code>,
+        call: impl FnMut() -> Result<T, Code>,
         explained: impl Fn(Code) -> Option<Error>,
     ) -> Result<T> {
-        let mut pause = AGAIN.0;
-        loop {
-            let code = match call() {
-                Ok(found) => return Ok(found),
-                Err(code) => code,
-            };
-            if is_passing(code) && Instant::now() < self.deadline {
-                inspect::wait(&self.client, &mut pause);
-                continue;
-            }
-            if let Some(error) = explained(code) {
-                return Err(error);
-            }
-            return Err(self.refused(operation, code));
-        }
+        let passes =
+            |answer: &Result<T, Code>| answer.as_ref().is_err_and(|code| is_passing(*code));
+        inspect::until_passed(&self.client, self.deadline, call, passes)
+            .map_err(|code| explained(code).unwrap_or_else(|| self.refused(operation, code)))
     }
 
     fn refused(&self, operation: Operation, code: Code) -> Error {

@@ -134,21 +134,17 @@ impl Offsets<'_> {
             which: Which::At(millis),
         });
         let asks: Vec<_> = asks.collect();
-        let mut pause = AGAIN.0;
-        let found = loop {
+        let ask = || -> Result<HashMap<_, _>, Code> {
             let found = list_offsets(self.client.client(), &asks, self.left().min(ROUND));
             let found = found.into_iter().flat_map(|one| match one {
                 Ok(found) => found,
                 Err(code) => vec![((String::new(), 0), Err(code))],
             });
-            let found: Result<HashMap<_, _>, _> =
-                found.map(|(name, offset)| Ok((name, offset?))).collect();
-            match found {
-                Ok(found) => break found,
-                Err(code) if is_passing(code) && !self.is_over() => wait(self.client, &mut pause),
-                Err(code) => return Err(from_code("offsets by time", code)),
-            }
+            found.map(|(name, offset)| Ok((name, offset?))).collect()
         };
+        let passes = |found: &Result<_, Code>| found.as_ref().is_err_and(|code| is_passing(*code));
+        let found = until_passed(self.client, self.deadline, ask, passes)
+            .map_err(|code| from_code("offsets by time", code))?;
         for topic in topics {
             for partition in &mut topic.partitions {
                 let offset = found.get(&(topic.name.clone(), partition.id));
@@ -220,10 +216,6 @@ impl Offsets<'_> {
         self.deadline
             .saturating_duration_since(Instant::now())
             .max(Duration::from_millis(100))
-    }
-
-    fn is_over(&self) -> bool {
-        Instant::now() >= self.deadline
     }
 }
 

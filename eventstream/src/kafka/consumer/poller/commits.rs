@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode as KafkaCommit, Consumer};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::{Assigned, Poller};
 use crate::guard::tracing;
@@ -325,21 +325,9 @@ impl Poller {
     }
 }
 
-/// A commit includes its topic's id, so that one for an earlier topic of the same name is
-/// recognised.
 fn offsets(entries: &[Entry]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for entry in entries {
-        let (topic, partition) = &entry.name;
-        let mut added = list.add_partition(topic, *partition);
-        if let Err(error) = added.set_offset(Offset::Offset(entry.up_to)) {
-            tracing::error!(%error, topic, partition, "offset not accepted");
-        }
-        if let Some(id) = entry.id {
-            added.set_metadata(assignment::mark(id));
-        }
-    }
-    list
+    let entries = entries.iter();
+    assignment::to_commit(entries.map(|entry| (&entry.name, entry.up_to, entry.id)))
 }
 
 /// Whether the partitions have another owner, or this member may never commit: a retry would fail

@@ -13,7 +13,7 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use tokio::sync::mpsc::WeakUnboundedSender;
 
 use self::producer::TransactionalProducer;
-use super::commit_mark;
+use super::assignment;
 use super::events::TopicPartition;
 use super::group::Group;
 use super::words::{PollerHandle, ToPartition, ToPoller};
@@ -295,9 +295,9 @@ impl Transactor {
     fn commit(&mut self, offsets: &[(Part, i64)]) {
         let list = offsets.iter().filter_map(|(part, up_to)| {
             let known = self.parts.get(part)?;
-            Some((&known.name, *up_to, known.id.map(commit_mark)))
+            Some((&known.name, *up_to, known.id))
         });
-        let list = producer::list(list);
+        let list = assignment::to_commit(list);
         let (Some(producer), Some(metadata)) = (&self.producer, &self.metadata) else {
             // The group has let this member go, and will say so.
             self.machine.handle(Input::Failed);

@@ -10,11 +10,9 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::error::Error;
-use crate::guard::tracing;
-use crate::kafka::consumer::events::TopicPartition;
 use crate::kafka::consumer::group::GroupEnv;
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{from_code, from_kafka};
@@ -147,7 +145,7 @@ impl TransactionalProducer {
                 Err(KafkaError::Transaction(error))
                     if error.is_retriable() && !left().is_zero() =>
                 {
-                    std::thread::sleep(MOMENT);
+                    self.producer.poll(MOMENT);
                 }
                 sent => break sent,
             }
@@ -198,23 +196,6 @@ fn headers(output: &Output) -> OwnedHeaders {
         })
     };
     output.headers.iter().fold(headers, insert)
-}
-
-/// Offsets, with what marks which topic they are of.
-pub(super) fn list<'a>(
-    offsets: impl Iterator<Item = (&'a TopicPartition, i64, Option<String>)>,
-) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for ((topic, partition), up_to, mark) in offsets {
-        let mut added = list.add_partition(topic, *partition);
-        if let Err(error) = added.set_offset(Offset::Offset(up_to)) {
-            tracing::error!(%error, topic, partition, "offset not accepted");
-        }
-        if let Some(mark) = mark {
-            added.set_metadata(mark);
-        }
-    }
-    list
 }
 
 fn failed(doing: impl Into<String>, error: KafkaError) -> Error {
