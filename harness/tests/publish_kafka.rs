@@ -290,7 +290,7 @@ async fn what_the_broker_refuses_is_told() {
 
     for receipt in [unknown, gone] {
         let error = receipt.await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error}");
+        assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error:?}");
     }
     client.publish_sync(event(&small, 3)).await.unwrap();
     admin.create_topic(&deleted, 1, 1, &[]).unwrap();

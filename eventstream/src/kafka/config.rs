@@ -63,6 +63,9 @@ fn client_config(
     properties: Vec<(String, String)>,
     level: RDKafkaLogLevel,
 ) -> Result<ClientConfig> {
+    // Before librdkafka does it, which would have OpenSSL clean up at the exit of the process, though threads that
+    // still end use it: a double free.
+    openssl::init();
     let mut config: ClientConfig = properties.into_iter().collect();
     config.set_log_level(level);
     config
