@@ -78,9 +78,11 @@ impl Letters {
         }
     }
 
-    pub(super) fn writing(&self) -> impl Iterator<Item = LetterId> + '_ {
+    /// Those being written, or about to be for the first time.
+    pub(super) fn on_their_way(&self) -> impl Iterator<Item = LetterId> + '_ {
         let all = self.letters.iter();
-        all.filter(|(_, letter)| letter.writing).map(|(id, _)| *id)
+        all.filter(|(_, letter)| letter.is_on_its_way())
+            .map(|(id, _)| *id)
     }
 
     pub(super) fn is_writing(&self, id: LetterId) -> bool {

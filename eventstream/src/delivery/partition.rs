@@ -61,8 +61,8 @@ pub(crate) struct Partition<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Active,
-    /// Running handlers may finish; otherwise only what blocks the commit of a done record
-    /// continues.
+    /// Running handlers may finish, and what they give up is dead-lettered; otherwise only what
+    /// blocks the commit of a done record continues.
     Draining,
     Drained,
     Lost,

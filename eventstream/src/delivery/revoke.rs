@@ -45,11 +45,11 @@ impl<R: Clone> Partition<R> {
         self.phase == Phase::Draining && self.fence.is_some_and(|fence| ticket < fence)
     }
 
-    /// After the last record that is done, running, or having its dead letter written, and after
+    /// After the last record that is done, running, or whose dead letter is on its way, and after
     /// all that nobody can read again.
     fn end_to_catch_up(&self) -> Option<Ticket> {
         let running = self.routes.iter().flat_map(|route| route.lanes.running());
-        let written = self.letters.writing().filter(|id| id.route.is_some());
+        let written = self.letters.on_their_way().filter(|id| id.route.is_some());
         running
             .chain(written.map(|id| id.ticket))
             .map(Ticket::next)

@@ -1,4 +1,6 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use eventstream::{Client, EmbeddedBroker, Settled, Subscribe};
@@ -27,6 +29,25 @@ async fn a_stop_waits_for_what_is_out() {
     let mut events = client.consume(head()).await.unwrap();
     assert_eq!(number(&next(&mut events).await), 1);
     client.shutdown(SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rejected_right_before_a_stop_is_dead_lettered() {
+    for _ in 0..20 {
+        let client = client(1);
+        publish_all(&client, 1).await;
+        let letters = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&letters);
+        let count = move |_| {
+            seen.fetch_add(1, Ordering::SeqCst);
+        };
+        let mut events = client.consume(head().on_dead_letter(count)).await.unwrap();
+        let event = next(&mut events).await;
+        assert_eq!(event.reject("no such level"), Settled::InTime);
+        events.stop(SOON).await.unwrap();
+        assert_eq!(letters.load(Ordering::SeqCst), 1);
+        client.shutdown(SOON).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,9 +10,9 @@ pub(super) enum Invariant {
     StoresOnlyWhatIsDone,
     /// Within a history the watermark and the commits never go back.
     NeverGoesBack,
-    /// After a revoke or loss nothing starts: no commit, and in a drain only the handlers and dead
-    /// letters without which something that is done could not be committed, and those of records that
-    /// nobody could read again.
+    /// After a revoke or loss nothing starts: no commit, and in a drain only the dead letters of
+    /// handlers that ran, and the handlers and dead letters without which something that is done could
+    /// not be committed, and those of records that nobody could read again.
     NothingStartsAfterRevoke,
     /// Inside a lane (partition or key) of a route, a record starts only when every earlier one is
     /// done, over all retries and dead letters, or starts in the same batch.
@@ -25,8 +25,9 @@ pub(super) enum Invariant {
     /// Attempts count 1, 2, 3.. and stop at the limit; a wait is never cut short, lies within the
     /// bounds of its backoff and jitter, and ends.
     AttemptsAndBackoff,
-    /// A drain ends only when what keeps something that is done from being committed has been started,
-    /// tried again and dead-lettered, or something before it will not be done.
+    /// A drain ends only when what a handler that ran has given up is dead-lettered, and what keeps
+    /// something that is done from being committed has been started, tried again and dead-lettered, or
+    /// something before it will not be done.
     CatchesUp,
     /// `Drained` comes exactly once, and only when nothing is in flight.
     DrainedOnce,

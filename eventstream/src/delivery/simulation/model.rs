@@ -430,7 +430,11 @@ impl<'a> Model<'a> {
         let begun = |state: &State| {
             matches!(
                 state,
-                State::Done | State::TellSkip(_) | State::Running | State::Writing(_)
+                State::Done
+                    | State::TellSkip(_)
+                    | State::Running
+                    | State::Letter(_)
+                    | State::Writing(_)
             )
         };
         let begun = |entry: &Entry| entry.states[..ROUTES].iter().any(begun);

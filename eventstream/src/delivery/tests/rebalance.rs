@@ -137,6 +137,31 @@ fn a_drain_writes_the_dead_letter_of_what_keeps_something_back() {
 }
 
 #[test]
+fn a_drain_writes_the_dead_letter_of_the_last_record() {
+    for fails in [false, true] {
+        let mut m = machine(
+            CommitMode::Auto,
+            Concurrency::PerPartition,
+            Retry::attempts(1),
+        );
+        feed(&mut m, 0, None, Plan::One(A));
+        actions(&mut m);
+        revoke(&mut m);
+        let reason = if fails {
+            fail(&mut m, 0, 0);
+            "Exhausted"
+        } else {
+            end(&mut m, 0, Outcome::Rejected);
+            "Rejected"
+        };
+        assert_eq!(actions(&mut m), [format!("dead letter 0 {reason}")]);
+        letter(&mut m, 0, Some(A), true, 0);
+        assert_eq!(actions(&mut m), ["drained"]);
+        assert_eq!(m.watermark(), Some(1));
+    }
+}
+
+#[test]
 fn a_drain_catches_up_no_more_once_the_time_is_over() {
     let mut m = behind();
     revoke(&mut m);
