@@ -307,3 +307,40 @@ async fn what_the_broker_refuses_is_told() {
     assert!(client.shutdown(MINUTE).await.is_empty());
     assert_eq!(failed.load(Ordering::SeqCst), 3);
 }
+
+/// librdkafka fails some of these events with a code of its own: those that are queued when it lets go of the partition.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_for_a_topic_that_is_deleted_under_load_are_stored_or_told_to_have_no_topic() {
+    let kafka = Arc::new(Kafka::builder().auto_create_topics(false).start().unwrap());
+    let (client, _) = client(&kafka, BrokerConfig::new());
+    let mut receipts = Vec::new();
+    for _ in 0..15 {
+        let topic = create_topic(&kafka, "deleted", 1);
+        client.publish_sync(event(&topic, 0)).await.unwrap();
+        let (at, name) = (Arc::clone(&kafka), topic.clone());
+        let deletion =
+            tokio::task::spawn_blocking(move || at.admin().unwrap().delete_topic(&name).unwrap());
+        let mut n = 0;
+        while !deletion.is_finished() {
+            n += 1;
+            receipts.extend(client.publish(event(&topic, n)).await);
+            if n % 20 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        deletion.await.unwrap();
+    }
+    let (mut stored, mut gone) = (0, 0);
+    for receipt in receipts {
+        match receipt.await {
+            Ok(_) => stored += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error:?}");
+                gone += 1;
+            }
+        }
+    }
+    println!("{stored} stored, {gone} without a topic");
+    assert!(gone > 0);
+    assert!(client.shutdown(MINUTE).await.is_empty());
+}

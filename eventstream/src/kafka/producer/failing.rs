@@ -125,6 +125,11 @@ impl Inner {
     }
 
     fn failure(&self, topic: &str, partition: i32, code: Code, maybe_stored: bool) -> Error {
+        let code = match code {
+            // A partition that the cluster no longer has goes away with the events queued for it.
+            Code::BrokerDestroy => Code::UnknownPartition,
+            code => code,
+        };
         let state = if maybe_stored {
             MAYBE_STORED
         } else {
