@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,6 +181,12 @@ async fn a_count_can_be_waited_for() {
     assert_eq!(events.len(), 2);
 }
 
+/// Boxed, so that each of the tests is compiled once.
+fn run(test: Pin<Box<dyn Future<Output = ()>>>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(test);
+}
+
 macro_rules! many {
     ($($name:ident)*) => { $(many!(@ $name
         one_event_is_handled
@@ -195,9 +202,9 @@ macro_rules! many {
     );)* };
     (@ $name:ident $($test:ident)*) => {
         mod $name {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test().await;
+            $(#[test]
+            fn $test() {
+                super::run(Box::pin(super::$test()));
             })*
         }
     };

@@ -9,7 +9,6 @@ use harness::workspace;
 use crate::promtool;
 use crate::setup;
 use crate::step::{Steps, cargo};
-use crate::torture;
 
 /// The packages whose tests `--quick` runs. The harness has nothing to test without Kafka.
 const QUICK_PACKAGES: [&str; 2] = ["eventstream", "cli"];
@@ -76,11 +75,6 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         // Cargo does not run these together with named targets.
         let mut examples = cargo(&["test", "--release", "--doc", "--package", "eventstream"]);
         steps.command("examples in the documentation", &mut examples)?;
-    }
-    if !quick {
-        steps.command("build of the torture run", &mut torture::build(false))?;
-        let run = ["--minutes", "2", "--seed", "1"].map(str::to_owned);
-        steps.command("two minutes of faults", &mut torture::command(&run))?;
     }
     // Before the tests, so that the last lines are cargo's own summary of them.
     println!("{}; now the tests", steps.summary());

@@ -18,12 +18,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         .any(|argument| argument == "--without" || argument.starts_with("--without="));
     let status = build(without).status().context("starting cargo")?;
     ensure!(status.success(), "the torture run does not build");
-    let status = command(arguments).status().context("starting the run")?;
+    let program = workspace().join("target").join("release").join(PACKAGE);
+    let status = Command::new(program)
+        .arg("run")
+        .args(arguments)
+        .status()
+        .context("starting the run")?;
     ensure!(status.success(), "the torture run failed: {status}");
     Ok(())
 }
 
-pub(crate) fn build(without: bool) -> Command {
+fn build(without: bool) -> Command {
     let mut build = cargo(&["build", "--release", "--quiet", "--package", PACKAGE]);
     if without {
         build.env(SABOTAGE, "yes");
@@ -31,12 +36,4 @@ pub(crate) fn build(without: bool) -> Command {
         build.env_remove(SABOTAGE);
     }
     build
-}
-
-/// The run itself, once it is built.
-pub(crate) fn command(arguments: &[String]) -> Command {
-    let program = workspace().join("target").join("release").join(PACKAGE);
-    let mut command = Command::new(program);
-    command.arg("run").args(arguments);
-    command
 }
