@@ -111,6 +111,7 @@ fn handle(directory: &Path, group: &str, events: u64) -> Result<()> {
             group,
             topics,
             order: Order::Key,
+            output: None,
         };
         out.say(BEGIN + half * SECOND, Event::Joined(joined))?;
         let mut last = 0;

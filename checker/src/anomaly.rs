@@ -45,6 +45,14 @@ pub enum Class {
     SecondOutcome,
     /// Stored and deleted, and a group neither handled it nor was notified of the loss.
     SilentGap,
+    /// A group that copies records in transactions has neither a committed output nor a dead letter of one.
+    OutputLost,
+    /// It has two.
+    OutputTwice,
+    /// Its outputs have a key's records in another order than the log.
+    OutputOrder,
+    /// Its outputs have one of a record that the log does not have.
+    OutputFromNothing,
 }
 
 impl Class {
@@ -66,6 +74,10 @@ impl Class {
             Self::SilentFailure => "silent failure",
             Self::SecondOutcome => "second outcome",
             Self::SilentGap => "silent gap",
+            Self::OutputLost => "output lost",
+            Self::OutputTwice => "output twice",
+            Self::OutputOrder => "output order",
+            Self::OutputFromNothing => "output from nothing",
         }
     }
 }

@@ -74,6 +74,9 @@ pub enum Event<'a> {
     Record(Record<'a>),
     /// A record of a dead letter topic, read at the end of the run.
     DeadLetter(DeadLetter<'a>),
+    /// A record that a group published in a transaction, read at the end of the run by a reader of committed
+    /// transactions.
+    Output(Output<'a>),
     /// A process's figures, once a second.
     Sample(Sample),
     /// Something is broken on purpose, or repaired.
@@ -189,6 +192,10 @@ pub struct Joined<'a> {
     pub topics: Vec<&'a str>,
     /// What it keeps in order.
     pub order: Order,
+    /// It copies each record to this topic, in transactions with the offsets: every record has exactly one
+    /// [`Event::Output`] or [`Event::DeadLetter`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<&'a str>,
 }
 
 /// [`Event::Left`].
@@ -319,6 +326,24 @@ pub struct DeadLetter<'a> {
     /// The event; absent if the record is not an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
+}
+
+/// [`Event::Output`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Output<'a> {
+    /// The group that published it.
+    pub group: &'a str,
+    /// Topic of the record that it was published for, without prefix.
+    pub topic: &'a str,
+    /// Partition of that record.
+    pub partition: i32,
+    /// Offset of that record.
+    pub offset: i64,
+    /// The output's own key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u64>,
+    /// Partition and offset of the output itself.
+    pub at: (i32, i64),
 }
 
 /// [`Event::Sample`], of the process that writes it. Absent values are 0.

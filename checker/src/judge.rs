@@ -5,6 +5,7 @@ mod committing;
 mod consuming;
 mod holding;
 mod last;
+mod outputs;
 mod publishing;
 mod starting;
 mod view;
@@ -105,7 +106,8 @@ pub(crate) fn judge(world: &World) -> Result<Verdict> {
 
     recovery.finish(world.end);
     let outcomes = publishing.finish(&mut findings);
-    let (handlers, groups) = consuming.finish(&mut findings);
+    let (handlers, mut groups) = consuming.finish(&mut findings);
+    outputs::judge(world, &mut groups, &mut findings);
     Ok(Verdict {
         findings,
         outcomes,

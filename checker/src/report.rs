@@ -167,6 +167,9 @@ impl Report {
             for (reason, count) in &group.dead_letters {
                 handled.push(row(&name(&format!("dead letters, {reason}")), *count));
             }
+            if let Some(outputs) = group.outputs {
+                handled.push(row(&name("committed outputs"), outputs));
+            }
         }
         vec![("Publishing", published), ("Handling", handled)]
     }

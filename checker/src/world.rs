@@ -39,6 +39,8 @@ pub(crate) struct Member {
 pub(crate) struct Group {
     pub(crate) topics: HashSet<u32>,
     pub(crate) order: Order,
+    /// Whether it copies its records in transactions.
+    pub(crate) copies: bool,
     /// When the group may have reassigned its partitions, cleanly or not.
     pub(crate) rebalances: Disturbances,
 }
@@ -59,6 +61,18 @@ pub(crate) struct Letter {
     pub(crate) group: u32,
     pub(crate) place: u32,
     pub(crate) offset: i64,
+}
+
+/// A committed output of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Output {
+    pub(crate) group: u32,
+    /// Where it is.
+    pub(crate) at: (i32, i64),
+    /// The record that it was published for.
+    pub(crate) place: u32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<u64>,
 }
 
 /// An offset at which two reads found different records.
@@ -94,6 +108,7 @@ pub(crate) struct World {
     pub(crate) logs: Vec<Log>,
     pub(crate) contradictions: Vec<Contradiction>,
     pub(crate) letters: Vec<Letter>,
+    pub(crate) outputs: Vec<Output>,
     /// Dead letters by group and reason.
     pub(crate) letter_counts: HashMap<(u32, String), u64>,
     pub(crate) faults: Vec<Window>,

@@ -31,6 +31,7 @@ impl Life {
             group: "g",
             topics: vec![TOPIC],
             order: Order::Partition,
+            output: None,
         };
         self.0.say(member, Event::Joined(joined));
     }

@@ -55,6 +55,9 @@ pub struct GroupCounts {
     pub dead_lettered: u64,
     /// Dead letters by reason; one record may have several.
     pub dead_letters: BTreeMap<String, u64>,
+    /// Committed outputs; absent if the group does not copy in transactions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<u64>,
 }
 
 pub(super) struct Consuming<'w> {
@@ -276,7 +279,14 @@ impl<'w> Consuming<'w> {
         let done_at = u64::from(before.done_at);
         // Once a commit was seen, only a member that does not know yet that it was evicted handles it again.
         let committed = offset < running.term.base && !world.losses.within(at, at);
-        if !committed && world.losses.within(world.begin + done_at * 1_000_000, at) {
+        let group = &world.groups[self.views[view].group as usize];
+        // Whatever ends a transaction makes its records be handled again: a clean rebalance, too.
+        let excuses = if group.copies {
+            &group.rebalances
+        } else {
+            &world.losses
+        };
+        if !committed && excuses.within(world.begin + done_at * 1_000_000, at) {
             self.counts.duplicates_after_faults += 1;
         } else if self.held_back(view, offset, running.term, before.done_at) {
             self.counts.duplicates_held_back += 1;

@@ -39,16 +39,18 @@ impl Consuming<'_> {
             return;
         }
         let log = self.world.log(view.place);
-        let order = self.world.groups[view.group as usize].order;
+        let group = &self.world.groups[view.group as usize];
+        let order = group.order;
         let all = std::mem::take(&mut view.assignments);
         let (ended, open) = all.into_iter().partition::<Vec<_>, _>(|open| ends(open));
         view.assignments = open;
         for assignment in &ended {
-            let in_order = assignment.told && !self.world.losses.within(assignment.begun, at);
+            // The last commit of one that copies may have been aborted.
+            let told = assignment.told && !group.copies;
+            let in_order = told && !self.world.losses.within(assignment.begun, at);
             let since = in_order.then(|| millis(assignment.begun - self.world.begin));
             view.base(log, since);
             // It may have started before, and have started others.
-            let group = &self.world.groups[view.group as usize];
             let begun = assignment.begun;
             let unsure = !assignment.told && group.rebalances.within(begun, begun);
             for hole in assignment.holes() {

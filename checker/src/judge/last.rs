@@ -55,6 +55,7 @@ fn counts(world: &World) -> Vec<GroupCounts> {
         records: 0,
         handled: 0,
         dead_lettered: 0,
+        outputs: None,
         dead_letters: world
             .letter_counts
             .iter()

@@ -4,9 +4,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::faults::{Mark, windows};
-use super::{Contradiction, File, Group, Letter, Member, Process, RunText, World};
+use super::{Contradiction, File, Group, Letter, Member, Output, Process, RunText, World};
 use crate::disturbance::Disturbances;
-use crate::history::{DeadLetter, Event, FileReader, Joined, Record, Tail, files};
+use crate::history::{self, DeadLetter, Event, FileReader, Joined, Record, Tail, files};
 
 /// Lines that only the second pass needs: nine out of ten.
 const LATER: [&[u8]; 8] = [
@@ -126,6 +126,7 @@ impl Scan {
             Event::Revoked(revoked) if revoked.lost => self.losses.push(at),
             Event::Record(record) => self.record(&record),
             Event::DeadLetter(letter) => self.letter(&letter),
+            Event::Output(output) => self.output(&output),
             Event::Fault(fault) => self.marks.push(Mark {
                 at,
                 kind: fault.kind.into_owned(),
@@ -145,12 +146,19 @@ impl Scan {
             world.groups.push(Group {
                 topics: Default::default(),
                 order: joined.order,
+                copies: joined.output.is_some(),
                 rebalances: Disturbances::default(),
             });
         }
         let known = &mut world.groups[group as usize];
         if known.order != joined.order {
             bail!("group {} has members of different order", joined.group);
+        }
+        if known.copies != joined.output.is_some() {
+            bail!(
+                "some members of group {} copy, and some do not",
+                joined.group
+            );
         }
         for topic in &joined.topics {
             known.topics.insert(world.topics.intern(topic));
@@ -200,13 +208,28 @@ impl Scan {
         *world.letter_counts.entry(reason).or_default() += 1;
     }
 
+    fn output(&mut self, output: &history::Output<'_>) {
+        let world = &mut self.world;
+        let place = world.place(output.topic, output.partition);
+        world.outputs.push(Output {
+            group: world.group_names.intern(output.group),
+            at: output.at,
+            place,
+            offset: output.offset,
+            key: output.key,
+        });
+    }
+
     /// Turns what happened into the intervals in which it explains something.
     fn finish(mut self, settle: Duration) -> Result<World> {
         let settle = u64::try_from(settle.as_nanos()).unwrap_or(u64::MAX);
         let mut world = self.world;
         if world.group_names.len() != world.groups.len() {
-            bail!("a dead letter is of a group that nobody joined");
+            bail!("a dead letter or an output is of a group that nobody joined");
         }
+        // A second read finds the same again.
+        world.outputs.sort_unstable();
+        world.outputs.dedup();
         world.faults = windows(self.marks);
         for member in &world.members {
             let process = &world.processes[member.process as usize];

@@ -16,7 +16,9 @@ pub(crate) fn simulate(seed: u64, told: bool) -> Story {
     let orders = [Order::Partition, Order::Key, Order::None];
     for number in 0..1 + random.below(2) {
         let order = orders[random.below(3)];
-        Group::new(format!("g{number}"), order, &log, told).run(&mut story, &mut random);
+        let mut group = Group::new(format!("g{number}"), order, &log, told);
+        group.copies = random.chance(50);
+        group.run(&mut story, &mut random);
     }
     for (partition, records) in log.iter().enumerate() {
         for (offset, record) in records.iter().enumerate() {
@@ -26,14 +28,14 @@ pub(crate) fn simulate(seed: u64, told: bool) -> Story {
     story
 }
 
-/// What a group of a story keeps in order.
-pub(crate) fn order_of(story: &Story, group: &str) -> Order {
+/// What a group of a story keeps in order, and whether it copies.
+pub(crate) fn kind_of(story: &Story, group: &str) -> (Order, bool) {
     for line in story.files.values().flatten() {
         let entry: Entry<'_> = serde_json::from_str(line).unwrap();
         if let Event::Joined(joined) = entry.event
             && joined.group == group
         {
-            return joined.order;
+            return (joined.order, joined.output.is_some());
         }
     }
     unreachable!("a group of the story")
@@ -117,6 +119,10 @@ struct Group<'a> {
     held: Vec<(usize, Held)>,
     committed: Vec<usize>,
     dead: Vec<BTreeSet<usize>>,
+    /// Whether what it commits has outputs.
+    copies: bool,
+    /// By partition of its outputs: the records that they are of.
+    outputs: [Vec<(i32, i64)>; 2],
 }
 
 impl<'a> Group<'a> {
@@ -131,6 +137,8 @@ impl<'a> Group<'a> {
             held: log.iter().map(|_| (0, Held::default())).collect(),
             committed: vec![0; log.len()],
             dead: vec![BTreeSet::new(); log.len()],
+            copies: false,
+            outputs: Default::default(),
         }
     }
 
@@ -159,6 +167,13 @@ impl<'a> Group<'a> {
                 story.dead_letter(&self.name, partition as i32, *offset as i64, Some(id));
             }
         }
+        for (to, outputs) in (0..).zip(&self.outputs) {
+            // A marker after each.
+            for (of, at) in outputs.iter().zip((0..).step_by(2)) {
+                let key = self.log[of.0 as usize][of.1 as usize].key;
+                story.output(&self.name, *of, key, (to, at));
+            }
+        }
         for member in &self.members {
             story.left(member);
         }
@@ -167,7 +182,11 @@ impl<'a> Group<'a> {
     fn join(&mut self, story: &mut Story) {
         let member = format!("{}-m{}", self.name, self.joined);
         self.joined += 1;
-        story.joined(&member, &self.name, self.order);
+        if self.copies {
+            story.joined_to_copy(&member, &self.name, self.order);
+        } else {
+            story.joined(&member, &self.name, self.order);
+        }
         self.members.push(member);
     }
 
@@ -221,6 +240,11 @@ impl<'a> Group<'a> {
         let held = &self.held[partition].1;
         let committed = &mut self.committed[partition];
         while held.done.contains(committed) {
+            if self.copies && !self.dead[partition].contains(committed) {
+                let key = self.log[partition][*committed].key;
+                let to = key.map_or(*committed, |key| key as usize) % self.outputs.len();
+                self.outputs[to].push((partition as i32, *committed as i64));
+            }
             *committed += 1;
         }
         let offset = *committed as i64;
@@ -278,7 +302,9 @@ impl<'a> Group<'a> {
         let attempt = held.running.remove(&offset).unwrap();
         let member = &self.members[*member];
         let place = (partition as i32, offset as i64);
-        if random.chance(75) {
+        // Its dead letter may have been aborted. It fails again, or it would have an output as well.
+        let given_up = self.copies && self.dead[partition].contains(&offset);
+        if random.chance(75) && !given_up {
             story.handled(member, place, Outcome::Ok);
             held.done.insert(offset);
             return;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use eventstream_checker::history::{
     Accepted, Assigned, Committed, DeadLetter, Ended, Entry, Event, Failed, Fault, Handle, Handled,
-    Joined, Left, Order, Outcome, Phase, Process, Publish, Record, Refused, Revoked, Sample,
-    Stored,
+    Joined, Left, Order, Outcome, Output, Phase, Process, Publish, Record, Refused, Revoked,
+    Sample, Stored,
 };
 use eventstream_checker::{Class, Report, check};
 
@@ -123,6 +123,15 @@ impl Story {
 
     /// A member whose process has the same name.
     pub(crate) fn joined(&mut self, member: &str, group: &str, order: Order) {
+        self.joins(member, group, order, None);
+    }
+
+    /// The same, in a group that copies each record in transactions.
+    pub(crate) fn joined_to_copy(&mut self, member: &str, group: &str, order: Order) {
+        self.joins(member, group, order, Some("copies"));
+    }
+
+    fn joins(&mut self, member: &str, group: &str, order: Order, output: Option<&str>) {
         let topics = vec![TOPIC];
         self.say(
             member,
@@ -131,6 +140,7 @@ impl Story {
                 group,
                 topics,
                 order,
+                output,
             }),
         );
     }
@@ -243,6 +253,20 @@ impl Story {
             id,
         };
         self.say("observer", Event::DeadLetter(letter));
+    }
+
+    /// What a group has committed: an output of the record `of`, at `at`.
+    pub(crate) fn output(&mut self, group: &str, of: (i32, i64), key: Option<u64>, at: (i32, i64)) {
+        let (topic, (partition, offset)) = (TOPIC, of);
+        let output = Output {
+            group,
+            topic,
+            partition,
+            offset,
+            key,
+            at,
+        };
+        self.say("observer", Event::Output(output));
     }
 
     pub(crate) fn fault(&mut self, kind: &str, phase: Phase, clean: bool) {

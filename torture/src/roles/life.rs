@@ -135,6 +135,7 @@ pub(crate) async fn member(args: LifeMemberArgs) -> Result<()> {
             group: &args.group,
             topics: vec![&args.topic],
             order: history::Order::Partition,
+            output: None,
         }),
     );
     let subscription = client.register(subscribe(&args, &history)).await?;

@@ -80,6 +80,7 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
             Concurrency::PerKey(_) => history::Order::Key,
             _ => history::Order::Partition,
         },
+        output: None,
     }));
     let mut workers = Workers::start(&client, &member, args.slot).await?;
     let mut second = tokio::time::interval(SAMPLE);
