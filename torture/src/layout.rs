@@ -1,5 +1,7 @@
 //! Topics, the groups on them, and the names of their events.
 
+use std::collections::BTreeSet;
+
 use eventstream::{Assignment, Concurrency};
 
 /// The prefix of every topic and group on the brokers.
@@ -60,12 +62,17 @@ pub(crate) const TOPICS: [TopicPlan; 5] = [
     },
 ];
 
+/// The group that copies, exactly once.
+pub(crate) const COPYING: &str = "copying";
+
 /// One consumer group.
 pub(crate) struct GroupPlan {
     pub(crate) name: &'static str,
     pub(crate) topic: &'static str,
     /// Its members have registrations that start and stop, and one more topic, which at times has none.
     pub(crate) beside: Option<&'static str>,
+    /// It is exactly once, and copies each record to this topic.
+    pub(crate) copies_to: Option<&'static str>,
     pub(crate) assignment: Assignment,
     pub(crate) concurrency: Concurrency,
     pub(crate) members: usize,
@@ -75,11 +82,12 @@ pub(crate) struct GroupPlan {
     pub(crate) attempts: Option<u32>,
 }
 
-pub(crate) const GROUPS: [GroupPlan; 6] = [
+pub(crate) const GROUPS: [GroupPlan; 7] = [
     GroupPlan {
         name: "eager",
         topic: "orders",
         beside: None,
+        copies_to: None,
         assignment: Assignment::Eager,
         concurrency: Concurrency::PerKey(8),
         members: 2,
@@ -90,6 +98,7 @@ pub(crate) const GROUPS: [GroupPlan; 6] = [
         name: "kip848",
         topic: "orders",
         beside: None,
+        copies_to: None,
         assignment: Assignment::Consumer,
         concurrency: Concurrency::PerPartition,
         members: 2,
@@ -100,6 +109,7 @@ pub(crate) const GROUPS: [GroupPlan; 6] = [
         name: "cooperative",
         topic: "payments",
         beside: None,
+        copies_to: None,
         assignment: Assignment::CooperativeSticky,
         concurrency: Concurrency::PerPartition,
         members: 3,
@@ -110,6 +120,7 @@ pub(crate) const GROUPS: [GroupPlan; 6] = [
         name: "static",
         topic: "payments",
         beside: None,
+        copies_to: None,
         assignment: Assignment::Eager,
         concurrency: Concurrency::PerPartition,
         members: 2,
@@ -120,6 +131,7 @@ pub(crate) const GROUPS: [GroupPlan; 6] = [
         name: "failing",
         topic: "parcels",
         beside: None,
+        copies_to: None,
         assignment: Assignment::Eager,
         concurrency: Concurrency::PerKey(8),
         members: 2,
@@ -130,13 +142,28 @@ pub(crate) const GROUPS: [GroupPlan; 6] = [
         name: "workers",
         topic: "tasks",
         beside: Some("errands"),
+        copies_to: None,
         assignment: Assignment::Eager,
         concurrency: Concurrency::PerKey(8),
         members: 2,
         is_static: false,
         attempts: None,
     },
+    GroupPlan {
+        name: COPYING,
+        topic: "parcels",
+        beside: None,
+        copies_to: Some("copies"),
+        assignment: Assignment::Eager,
+        concurrency: Concurrency::PerKey(8),
+        members: 2,
+        is_static: false,
+        attempts: Some(3),
+    },
 ];
+
+/// The partitions of a topic of copies.
+pub(crate) const COPY_PARTITIONS: i32 = 4;
 
 impl GroupPlan {
     pub(crate) fn topics(&self) -> impl Iterator<Item = &'static str> {
@@ -169,6 +196,34 @@ pub(crate) fn offsets_partition(group: &str) -> i32 {
     (hash.checked_abs().unwrap_or(0)) % partitions
 }
 
+/// The topics that groups copy to.
+pub(crate) fn copies() -> impl Iterator<Item = &'static str> {
+    GROUPS.iter().filter_map(|group| group.copies_to)
+}
+
+/// The topics of the load, and those that groups copy to.
+pub(crate) fn stored() -> impl Iterator<Item = &'static str> {
+    TOPICS.iter().map(|topic| topic.name).chain(copies())
+}
+
+/// The topics with dead letters.
+pub(crate) fn dead_lettered() -> BTreeSet<&'static str> {
+    let groups = GROUPS.iter().filter(|group| group.attempts.is_some());
+    groups.map(|group| group.topic).collect()
+}
+
+/// The id of a record's copy.
+pub(crate) fn copy_id(topic: &str, partition: i32, offset: i64) -> String {
+    format!("{topic}-{partition}-{offset}")
+}
+
+/// The record that a copy with this id is of.
+pub(crate) fn copied(id: &str) -> Option<(&str, i32, i64)> {
+    let mut words = id.rsplitn(3, '-');
+    let (offset, partition) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some((words.next()?, partition, offset))
+}
+
 /// The dead letter topic of a topic.
 pub(crate) fn dead_letters_of(topic: &str) -> String {
     format!("{topic}{DEAD_LETTER_SUFFIX}")
@@ -182,5 +237,12 @@ mod tests {
     fn a_group_s_coordinator_is_that_of_the_hash_of_java() {
         // "torture.hello".hashCode() is -1588682897.
         assert_eq!(offsets_partition("hello"), 2);
+    }
+
+    #[test]
+    fn a_copy_tells_what_it_is_of() {
+        let id = copy_id("parcels-too", 3, 1_234);
+        assert_eq!(copied(&id), Some(("parcels-too", 3, 1_234)));
+        assert_eq!(copied("1234"), None);
     }
 }

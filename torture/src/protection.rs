@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use crate::layout::COPYING;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Protection {
     /// The idempotent producer: retries may duplicate and overtake
@@ -20,6 +22,18 @@ pub(crate) enum Protection {
     StartBeforeCommit,
     /// A key changes workers only when the earlier one owes nothing of it
     ChangeWorkersAtOnce,
+    /// What handlers publish is staged until they succeed
+    PublishUnstaged,
+    /// What is staged is sent when all earlier records are done
+    ReleaseAtOnce,
+    /// A transaction has the offsets of everything that it has outputs of
+    OffsetsOutside,
+    /// After an abort everything since the last commit is read again
+    KeepTheAborted,
+    /// A transaction commits only while its member is in the group
+    CommitUnfenced,
+    /// Copies are read with `isolation.level=read_committed`
+    ReadCommitted,
 }
 
 impl Protection {
@@ -34,6 +48,12 @@ impl Protection {
             Self::IgnoreTopicId => "ignore-topic-id",
             Self::StartBeforeCommit => "start-before-commit",
             Self::ChangeWorkersAtOnce => "change-workers-at-once",
+            Self::PublishUnstaged => "publish-unstaged",
+            Self::ReleaseAtOnce => "release-at-once",
+            Self::OffsetsOutside => "offsets-outside",
+            Self::KeepTheAborted => "keep-the-aborted",
+            Self::CommitUnfenced => "commit-unfenced",
+            Self::ReadCommitted => "read-committed",
         }
     }
 
@@ -49,25 +69,48 @@ impl Protection {
             Self::CommitAfterHandler => &["member-killed", "handlers-slow"],
             // Clean stops, which excuse nothing.
             Self::Drain => &["member-stopped", "handlers-slow"],
-            Self::DeadLetterAck => &["dead-letters-refused"],
+            Self::DeadLetterAck | Self::KeepTheAborted => &["dead-letters-refused"],
             Self::TakeNewHistoryForSeen => &["topic-remade"],
             Self::IgnoreTopicId => &["topic-outgrown"],
             Self::StartBeforeCommit => &["start-delayed"],
             Self::ChangeWorkersAtOnce => &["workers-changed"],
+            Self::PublishUnstaged => &["handlers-failing"],
+            Self::ReleaseAtOnce => &["member-killed", "handlers-failing"],
+            Self::OffsetsOutside => &["member-killed"],
+            Self::ReadCommitted => &["dead-letters-refused", "member-killed"],
+            Self::CommitUnfenced => &["member-paused", "member-replaced"],
+        }
+    }
+
+    /// The only group whose members are hit; `None` for all.
+    pub(crate) fn group(self) -> Option<&'static str> {
+        match self {
+            Self::PublishUnstaged
+            | Self::ReleaseAtOnce
+            | Self::OffsetsOutside
+            | Self::KeepTheAborted
+            | Self::CommitUnfenced
+            | Self::ReadCommitted => Some(COPYING),
+            _ => None,
         }
     }
 
     /// The library's fault that disables it; `None` if an option does.
     pub(crate) fn sabotage(self) -> Option<&'static str> {
         match self {
-            Self::Idempotence => None,
+            Self::Idempotence | Self::ReadCommitted => None,
             Self::CommitAfterHandler => Some("store-before-done"),
             Self::Drain => Some("revoke-without-drain"),
             Self::DeadLetterAck => Some("pass-over-failed-dead-letter"),
             Self::TakeNewHistoryForSeen
             | Self::IgnoreTopicId
             | Self::StartBeforeCommit
-            | Self::ChangeWorkersAtOnce => Some(self.word()),
+            | Self::ChangeWorkersAtOnce
+            | Self::PublishUnstaged
+            | Self::ReleaseAtOnce
+            | Self::OffsetsOutside
+            | Self::KeepTheAborted
+            | Self::CommitUnfenced => Some(self.word()),
         }
     }
 }

@@ -85,10 +85,7 @@ impl<'w> Copies<'w> {
         };
         if std::mem::replace(&mut seen[index], true) {
             self.report(found, Class::OutputTwice, (place, offset), || {
-                format!(
-                    "there is {}, and another or a dead letter before it",
-                    what()
-                )
+                format!("there is {}, not the first of this record", what())
             });
             return false;
         }

@@ -96,6 +96,10 @@ pub(crate) enum Sabotage {
     RevokeWithoutDrain,
     /// A recreated topic is mistaken for the old one. The poller's.
     IgnoreTopicId,
+    /// What a handler publishes leaves at once, outside the transaction. The context's.
+    PublishUnstaged,
+    /// A transaction is committed as nobody in the group, whom a broker never refuses. The poller's.
+    CommitUnfenced,
 }
 
 /// Whether the crate was compiled with `EVENTSTREAM_BUILD_SABOTAGE` set, as `cargo xtask torture
@@ -118,6 +122,8 @@ pub(crate) fn chosen() -> Option<Sabotage> {
         "keep-the-aborted" => Some(Sabotage::KeepTheAborted),
         "revoke-without-drain" => Some(Sabotage::RevokeWithoutDrain),
         "ignore-topic-id" => Some(Sabotage::IgnoreTopicId),
+        "publish-unstaged" => Some(Sabotage::PublishUnstaged),
+        "commit-unfenced" => Some(Sabotage::CommitUnfenced),
         _ => None,
     }
 }

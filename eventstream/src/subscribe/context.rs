@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::delivery::{Sabotage, chosen_sabotage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::name::Topic;
@@ -138,9 +139,10 @@ impl Context {
     /// As `Client::publish`. Staged: [`ErrorKind::Closed`](crate::ErrorKind::Closed) once the attempt is
     /// over, as in a task that it has left behind.
     pub async fn publish(&self, event: Publish) -> Result<Receipt> {
+        let unstaged = chosen_sabotage() == Some(Sabotage::PublishUnstaged);
         match &self.staging {
-            Some(staging) => staging.publish(&event),
-            None => self.record.source.publisher.publish(event).await,
+            Some(staging) if !unstaged => staging.publish(&event),
+            _ => self.record.source.publisher.publish(event).await,
         }
     }
 

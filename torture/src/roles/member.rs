@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use checker::history::{self, Outcome, Sample, Writer};
 use clap::Args;
 use eventstream::{
-    Backend, Backoff, BrokerConfig, Client, Concurrency, Context, Event, Exhausted, Metrics, Retry,
-    StartOffset, Subscribe,
+    Backend, Backoff, BrokerConfig, Client, Concurrency, Context, Event, Exhausted, Metrics,
+    Publish, Retry, StartOffset, Subscribe,
 };
 use prometheus::core::Collector as _;
 use prometheus::proto::MetricFamily;
@@ -80,7 +80,7 @@ pub(crate) async fn run(args: MemberArgs) -> Result<()> {
             Concurrency::PerKey(_) => history::Order::Key,
             _ => history::Order::Partition,
         },
-        output: None,
+        output: plan.copies_to,
     }));
     let mut workers = Workers::start(&client, &member, args.slot).await?;
     let mut second = tokio::time::interval(SAMPLE);
@@ -143,6 +143,9 @@ pub(super) fn subscribe(
     if plan.is_static {
         subscribe = subscribe.group_instance_id(format!("{}-{slot}", plan.name));
     }
+    if plan.copies_to.is_some() {
+        subscribe = subscribe.exactly_once();
+    }
     for name in names {
         let member = Arc::clone(member);
         subscribe = subscribe.on(*name, move |context, event| {
@@ -171,6 +174,11 @@ impl Member {
             key,
             attempt: context.attempt(),
         }));
+        // Before it can fail: what a failed attempt has published must not be seen.
+        if let Some(to) = self.plan.copies_to {
+            let copy = copy(&context, &event, topic, to);
+            drop(context.publish(copy).await.map_err(|it| it.to_string())?);
+        }
         let act = act(id, context.attempt(), self.plan, &self.moods);
         if let Act::SucceedAfter(time) = act {
             tokio::time::sleep(time).await;
@@ -222,6 +230,15 @@ impl Member {
         gauges
             .map(|metric| metric.get_gauge().get_value() as u64)
             .sum()
+    }
+}
+
+fn copy(context: &Context, event: &Event, topic: &str, to: &str) -> Publish {
+    let id = layout::copy_id(topic, context.partition(), context.offset());
+    let copy = Publish::new(to, "copied").id(id);
+    match event.key() {
+        Some(key) => copy.key(key),
+        None => copy,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::roles::{lane, member};
 /// For a process to start on a busy machine.
 const UP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
+/// For a member to join and to have something to do, where the faults of members hit one group only.
+const AT_WORK: Duration = Duration::from_secs(12);
 
 /// Starts processes of this program.
 #[derive(Debug)]
@@ -97,6 +99,8 @@ fn member_name(group: &str, slot: usize, incarnation: u32) -> String {
 pub(super) struct Members {
     starter: Starter,
     places: Mutex<Vec<Place>>,
+    /// The group that the faults of members hit; otherwise all.
+    only: Option<&'static str>,
 }
 
 /// A member's place in its group, taken by one process after another.
@@ -108,6 +112,8 @@ struct Place {
     process: Option<Guarded>,
     /// A fault is using it.
     taken: bool,
+    /// When the last fault of it was over.
+    calm_since: Instant,
 }
 
 /// A place reserved by a fault.
@@ -115,7 +121,7 @@ struct Place {
 pub(super) struct Taken(usize);
 
 impl Members {
-    pub(super) fn start(starter: Starter) -> Result<Self> {
+    pub(super) fn start(starter: Starter, only: Option<&'static str>) -> Result<Self> {
         let mut places = Vec::new();
         for group in &GROUPS {
             for slot in 0..group.members {
@@ -125,12 +131,14 @@ impl Members {
                     incarnation: 0,
                     process: Some(starter.member(group.name, slot, 0)?),
                     taken: false,
+                    calm_since: Instant::now(),
                 });
             }
         }
         Ok(Self {
             starter,
             places: Mutex::new(places),
+            only,
         })
     }
 
@@ -141,14 +149,24 @@ impl Members {
     /// Reserves a free place; `None` if there is none.
     pub(super) fn take(&self, random: &mut fastrand::Rng) -> Option<Taken> {
         let mut places = self.places();
-        let free: Vec<_> = (0..places.len()).filter(|at| !places[*at].taken).collect();
+        let is_free = |place: &Place| {
+            // Otherwise its members would only be hit while they join.
+            let is_hit = |group| group == place.group && place.calm_since.elapsed() > AT_WORK;
+            !place.taken && self.only.is_none_or(is_hit)
+        };
+        let free: Vec<_> = (0..places.len())
+            .filter(|at| is_free(&places[*at]))
+            .collect();
         let at = random.choice(free)?;
         places[at].taken = true;
         Some(Taken(at))
     }
 
     pub(super) fn give_back(&self, taken: Taken) {
-        self.places()[taken.0].taken = false;
+        let mut places = self.places();
+        let place = &mut places[taken.0];
+        place.taken = false;
+        place.calm_since = Instant::now();
     }
 
     /// The name of the process in a place.

@@ -11,7 +11,7 @@ use super::children::Taken;
 use super::lives;
 use super::world::{World, try_hold};
 use crate::control::Mood;
-use crate::layout::{MOST_PARTITIONS, TOPICS, on_broker};
+use crate::layout::{MOST_PARTITIONS, TOPICS, on_broker, stored};
 use crate::roles::lane;
 
 /// The kinds of faults.
@@ -190,7 +190,10 @@ pub(super) fn happen(
             fault.node_away(random)
         }
         Kind::LeaderMoved if for_probes => fault.move_leader(lane::TOPIC, random),
-        Kind::LeaderMoved => fault.move_leader(TOPICS[random.usize(..TOPICS.len())].name, random),
+        Kind::LeaderMoved => {
+            let topic = random.choice(stored().collect::<Vec<_>>());
+            fault.move_leader(topic.context("no topic")?, random)
+        }
         Kind::PartitionsAdded => fault.add_partition(random),
         Kind::ConnectionsCut | Kind::HalfOpen | Kind::NetworkDelayed => {
             fault.connections(random).map(|()| Came::Done)
@@ -259,8 +262,7 @@ impl Ongoing<'_> {
             _ => hold(false)?,
         }
         self.note(&target, Phase::End)?;
-        let topics: Vec<_> = TOPICS.iter().map(|topic| topic.name).collect();
-        world.wait_in_sync(&topics)?;
+        world.wait_in_sync()?;
         Ok(Came::Done)
     }
 

@@ -28,16 +28,21 @@ use self::fault::Kind;
 use self::lives::Lives;
 use self::observer::Observer;
 use self::poison::Poison;
+use self::reader::Isolation;
 use self::status::Status;
 use self::storm::{Plan, Tally};
 use self::world::World;
 use crate::control::Moods;
-use crate::layout::{GROUPS, REPLICAS, TOPICS, dead_letters_of, on_broker};
+use crate::layout::{
+    COPY_PARTITIONS, GROUPS, REPLICAS, TOPICS, copies, dead_lettered, dead_letters_of, on_broker,
+};
 use crate::protection::Protection;
 use crate::roles::lane;
 
 /// How long the groups may take to catch up after the faults.
 const DRAIN: Duration = Duration::from_secs(240);
+/// The same where a protection is off, and a group may never catch up.
+const DRAIN_WITHOUT: Duration = Duration::from_secs(30);
 /// Members join before the load starts.
 const JOIN: Duration = Duration::from_secs(30);
 
@@ -159,9 +164,12 @@ fn start(args: &RunArgs, kinds: &[Kind], directory: &Path) -> Result<World> {
     for topic in &TOPICS {
         admin.create_topic(&on_broker(topic.name), topic.partitions, REPLICAS, &[])?;
     }
-    for group in GROUPS.iter().filter(|group| group.attempts.is_some()) {
-        let name = on_broker(&dead_letters_of(group.topic));
+    for topic in dead_lettered() {
+        let name = on_broker(&dead_letters_of(topic));
         admin.create_topic(&name, 3, REPLICAS, &[])?;
+    }
+    for topic in copies() {
+        admin.create_topic(&on_broker(topic), COPY_PARTITIONS, REPLICAS, &[])?;
     }
     admin.create_topic(&on_broker(lane::TOPIC), lane::PARTITIONS, REPLICAS, &[])?;
     let proxy = FaultProxy::start(&kafka)?;
@@ -181,7 +189,7 @@ fn start(args: &RunArgs, kinds: &[Kind], directory: &Path) -> Result<World> {
     let starter = Starter::new(directory, proxy.bootstrap(), sabotage)?;
     Ok(World {
         lives: Lives::start(&kafka, &directory.join(checker::LIVES), sabotage, kinds)?,
-        members: Members::start(starter)?,
+        members: Members::start(starter, args.without.and_then(Protection::group))?,
         kafka,
         proxy,
         moods: Moods::default(),
@@ -232,26 +240,36 @@ fn torment(args: &RunArgs, kinds: Vec<Kind>, world: &World, tally: &Tally) -> Re
         end(lane?, kind.word())?;
     }
     let calm = Instant::now();
-    observer.wait_for_no_lag(DRAIN)?;
+    match args.without {
+        None => observer.wait_for_no_lag(DRAIN)?,
+        // What is left behind is the checker's to find.
+        Some(_) => observer.wait_for_no_lag(DRAIN_WITHOUT).unwrap_or_default(),
+    }
     let drained = calm.elapsed();
     let stored = observer.stored();
     world.members.stop_all()?;
     observer.stop()?;
     lives::end_all(&world.lives, world.kafka.admin()?)?;
     let history = Writer::create(&world.directory, "reader")?;
-    let read = reader::read_all(&bootstrap, &history)?;
+    let isolation = match args.without {
+        Some(Protection::ReadCommitted) => Isolation::Uncommitted,
+        _ => Isolation::Committed,
+    };
+    let read = reader::read_all(&bootstrap, &history, isolation)?;
     history.ended()?;
     world.history.ended()?;
     let seconds = published_for.as_secs_f64();
     Ok(format!(
         "{stored} events in {seconds:.0} s, {:.0} a second, under {} faults; drained {:.1} s later; \
-         read back: {} records, {} of them no events, {} dead letters",
+         read back: {} records, {} of them no events, {} dead letters, {} copies, {} more that were aborted",
         stored as f64 / seconds,
         tally.total(),
         drained.as_secs_f64(),
         read.records,
         read.no_events,
         read.dead_letters,
+        read.outputs,
+        read.with_aborted - read.outputs,
     ))
 }
 

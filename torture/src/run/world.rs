@@ -15,7 +15,7 @@ use rdkafka::client::DefaultClientContext;
 use super::children::Members;
 use super::lives::Lives;
 use crate::control::Moods;
-use crate::layout::{dead_letters_of, on_broker};
+use crate::layout::{dead_letters_of, on_broker, stored};
 use crate::roles::lane;
 
 const CALL: Duration = Duration::from_secs(5);
@@ -61,9 +61,9 @@ impl World {
         running.join(", ")
     }
 
-    /// Waits until every replica is in sync; returns whether they are.
-    pub(super) fn wait_in_sync(&self, topics: &[&str]) -> Result<()> {
-        for topic in topics.iter().copied().chain([lane::TOPIC]) {
+    /// Waits until every replica is in sync.
+    pub(super) fn wait_in_sync(&self) -> Result<()> {
+        for topic in stored().chain([lane::TOPIC]) {
             self.kafka.wait_in_sync(&on_broker(topic), MEND)?;
         }
         Ok(())

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Poller;
 use super::commits::LAST_COMMIT;
+use crate::delivery::{self, Sabotage};
 use crate::guard::tracing;
 use crate::kafka::consumer::events::{self, TopicPartition};
 use crate::kafka::consumer::transactor::{TransactorHandle, Word};
@@ -101,10 +103,21 @@ impl Poller {
     /// it has. librdkafka forgets its name then, and offsets without a name are refused by nobody. The
     /// check comes after the look: a new name needs an answer of this thread in between.
     fn as_member(&self) -> Option<ConsumerGroupMetadata> {
+        if delivery::chosen_sabotage() == Some(Sabotage::CommitUnfenced) {
+            return self.as_nobody();
+        }
         let metadata = self.consumer.group_metadata();
         let membership = events::membership(self.consumer.client());
         let is_member = membership.is_known && membership.generation > 0;
         metadata.filter(|_| is_member && !self.consumer.assignment_lost())
+    }
+
+    fn as_nobody(&self) -> Option<ConsumerGroupMetadata> {
+        let group = &*self.group.env.wire_group;
+        let outsider = ClientConfig::new().set("group.id", group).create();
+        outsider
+            .ok()
+            .and_then(|it: BaseConsumer| it.group_metadata())
     }
 
     pub(super) fn transacted(&mut self, number: u64) {
