@@ -105,6 +105,9 @@ type incoming struct {
 	Value     *string  `json:"value"`
 	Timestamp int64    `json:"timestamp"`
 	Headers   []header `json:"headers"`
+	// Nanoseconds since 1970: when its handling began and ended.
+	Begun int64 `json:"begun"`
+	Ended int64 `json:"ended"`
 }
 
 type header struct {
@@ -152,8 +155,9 @@ func consume(output *bufio.Writer, o options) error {
 		}
 		switch event := consumer.Poll(50).(type) {
 		case *kafka.Message:
+			begun := time.Now()
 			time.Sleep(o.delay)
-			if err = handle(output, event); err != nil {
+			if err = handle(output, event, begun); err != nil {
 				return err
 			}
 			// Fails when the partition was revoked meanwhile: its next owner reads the record again.
@@ -169,7 +173,7 @@ func consume(output *bufio.Writer, o options) error {
 	return nil
 }
 
-func handle(output *bufio.Writer, message *kafka.Message) error {
+func handle(output *bufio.Writer, message *kafka.Message, begun time.Time) error {
 	if message.TopicPartition.Error != nil {
 		return message.TopicPartition.Error
 	}
@@ -180,6 +184,8 @@ func handle(output *bufio.Writer, message *kafka.Message) error {
 		Value:     text(message.Value),
 		Timestamp: message.Timestamp.UnixMilli(),
 		Headers:   []header{},
+		Begun:     begun.UnixNano(),
+		Ended:     time.Now().UnixNano(),
 	}
 	for _, one := range message.Headers {
 		line.Headers = append(line.Headers, header{one.Key, text(one.Value)})

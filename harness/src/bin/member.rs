@@ -7,7 +7,7 @@
 //! `copy_to` names a topic to which each event is published again, exactly once.
 //! Each event is noted in the log file before and after its handler, a line a time: `start`, then `end`, `fail` or
 //! `reject`; nanoseconds of the wall clock, partition, offset, number, key.
-//! SIGTERM is a clean leave; its end is the line `left`.
+//! `ready` says that it has its partitions, if it has a handler. SIGTERM is a clean leave; its end is the line `left`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use eventstream::{
     Assignment, Backoff, Batch, BatchResult, BrokerConfig, Client, CommitPolicy, Concurrency,
-    Context, Event, Events, LogMode, Publish, Reject, Retry, StartOffset, Subscribe,
+    Context, Event, Events, LogMode, Publish, Reject, Retry, StartOffset, Subscribe, Subscription,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -229,6 +229,14 @@ async fn pull(mut events: Events, work: Work) {
     }
 }
 
+/// Notes when the group has given this member its partitions. Never ends.
+async fn note_ready(subscription: &Subscription, log: &Log) {
+    if subscription.ready().await.is_ok() {
+        log.note("ready", "");
+    }
+    std::future::pending().await
+}
+
 async fn run(arguments: &Arguments) -> Result<()> {
     let file = OpenOptions::new()
         .create(true)
@@ -250,7 +258,10 @@ async fn run(arguments: &Arguments) -> Result<()> {
             };
             let subscription = client.register(subscribe.on_any(handler)).await?;
             log.note("registered", "");
-            terminated.recv().await;
+            tokio::select! {
+                _ = terminated.recv() => {}
+                () = note_ready(&subscription, &log) => {}
+            }
             subscription.stop(LEAVE).await.is_ok()
         }
         "batch" => {

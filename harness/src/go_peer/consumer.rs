@@ -111,6 +111,10 @@ pub struct PeerRecord {
     pub timestamp: i64,
     /// The headers in their order.
     pub headers: Vec<PeerHeader>,
+    /// When its handling began, in nanoseconds since 1970.
+    pub begun: u64,
+    /// When its handling ended.
+    pub ended: u64,
 }
 
 /// A header as the Go consumer got it.

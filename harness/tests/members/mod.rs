@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod history;
+pub(crate) mod load;
 pub(crate) mod storm;
 
 use std::fs::{File, OpenOptions};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use eventstream_harness::Guarded;
+use eventstream_harness::{Guarded, eventually};
 use rustix::process::Signal;
 
 use self::history::{Fate, Run};
@@ -51,6 +52,16 @@ impl Member {
     /// What it has logged so far.
     pub(crate) fn handled(&self) -> Vec<history::Handled> {
         history::read(&self.log)
+    }
+
+    /// Waits until the group has given it its partitions, which a member with a handler reports.
+    pub(crate) fn wait_until_ready(&self, within: Duration) {
+        eventually("the member to be ready", within, || {
+            let log = std::fs::read_to_string(&self.log)?;
+            let is_ready = log.lines().any(|line| line.starts_with("ready "));
+            Ok(is_ready.then_some(()))
+        })
+        .expect("it is ready");
     }
 
     /// Stops it where it is, or lets it go on.

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, Client, Publish};
+use eventstream::BrokerConfig;
 use eventstream_harness::{RawRecord, eventually, shared, unique_topic};
 
 use super::Member;
 use super::history::{Outcome, Run, judge};
-use crate::support::{END, PREFIX, client, create, wire};
+use super::load::Load;
+use crate::support::{PREFIX, client, create, wire};
 
 const PARTITIONS: i32 = 12;
 const MEMBERS: usize = 3;
@@ -108,9 +109,14 @@ impl Storm {
         let created = shared().admin().create_topic(&letters, 1, 1, &[]);
         created.expect("a topic for dead letters");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let publisher = {
+        let load = {
             let _inside = runtime.enter();
-            client(BrokerConfig::new())
+            Load {
+                client: client(BrokerConfig::new()),
+                topic: topic.clone(),
+                keys: KEYS,
+                rate: self.rate,
+            }
         };
         let mut crowd = Crowd {
             storm: self,
@@ -122,7 +128,8 @@ impl Storm {
         };
         (0..MEMBERS).for_each(|_| crowd.join());
         let start = Instant::now();
-        let loading = runtime.spawn(load(publisher, topic.clone(), self.events, self.rate));
+        let events = self.events;
+        let loading = runtime.spawn(load.publish(move |n| n < events));
         let mut kills = 0;
         for step in 1.. {
             let at = start + self.every * step;
@@ -138,7 +145,6 @@ impl Storm {
         }
         runtime.block_on(loading).expect("published");
         let admin = shared().admin();
-        let events = self.events;
         eventually("all committed", Duration::from_secs(120), || {
             let committed = admin.committed(&wire(&topic), &wire(&topic))?;
             let sum: i64 = committed.into_iter().flatten().sum();
@@ -250,22 +256,4 @@ fn numbers_in(topic: &str) -> Vec<usize> {
         usize::try_from(number).expect("small")
     };
     records.iter().map(number).collect()
-}
-
-async fn load(client: Client, topic: String, events: usize, rate: usize) {
-    let start = Instant::now();
-    for n in 0..events {
-        let event = Publish::new(&topic, "e")
-            .key(format!("k{}", n % KEYS))
-            .payload(serde_json::json!({ "n": n }));
-        drop(client.publish(event).await.expect("accepted"));
-        if n % 100 == 0 {
-            let due = start
-                + Duration::from_secs(1) * u32::try_from(n).expect("small")
-                    / u32::try_from(rate).expect("small");
-            tokio::time::sleep_until(due.into()).await;
-        }
-    }
-    client.flush(END).await.expect("stored");
-    client.shutdown(END).await;
 }

@@ -4,6 +4,7 @@ mod batches;
 mod exactly_once;
 #[path = "../members/mod.rs"]
 mod members;
+mod moving;
 mod pulled;
 mod rebalances;
 #[path = "../consume/support.rs"]

@@ -11,12 +11,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::time::{Duration, Instant};
 
-use eventstream::{BrokerConfig, Client, Publish};
+use eventstream::BrokerConfig;
 use eventstream_harness::{Kafka, eventually, unique_topic};
 
 use crate::members::Member;
 use crate::members::history::{Fate, Handled, Outcome, Run, judge};
-use crate::support::{END, PREFIX, client_of, wire};
+use crate::members::load::Load;
+use crate::support::{PREFIX, client_of, wire};
 
 const SHORT: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(300);
@@ -56,23 +57,6 @@ impl Dice {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % n as u64).expect("small")
     }
-}
-
-/// Publishes until told to stop; returns how many.
-async fn load(client: &Client, topic: &str, done: &AtomicBool) -> usize {
-    let mut n = 0;
-    while !done.load(Atomic::SeqCst) {
-        for _ in 0..20 {
-            let event = Publish::new(topic, "e")
-                .key(format!("k{}", n % 200))
-                .payload(serde_json::json!({ "n": n }));
-            drop(client.publish(event).await.expect("accepted"));
-            n += 1;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    client.flush(END).await.expect("flushed");
-    n
 }
 
 /// The current members, and how to start the next one.
@@ -142,10 +126,15 @@ fn join_leave_and_die(assignment: &'static str, is_static: bool, time: Duration)
     created.expect("a topic");
     let (done, mut dice) = (Arc::new(AtomicBool::new(false)), Dice::new(&kind));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let publisher = client_of(&kafka().bootstrap(), BrokerConfig::new());
+    let load = Load {
+        client: client_of(&kafka().bootstrap(), BrokerConfig::new()),
+        topic: topic.clone(),
+        keys: 200,
+        rate: 1_000,
+    };
     let loading = runtime.spawn({
-        let (publisher, topic, done) = (publisher.clone(), topic.clone(), Arc::clone(&done));
-        async move { load(&publisher, &topic, &done).await }
+        let done = Arc::clone(&done);
+        load.publish(move |_| !done.load(Atomic::SeqCst))
     });
     let mut crowd = Crowd {
         folder: tempfile::tempdir().expect("a folder"),
@@ -164,7 +153,6 @@ fn join_leave_and_die(assignment: &'static str, is_static: bool, time: Duration)
     }
     done.store(true, Atomic::SeqCst);
     let published = runtime.block_on(loading).expect("published");
-    runtime.block_on(publisher.shutdown(END));
     eventually("all committed", Duration::from_secs(60), || {
         let committed = admin.committed(&wire(&topic), &wire(&topic))?;
         let sum: i64 = committed.into_iter().flatten().sum();
