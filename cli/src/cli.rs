@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, bench, broker, completions, copy, demo, dlq, doctor, group, metadata, publish, subscribe,
+    audit, bench, broker, completions, copy, demo, dlq, doctor, group, manual, metadata, publish,
+    subscribe,
 };
 use crate::connection::Connection;
 
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Print a shell's completion script
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Args),
+    /// Write the manual pages to a folder
+    #[command(after_help = manual::EXAMPLES)]
+    Manual(manual::Args),
 }
 
 impl Command {
@@ -109,7 +113,13 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let guide = fs::read_dir(root.join("docs/guide/src")).unwrap();
         let guide = guide.map(|entry| entry.unwrap().path());
-        let others = ["README.md", "CONTRIBUTING.md", "observability/README.md"];
+        let others = [
+            "README.md",
+            "CONTRIBUTING.md",
+            "RELEASING.md",
+            "cli/README.md",
+            "observability/README.md",
+        ];
         let others = others.into_iter().map(|name| root.join(name));
         let mut parsed = 0;
         for path in guide.chain(others) {

@@ -41,6 +41,24 @@ pages! {
     faq = "faq.md";
 }
 
+/// The same for the pages that the published crates show.
+macro_rules! readmes {
+    ($($crate_name:ident: $file:literal;)*) => {
+        $(
+            #[cfg(doctest)]
+            #[doc = include_str!($file)]
+            pub mod $crate_name {}
+        )*
+    };
+}
+
+readmes! {
+    readme_of_derive: "../../derive/README.md";
+    readme_of_eventstream: "../../eventstream/README.md";
+    readme_of_inbox: "../../inbox/README.md";
+    readme_of_outbox: "../../outbox/README.md";
+}
+
 /// Somebody logged in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, EventType)]
 #[event(topic = "userAuthentication", name = "userLoggedIn", key = player_id)]

@@ -1,6 +1,7 @@
 //! The chores of this workspace, as `cargo xtask <chore>`.
 
 mod kafka;
+mod package;
 mod postgres;
 mod promtool;
 mod setup;
@@ -31,6 +32,8 @@ enum Chore {
     },
     /// Check the alert rules and run their cases
     Alerts,
+    /// List what the published packages hold, check that they are complete, and make them in target/package
+    Package,
     /// Run publishers and groups on three brokers under drawn faults, and judge the history; `--help` lists its options
     #[command(disable_help_flag = true)]
     Torture {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(),
         Chore::Test { quick } => test::run(quick),
         Chore::Alerts => promtool::run(),
+        Chore::Package => package::run(),
         Chore::Torture { arguments } => torture::run(&arguments),
         Chore::Soak { mut arguments } => {
             arguments.push("--soak".to_owned());

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use harness::workspace;
 
+use crate::package;
 use crate::promtool;
 use crate::setup;
 use crate::step::{Steps, cargo};
@@ -44,6 +45,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         "documentation",
         documentation.env("RUSTDOCFLAGS", "-D warnings"),
     )?;
+    package::check(&mut steps)?;
     if !quick {
         let checks = [
             "--log-level",

@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod group;
+pub(crate) mod manual;
 pub(crate) mod metadata;
 pub(crate) mod publish;
 mod record;
@@ -36,5 +37,6 @@ pub(crate) async fn run(cli: Cli, interrupt: &Interrupt) -> anyhow::Result<Exit>
         Command::Bench(bench) => bench::run(bench, &connection, interrupt).await,
         Command::Broker(args) => broker::run(&args, interrupt).await,
         Command::Completions(args) => completions::run(&args),
+        Command::Manual(args) => manual::run(&args),
     }
 }

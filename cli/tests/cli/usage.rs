@@ -107,6 +107,7 @@ fn help_has_examples_and_goes_to_standard_output() {
         "bench",
         "broker",
         "completions",
+        "manual",
     ] {
         let ended = run(&[command, "--help"], "").expect(0);
         assert!(ended.out.contains("Examples:\n"), "{command}");
@@ -132,6 +133,26 @@ fn completions_know_the_commands() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn each_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    let ended = run(&["manual", pages.to_str().unwrap()], "").expect(0);
+    assert_eq!(ended.out, "");
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    for (name, told) in [
+        ("eventstream.1", "eventstream\\-publish(1)"),
+        ("eventstream-publish.1", "\\-\\-receipts"),
+        ("eventstream-group-seek.1", "\\-\\-dry\\-run"),
+    ] {
+        assert!(page(name).contains(told), "{name}: {}", page(name));
+    }
+    assert!(page("eventstream-publish.1").contains("Examples:\n"));
+    let file = pages.join("eventstream.1");
+    let ended = run(&["manual", file.to_str().unwrap()], "").expect(1);
+    assert!(ended.err.contains("eventstream.1: "), "{}", ended.err);
 }
 
 #[test]

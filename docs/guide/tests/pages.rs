@@ -8,11 +8,18 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// Where pages of the guide link to what is outside of it: the book has only its own pages.
 const REPOSITORY: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
-const OUTSIDE: [&str; 6] = [
+const OUTSIDE: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "RELEASING.md",
+    "SECURITY.md",
+    "cli/README.md",
+    "derive/README.md",
+    "eventstream/README.md",
+    "inbox/README.md",
+    "outbox/README.md",
     "checker/README.md",
     "observability/README.md",
 ];
