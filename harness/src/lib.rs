@@ -52,7 +52,7 @@ mod wait;
 pub use acl::{Operation, Resource};
 pub use admin::{Admin, RawRecord};
 pub use certificates::{Certificates, Identity};
-pub use example::run_example;
+pub use example::{run_example, start_example};
 pub use go_peer::{GoPeer, PeerConsume, PeerConsumer, PeerHeader, PeerRecord};
 pub use guard::Guarded;
 pub use jars::{DEFAULT_VERSION, Jars, OLDER_VERSION, OLDEST_VERSION};
