@@ -234,7 +234,7 @@ async fn note_ready(subscription: &Subscription, log: &Log) {
     if subscription.ready().await.is_ok() {
         log.note("ready", "");
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
