@@ -4,7 +4,7 @@ use super::sabotage::Sabotage;
 
 /// Exactly once: what is published with a record waits for it, and leaves in the partition's order.
 impl<R: Clone> Partition<R> {
-    /// What a handler published that is about to succeed, or the dead letter of its record.
+    /// What a handler that is about to succeed published, or the dead letter of its record.
     pub(super) fn stage(&mut self, ticket: Ticket, size: usize) {
         if self.phase != Phase::Lost {
             self.window.stage(ticket, size);
@@ -14,7 +14,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// What lies below the watermark may leave.
+    /// Outputs below the watermark may be released.
     pub(super) fn release_staged(&mut self) {
         let lost = self.phase == Phase::Lost && !self.sabotaged(Sabotage::ReleaseAfterLoss);
         while let Some(ticket) = self.window.next_released() {
@@ -26,7 +26,7 @@ impl<R: Clone> Partition<R> {
         }
     }
 
-    /// What was released does not count any more: it belongs to no transaction.
+    /// What was released no longer counts: it is in no transaction.
     pub(super) fn forget_releases(&mut self) {
         if self.sabotaged(Sabotage::ReleaseAfterLoss) {
             return;
@@ -36,7 +36,7 @@ impl<R: Clone> Partition<R> {
             .retain(|action| !matches!(action, Action::Release { .. }));
     }
 
-    /// The offset that may stand in a transaction with all that was released so far; `None` while
+    /// The offset that a transaction with everything released so far may commit; `None` while
     /// something is still to be released, and where the partition is lost.
     pub(crate) fn covered(&self) -> Option<i64> {
         let all_out = self.releasing == 0 || self.sabotaged(Sabotage::CoverBeforeRelease);

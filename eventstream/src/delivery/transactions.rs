@@ -1,9 +1,9 @@
 //! What goes into the transactions of one member of a group, decided without IO.
 //!
 //! A member has at most one open transaction, over all of its partitions. Into it goes what the
-//! partitions release, in their order; it is committed together with the offsets up to which that is
-//! all. The driver carries out each action before it takes in anything else, and answers
-//! [`Action::Commit`] and [`Action::Abort`].
+//! partitions release, in order, committed together with the offsets that those outputs cover. The driver
+//! carries out each action before it passes in the next input, and answers [`Action::Commit`] and
+//! [`Action::Abort`].
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,33 +12,33 @@ use super::sabotage::{self, Sabotage};
 #[cfg(test)]
 mod simulation;
 
-/// One assignment of a partition. A number is given once: what was given up never comes back.
+/// One assignment of a partition. Each number is used once: a part that was given up never returns.
 pub(crate) type Part = u64;
 
-/// What the machine is told.
+/// Inputs of the machine.
 #[derive(Clone, Debug)]
 pub(crate) enum Input<O> {
     /// A partition is read, from the offset that the group has committed.
     Assigned(Part),
-    /// What the records from the last such word up to this offset have published.
+    /// What was published by the records from the previous such input up to this offset.
     Released {
         part: Part,
         outputs: Vec<O>,
         up_to: i64,
     },
-    /// These are given up, or were lost: nothing of them counts any more that is not committed.
+    /// These were given up or lost: whatever of them is not committed is dropped.
     Gone(Vec<Part>),
     CommitDue,
     /// The commit is confirmed.
     Committed,
     /// The transaction cannot be committed, or its commit has an unknown outcome.
     Failed,
-    /// The transaction has ended, and will not be committed any more: it was aborted, unless it had
+    /// The transaction has ended and will not be committed: it was aborted, unless it had
     /// been committed already.
     Aborted,
 }
 
-/// What is to be done.
+/// What the driver must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action<O> {
     Begin,
@@ -53,7 +53,7 @@ pub(crate) enum Action<O> {
     Abort,
     /// These offsets are committed.
     Told(Vec<(Part, i64)>),
-    /// What these have released is lost: they are to be read again, from what is committed.
+    /// What these have released is lost: read them again from the committed offsets.
     Again(Vec<Part>),
 }
 
@@ -68,7 +68,7 @@ enum Phase {
 /// The machine. `O` is something that was published.
 pub(crate) struct Transactions<O> {
     phase: Phase,
-    /// What counts, and up to which offset it stands in the open transaction.
+    /// The current parts, and the offset up to which each is in the open transaction.
     parts: BTreeMap<Part, Option<i64>>,
     /// Of the transaction that is being aborted.
     aborted: Vec<Part>,
@@ -110,7 +110,7 @@ impl<O> Transactions<O> {
     }
 
     fn released(&mut self, part: Part, outputs: Vec<O>, up_to: i64) {
-        // What comes late of a part that is gone is read again by another.
+        // Late outputs of a part that is gone: its next owner reads those records again.
         let Some(covered) = self.parts.get_mut(&part) else {
             return;
         };
@@ -133,7 +133,7 @@ impl<O> Transactions<O> {
             stands |= self.parts.remove(part).flatten().is_some();
             self.aborted.retain(|aborted| aborted != part);
         }
-        // A transaction is committed as a whole, or not.
+        // A transaction is committed as a whole or not at all.
         if stands {
             self.abort();
         }
@@ -169,8 +169,8 @@ impl<O> Transactions<O> {
         self.actions.push_back(Action::Told(offsets));
     }
 
-    /// Whatever stands in it is lost. What comes of the same parts afterwards would follow on a gap, so
-    /// it does not count either: they are read again.
+    /// Everything in it is lost. Later outputs of the same parts would follow a gap, so they are
+    /// dropped too, and those parts are read again.
     fn abort(&mut self) {
         if matches!(self.phase, Phase::Idle | Phase::Aborting) {
             return;

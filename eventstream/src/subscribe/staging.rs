@@ -6,8 +6,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::publish::receipt::EventId;
 use crate::publish::{MakesOutputs, Output, Publish, PublishRaw, Receipt};
 
-/// What one attempt at a record publishes, where that is to be exactly once. It is kept here until the
-/// attempt has succeeded; what comes later is refused.
+/// What one attempt at a record publishes in an exactly-once group. It is kept here until the attempt
+/// succeeds; anything published later is refused.
 pub(crate) struct Staging {
     maker: Arc<dyn MakesOutputs>,
     /// `None`: the attempt is over.
@@ -48,7 +48,7 @@ impl Staging {
         }
     }
 
-    /// The attempt is over: what it has published.
+    /// Ends the attempt; returns what it published.
     pub(crate) fn close(&self) -> Vec<Output> {
         self.outputs.lock().take().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Batches: what may be together, when it must start, and what follows from its answers.
+//! Batches: which records may share one, when it must start, and what its outcomes lead to.
 
 use super::super::{CommitMode, Outcome, Started};
 use super::invariants::{Checked, ensure};

@@ -58,7 +58,7 @@ impl Model<'_> {
         self.advance();
     }
 
-    /// The offsets begin anew.
+    /// The offsets restart.
     pub(super) fn new_history(&mut self, start: i64) {
         self.history += 1;
         self.began = self.entries.len();

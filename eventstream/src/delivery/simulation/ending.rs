@@ -1,4 +1,4 @@
-//! How an assignment ends: in good weather with everything done, or with what is in flight.
+//! How an assignment ends: without faults and with everything done, or with work in flight.
 
 use super::super::{CommitMode, Input, RouteId, Time};
 use super::invariants::{Checked, ensure};
@@ -7,7 +7,7 @@ use super::staging::Staged;
 use super::world::{From, World};
 
 impl World<'_> {
-    /// The weather clears: with handlers that succeed, everything must come to its end.
+    /// The faults end: with handlers that succeed, everything must complete.
     pub(super) fn clear_up(&mut self) -> Checked {
         self.bad = false;
         for n in 0..self.scenario.routes.len() {

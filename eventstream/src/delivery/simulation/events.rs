@@ -1,4 +1,4 @@
-//! What befalls a partition beside its records: users, a log that changes, answers to nothing.
+//! What happens to a partition besides its records: users, a log that changes, unexpected answers.
 
 use super::super::{Input, Outcome, RouteId, Ticket};
 use super::invariants::Checked;
@@ -8,7 +8,7 @@ use super::scenario::{NO_ROUTE, ROUTES};
 use super::world::World;
 
 impl World<'_> {
-    /// The offsets begin anew, or are found to have a gap.
+    /// The offsets restart, or turn out to have a gap.
     pub(super) fn change_log(&mut self) -> Checked {
         let model = &self.oracle.model;
         let at = model.first + model.entries.len();

@@ -41,11 +41,11 @@ pub(super) enum Invariant {
     AtMostOnce,
     /// With a commit after each record: the next record of a partition waits for it.
     EachCommitAwaited,
-    /// Nothing of a partition, or of a new history of it, starts or is told before the commit of
-    /// where it begins is confirmed; that commit is asked for at once and until it is confirmed.
+    /// Nothing of a partition, or of a new history of it, starts or is reported before the commit of
+    /// its start is confirmed; that commit is requested at once, and again until it is confirmed.
     StartCommittedFirst,
-    /// When offsets begin anew, nothing is taken for seen, nothing of the earlier history is
-    /// committed any more, and what is here of it is handled or told.
+    /// When offsets restart, no record counts as seen, nothing of the earlier history is committed
+    /// any more, and what is buffered of it is handled or reported.
     NewHistoryIsRead,
     /// A record starts at a worker only when no competing worker owes an earlier one of its key (of
     /// its partition, where one of the two orders by that).

@@ -102,7 +102,7 @@ fn repeats_a_schedule_from_its_seed() {
     assert_eq!(format!("{first:?}"), format!("{again:?}"));
 }
 
-/// The proof that the simulation sees: each fault built into the machine is found.
+/// The simulation finds each fault built into the machine.
 #[test]
 fn finds_every_fault_that_is_built_in() {
     use Invariant as I;

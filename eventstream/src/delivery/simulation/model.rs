@@ -149,7 +149,7 @@ pub(super) struct Model<'a> {
     /// How many entries there were, and up to where there is nothing after them.
     pub(super) gaps: Vec<(usize, i64)>,
     pub(super) confirmed: Option<i64>,
-    /// On their way, with their histories.
+    /// In flight, with their histories.
     pub(super) commits: VecDeque<(u32, i64)>,
     pub(super) last_commit: Option<i64>,
     pub(super) commit_failures: u32,
@@ -218,7 +218,7 @@ impl<'a> Model<'a> {
             && (self.is_old(entry) || self.confirmed > Some(self.entries[entry].offset))
     }
 
-    /// The commits on their way that still mean something.
+    /// The commits in flight that still count.
     pub(super) fn awaited(&self) -> impl Iterator<Item = i64> {
         let present = self.commits.iter().filter(|(of, _)| *of == self.history);
         present.map(|(_, up_to)| *up_to)
@@ -462,7 +462,7 @@ impl<'a> Model<'a> {
         work + usize::from(releasing)
     }
 
-    /// At most once: the record that a commit on its way releases.
+    /// At most once: the record that a commit in flight releases.
     pub(super) fn releasing(&self, up_to: i64) -> Option<usize> {
         let mut entries = self.began..self.entries.len();
         entries.find(|at| {

@@ -75,7 +75,7 @@ impl Oracle<'_> {
             && model.entries[at].states[NO_ROUTE] == State::No
     }
 
-    /// The offsets begin anew: the watermark may go back once.
+    /// The offsets restart: the watermark may go back once.
     pub(super) fn new_history(&mut self, start: i64) {
         self.model.new_history(start);
         self.watermark = None;

@@ -120,7 +120,7 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// The record an action speaks of.
+    /// The record of an action.
     pub(super) fn entry(&mut self, ticket: Ticket, offset: i64, body: u64) -> Checked<usize> {
         let at = usize::try_from(body)
             .unwrap_or(usize::MAX)

@@ -7,7 +7,7 @@ use super::oracle::{Oracle, slot};
 use super::scenario::{NO_ROUTE, ROUTES};
 
 impl Oracle<'_> {
-    /// The machine has nothing to do now: is that so?
+    /// The machine claims to have nothing to do: checks that.
     pub(super) fn idle(&mut self, timeout: Option<u64>) -> Checked {
         self.batches_idle(timeout)?;
         let model = &self.model;
@@ -214,7 +214,7 @@ impl Oracle<'_> {
         Ok(())
     }
 
-    /// Whether nothing but the machine's own sloth keeps a record from starting.
+    /// Whether nothing but the machine itself keeps a record from starting.
     pub(super) fn may_start(&self, at: usize, n: usize) -> bool {
         let model = &self.model;
         if !(model.phase == Phase::Active || model.may_catch_up(at))
@@ -237,7 +237,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// All is well again and nothing is left to come: everything read must be done, unless a
+    /// There are no more faults and no more inputs: everything read must be done, unless a
     /// subscription stopped.
     pub(super) fn completed(&self) -> Checked {
         let model = &self.model;

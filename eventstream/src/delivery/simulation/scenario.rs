@@ -1,4 +1,4 @@
-//! What a schedule is about: a partition's records, the routes, the options. All from one seed.
+//! The contents of a schedule: a partition's records, the routes, the options. All from one seed.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub(super) enum Target {
     Undecodable,
 }
 
-/// How a handler takes a record while the weather is bad; when it clears, all succeed.
+/// How a handler treats a record while there are faults; afterwards all succeed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mood {
     /// Fails this often, then succeeds.

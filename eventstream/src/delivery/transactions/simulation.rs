@@ -15,11 +15,11 @@ use super::{Action, Input, Part, Transactions};
 enum Invariant {
     /// A commit has exactly the outputs of the records from the committed offset to the new one.
     OffsetsEqualOutputs,
-    /// What stood in a transaction that was aborted, and what follows on it, is in no later one.
+    /// The outputs of an aborted transaction, and those that follow them, are in no later one.
     NothingAfterAbort,
     /// Nothing of a partition that is gone is sent or committed.
     NothingOfTheGone,
-    /// In the end each record's outputs are visible once, in order.
+    /// At the end, each record's outputs are visible once, in order.
     OnceInOrder,
     /// One transaction at a time, each step in its place.
     InTurn,
@@ -42,7 +42,7 @@ type Output = (usize, i64, u8);
 const PARTITIONS: usize = 3;
 const RECORDS: i64 = 12;
 
-/// What a partition is for the member.
+/// A partition as the member sees it.
 struct Owned {
     part: Part,
     /// Up to where it has released.
@@ -57,10 +57,10 @@ struct World {
     parts: Part,
     /// To which partition a part belongs.
     names: BTreeMap<Part, usize>,
-    /// Parts of which nothing may come any more, as far as the machine knows.
+    /// Parts that the machine knows to be gone.
     gone: BTreeSet<Part>,
     aborted: BTreeSet<Part>,
-    /// What stands in the open transaction.
+    /// The contents of the open transaction.
     open: Option<Vec<(Part, Output)>>,
     committed: [i64; PARTITIONS],
     visible: Vec<Output>,
@@ -206,7 +206,7 @@ impl World {
         self.has_died = true;
     }
 
-    /// The driver takes in one word, and does all that follows.
+    /// The driver passes in one input and carries out all that follows.
     fn serve(&mut self) -> Checked {
         let Some(input) = self.inbox.pop_front() else {
             return Ok(());
@@ -274,7 +274,7 @@ impl World {
         for (part, _) in offsets {
             self.may_count(*part)?;
         }
-        // While it is on its way anything may happen.
+        // Anything may happen while it is in flight.
         self.disturb();
         if self.has_died {
             return Ok(());
@@ -292,7 +292,7 @@ impl World {
         if self.bad && self.once_in(10) {
             self.die();
         } else if self.bad && self.once_in(6) {
-            // The answer is lost on its way.
+            // The answer is lost.
             self.machine.handle(Input::Failed);
         } else {
             self.machine.handle(Input::Committed);

@@ -1,5 +1,5 @@
-//! Exactly once: what is published with records waits here, and goes to the transaction when the
-//! machine says so.
+//! Exactly once: what is published with records is kept here until the machine releases it to the
+//! transaction.
 
 use std::collections::HashMap;
 
@@ -12,10 +12,10 @@ use crate::publish::Output;
 pub(super) struct Staged {
     transactor: TransactorHandle,
     waiting: HashMap<Ticket, Vec<Output>>,
-    /// What goes over next, and of how many records it is.
+    /// What is handed over next, and how many records it is from.
     released: Vec<Output>,
     records: usize,
-    /// Up to where all went over.
+    /// Everything below this offset was handed over.
     up_to: i64,
 }
 
@@ -52,7 +52,7 @@ impl Driver {
         }
     }
 
-    /// Hands over what was released, with the offset up to which that is all.
+    /// Hands over what was released, and the offset that it covers.
     pub(super) fn hand_over(&mut self) {
         let covered = self.machine.covered();
         let Some(staged) = &mut self.staged else {
@@ -76,7 +76,7 @@ impl Driver {
         });
     }
 
-    /// The offsets begin anew, here: what of the earlier ones stands in a transaction is left out.
+    /// The offsets restart here: outputs of earlier offsets are left out of the transaction.
     pub(super) fn hand_over_start(&mut self, start: i64) {
         if let Some(staged) = &mut self.staged {
             staged.up_to = start;

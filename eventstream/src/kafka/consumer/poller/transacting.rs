@@ -18,7 +18,7 @@ use crate::kafka::questions::TopicId;
 /// The transactions of this consumer.
 pub(super) struct Transacting {
     transactor: TransactorHandle,
-    /// The last commit that was asked for, and the last that has ended.
+    /// The last commit that was requested, and the last that has ended.
     asked: u64,
     ended: u64,
 }
@@ -38,7 +38,7 @@ impl Transacting {
 }
 
 impl Poller {
-    /// A partition is read from now on; how its task hands over what it releases.
+    /// A partition is read from now on. Returns how its task passes on what it releases.
     pub(super) fn begin_transacting(
         &self,
         name: &TopicPartition,
@@ -56,7 +56,7 @@ impl Poller {
         Some(transactor.clone())
     }
 
-    /// Nothing counts any more of these that is not committed.
+    /// Whatever of these is not committed is dropped.
     pub(super) fn end_transacting(&self, is_one: impl Fn(&TopicPartition) -> bool) {
         let Some(transacting) = &self.transacting else {
             return;
@@ -79,7 +79,7 @@ impl Poller {
         });
     }
 
-    /// Asks for a commit, unless another is on its way.
+    /// Requests a commit, unless one is in flight.
     pub(super) fn commit_transaction(&mut self) {
         if self.assigned.is_empty() || !self.transacting.as_ref().is_some_and(Transacting::is_idle)
         {

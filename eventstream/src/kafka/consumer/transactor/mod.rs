@@ -1,6 +1,6 @@
 //! The thread of a group that is exactly once: it has the transactional producer, whose calls block,
-//! and so must run neither on the polling thread nor on the runtime. What goes into a transaction is
-//! decided by [`Transactions`]; this only carries.
+//! so they must not run on the polling thread or on the runtime. [`Transactions`] decides what goes into a
+//! transaction; this only carries it out.
 
 mod producer;
 
@@ -23,7 +23,7 @@ use crate::guard::{guarded, tracing};
 use crate::kafka::questions::TopicId;
 use crate::publish::Output;
 
-/// What the thread is told, in order.
+/// Messages to the thread, in order.
 pub(super) enum Word {
     Assigned {
         part: Part,
@@ -32,12 +32,12 @@ pub(super) enum Word {
         /// Weak, so that a partition's task notices the end of the polling thread.
         words: WeakUnboundedSender<ToPartition>,
     },
-    /// The partition is of another topic of the same name now.
+    /// The partition now belongs to a recreated topic.
     Remade {
         part: Part,
         id: Option<TopicId>,
     },
-    /// What the records up to this offset have published, of so many of them.
+    /// What the records up to this offset published, and how many records that is.
     Released {
         part: Part,
         outputs: Vec<Output>,
@@ -54,7 +54,7 @@ pub(super) enum Word {
     End,
 }
 
-/// The way to the thread.
+/// Sends messages to the thread.
 #[derive(Clone)]
 pub(super) struct TransactorHandle(Sender<Word>);
 
@@ -72,7 +72,7 @@ pub(super) struct Owner {
     thread: std::thread::JoinHandle<()>,
 }
 
-/// How long the end of a transaction is waited for when the group ends. It goes on in the background.
+/// How long to wait for a transaction to end when the group ends. After that it continues in the background.
 const END: Duration = Duration::from_secs(5);
 /// The wait before partitions are read again after an abort, doubled while there is no commit.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
@@ -134,7 +134,7 @@ struct Transactor {
     group: Arc<Group>,
     poller: PollerHandle,
     words: Receiver<Word>,
-    /// Words that came while something else was waited for.
+    /// Messages that arrived while it waited for something else.
     later: VecDeque<Word>,
     ended: bool,
     machine: Transactions<Output>,
@@ -143,7 +143,7 @@ struct Transactor {
     /// Of the commit that is asked for.
     metadata: Option<ConsumerGroupMetadata>,
     backoff: Duration,
-    /// What is to be read again, and when.
+    /// What to read again, and when.
     again: Option<(Instant, Vec<Part>)>,
     /// `health` shows that transactions fail.
     is_told: bool,
@@ -151,7 +151,7 @@ struct Transactor {
 
 impl Transactor {
     fn run(mut self) {
-        // At once: what a member of the same name has left open is aborted, and waited for by nobody.
+        // At once, so that nobody waits for a transaction that a member of the same name left open.
         self.renew();
         while !self.ended {
             if let Some(word) = self.next() {
@@ -234,7 +234,7 @@ impl Transactor {
         self.look_after_producer();
     }
 
-    /// What was released is librdkafka's now, and counts there.
+    /// What was released has been passed to librdkafka, which counts it from now on.
     fn left(&self, part: Part, records: usize, bytes: usize) {
         let words = self.parts.get(&part).and_then(|part| part.words.upgrade());
         if let Some(words) = words.filter(|_| records > 0) {
@@ -299,7 +299,7 @@ impl Transactor {
         });
         let list = assignment::to_commit(list);
         let (Some(producer), Some(metadata)) = (&self.producer, &self.metadata) else {
-            // The group has let this member go, and will say so.
+            // The group has removed this member, and will say so.
             self.machine.handle(Input::Failed);
             return;
         };
@@ -315,7 +315,7 @@ impl Transactor {
         }
     }
 
-    /// The transaction fails. Where a rebalance has overtaken it that is nobody's concern.
+    /// The transaction fails. If a rebalance has overtaken it, that is not reported.
     fn failed(&mut self, error: &Error) {
         let group = &*self.group.env.wire_group;
         if producer::is_overtaken(error) {
@@ -333,8 +333,8 @@ impl Transactor {
         self.group.tell_all(error);
     }
 
-    /// Aborts; a producer that cannot is replaced, by one of the same name, which ends what it has open.
-    /// Whether that had been committed then shows in the offsets.
+    /// Aborts. A producer that cannot abort is replaced by one of the same name, which ends the open
+    /// transaction; the committed offsets then show whether it had been committed.
     fn abort(&mut self) {
         let aborted = self.producer.as_ref().map(TransactionalProducer::abort);
         if !matches!(aborted, Some(Ok(()))) {
@@ -346,7 +346,7 @@ impl Transactor {
         self.machine.handle(Input::Aborted);
     }
 
-    /// A new producer, however long that takes; none where the group ends.
+    /// A new producer, however long that takes; `None` if the group ends.
     fn renew(&mut self) {
         self.producer = None;
         let mut wait = AGAIN_MIN;

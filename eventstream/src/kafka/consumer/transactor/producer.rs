@@ -20,8 +20,8 @@ use crate::kafka::prefixed;
 use crate::kafka::tokens::Supply;
 use crate::publish::Output;
 
-/// What a transaction gets beyond the commit interval, before the broker aborts it: so long readers
-/// and the next owner of the partitions may wait for a member that was killed.
+/// How long after the commit interval the broker aborts a transaction. After a member is killed, readers
+/// and the next owner of its partitions wait that long at most.
 const SLACK: Duration = Duration::from_secs(10);
 /// The wait for room in librdkafka's queue, and before a request is made again.
 const MOMENT: Duration = Duration::from_millis(10);
@@ -68,7 +68,7 @@ impl ProducerContext for Context {
 }
 
 impl TransactionalProducer {
-    /// Makes a producer and ends what an earlier one of the same name has left open.
+    /// Makes a producer, and ends the transaction that an earlier one of the same name left open.
     pub(super) fn new(env: &GroupEnv) -> Result<Self, Error> {
         let timeout = env.commit.interval() + SLACK;
         let producer: BaseProducer<Context> = config(env, timeout)
@@ -156,7 +156,7 @@ impl TransactionalProducer {
                 let committed = self.producer.commit_transaction(left());
                 committed.map_err(|e| failed("commit a transaction", e))
             });
-        // That an event was not stored says more than that the transaction fails because of it.
+        // The event that was not stored says more than the failure of the transaction.
         committed.map_err(|error| self.failure().unwrap_or(error))
     }
 
@@ -177,7 +177,7 @@ fn config(env: &GroupEnv, timeout: Duration) -> ClientConfig {
         let own = config.get(property).and_then(|own| own.parse().ok());
         config.set(property, own.unwrap_or(timeout).min(timeout).to_string());
     }
-    // What a transaction needs, whatever the client's other events have.
+    // Required by transactions, whatever the client's other events use.
     config.set("enable.idempotence", "true");
     config.set("acks", "-1");
     config.set("max.in.flight", "5");
@@ -208,7 +208,7 @@ fn failed(doing: impl Into<String>, error: KafkaError) -> Error {
     }
 }
 
-/// Whether a rebalance has come in between.
+/// Whether a rebalance caused it.
 pub(super) fn is_overtaken(error: &Error) -> bool {
     let overtaken = [
         Code::IllegalGeneration,
