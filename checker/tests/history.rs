@@ -81,7 +81,7 @@ fn the_readme_shows_each_line() {
         assert_eq!(serde_json::to_string(&entry).unwrap(), line);
         kinds.insert(std::mem::discriminant(&entry.event));
     }
-    assert_eq!(kinds.len(), 22);
+    assert_eq!(kinds.len(), 23);
 }
 
 #[test]
