@@ -179,9 +179,13 @@ impl<R: Clone> Partition<R> {
             }
             if self.commits.mode() == CommitMode::AfterEach && route.lanes.is_whole() {
                 let settled = self.commits.is_settled(self.window.watermark());
+                // What was in a batch is tried again even if the front is by now a record that came
+                // later, from another worker: that one is behind it in its lane.
+                let starts_again = route.lanes.starts_again();
                 let may_start = |ticket| {
                     // Records of an earlier history have no commit to wait for.
-                    self.window.is_front(ticket) && (settled || self.window.is_old(ticket))
+                    (starts_again || self.window.is_front(ticket))
+                        && (settled || self.window.is_old(ticket))
                 };
                 if !route.lanes.next().is_some_and(may_start) {
                     continue;

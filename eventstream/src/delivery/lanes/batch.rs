@@ -58,9 +58,14 @@ impl Lanes {
         1 + lane.rest.iter().take(most - 1).take_while(free).count()
     }
 
+    /// Whether the next to start has been tried before, in a batch.
+    pub(in crate::delivery) fn starts_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
     /// Starts the lane that has waited longest to retry its head.
     pub(in crate::delivery) fn start_again(&mut self) -> Option<(Ticket, u32)> {
-        if self.again.is_empty() {
+        if !self.starts_again() {
             return None;
         }
         self.start()

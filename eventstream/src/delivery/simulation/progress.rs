@@ -232,7 +232,11 @@ impl Oracle<'_> {
         let settled = || model.is_old(at) || model.confirmed >= model.contiguous();
         match model.mode() {
             CommitMode::Auto | CommitMode::AsyncEach => true,
-            CommitMode::AfterEach => model.is_keyed(n) || (at == model.front && settled()),
+            CommitMode::AfterEach => {
+                // What failed in a batch need not be the front: another worker may have left one.
+                let has_turn = at == model.front || model.entries[at].attempts[n] > 0;
+                model.is_keyed(n) || (has_turn && settled())
+            }
             CommitMode::BeforeProcessing => model.is_released(at),
         }
     }

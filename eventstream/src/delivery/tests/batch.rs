@@ -246,3 +246,53 @@ fn a_drain_tries_again_what_a_batch_did_not_do_before_what_it_did() {
     assert_eq!(actions(&mut m), ["drained"]);
     assert_eq!(m.watermark(), Some(4));
 }
+
+#[test]
+fn what_was_in_a_batch_is_retried_before_what_came_from_another_worker() {
+    let mut m = Partition::new(PartitionConfig {
+        commit: CommitMode::AfterEach,
+        ..PartitionConfig::default()
+    });
+    let batch = Some(Batch::up_to(2));
+    for (route, batch) in [(A, batch), (B, None)] {
+        m.add_route(
+            route,
+            RouteOptions {
+                retry: forever(),
+                batch,
+                ..RouteOptions::default()
+            },
+        );
+    }
+    let to = |route| Plan::One(route);
+    feed(&mut m, 0, None, to(A));
+    feed(&mut m, 1, None, to(B));
+    feed(&mut m, 2, None, to(A));
+    let first = started(&mut m);
+    assert_eq!(first, [ticket(0), ticket(2)]);
+    let failed = Outcome::Failed {
+        now: at(0),
+        retry: None,
+    };
+    end(&mut m, &first, &[Outcome::Handled, failed], 0);
+    assert_eq!(actions(&mut m), ["commit 1"]);
+    // The front is now the record of B, which B gives away before it may start it.
+    m.abandon_route(B, &|_| {
+        Some(Heir {
+            worker: Worker {
+                route: A,
+                others: vec![B],
+            },
+            key: None,
+        })
+    });
+    m.handle(Input::Committed {
+        up_to: 1,
+        history: 0,
+        ok: true,
+        now: at(0),
+    });
+    assert_eq!(actions(&mut m), ["route 1 drained"]);
+    m.handle(Input::Tick(at(10)));
+    assert_eq!(actions(&mut m), ["batch [(2, 2)] route 0"]);
+}
