@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use eventstream::Publish;
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::Run;
+
 /// How many keys the events are spread over.
 const KEYS: u64 = 5000;
 
@@ -91,13 +93,25 @@ fn payload(n: u64) -> LoggedIn {
 
 /// Event `n` for the library.
 pub(crate) fn publish(topic: &str, n: u64, key: &mut String) -> Publish {
+    without_trace(topic, n, key).span_context(SPAN)
+}
+
+/// Event `n` of a run. If tracing is what it measures, the library has to write the trace.
+pub(crate) fn of_run(run: &Run, n: u64, key: &mut String) -> Publish {
+    if run.is_observed {
+        without_trace(&run.topic, n, key)
+    } else {
+        publish(&run.topic, n, key)
+    }
+}
+
+fn without_trace(topic: &str, n: u64, key: &mut String) -> Publish {
     write_key(n, key);
     Publish::new(topic, NAME)
         .key(&*key)
         .namespace(NAMESPACE)
         .client_id(CLIENT)
         .trace_id(TRACE)
-        .span_context(SPAN)
         .user_id(USER)
         .session_id(SESSION)
         .payload(payload(n))

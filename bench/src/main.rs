@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p eventstream-bench -- publish --events 400000 --pairs 5
 //! cargo run --release -p eventstream-bench -- consume --events 400000 --pairs 5
+//! cargo run --release -p eventstream-bench -- publish --tracing --metrics
 //! cargo run --release -p eventstream-bench -- outbox --rows 200000 --relays 2
 //! ```
 //!
@@ -12,6 +13,7 @@
 mod consuming;
 mod event;
 mod measure;
+mod observed;
 mod outbox;
 mod publishing;
 mod scenario;
@@ -25,6 +27,7 @@ use clap::{Parser, Subcommand};
 use harness::{Admin, Kafka};
 
 use crate::measure::Figures;
+use crate::observed::Observing;
 use crate::scenario::{Run, Scenario, Side};
 
 /// The broker writes data back and deletes topics.
@@ -55,6 +58,9 @@ enum Command {
         topic: String,
         #[arg(long, default_value_t = 400_000)]
         events: u64,
+        /// What observes our side; the floor is then our side without it.
+        #[arg(long, default_value = "nothing")]
+        observing: Observing,
     },
     /// A broker for benches, until its standard input ends.
     Broker,
@@ -74,17 +80,36 @@ struct Options {
     /// Only this scenario; may be given more than once.
     #[arg(long)]
     only: Vec<Scenario>,
+    /// What tracing costs: with a tracer and with `tracing`'s bridge, 1 % and 100 % sampled, each
+    /// beside the library without it.
+    #[arg(long)]
+    tracing: bool,
+    /// What metrics cost, beside the library without them.
+    #[arg(long)]
+    metrics: bool,
+}
+
+impl Options {
+    /// What the library is compared with itself by; empty for the comparison with the floor.
+    fn observings(&self) -> Vec<Observing> {
+        use Observing::{Bridge1, Bridge100, Metrics, Tracer1, Tracer100};
+        let tracing = [Tracer1, Tracer100, Bridge1, Bridge100];
+        let tracing = tracing.into_iter().filter(|_| self.tracing);
+        tracing
+            .chain([Metrics].into_iter().filter(|_| self.metrics))
+            .collect()
+    }
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Publish(options) => {
             use Scenario::{All, Fresh, Hundred, One};
-            compare(&[All, One, Hundred, Fresh], &options)
+            compare(&[All, One, Hundred, Fresh], All, &options)
         }
         Command::Consume(options) => {
             use Scenario::{Batches, Consume, Keys, Payload};
-            compare(&[Consume, Batches, Payload, Keys], &options)
+            compare(&[Consume, Batches, Payload, Keys], Consume, &options)
         }
         Command::Outbox(options) => outbox::run(&options),
         Command::Child {
@@ -93,11 +118,14 @@ fn main() -> Result<()> {
             brokers,
             topic,
             events,
+            observing,
         } => {
             let run = Run {
                 brokers,
                 topic,
                 events,
+                observing,
+                is_observed: observing != Observing::Nothing,
             };
             println!("{}", serde_json::to_string(&scenario.run(side, &run)?)?);
             Ok(())
@@ -111,8 +139,9 @@ fn main() -> Result<()> {
     }
 }
 
-/// Runs the scenarios, side by side, and prints their table.
-fn compare(scenarios: &[Scenario], options: &Options) -> Result<()> {
+/// Runs the scenarios, side by side, and prints their table. `observed` is the one to run with what
+/// the options ask to observe it with.
+fn compare(scenarios: &[Scenario], observed: Scenario, options: &Options) -> Result<()> {
     let own = match options.brokers {
         Some(_) => None,
         None => Some(Kafka::builder().for_throughput().start()?),
@@ -128,11 +157,16 @@ fn compare(scenarios: &[Scenario], options: &Options) -> Result<()> {
         topics: RefCell::default(),
     };
     let mut rows = Vec::new();
-    for &scenario in scenarios {
+    let with_floor = options.observings().is_empty();
+    for &scenario in scenarios.iter().filter(|_| with_floor) {
         if options.only.is_empty() || options.only.contains(&scenario) {
-            let pairs = bench.pairs(scenario, options)?;
-            rows.extend(table::rows(scenario, &pairs));
+            let pairs = bench.pairs(scenario, Observing::Nothing, options)?;
+            rows.extend(table::rows(scenario, Observing::Nothing, &pairs));
         }
+    }
+    for observing in options.observings() {
+        let pairs = bench.pairs(observed, observing, options)?;
+        rows.extend(table::rows(observed, observing, &pairs));
     }
     table::print(&rows)
 }
@@ -145,10 +179,15 @@ struct Bench {
 }
 
 impl Bench {
-    fn pairs(&self, scenario: Scenario, options: &Options) -> Result<Vec<(Figures, Figures)>> {
+    fn pairs(
+        &self,
+        scenario: Scenario,
+        observing: Observing,
+        options: &Options,
+    ) -> Result<Vec<(Figures, Figures)>> {
         let events = scenario.share(options.events);
         let read = if scenario.reads() {
-            let run = self.prepare(scenario, events)?;
+            let run = self.prepare(scenario, observing, events)?;
             consuming::fill(&run)?;
             Some(run)
         } else {
@@ -156,7 +195,7 @@ impl Bench {
         };
         let side = |side| match &read {
             Some(run) => scenario.run_in_child(side, run),
-            None => scenario.run_in_child(side, &self.prepare(scenario, events)?),
+            None => scenario.run_in_child(side, &self.prepare(scenario, observing, events)?),
         };
         let mut pairs = Vec::new();
         // The first pair warms the broker up and is not counted.
@@ -185,7 +224,7 @@ impl Bench {
     }
 
     /// A run on a new topic.
-    fn prepare(&self, scenario: Scenario, events: u64) -> Result<Run> {
+    fn prepare(&self, scenario: Scenario, observing: Observing, events: u64) -> Result<Run> {
         let topic = harness::unique_topic("bench");
         self.admin
             .create_topic(&topic, scenario.partitions(), 1, &[])?;
@@ -194,6 +233,8 @@ impl Bench {
             brokers: self.brokers.clone(),
             topic,
             events,
+            observing,
+            is_observed: observing != Observing::Nothing,
         })
     }
 

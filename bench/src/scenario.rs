@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use crate::measure::Figures;
+use crate::observed::Observing;
 use crate::{consuming, publishing};
 
 /// Events before a latency run is measured, to warm up connections, caches and the broker's
@@ -43,6 +44,10 @@ pub(crate) struct Run {
     pub(crate) brokers: String,
     pub(crate) topic: String,
     pub(crate) events: u64,
+    /// What observes this side.
+    pub(crate) observing: Observing,
+    /// One of the sides is observed.
+    pub(crate) is_observed: bool,
 }
 
 impl Scenario {
@@ -88,6 +93,16 @@ impl Scenario {
 
     /// Runs in this process.
     pub(crate) fn run(self, side: Side, run: &Run) -> Result<Figures> {
+        if side == Side::Floor && run.observing != Observing::Nothing {
+            let unobserved = Run {
+                observing: Observing::Nothing,
+                is_observed: true,
+                brokers: run.brokers.clone(),
+                topic: run.topic.clone(),
+                events: run.events,
+            };
+            return self.run(Side::Ours, &unobserved);
+        }
         match (self, side) {
             (Self::All, Side::Floor) => publishing::floor::all(run),
             (Self::All, Side::Ours) => publishing::ours::all(run),
@@ -110,18 +125,22 @@ impl Scenario {
 
     /// Runs in a separate process, so that neither side inherits memory or threads.
     pub(crate) fn run_in_child(self, side: Side, run: &Run) -> Result<Figures> {
-        let word = |value: Option<clap::builder::PossibleValue>| {
-            value.map_or_else(String::new, |v| v.get_name().to_owned())
-        };
         let output = Command::new(std::env::current_exe()?)
             .arg("child")
-            .arg(word(self.to_possible_value()))
-            .arg(word(side.to_possible_value()))
+            .arg(word(self))
+            .arg(word(side))
             .args(["--brokers", &run.brokers, "--topic", &run.topic])
             .args(["--events", &run.events.to_string()])
+            .args(["--observing", &word(run.observing)])
             .stderr(std::process::Stdio::inherit())
             .output()?;
         ensure!(output.status.success(), "{side:?} of {self:?} failed");
         serde_json::from_slice(&output.stdout).context("the figures of a child process")
     }
+}
+
+/// As an argument of a child process.
+fn word(value: impl ValueEnum) -> String {
+    let possible = value.to_possible_value();
+    possible.map_or_else(String::new, |value| value.get_name().to_owned())
 }

@@ -4,12 +4,13 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::measure::{Figures, median};
+use crate::observed::Observing;
 use crate::scenario::Scenario;
 
 /// One figure of one scenario.
 #[derive(Serialize)]
 pub(crate) struct Row {
-    scenario: &'static str,
+    scenario: String,
     figure: &'static str,
     floor: f64,
     ours: f64,
@@ -33,7 +34,18 @@ const CPU: fn(&Figures) -> f64 = |f| f.cpu;
 const P50: fn(&Figures) -> f64 = |f| f.p50;
 const P99: fn(&Figures) -> f64 = |f| f.p99;
 
-fn readings(scenario: Scenario) -> Vec<Reading> {
+fn readings(scenario: Scenario, observing: Observing) -> Vec<Reading> {
+    let of_cpu = |budget| vec![("CPU us/event", CPU, budget)];
+    match observing {
+        Observing::Nothing => beside_the_floor(scenario),
+        Observing::Metrics => of_cpu(Budget::AtMost(1.1)),
+        Observing::Tracer1 => of_cpu(Budget::AtMost(1.2)),
+        Observing::Tracer100 => of_cpu(Budget::AtMost(2.5)),
+        Observing::Bridge1 | Observing::Bridge100 => of_cpu(Budget::AtMost(f64::INFINITY)),
+    }
+}
+
+fn beside_the_floor(scenario: Scenario) -> Vec<Reading> {
     match scenario {
         Scenario::All | Scenario::Payload => vec![
             ("events/s", RATE, Budget::AtLeast(0.9)),
@@ -64,9 +76,13 @@ fn readings(scenario: Scenario) -> Vec<Reading> {
     }
 }
 
-pub(crate) fn rows(scenario: Scenario, pairs: &[(Figures, Figures)]) -> Vec<Row> {
+pub(crate) fn rows(
+    scenario: Scenario,
+    observing: Observing,
+    pairs: &[(Figures, Figures)],
+) -> Vec<Row> {
     let of = |f: &dyn Fn(&(Figures, Figures)) -> f64| median(pairs.iter().map(f).collect());
-    readings(scenario)
+    readings(scenario, observing)
         .into_iter()
         .map(|(figure, read, budget)| {
             let ratio = of(&|(floor, ours)| read(ours) / read(floor));
@@ -75,7 +91,7 @@ pub(crate) fn rows(scenario: Scenario, pairs: &[(Figures, Figures)]) -> Vec<Row>
                 Budget::AtMost(limit) => (limit, ratio <= limit),
             };
             Row {
-                scenario: scenario.name(),
+                scenario: format!("{}{}", scenario.name(), observing.name()),
                 figure,
                 floor: of(&|(floor, _)| read(floor)),
                 ours: of(&|(_, ours)| read(ours)),
@@ -89,7 +105,7 @@ pub(crate) fn rows(scenario: Scenario, pairs: &[(Figures, Figures)]) -> Vec<Row>
 
 pub(crate) fn print(rows: &[Row]) -> Result<()> {
     println!(
-        "{:<26} {:<13} {:>10} {:>10} {:>6}  budget",
+        "{:<46} {:<13} {:>10} {:>10} {:>6}  budget",
         "scenario", "figure", "floor", "ours", "ratio"
     );
     for row in rows {
@@ -100,7 +116,7 @@ pub(crate) fn print(rows: &[Row]) -> Result<()> {
         };
         let digits = usize::from(row.floor < 1000.0) * 2;
         println!(
-            "{:<26} {:<13} {:>10.digits$} {:>10.digits$} {:>6.2}  {budget}",
+            "{:<46} {:<13} {:>10.digits$} {:>10.digits$} {:>6.2}  {budget}",
             row.scenario, row.figure, row.floor, row.ours, row.ratio
         );
     }

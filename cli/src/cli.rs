@@ -76,16 +76,6 @@ pub(crate) enum Command {
     Manual(manual::Args),
 }
 
-impl Command {
-    /// The share of traces to record; `None` without spans.
-    pub(crate) fn traced(&self) -> Option<f64> {
-        match self {
-            Self::Bench(bench) => bench.common().tracing,
-            _ => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;

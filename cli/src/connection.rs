@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use eventstream::{
-    Backend, BrokerConfig, Client, ClientBuilder, Error, ErrorKind, Fault, LogMode, Metrics,
-    SaslMechanism, Secret,
+    Backend, BrokerConfig, Client, ClientBuilder, Error, ErrorKind, Fault, LogMode, SaslMechanism,
+    Secret,
 };
 
 use crate::exit::Usage;
@@ -139,28 +139,32 @@ impl Connection {
 
     /// A client that connects in the background.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        self.client_with(None, &EventLines::default())
+        self.client_with(&EventLines::default(), |builder| builder)
     }
 
     /// Like [`client`](Self::client), for a command that watches the reader of `stdout`'s events.
     pub(crate) fn client_on(&self, events: &EventLines) -> anyhow::Result<Client> {
-        self.client_with(None, events)
+        self.client_with(events, |builder| builder)
     }
 
-    /// Like [`client`](Self::client), with metrics.
-    pub(crate) fn client_with(
+    /// Like [`client`](Self::client), observed.
+    pub(crate) fn client_observed(
         &self,
-        metrics: Option<&Metrics>,
+        observe: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> anyhow::Result<Client> {
+        self.client_with(&EventLines::default(), observe)
+    }
+
+    fn client_with(
+        &self,
         events: &EventLines,
+        observe: impl FnOnce(ClientBuilder) -> ClientBuilder,
     ) -> anyhow::Result<Client> {
         let mut builder = self.builder()?;
         if self.stream()? == Backend::Stdout {
             builder = builder.writer(events.clone());
         }
-        if let Some(metrics) = metrics {
-            builder = builder.metrics(metrics);
-        }
-        builder.build().map_err(usage)
+        observe(builder).build().map_err(usage)
     }
 
     /// The settings of a client, for a command that creates none.

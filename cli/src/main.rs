@@ -29,7 +29,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let _logging = logging::start(cli.connection.log_mode(), cli.command.traced());
+    logging::start(cli.connection.log_mode());
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&anyhow::Error::new(error).context("start the runtime")),

@@ -16,6 +16,7 @@ use crate::name::Topic;
 use crate::observe::health::Health;
 use crate::observe::metrics::{ClientMeter, Metrics};
 use crate::observe::stats::{ReaderStats, WriterStats};
+use crate::observe::trace::Tracer;
 use crate::publish::AuditLog;
 use crate::publish::Undelivered;
 use crate::publish::receipt::{Delivery, Receipt};
@@ -85,6 +86,7 @@ pub struct ClientBuilder {
     audit_topic: Option<String>,
     audit_enabled: Option<bool>,
     metrics: Option<Metrics>,
+    tracer: Option<Tracer>,
     witness: Option<Arc<dyn Witness>>,
 }
 
@@ -142,6 +144,7 @@ impl Client {
             audit_topic: None,
             audit_enabled: None,
             metrics: None,
+            tracer: None,
             witness: None,
         }
     }
@@ -529,6 +532,35 @@ impl ClientBuilder {
         self
     }
 
+    /// Makes the spans of publishing and handling through OpenTelemetry itself, at a fraction of the
+    /// cost of `tracing`'s: the tracer's sampler decides before a span is built. One span covers a
+    /// publish call up to its outcome. Handlers run inside their spans, so what they publish or
+    /// start through OpenTelemetry or `tracing-opentelemetry` is part of the trace. For the
+    /// backends `kafka` and `embedded`. Default: spans of `tracing`, for whatever subscriber is
+    /// there.
+    ///
+    /// ```
+    /// use eventstream::Client;
+    /// use opentelemetry::trace::TracerProvider as _;
+    /// use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+    ///
+    /// // A service adds its exporter here.
+    /// let one_percent = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(0.01)));
+    /// let provider = SdkTracerProvider::builder().with_sampler(one_percent).build();
+    /// let client = Client::embedded().tracer(provider.tracer("shop")).build()?;
+    /// # drop(client);
+    /// # Ok::<(), eventstream::Error>(())
+    /// ```
+    #[cfg(feature = "opentelemetry")]
+    pub fn tracer<T>(mut self, tracer: T) -> Self
+    where
+        T: opentelemetry::trace::Tracer + Send + Sync + 'static,
+        T::Span: Send + Sync + 'static,
+    {
+        self.tracer = Some(Tracer::new(tracer));
+        self
+    }
+
     /// Where the `stdout` backend writes. Default: standard output.
     pub fn writer(mut self, writer: impl Write + Send + 'static) -> Self {
         self.writer = Some(Box::new(writer));
@@ -608,6 +640,7 @@ impl ClientBuilder {
                     meter: metrics
                         .map_or_else(ClientMeter::default, |m| ClientMeter::new(m, &name)),
                     name: name.into(),
+                    tracer: self.tracer,
                     embedded: match self.embedded {
                         Some(broker) => Some(broker),
                         None if self.backend == Backend::Embedded && self.brokers.is_empty() => {

@@ -70,7 +70,7 @@
 //! | `metrics` | Prometheus metrics: `Metrics`, `ClientBuilder::metrics` |
 //! | `aws-msk-iam` | tokens for Amazon MSK with IAM: `AwsMskIam`, and [`Security::aws_msk_region`] |
 //! | `oidc` | tokens by OIDC client credentials for SASL/OAUTHBEARER: `Oidc`, and the options `oauth_*` of [`Security`] |
-//! | `opentelemetry` | traces of `tracing` spans propagate with events: `traceparent`, `spanContext` |
+//! | `opentelemetry` | traces propagate with events: `traceparent`, `spanContext`; `ClientBuilder::tracer` |
 
 mod backend;
 pub mod blocking;
@@ -128,6 +128,8 @@ pub use observe::health::{Health, Problem};
 #[cfg(feature = "metrics")]
 pub use observe::metrics::Metrics;
 pub use observe::stats::{ReaderStats, WriterStats};
+#[cfg(feature = "opentelemetry")]
+pub use opentelemetry;
 #[cfg(feature = "metrics")]
 pub use prometheus;
 pub use publish::{

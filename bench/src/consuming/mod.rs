@@ -6,10 +6,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use eventstream::{BrokerConfig, Client};
 
 use crate::event;
 use crate::measure::{Figures, Span};
+use crate::observed::Observed;
 use crate::scenario::Run;
 
 pub(crate) mod floor;
@@ -27,17 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) fn fill(run: &Run) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let config = BrokerConfig::new();
-        let client = Client::kafka(run.brokers.split(','))
-            .config(config)
-            .build()?;
+        // Traced if their handling is, so that there are traces to continue.
+        let observed = Observed::new(run.observing.upstream())?;
+        let client = observed.client(run).build()?;
         let mut key = String::new();
         for n in 0..run.events {
-            drop(
-                client
-                    .publish(event::publish(&run.topic, n, &mut key))
-                    .await?,
-            );
+            drop(client.publish(event::of_run(run, n, &mut key)).await?);
         }
         let left = client.shutdown(PATIENCE).await;
         ensure!(left.is_empty() && client.writer_stats().failed == 0);

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use eventstream::{
-    Batch, Client, Concurrency, Context, Event, Payload, StartOffset, State, Subscribe,
-};
+use eventstream::{Batch, Concurrency, Context, Event, Payload, StartOffset, State, Subscribe};
 
 use crate::consuming::{Count, HANDLERS, WORK};
 use crate::event::{NAME, Read};
 use crate::measure::Figures;
+use crate::observed::Observed;
 use crate::scenario::Run;
 
 pub(crate) fn all(run: &Run) -> Result<Figures> {
@@ -93,7 +92,8 @@ fn consume<S: Send + Sync + 'static>(
     handler: impl FnOnce(Subscribe, Arc<Count>) -> Subscribe<S>,
 ) -> Result<Figures> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let client = Client::kafka(run.brokers.split(',')).build()?;
+    let observed = Observed::new(run.observing)?;
+    let client = observed.client(run).build()?;
     let count = Arc::new(Count::new(run.events));
     // Without a group id, a new group is used.
     let subscribe = Subscribe::new(run.topic.as_str()).offset(StartOffset::Head);
@@ -106,6 +106,7 @@ fn consume<S: Send + Sync + 'static>(
         subscription.stop(Duration::from_secs(10)).await?;
         let left = client.shutdown(Duration::from_secs(10)).await;
         ensure!(left.is_empty());
+        observed.flush()?;
         Ok(figures)
     })
 }

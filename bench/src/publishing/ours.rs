@@ -9,31 +9,35 @@ use tokio::runtime::Runtime;
 
 use crate::event;
 use crate::measure::{Figures, Span, quantile};
+use crate::observed::Observed;
 use crate::scenario::{Run, WARM_UP};
 
-struct Ours {
+struct Ours<'a> {
     client: Client,
-    topic: String,
+    observed: Observed,
+    run: &'a Run,
     key: String,
 }
 
-impl Ours {
-    fn new(run: &Run) -> Result<Self> {
-        let brokers = run.brokers.split(',');
+impl<'a> Ours<'a> {
+    fn new(run: &'a Run) -> Result<Self> {
+        let observed = Observed::new(run.observing)?;
         Ok(Self {
-            client: Client::kafka(brokers).build()?,
-            topic: run.topic.clone(),
+            client: observed.client(run).build()?,
+            observed,
+            run,
             key: String::new(),
         })
     }
 
     async fn publish(&mut self, n: u64) -> Result<Receipt> {
-        let event = event::publish(&self.topic, n, &mut self.key);
+        let event = event::of_run(self.run, n, &mut self.key);
         Ok(self.client.publish(event).await?)
     }
 
     /// Publishes everything and awaits the receipts.
-    async fn everything(mut self, run: &Run) -> Result<Figures> {
+    async fn everything(mut self) -> Result<Figures> {
+        let run = self.run;
         let mut receipts = Vec::with_capacity(usize::try_from(run.events)?);
         let span = Span::begin();
         for n in 0..run.events {
@@ -42,6 +46,7 @@ impl Ours {
         for receipt in receipts {
             receipt.await?;
         }
+        self.observed.flush()?;
         let figures = span.end(run.events);
         self.finish(figures).await
     }
@@ -65,12 +70,12 @@ pub(crate) fn all(run: &Run) -> Result<Figures> {
     runtime()?.block_on(async {
         let mut ours = Ours::new(run)?;
         ours.publish(0).await?.await?;
-        ours.everything(run).await
+        ours.everything().await
     })
 }
 
 pub(crate) fn fresh(run: &Run) -> Result<Figures> {
-    runtime()?.block_on(async { Ours::new(run)?.everything(run).await })
+    runtime()?.block_on(async { Ours::new(run)?.everything().await })
 }
 
 pub(crate) fn one_in_flight(run: &Run) -> Result<Figures> {
@@ -98,11 +103,11 @@ pub(crate) fn some_in_flight(run: &Run, in_flight: u64) -> Result<Figures> {
     runtime()?.block_on(async {
         let mut ours = Ours::new(run)?;
         ours.publish(0).await?.await?;
-        let (client, topic) = (&ours.client, &ours.topic);
+        let client = &ours.client;
         let span = Span::begin();
         let mut outcomes = futures_util::stream::iter(0..run.events)
             .map(|n| {
-                let event = event::publish(topic, n, &mut String::new());
+                let event = event::of_run(run, n, &mut String::new());
                 client.publish_sync(event)
             })
             .buffer_unordered(usize::try_from(in_flight)?);

@@ -302,33 +302,70 @@ impl Nest {
 /// How many leading bytes need no attention inside a string: no quote, backslash or control character.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    for (i, block) in blocks.iter().enumerate() {
+        if let Some(at) = attention(block) {
+            return i * BLOCK + at;
+        }
+    }
+    // The remaining bytes, together with plain ones before them, fill a block again.
+    if let (false, Some(last)) = (rest.is_empty(), bytes.last_chunk::<BLOCK>()) {
+        return attention(last).map_or(bytes.len(), |at| bytes.len() - BLOCK + at);
+    }
+    let done = bytes.len() - rest.len();
+    let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
+    done + rest.iter().take_while(|b| plain(b)).count()
+}
+
+#[cfg(target_arch = "x86_64")]
+const BLOCK: usize = 16;
+
+/// The first byte of a block that needs attention.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn attention(block: &[u8; BLOCK]) -> Option<usize> {
+    // SAFETY: every processor of this kind has SSE2.
+    let flags = unsafe { flags(block) };
+    (flags != 0).then(|| flags.trailing_zeros() as usize)
+}
+
+/// A bit for each byte that needs attention.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "sse2")]
+fn flags(block: &[u8; BLOCK]) -> i32 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
+        _mm_set1_epi8,
+    };
+    let (halves, _) = block.as_chunks::<8>();
+    let half = |at: usize| i64::from_le_bytes(halves[at]);
+    let bytes = _mm_set_epi64x(half(1), half(0));
+    let quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"'.cast_signed()));
+    let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\'.cast_signed()));
+    let controls = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+    _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quotes, backslashes), controls))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const BLOCK: usize = 8;
+
+/// The first byte of a block that needs attention.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn attention(block: &[u8; BLOCK]) -> Option<usize> {
     const LOW: u64 = 0x0101_0101_0101_0101;
     const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
     const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
     const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
     const HIGH: u64 = 0x8080_8080_8080_8080;
     // A borrow can only flag a byte wrongly above one flagged correctly, and only the lowest flag is used.
-    let attention = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word);
-        let quote = word ^ QUOTES;
-        let backslash = word ^ BACKSLASHES;
-        let flagged = (quote.wrapping_sub(LOW) & !quote
-            | backslash.wrapping_sub(LOW) & !backslash
-            | word.wrapping_sub(SPACES) & !word)
-            & HIGH;
-        (flagged != 0).then(|| flagged.trailing_zeros() as usize / 8)
-    };
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
-        if let Some(at) = attention(word) {
-            return i * 8 + at;
-        }
-    }
-    // The remaining bytes, together with plain ones before them, fill a word again.
-    if let (false, Some(last)) = (rest.is_empty(), bytes.last_chunk::<8>()) {
-        return attention(last).map_or(bytes.len(), |at| bytes.len() - 8 + at);
-    }
-    let done = bytes.len() - rest.len();
-    let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
-    done + rest.iter().take_while(|b| plain(b)).count()
+    let word = u64::from_le_bytes(*block);
+    let quote = word ^ QUOTES;
+    let backslash = word ^ BACKSLASHES;
+    let flagged = (quote.wrapping_sub(LOW) & !quote
+        | backslash.wrapping_sub(LOW) & !backslash
+        | word.wrapping_sub(SPACES) & !word)
+        & HIGH;
+    (flagged != 0).then(|| flagged.trailing_zeros() as usize / 8)
 }

@@ -48,13 +48,36 @@ impl SpanContext {
 
     /// The W3C `traceparent` header of this span. It has no room for parent, debug and firehose.
     pub fn to_traceparent(&self) -> String {
-        let Self {
-            trace_id, span_id, ..
-        } = self;
-        format!(
-            "00-{trace_id:032x}-{span_id:016x}-{:02x}",
-            self.flags & SAMPLED
-        )
+        let mut text = SpanText::default();
+        text.push(b"00-");
+        text.push_hex(&self.trace_id.to_be_bytes());
+        text.push(b"-");
+        text.push_hex(&self.span_id.to_be_bytes());
+        text.push(b"-");
+        text.push_hex(&[self.flags & SAMPLED]);
+        text.as_str().to_owned()
+    }
+
+    /// As Jaeger's client writes it: a 64-bit trace id has 16 digits, any other 32; flags have no padding.
+    pub(crate) fn to_jaeger(self) -> SpanText {
+        let mut text = SpanText::default();
+        let trace_id = self.trace_id.to_be_bytes();
+        let (high, low) = trace_id.split_at(8);
+        if self.trace_id >> 64 != 0 {
+            text.push_hex(high);
+        }
+        text.push_hex(low);
+        for id in [self.span_id, self.parent_id] {
+            text.push(b":");
+            text.push_hex(&id.to_be_bytes());
+        }
+        text.push(b":");
+        if self.flags > 0xf {
+            text.push_hex(&[self.flags]);
+        } else {
+            text.push(&[DIGITS[usize::from(self.flags)]]);
+        }
+        text
     }
 
     /// Reads a W3C `traceparent` header. The parent is 0: the header does not carry it.
@@ -129,18 +152,53 @@ impl FromStr for SpanContext {
 }
 
 fn read(text: &str) -> Option<SpanContext> {
-    let mut parts = text.split(':');
-    let mut part = |max| parts.next().filter(|part| is_hex(part, max));
-    let (trace, span, parent, flags) = (part(32)?, part(16)?, part(16)?, part(2)?);
-    if parts.next().is_some() {
-        return None;
-    }
+    let mut bytes = text.as_bytes();
+    let (trace_id, span_id) = (field(&mut bytes, 32, true)?, field(&mut bytes, 16, true)?);
+    let (parent_id, flags) = (field(&mut bytes, 16, true)?, field(&mut bytes, 2, false)?);
+    // No field is longer than its type.
     Some(SpanContext {
-        trace_id: u128::from_str_radix(trace, 16).ok()?,
-        span_id: u64::from_str_radix(span, 16).ok()?,
-        parent_id: u64::from_str_radix(parent, 16).ok()?,
-        flags: u8::from_str_radix(flags, 16).ok()?,
+        trace_id,
+        span_id: span_id as u64,
+        parent_id: parent_id as u64,
+        flags: flags as u8,
     })
+}
+
+/// What a byte is worth as a hex digit; [`NO_DIGIT`] for any other. A branch for each digit would be
+/// guessed wrong for every other one.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = DIGITS[value as usize];
+        values[digit as usize] = value;
+        values[digit.to_ascii_uppercase() as usize] = value;
+        value += 1;
+    }
+    values
+};
+
+const NO_DIGIT: u8 = u8::MAX;
+
+/// Takes a number of 1 to `most` hex digits, and the colon after it if `more` follows. Each traced
+/// event is read with it; splitting and parsing the text would take several times as long.
+fn field(text: &mut &[u8], most: usize, more: bool) -> Option<u128> {
+    let mut value = 0;
+    let mut digits = 0;
+    while let Some((byte, rest)) = text.split_first() {
+        *text = rest;
+        let digit = VALUES[usize::from(*byte)];
+        if digit == NO_DIGIT {
+            let ends = *byte == b':' && more && digits > 0;
+            return ends.then_some(value);
+        }
+        digits += 1;
+        if digits > most {
+            return None;
+        }
+        value = value << 4 | u128::from(digit);
+    }
+    (!more && digits > 0).then_some(value)
 }
 
 /// `from_str_radix` alone would accept a sign.
@@ -161,12 +219,48 @@ fn refuse(field: &str, value: &str, allowed: &str) -> Error {
 /// As Jaeger's client writes it: a 64-bit trace id has 16 digits, any other 32; flags have no padding.
 impl fmt::Display for SpanContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = if self.trace_id >> 64 == 0 { 16 } else { 32 };
-        write!(
-            f,
-            "{:0width$x}:{:016x}:{:016x}:{:x}",
-            self.trace_id, self.span_id, self.parent_id, self.flags
-        )
+        f.write_str(self.to_jaeger().as_str())
+    }
+}
+
+/// The text of a span context, written without formatting, which would take several times as long
+/// for each traced event.
+pub(crate) struct SpanText {
+    bytes: [u8; Self::LONGEST],
+    len: usize,
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+impl SpanText {
+    /// In Jaeger's form: 32, 16, 16 and 2 digits, and 3 colons.
+    const LONGEST: usize = 69;
+
+    fn push(&mut self, ascii: &[u8]) {
+        self.bytes[self.len..][..ascii.len()].copy_from_slice(ascii);
+        self.len += ascii.len();
+    }
+
+    fn push_hex(&mut self, bytes: &[u8]) {
+        let room = &mut self.bytes[self.len..][..2 * bytes.len()];
+        for (digits, byte) in room.chunks_exact_mut(2).zip(bytes) {
+            digits[0] = DIGITS[usize::from(byte >> 4)];
+            digits[1] = DIGITS[usize::from(byte & 0xf)];
+        }
+        self.len += 2 * bytes.len();
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl Default for SpanText {
+    fn default() -> Self {
+        Self {
+            bytes: [0; Self::LONGEST],
+            len: 0,
+        }
     }
 }
 

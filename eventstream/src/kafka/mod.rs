@@ -37,7 +37,7 @@ use crate::name::Topic;
 use crate::observe::health::Health;
 use crate::observe::metrics::{ClientMeter, STATISTICS_INTERVAL};
 use crate::observe::stats::{ReaderStats, WriterStats};
-use crate::observe::trace::Labels;
+use crate::observe::trace::{Labels, Tracer};
 use crate::publish::{Publisher, Undelivered};
 use crate::subscribe::{CheckedSubscribe, Subscription};
 use crate::witness::Witness;
@@ -79,6 +79,7 @@ pub(crate) struct KafkaOptions {
     pub(crate) config: BrokerConfig,
     pub(crate) on_error: Option<OnError>,
     pub(crate) meter: ClientMeter,
+    pub(crate) tracer: Option<Tracer>,
     pub(crate) witness: Option<Arc<dyn Witness>>,
 }
 
@@ -106,6 +107,7 @@ impl Kafka {
             mut config,
             on_error,
             meter,
+            tracer,
             witness,
         } = options;
         if meter.is_on() {
@@ -145,6 +147,8 @@ impl Kafka {
                 client: name,
                 prefix: Arc::clone(&prefix),
                 group: "".into(),
+                destination: "".into(),
+                tracer: tracer.clone(),
             },
             strict: config.strict_validation,
             meter: meter.clone(),
@@ -157,6 +161,7 @@ impl Kafka {
             sender: Arc::clone(&sender),
             reporter: Arc::clone(&reporter),
             meter,
+            tracer,
             witness,
             embedded: embedded.clone(),
         });

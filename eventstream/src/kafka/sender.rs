@@ -33,7 +33,7 @@ impl Sender {
         self.check(event)?;
         let id = event.assign_id();
         let traced = self.traced(event, &id);
-        let traced = traced.as_deref();
+        let traced = traced.as_ref();
         let headers = headers(event, traced);
         let receipt = match self.encoded(event, &id, traced, |value| {
             let record = outgoing(event, &id, value, &headers, traced);
@@ -61,7 +61,7 @@ impl Sender {
         self.check(event)?;
         let id = event.assign_id();
         let traced = self.traced(event, &id);
-        let traced = traced.as_deref();
+        let traced = traced.as_ref();
         let headers = headers(event, traced);
         let receipt = self.encoded(event, &id, traced, |value| {
             let record = outgoing(event, &id, value, &headers, traced);
@@ -86,7 +86,7 @@ impl Sender {
                 span_context: "",
             },
         );
-        let traced = traced.as_deref();
+        let traced = traced.as_ref();
         let headers = traced.map_or_else(Cow::default, |traced| traced.headers(&[]));
         let outgoing = Outgoing {
             key: Some(log.record_key().as_bytes()),
@@ -115,7 +115,7 @@ impl Sender {
         receipt.map_err(|error| self.refused(error))
     }
 
-    fn traced(&self, event: &Publish, id: &EventId) -> Option<Box<Publishing>> {
+    fn traced(&self, event: &Publish, id: &EventId) -> Option<Publishing> {
         let event = ToPublish {
             topic: event.topic_name(),
             name: event.event_name(),
@@ -228,7 +228,7 @@ impl MakesOutputs for Sender {
         self.check(event)?;
         let id = event.assign_id();
         let traced = self.traced(event, &id);
-        let traced = traced.as_deref();
+        let traced = traced.as_ref();
         let headers = headers(event, traced);
         let output = self.encoded(event, &id, traced, |value| {
             self.kept(

@@ -3,8 +3,8 @@ use std::future::Future;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, SystemTime};
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::event::ShortText;
 use crate::name::Topic;
+use crate::observe::trace::Span;
 use crate::observe::untold::Untold;
 
 /// Where an event is stored, as the broker acknowledged it.
@@ -260,8 +261,12 @@ const CHUNK: usize = 256;
 struct Chunk {
     states: [Mutex<State>; CHUNK],
     rooms: [AtomicU32; CHUNK],
+    /// Until the outcome, of events that are traced.
+    spans: OnceLock<Box<Spans>>,
     epoch: u64,
 }
+
+type Spans = [Mutex<Option<Span>>; CHUNK];
 
 const _: () = assert!(align_of::<Chunk>() >= CHUNK);
 
@@ -282,6 +287,7 @@ impl Slots {
                 let chunk = Arc::new(Chunk {
                     states: [const { Mutex::new(State::Pending) }; CHUNK],
                     rooms: [const { AtomicU32::new(0) }; CHUNK],
+                    spans: OnceLock::new(),
                     epoch,
                 });
                 self.next = 0;
@@ -329,17 +335,28 @@ impl SlotRef {
     }
 
     fn state(&self) -> &Mutex<State> {
-        &self.chunk().states[self.address() & (CHUNK - 1)]
+        &self.chunk().states[self.index()]
     }
 
-    /// A number that no other event in flight has.
-    pub(crate) fn address(&self) -> usize {
-        self.0.addr().get()
+    /// Keeps the span that ends with the outcome.
+    pub(crate) fn trace(&self, span: Span) {
+        let make = || Box::new([const { Mutex::new(None) }; CHUNK]);
+        let spans = self.chunk().spans.get_or_init(make);
+        *spans[self.index()].lock() = Some(span);
+    }
+
+    /// The span that is kept, if the event is traced.
+    pub(crate) fn take_span(&self) -> Option<Span> {
+        self.chunk().spans.get()?[self.index()].lock().take()
+    }
+
+    fn index(&self) -> usize {
+        self.0.addr().get() & (CHUNK - 1)
     }
 
     /// The bytes of the buffer that the event takes.
     pub(crate) fn room(&self) -> usize {
-        let room = &self.chunk().rooms[self.address() & (CHUNK - 1)];
+        let room = &self.chunk().rooms[self.index()];
         room.load(Ordering::Relaxed) as usize
     }
 

@@ -3,11 +3,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use eventstream::{
-    Backoff, Client, Context, EmbeddedBroker, Error, Event, Publish, Retry, SpanContext,
+    Backoff, Batch, Client, Context, EmbeddedBroker, Error, Event, Publish, Retry, SpanContext,
     StartOffset, Subscribe,
 };
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId, TracerProvider as _};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SdkTracerProvider, SpanData};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tracing::Instrument;
@@ -19,19 +19,91 @@ use crate::logged::Logged;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// The exporter of all tests of the process.
-pub(crate) fn exporter() -> &'static InMemorySpanExporter {
-    static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
-    EXPORTER.get_or_init(|| {
+/// What all tests of the process share.
+struct Shared {
+    exporter: InMemorySpanExporter,
+    tracer: SdkTracer,
+}
+
+fn shared() -> &'static Shared {
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    SHARED.get_or_init(|| {
         let exporter = InMemorySpanExporter::default();
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(exporter.clone())
             .build();
-        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let tracer = provider.tracer("test");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer.clone());
         let subscriber = tracing_subscriber::registry().with(layer).with(Logged);
         tracing::subscriber::set_global_default(subscriber).unwrap();
-        exporter
+        Shared { exporter, tracer }
     })
+}
+
+pub(crate) fn exporter() -> &'static InMemorySpanExporter {
+    &shared().exporter
+}
+
+/// What makes the spans.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `tracing`, and its bridge.
+    Tracing,
+    /// The client's tracer.
+    Tracer,
+}
+
+use Kind::{Tracer, Tracing};
+
+impl Kind {
+    fn client(self, broker: &EmbeddedBroker, name: &str) -> Client {
+        let builder = Client::embedded().embedded_broker(broker);
+        let builder = builder.name(name).prefix("p");
+        match self {
+            Tracing => builder.build().unwrap(),
+            Tracer => builder.tracer(shared().tracer.clone()).build().unwrap(),
+        }
+    }
+
+    /// How many spans publishing an event makes.
+    fn spans_of_publish(self) -> usize {
+        match self {
+            Tracing => 2,
+            Tracer => 1,
+        }
+    }
+
+    /// The number of a trace that is this kind's alone.
+    fn trace(self, number: u64) -> u64 {
+        number ^ u64::from(self == Tracer)
+    }
+}
+
+/// Runs a test with both kinds of spans.
+macro_rules! both_ways {
+    ($($test:ident)+) => {
+        mod with_tracing {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::Tracing).await;
+            })+
+        }
+        mod with_a_tracer {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::Tracer).await;
+            })+
+        }
+    };
+}
+
+both_ways! {
+    a_trace_goes_through_two_services_a_retry_and_a_dead_letter
+    a_trace_of_a_go_service_goes_through_ours_and_back
+    a_span_context_of_the_caller_is_kept_and_is_the_parent
+    a_failure_ends_its_span_as_an_error
+    a_trace_that_is_not_sampled_goes_on_without_being_recorded
+    a_batch_is_linked_to_where_each_event_was_published
 }
 
 /// The finished spans of one trace.
@@ -87,11 +159,6 @@ fn failed(span: &SpanData) -> bool {
     matches!(span.status, Status::Error { .. })
 }
 
-fn client(broker: &EmbeddedBroker, name: &str) -> Client {
-    let builder = Client::embedded().embedded_broker(broker);
-    builder.name(name).prefix("p").build().unwrap()
-}
-
 /// What a handler found in addition to its event: the envelope's `spanContext`, and the header.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<Found>>>);
@@ -121,11 +188,13 @@ fn subscribe(topic: &str, group: &str) -> Subscribe {
         .retry(Retry::attempts(2).backoff(backoff))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_trace_goes_through_two_services_a_retry_and_a_dead_letter() {
+async fn a_trace_goes_through_two_services_a_retry_and_a_dead_letter(kind: Kind) {
     exporter();
     let broker = EmbeddedBroker::start().unwrap();
-    let (orders, payments) = (client(&broker, "orders"), client(&broker, "payments"));
+    let (orders, payments) = (
+        kind.client(&broker, "orders"),
+        kind.client(&broker, "payments"),
+    );
     let seen = Seen::default();
     let (sees, publisher) = (seen.clone(), payments.clone());
     let answer = move |context: Context, event: Event| {
@@ -154,13 +223,18 @@ async fn a_trace_goes_through_two_services_a_retry_and_a_dead_letter() {
         .span_context()
         .clone();
     drop(request);
-    let trace = Trace::with(root.trace_id(), 10).await;
+    let trace = Trace::with(root.trace_id(), 6 + 2 * kind.spans_of_publish()).await;
 
     let publish = trace.only("publish p.order");
     assert_eq!(publish.parent_span_id, root.span_id());
     assert_eq!(publish.span_kind, SpanKind::Producer);
-    let deliver = trace.all("deliver")[0];
-    assert_eq!(deliver.parent_span_id, id(publish));
+    let deliver = match kind {
+        Tracing => trace.all("deliver")[0],
+        Tracer => publish,
+    };
+    if kind == Tracing {
+        assert_eq!(deliver.parent_span_id, id(publish));
+    }
     assert_eq!(
         attributes(deliver)["messaging.kafka.offset"],
         delivery.offset().to_string()
@@ -238,11 +312,10 @@ fn publish_as_go(broker: &EmbeddedBroker, topic: &str, span_context: &str) {
     go.flush(SOON).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_trace_of_a_go_service_goes_through_ours_and_back() {
+async fn a_trace_of_a_go_service_goes_through_ours_and_back(kind: Kind) {
     exporter();
     let broker = EmbeddedBroker::start().unwrap();
-    let ours = client(&broker, "ours");
+    let ours = kind.client(&broker, "ours");
     let publisher = ours.clone();
     let answer = move |_: Context, _: Event| {
         let publisher = publisher.clone();
@@ -263,12 +336,11 @@ async fn a_trace_of_a_go_service_goes_through_ours_and_back() {
     answers.await.unwrap().detach();
 
     // 64 bits of a trace, as an older Jaeger client writes them.
-    publish_as_go(
-        &broker,
-        "p.question",
-        "1234567890abcdef:00f067aa0ba902b7:0000000000000000:1",
-    );
-    let trace = Trace::with(TraceId::from(0x1234_5678_90ab_cdef_u128), 4).await;
+    let number = kind.trace(0x1234_5678_90ab_cdee);
+    let asked = format!("{number:016x}:00f067aa0ba902b7:0000000000000000:1");
+    publish_as_go(&broker, "p.question", &asked);
+    let spans = 2 + kind.spans_of_publish();
+    let trace = Trace::with(TraceId::from(u128::from(number)), spans).await;
     let handle = trace.only("handle p.question");
     assert_eq!(
         handle.parent_span_id,
@@ -281,18 +353,18 @@ async fn a_trace_of_a_go_service_goes_through_ours_and_back() {
     assert_eq!(back.parent_span_id, id(publish));
     // What a Go service reads from the answer: Jaeger's text in the same trace.
     let (context, _) = seen.first();
-    let expected = format!("1234567890abcdef:{}:{}:1", id(publish), id(handle));
+    let expected = format!("{number:016x}:{}:{}:1", id(publish), id(handle));
     assert_eq!(context.to_string(), expected);
     ours.shutdown(SOON).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_span_context_of_the_caller_is_kept_and_is_the_parent() {
+async fn a_span_context_of_the_caller_is_kept_and_is_the_parent(kind: Kind) {
     exporter();
     let broker = EmbeddedBroker::start().unwrap();
-    let client = client(&broker, "caller");
-    let given = "feedfacecafebeef:00000000000000aa:0000000000000000:1";
-    let event = Publish::new("given", "e").span_context(given);
+    let client = kind.client(&broker, "caller");
+    let number = kind.trace(0xfeed_face_cafe_beee);
+    let given = format!("{number:016x}:00000000000000aa:0000000000000000:1");
+    let event = Publish::new("given", "e").span_context(&given);
     client.publish_sync(event).await.unwrap();
     let seen = Seen::default();
     let sees = seen.clone();
@@ -302,7 +374,11 @@ async fn a_span_context_of_the_caller_is_kept_and_is_the_parent() {
     };
     let subscribed = client.register(subscribe("given", "g").on_any(see));
     subscribed.await.unwrap().detach();
-    let trace = Trace::with(TraceId::from(0xfeed_face_cafe_beef_u128), 3).await;
+    let trace = Trace::with(
+        TraceId::from(u128::from(number)),
+        1 + kind.spans_of_publish(),
+    )
+    .await;
     let publish = trace.only("publish p.given");
     assert_eq!(publish.parent_span_id, SpanId::from(0xaa_u64));
     let (text, header) = seen.first();
@@ -313,11 +389,10 @@ async fn a_span_context_of_the_caller_is_kept_and_is_the_parent() {
     client.shutdown(SOON).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failure_ends_its_span_as_an_error() {
+async fn a_failure_ends_its_span_as_an_error(kind: Kind) {
     exporter();
     let broker = EmbeddedBroker::start().unwrap();
-    let client = client(&broker, "failing");
+    let client = kind.client(&broker, "failing");
     let request = tracing::info_span!("request");
     let trace = opentelemetry::trace::TraceContextExt::span(&request.context())
         .span_context()
@@ -326,26 +401,30 @@ async fn a_failure_ends_its_span_as_an_error() {
     let late = Publish::new("late", "e").timeout(Duration::from_millis(100));
     let late = client.publish_sync(late).instrument(request.clone());
     assert!(late.await.is_err());
-    let deliver = Trace::with(trace, 2).await;
-    let deliver = deliver.only("deliver");
+    let late = Trace::with(trace, kind.spans_of_publish()).await;
+    let deliver = match kind {
+        Tracing => late.only("deliver"),
+        Tracer => late.only("publish p.late"),
+    };
     assert!(failed(deliver));
     assert_eq!(attributes(deliver)["error.type"], "timeout");
     client.shutdown(Duration::from_millis(10)).await;
     let closed = client.publish(Publish::new("closed", "e"));
     assert!(closed.instrument(request).await.is_err());
-    let refused = Trace::with(trace, 4).await;
+    // The request, too.
+    let refused = Trace::with(trace, kind.spans_of_publish() + 2).await;
     let refused = refused.only("publish p.closed");
     assert!(failed(refused));
     assert_eq!(attributes(refused)["error.type"], "closed");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded() {
+async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded(kind: Kind) {
     exporter();
     let broker = EmbeddedBroker::start().unwrap();
-    let client = client(&broker, "unsampled");
-    let given = "cafecafecafecafe:00000000000000bb:0000000000000000:0";
-    let event = Publish::new("quiet", "e").span_context(given);
+    let client = kind.client(&broker, "unsampled");
+    let number = kind.trace(0xcafe_cafe_cafe_cafe);
+    let given = format!("{number:016x}:00000000000000bb:0000000000000000:0");
+    let event = Publish::new("quiet", "e").span_context(&given);
     client.publish_sync(event).await.unwrap();
     let seen = Seen::default();
     let sees = seen.clone();
@@ -360,15 +439,13 @@ async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded() {
         assert!(Instant::now() < deadline, "not handled");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let header = seen.first().1.unwrap();
-    assert!(
-        header.starts_with("00-0000000000000000cafecafecafecafe-"),
-        "{header}"
-    );
-    assert!(header.ends_with("-00"), "{header}");
+    let (text, header) = seen.first();
+    assert_eq!(text.trace_id, u128::from(number));
+    assert!(!text.is_sampled());
+    assert_eq!(header, None, "the envelope alone says so");
     subscribed.stop(SOON).await.unwrap();
     client.shutdown(SOON).await;
-    let trace = Trace::of(TraceId::from(0xcafe_cafe_cafe_cafe_u128));
+    let trace = Trace::of(TraceId::from(u128::from(number)));
     assert!(trace.0.is_empty(), "{:#?}", trace.0);
 }
 
@@ -379,7 +456,7 @@ async fn the_callers_trace_travels_where_our_spans_are_off() {
     let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO);
     let _scope = tracing::subscriber::set_default(subscriber.with(layer));
     let broker = EmbeddedBroker::start().unwrap();
-    let client = client(&broker, "quiet");
+    let client = Tracing.client(&broker, "quiet");
     let request = tracing::info_span!("request");
     let root = opentelemetry::trace::TraceContextExt::span(&request.context())
         .span_context()
@@ -403,5 +480,71 @@ async fn the_callers_trace_travels_where_our_spans_are_off() {
     assert_eq!(text.trace_id.to_be_bytes(), root.trace_id().to_bytes());
     assert_eq!(text.span_id.to_be_bytes(), root.span_id().to_bytes());
     assert_eq!(header, Some(text.to_traceparent()));
+    client.shutdown(SOON).await;
+}
+
+/// Without `tracing` nobody opens a span for the handler: what it starts itself is in the trace.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_handler_starts_through_opentelemetry_is_in_the_trace() {
+    use opentelemetry::trace::Tracer as _;
+    exporter();
+    let broker = EmbeddedBroker::start().unwrap();
+    let client = Tracer.client(&broker, "inside");
+    let given = "0badcafe0badcafe:00000000000000cc:0000000000000000:1";
+    let event = Publish::new("inside", "e").span_context(given);
+    client.publish_sync(event).await.unwrap();
+    let query = |_: Event| async {
+        // After a wait, the handler may be on another thread.
+        tokio::task::yield_now().await;
+        drop(shared().tracer.start("query"));
+    };
+    let subscribed = client.register(subscribe("inside", "g").on("e", query));
+    subscribed.await.unwrap().detach();
+    let trace = Trace::with(TraceId::from(0x0bad_cafe_0bad_cafe_u128), 3).await;
+    let handle = trace.only("handle p.inside");
+    assert_eq!(trace.only("query").parent_span_id, id(handle));
+    client.shutdown(SOON).await;
+}
+
+async fn a_batch_is_linked_to_where_each_event_was_published(kind: Kind) {
+    exporter();
+    let broker = EmbeddedBroker::start().unwrap();
+    let client = kind.client(&broker, "batches");
+    let topic = match kind {
+        Tracing => "batch-of-tracing",
+        Tracer => "batch-of-tracer",
+    };
+    let mut published = Vec::new();
+    for n in 0..3_u64 {
+        let number = kind.trace(0xba7c_ba7c_ba7c_ba70 + 2 * n);
+        let given = format!("{number:016x}:00000000000000dd:0000000000000000:1");
+        let event = Publish::new(topic, "e").key("one").span_context(&given);
+        client.publish_sync(event).await.unwrap();
+        published.push(TraceId::from(u128::from(number)));
+    }
+    let all = Batch::up_to(3).within(SOON);
+    let handle = |events: Vec<Event>| async move { assert_eq!(events.len(), 3) };
+    let subscribed = client.register(subscribe(topic, "g").on_batch("e", all, handle));
+    subscribed.await.unwrap().detach();
+    let mut origins = Vec::new();
+    for trace in published {
+        let trace = Trace::with(trace, kind.spans_of_publish()).await;
+        origins.push(id(trace.only(&format!("publish p.{topic}"))));
+    }
+    let name = format!("handle p.{topic}");
+    let deadline = Instant::now() + SOON;
+    let batch = loop {
+        let spans = exporter().get_finished_spans().unwrap();
+        if let Some(batch) = spans.into_iter().find(|span| span.name == name) {
+            break batch;
+        }
+        assert!(Instant::now() < deadline, "no span of the batch");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let mut linked = links(&batch);
+    linked.sort_unstable_by_key(|id| id.to_bytes());
+    origins.sort_unstable_by_key(|id| id.to_bytes());
+    assert_eq!(linked, origins);
+    assert_eq!(attributes(&batch)["messaging.batch.message_count"], "3");
     client.shutdown(SOON).await;
 }

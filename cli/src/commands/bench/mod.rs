@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::connection::Connection;
 use crate::exit::Exit;
-use crate::output::{self, EventLines};
+use crate::output;
 use crate::signals::Interrupt;
 
 mod consume;
@@ -17,6 +17,7 @@ mod event;
 mod figures;
 mod latency;
 mod publish;
+mod traced;
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
@@ -62,7 +63,7 @@ pub(crate) struct Common {
     /// Record the spans of this share of the traces, from 0 to 1, and propagate each trace with
     /// its events
     #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub(crate) tracing: Option<f64>,
+    tracing: Option<f64>,
 }
 
 impl Common {
@@ -77,7 +78,7 @@ impl Common {
 }
 
 impl Bench {
-    pub(crate) fn common(&self) -> &Common {
+    fn common(&self) -> &Common {
         match self {
             Self::Publish(args) => &args.common,
             Self::Consume(args) => &args.common,
@@ -118,10 +119,16 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let common = bench.common();
     let scraped = common.metrics.then(scraped).transpose()?;
-    let client = connection.client_with(
-        scraped.as_ref().map(|(metrics, _)| metrics),
-        &EventLines::default(),
-    )?;
+    let traced = common.tracing.map(traced::tracer);
+    let client = connection.client_observed(|mut builder| {
+        if let Some((metrics, _)) = &scraped {
+            builder = builder.metrics(metrics);
+        }
+        match &traced {
+            Some((tracer, _)) => builder.tracer(tracer.clone()),
+            None => builder,
+        }
+    })?;
     let ready = interrupt.or(prepare(&client, common, connection.patience()));
     let Some(ready) = ready.await else {
         return Ok(Exit::Interrupted);

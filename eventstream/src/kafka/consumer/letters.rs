@@ -66,7 +66,7 @@ pub(super) async fn write(
             result => result,
         }
     };
-    let result = written.instrument(span.clone()).await;
+    let result = written.instrument(span.of_logs()).await;
     trace::dead_lettered(&span, &result);
     result
 }

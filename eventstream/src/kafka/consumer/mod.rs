@@ -70,7 +70,7 @@ use crate::name::Topic;
 use crate::observe::health::Health;
 use crate::observe::metrics::ClientMeter;
 use crate::observe::stats::ReaderStats;
-use crate::observe::trace::Labels;
+use crate::observe::trace::{Labels, Tracer};
 use crate::subscribe::{CheckedSubscribe, DeadLetterLimit, Options, Subscription};
 use crate::witness::Witness;
 
@@ -85,6 +85,7 @@ pub(crate) struct ConsumersOptions {
     pub(crate) sender: Arc<Sender>,
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) meter: ClientMeter,
+    pub(crate) tracer: Option<Tracer>,
     pub(crate) witness: Option<Arc<dyn Witness>>,
     pub(crate) embedded: Option<EmbeddedBroker>,
 }
@@ -154,6 +155,8 @@ impl Consumers {
             client: self.options.reporter.client(),
             prefix: Arc::clone(&self.options.prefix),
             group: subscribe.wire_group(&self.options.prefix).into(),
+            destination: prefixed(&self.options.prefix, subscribe.topic.as_str()).into(),
+            tracer: self.options.tracer.clone(),
         });
         let mut tries = 0;
         let (group, registration) = loop {

@@ -187,6 +187,8 @@ mod tests {
             client: "".into(),
             prefix: "".into(),
             group: "".into(),
+            destination: "".into(),
+            tracer: None,
         };
         let registration = Registration {
             id,

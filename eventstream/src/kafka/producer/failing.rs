@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use tracing::Span;
 
 use super::Inner;
 use super::admission::Left;
@@ -16,7 +15,7 @@ use crate::kafka::denied::{Operation, Resource, is_denied};
 use crate::kafka::error::{classify, from_code};
 use crate::kafka::native::Report;
 use crate::kafka::prefixed;
-use crate::observe::trace;
+use crate::observe::trace::{self, Span};
 use crate::observe::untold::Untold;
 use crate::publish::Undelivered;
 use crate::publish::receipt::SlotRef;
@@ -93,7 +92,7 @@ impl Inner {
     /// Ends the span of an event, if it has one. A subscriber that panics, as it does for another
     /// subscriber's span, must not prevent the outcome.
     pub(super) fn end_span(&self, slot: &SlotRef, tell: impl FnOnce(&Span)) {
-        if let Some(span) = self.traces.take(slot) {
+        if let Some(span) = slot.take_span() {
             self.guarded(
                 "ending a span panicked in a tracing subscriber",
                 move || {

@@ -21,7 +21,6 @@ mod instance;
 mod refusal;
 pub(crate) mod refusals;
 mod timed;
-mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +33,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tracing::Span;
 
 use self::alarms::Alarms;
 use self::causes::Causes;
@@ -43,7 +41,6 @@ use self::instance::{Current, Instance, Refusal};
 use self::refusal::Standing;
 use self::refusals::closed;
 use self::timed::Timed;
-use self::traces::Traces;
 use super::EmbeddedBroker;
 use super::context::Reporter;
 use crate::error::{Error, Result};
@@ -51,7 +48,7 @@ use crate::name::Topic;
 use crate::observe::health::Problem;
 use crate::observe::metrics::{ClientMeter, WriterGauges};
 use crate::observe::stats::WriterStats;
-use crate::observe::trace;
+use crate::observe::trace::{self, Span};
 use crate::observe::untold::Gathered;
 use crate::publish::Undelivered;
 use crate::publish::receipt::{EventId, Receipt, SlotRef};
@@ -133,7 +130,6 @@ struct Inner {
     /// Notified whenever an instance is inserted or removed.
     replaced: tokio::sync::watch::Sender<()>,
     timed: Mutex<Timed>,
-    traces: Traces,
     /// No more events will come: end when the last one is delivered.
     stopping: AtomicBool,
     /// A shutdown has started: keep failed events for its report.
@@ -177,7 +173,6 @@ impl Producer {
             causes: Arc::default(),
             replaced: tokio::sync::watch::Sender::new(()),
             timed: Mutex::default(),
-            traces: Traces::default(),
             stopping: AtomicBool::new(false),
             collecting: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -428,18 +423,13 @@ impl Inner {
             return Err(id);
         };
         let prefix = &self.options.prefix;
-        let tracing = admitted
-            .deliver
-            .take()
-            .map(|span| (span, self.traces.opening()));
+        // Before it is passed on, as its outcome may come at once.
+        if let Some(span) = admitted.deliver.take() {
+            slot.trace(span);
+        }
         let produced = self.current.produce(topic, prefix, record, slot.clone());
-        match (tracing, &produced) {
-            (Some((span, opening)), Ok(_)) => opening.opened(&slot, span),
-            (Some((span, opening)), Err(_)) => {
-                opening.cancelled();
-                admitted.deliver = Some(span);
-            }
-            (None, _) => {}
+        if produced.is_err() {
+            admitted.deliver = slot.take_span();
         }
         let refusal = match produced {
             // Its report releases the room.

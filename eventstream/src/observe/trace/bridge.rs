@@ -22,10 +22,12 @@ pub(super) fn is_some(mark: &Mark) -> bool {
 /// The caller's current span.
 pub(super) fn ambient() -> Mark {
     let active = Context::map_current(|context| {
-        context
-            .has_active_span()
-            .then(|| context.span().span_context().clone())
+        let active = context.has_active_span();
+        active.then(|| context.span().span_context().clone())
     });
+    if active.is_none() && !tracing::dispatcher::has_been_set() {
+        return None;
+    }
     // A layer that does not set OpenTelemetry's current span still knows it.
     active
         .filter(OtelContext::is_valid)
@@ -53,8 +55,7 @@ pub(super) fn adopt_text(span: &Span, text: &str) {
     }
 }
 
-/// Makes a span the child of the one that published a record, from the header `traceparent` or the
-/// envelope.
+/// Makes a span the child of the one that published a record.
 pub(super) fn adopt(span: &Span, record: &Record) {
     set_parent(span, publisher(record));
 }
@@ -66,7 +67,8 @@ pub(super) fn link_publisher(span: &Span, record: &Record) {
     }
 }
 
-fn publisher(record: &Record) -> Option<OtelContext> {
+/// The span that published a record, from the header `traceparent` or the envelope.
+pub(super) fn publisher(record: &Record) -> Option<OtelContext> {
     let envelope = || jaeger(record.event.as_ref()?.span_context());
     w3c(record).or_else(envelope)
 }
@@ -86,12 +88,22 @@ pub(super) fn link(span: &Span, mark: &Mark) {
 
 /// What an event carries: the `publish` span, or the caller's if that is disabled.
 pub(super) fn carried(own: &Mark, ambient: &Mark, given: &str) -> Option<Carried> {
+    carry(own.as_deref(), ambient.as_deref(), given)
+}
+
+pub(super) fn carry(
+    own: Option<&OtelContext>,
+    ambient: Option<&OtelContext>,
+    given: &str,
+) -> Option<Carried> {
     let parent_id = match (own, ambient) {
         (Some(_), Some(ambient)) => u64::from_be_bytes(ambient.span_id().to_bytes()),
-        (Some(_), None) => given.parse().map_or(0, |given: SpanContext| given.span_id),
-        (None, _) => 0,
+        (Some(_), None) if !given.is_empty() => {
+            given.parse().map_or(0, |given: SpanContext| given.span_id)
+        }
+        _ => 0,
     };
-    let context = own.as_ref().or(ambient.as_ref())?;
+    let context = own.or(ambient)?;
     let ours = SpanContext {
         trace_id: u128::from_be_bytes(context.trace_id().to_bytes()),
         span_id: u64::from_be_bytes(context.span_id().to_bytes()),
@@ -99,9 +111,9 @@ pub(super) fn carried(own: &Mark, ambient: &Mark, given: &str) -> Option<Carried
         flags: u8::from(context.is_sampled()),
     };
     Some(Carried {
-        traceparent: ours.to_traceparent(),
+        traceparent: context.is_sampled().then(|| ours.to_traceparent()),
         tracestate: context.trace_state().header(),
-        span_context: ours.to_string(),
+        span_context: ours.to_jaeger(),
     })
 }
 
@@ -115,7 +127,8 @@ fn w3c(record: &Record) -> Option<OtelContext> {
     Some(remote(context, state.unwrap_or_default()))
 }
 
-fn jaeger(text: &str) -> Option<OtelContext> {
+/// The span that a text in Jaeger's format names.
+pub(super) fn jaeger(text: &str) -> Option<OtelContext> {
     if text.is_empty() {
         return None;
     }

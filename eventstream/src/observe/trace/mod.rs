@@ -2,41 +2,42 @@
 //!
 //! | span | kind | from | to | parent |
 //! |---|---|---|---|---|
-//! | `publish` | producer | the call | the event is accepted | the caller's span, else the event's own `spanContext` |
-//! | `deliver` | client | accepted | the outcome | `publish` |
+//! | `publish` | producer | the call | the event is accepted; of a tracer: the outcome | the caller's span, else the event's own `spanContext` |
+//! | `deliver`, not of a tracer | client | accepted | the outcome | `publish` |
 //! | `handle` | consumer | a handler starts | it ends | the publisher; linked to the attempt before. Of a batch: none; linked to each publisher |
 //! | `dead_letter` | producer | the decision | the broker's acknowledgement | the publisher; linked to the last attempt |
 //!
-//! They are at level `DEBUG` with the target [`TARGET`], so that a log at `INFO` neither shows nor
-//! pays for a span for each event. What only describes an event is added once it is known that its
-//! trace is recorded; the rest is there for samplers. Parents outside the process, links and the text that travels
-//! with an event are the bridge's, which is there with the feature `opentelemetry`.
+//! There are two kinds. By default they are spans of `tracing` ([`spans`]). A client that has a
+//! tracer makes them itself through OpenTelemetry's interface ([`direct`]): its sampler decides
+//! before a span is built, and one span covers a publish call and its outcome. What only describes
+//! an event is added once it is known that its trace is recorded; the rest is there for samplers.
+//! Parents outside the process, links and the text that travels with an event need OpenTelemetry
+//! too ([`bridge`]), which is there with the feature `opentelemetry`.
 
 #[cfg(feature = "opentelemetry")]
 mod bridge;
 #[cfg(not(feature = "opentelemetry"))]
-mod no_bridge;
+#[path = "no_bridge.rs"]
+mod bridge;
+#[cfg(feature = "opentelemetry")]
+mod direct;
+#[cfg(not(feature = "opentelemetry"))]
+#[path = "no_direct.rs"]
+mod direct;
+mod spans;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use tracing::Span;
-use tracing::field::{Empty, display};
-
-#[cfg(feature = "opentelemetry")]
-use self::bridge as with;
-#[cfg(not(feature = "opentelemetry"))]
-use self::no_bridge as with;
+/// The span of an earlier attempt, to link to.
+pub(crate) use self::bridge::Mark;
+/// Makes spans without `tracing`.
+pub(crate) use self::direct::Tracer;
 use crate::error::Error;
+use crate::event::SpanText;
 use crate::guard::{guarded, quietly};
 use crate::publish::receipt::Delivery;
 use crate::record::Record;
-
-/// The span of an earlier attempt, to link to.
-pub(crate) use self::with::Mark;
-
-/// The target of all spans.
-const TARGET: &str = "eventstream::spans";
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
@@ -44,28 +45,45 @@ const TRACESTATE: &str = "tracestate";
 /// Names and values of a record's headers.
 pub(crate) type Headers = [(String, Option<Vec<u8>>)];
 
-/// Common attributes of the spans of a client or of a group.
+/// What makes the spans of a client or of a group, and their common attributes.
 pub(crate) struct Labels {
     pub(crate) client: Arc<str>,
     pub(crate) prefix: Arc<str>,
     /// The group as named on the broker; empty for publishing.
     pub(crate) group: Arc<str>,
+    /// The topic of a registration as named on the broker; empty for publishing.
+    pub(crate) destination: Arc<str>,
+    /// Default: `tracing`.
+    pub(crate) tracer: Option<Tracer>,
 }
 
-/// What an event carries.
+/// A span, ended once the last of its clones is dropped. One that is not recorded may still be
+/// what other spans continue.
+#[derive(Clone)]
+pub(crate) enum Span {
+    /// Nobody observes, and there is no trace.
+    Off,
+    Tracing(::tracing::Span),
+    /// Of a tracer, to work in.
+    Active(direct::Context),
+    /// Of a tracer, for the outcome of an event.
+    Published(direct::Published),
+}
+
+/// What an event carries. That a trace is not sampled is in the envelope alone: a header costs
+/// librdkafka as much as a fifth of the whole event, for a trace that nobody sees.
 struct Carried {
-    traceparent: String,
+    traceparent: Option<String>,
     /// Empty if there is none.
     tracestate: String,
     /// In Jaeger's text format.
-    span_context: String,
+    span_context: SpanText,
 }
 
 /// The publishing of an event that is observed, or that continues a trace.
 pub(crate) struct Publishing {
+    /// [`Span::Off`] unless it is recorded, so that filling in its fields is worth the cost.
     span: Span,
-    /// The span is recorded, so filling in its fields is worth the cost.
-    recorded: bool,
     carried: Option<Carried>,
 }
 
@@ -81,54 +99,18 @@ pub(crate) struct ToPublish<'a> {
 
 /// The caller's span, as the text that an event carries. `None` if there is no trace.
 pub(crate) fn current(given: &str) -> Option<String> {
-    let carried = guarded(|| with::carried(&with::ambient(), &Default::default(), given));
-    carried.flatten().map(|carried| carried.span_context)
+    let carried = guarded(|| bridge::carried(&Mark::default(), &bridge::ambient(), given));
+    let carried = carried.flatten()?;
+    Some(carried.span_context.as_str().to_owned())
 }
 
 /// Starts the publishing of an event. `None` if nobody observes it and there is no trace.
-pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publishing>> {
-    guarded(|| begin_publish(labels, event)).flatten()
-}
-
-fn begin_publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Box<Publishing>> {
-    let ambient = with::ambient();
-    let span = tracing::debug_span!(
-        target: TARGET,
-        "publish",
-        otel.name = %format_args!("publish {}", Wire(&labels.prefix, event.topic)),
-        otel.kind = "producer",
-        otel.status_code = Empty,
-        otel.status_description = Empty,
-        error.r#type = Empty,
-        messaging.system = "kafka",
-        messaging.operation.name = "publish",
-        messaging.operation.r#type = "create",
-        messaging.destination.name = %Wire(&labels.prefix, event.topic),
-        messaging.client.id = Empty,
-        messaging.message.id = Empty,
-        eventstream.event.name = Empty,
-    );
-    if span.is_disabled() && !with::is_some(&ambient) {
-        return None;
-    }
-    if !with::is_some(&ambient) {
-        with::adopt_text(&span, event.span_context);
-    }
-    let own = with::mark(&span);
-    let recorded = !span.is_disabled() && with::is_recorded(&own);
-    if recorded {
-        span.record("messaging.client.id", &*labels.client);
-        span.record("messaging.message.id", event.id);
-        span.record("eventstream.event.name", event.name);
-    }
-    let carried = with::carried(&own, &ambient, event.span_context);
-    (carried.is_some() || recorded).then(|| {
-        Box::new(Publishing {
-            span,
-            recorded,
-            carried,
-        })
-    })
+pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Publishing> {
+    let begun = guarded(|| match &labels.tracer {
+        Some(tracer) => direct::publish(tracer, labels, event),
+        None => spans::publish(labels, event),
+    });
+    begun.flatten()
 }
 
 /// A topic as named on the broker.
@@ -146,11 +128,13 @@ impl std::fmt::Display for Wire<'_> {
 impl Publishing {
     /// The envelope's span context if the caller gave none.
     pub(crate) fn span_context(&self) -> Option<&str> {
-        self.carried.as_ref().map(|carried| &*carried.span_context)
+        let carried = self.carried.as_ref()?;
+        Some(carried.span_context.as_str())
     }
 
+    /// The span, if it is recorded.
     pub(crate) fn span(&self) -> Option<&Span> {
-        self.recorded.then_some(&self.span)
+        (!matches!(self.span, Span::Off)).then_some(&self.span)
     }
 
     /// The event's headers, with the trace's unless the event already has one.
@@ -158,12 +142,16 @@ impl Publishing {
         let Some(carried) = &self.carried else {
             return own.into();
         };
+        let Some(traceparent) = &carried.traceparent else {
+            return own.into();
+        };
         if own.iter().any(|(name, _)| name == TRACEPARENT) {
             return own.into();
         }
-        let mut all = own.to_vec();
+        let mut all = Vec::with_capacity(own.len() + 2);
+        all.extend_from_slice(own);
         for (name, value) in [
-            (TRACEPARENT, &carried.traceparent),
+            (TRACEPARENT, traceparent),
             (TRACESTATE, &carried.tracestate),
         ] {
             if !value.is_empty() {
@@ -181,20 +169,11 @@ impl Publishing {
 
 /// From acceptance of an event to its outcome.
 pub(crate) fn deliver(publish: &Span) -> Span {
-    tracing::debug_span!(
-        target: TARGET,
-        parent: publish,
-        "deliver",
-        otel.kind = "client",
-        otel.status_code = Empty,
-        otel.status_description = Empty,
-        error.r#type = Empty,
-        messaging.system = "kafka",
-        messaging.operation.name = "deliver",
-        messaging.operation.r#type = "send",
-        messaging.destination.partition.id = Empty,
-        messaging.kafka.offset = Empty,
-    )
+    match publish {
+        Span::Off => Span::Off,
+        Span::Tracing(publish) => Span::Tracing(spans::deliver(publish)),
+        Span::Active(_) | Span::Published(_) => publish.clone(),
+    }
 }
 
 /// Records an outcome. If the subscriber panics, as it does for spans that belong to another one,
@@ -207,159 +186,72 @@ fn end(record: impl FnOnce()) {
 
 /// Records where an event was stored.
 pub(crate) fn stored(span: &Span, partition: i32, offset: i64) {
-    if !span.is_disabled() {
-        end(|| {
-            span.record("messaging.destination.partition.id", display(partition));
-            span.record("messaging.kafka.offset", offset);
-        });
+    match span {
+        Span::Off => {}
+        Span::Tracing(span) => end(|| spans::stored(span, partition, offset)),
+        Span::Active(span) => end(|| direct::stored(span, partition, offset)),
+        Span::Published(span) => end(|| direct::published(span, partition, offset)),
     }
 }
 
 /// Records why something failed.
 pub(crate) fn fail(span: &Span, error: &Error) {
-    if !span.is_disabled() {
-        end(|| {
-            span.record("otel.status_code", "ERROR");
-            span.record("otel.status_description", display(error));
-            span.record("error.type", error.kind().as_str());
-        });
+    match span {
+        Span::Off => {}
+        Span::Tracing(span) => end(|| spans::fail(span, error)),
+        Span::Active(span) => end(|| direct::fail(span, error)),
+        Span::Published(span) => end(|| direct::not_published(span, error)),
     }
 }
 
-/// One handler call. `None` if the subscriber panics.
+/// One handler call. [`Span::Off`] if the subscriber panics.
 pub(crate) fn handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -> Span {
-    guarded(|| begin_handle(labels, record, attempt, before)).unwrap_or_else(Span::none)
+    let begun = guarded(|| match &labels.tracer {
+        Some(tracer) => direct::handle(tracer, labels, record, attempt, before),
+        None => spans::handle(labels, record, attempt, before),
+    });
+    begun.unwrap_or(Span::Off)
 }
 
-fn begin_handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -> Span {
-    let span = handling(labels, record);
-    if !span.is_disabled() {
-        with::adopt(&span, record);
-        with::link(&span, before);
-        if with::is_recorded(&with::mark(&span)) {
-            span.record("messaging.client.id", &*labels.client);
-            stored(&span, record.source.partition, record.offset);
-            name_event(&span, record);
-            span.record("eventstream.attempt", attempt);
-        }
-    }
-    span
-}
-
-/// The span of a call. Empty fields are known only for one record, or only for several.
-fn handling(labels: &Labels, record: &Record) -> Span {
-    let topic = record.source.topic.as_str();
-    tracing::debug_span!(
-        target: TARGET,
-        parent: None,
-        "handle",
-        otel.name = %format_args!("handle {}", Wire(&labels.prefix, topic)),
-        otel.kind = "consumer",
-        otel.status_code = Empty,
-        otel.status_description = Empty,
-        error.r#type = Empty,
-        messaging.system = "kafka",
-        messaging.operation.name = "handle",
-        messaging.operation.r#type = "process",
-        messaging.consumer.group.name = &*labels.group,
-        messaging.destination.name = %Wire(&labels.prefix, topic),
-        messaging.client.id = Empty,
-        messaging.destination.partition.id = Empty,
-        messaging.kafka.offset = Empty,
-        messaging.message.id = Empty,
-        messaging.batch.message_count = Empty,
-        eventstream.event.name = Empty,
-        eventstream.attempt = Empty,
-    )
-}
-
-/// One handler call with several records, linked to where each was published. `None` if there are none, or if the
-/// subscriber panics.
+/// One handler call with several records, linked to where each was published. [`Span::Off`] if
+/// there are none, or if the subscriber panics.
 pub(crate) fn handle_batch<'a>(
     labels: &Labels,
     records: impl ExactSizeIterator<Item = &'a Record> + Clone,
 ) -> Span {
-    let first = records.clone().next();
-    let begin = || Some(begin_handle_batch(labels, first?, records));
-    guarded(begin).flatten().unwrap_or_else(Span::none)
-}
-
-fn begin_handle_batch<'a>(
-    labels: &Labels,
-    first: &Record,
-    records: impl ExactSizeIterator<Item = &'a Record>,
-) -> Span {
-    let span = handling(labels, first);
-    if !span.is_disabled() && with::is_recorded(&with::mark(&span)) {
-        span.record("messaging.client.id", &*labels.client);
-        let partition = display(first.source.partition);
-        span.record("messaging.destination.partition.id", partition);
-        span.record("messaging.batch.message_count", records.len());
-        records.for_each(|record| with::link_publisher(&span, record));
-    }
-    span
-}
-
-fn name_event(span: &Span, record: &Record) {
-    if let Some(event) = &record.event {
-        span.record("messaging.message.id", event.id());
-        span.record("eventstream.event.name", event.name());
-    }
+    let Some(first) = records.clone().next() else {
+        return Span::Off;
+    };
+    let begun = guarded(|| match &labels.tracer {
+        Some(tracer) => direct::handle_batch(tracer, labels, first, records),
+        None => spans::handle_batch(labels, first, records),
+    });
+    begun.unwrap_or(Span::Off)
 }
 
 /// The mark of a failed call, for the next attempt and the dead letter.
 pub(crate) fn mark(span: &Span) -> Mark {
-    guarded(|| with::mark(span)).unwrap_or_default()
+    let marked = guarded(|| match span {
+        Span::Off | Span::Published(_) => Mark::default(),
+        Span::Tracing(span) => bridge::mark(span),
+        Span::Active(span) => direct::mark(span),
+    });
+    marked.unwrap_or_default()
 }
 
-/// The writing of a dead letter. `None` if the subscriber panics.
+/// The writing of a dead letter. [`Span::Off`] if the subscriber panics.
 pub(crate) fn dead_letter(
     labels: &Labels,
     record: &Record,
     topic: &str,
-    reason: &str,
+    reason: &'static str,
     last: &Mark,
 ) -> Span {
-    guarded(|| begin_dead_letter(labels, record, topic, reason, last)).unwrap_or_else(Span::none)
-}
-
-fn begin_dead_letter(
-    labels: &Labels,
-    record: &Record,
-    topic: &str,
-    reason: &str,
-    last: &Mark,
-) -> Span {
-    let span = tracing::debug_span!(
-        target: TARGET,
-        parent: None,
-        "dead_letter",
-        otel.name = %format_args!("dead_letter {}", Wire(&labels.prefix, topic)),
-        otel.kind = "producer",
-        otel.status_code = Empty,
-        otel.status_description = Empty,
-        error.r#type = Empty,
-        messaging.system = "kafka",
-        messaging.operation.name = "dead_letter",
-        messaging.operation.r#type = "send",
-        messaging.client.id = &*labels.client,
-        messaging.consumer.group.name = &*labels.group,
-        messaging.destination.name = %Wire(&labels.prefix, topic),
-        messaging.destination.partition.id = Empty,
-        messaging.kafka.offset = Empty,
-        messaging.message.id = Empty,
-        eventstream.event.name = Empty,
-        eventstream.dead_letter.reason = reason,
-        eventstream.source.topic = %Wire(&labels.prefix, record.source.topic.as_str()),
-        eventstream.source.partition = record.source.partition,
-        eventstream.source.offset = record.offset,
-    );
-    if !span.is_disabled() {
-        name_event(&span, record);
-        with::adopt(&span, record);
-        with::link(&span, last);
-    }
-    span
+    let begun = guarded(|| match &labels.tracer {
+        Some(tracer) => direct::dead_letter(tracer, labels, record, topic, reason, last),
+        None => spans::dead_letter(labels, record, topic, reason, last),
+    });
+    begun.unwrap_or(Span::Off)
 }
 
 /// Records the outcome of a dead letter.
@@ -367,5 +259,24 @@ pub(crate) fn dead_lettered(span: &Span, result: &Result<Delivery, Error>) {
     match result {
         Ok(delivery) => stored(span, delivery.partition(), delivery.offset()),
         Err(error) => fail(span, error),
+    }
+}
+
+impl Span {
+    /// Runs `inside` as part of the span.
+    pub(crate) fn in_scope<T>(&self, inside: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Off | Self::Published(_) => inside(),
+            Self::Tracing(span) => span.in_scope(inside),
+            Self::Active(span) => direct::in_scope(span, inside),
+        }
+    }
+
+    /// What log lines belong to.
+    pub(crate) fn of_logs(&self) -> ::tracing::Span {
+        match self {
+            Self::Tracing(span) => span.clone(),
+            Self::Off | Self::Active(_) | Self::Published(_) => ::tracing::Span::none(),
+        }
     }
 }

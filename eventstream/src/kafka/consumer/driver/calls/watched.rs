@@ -3,12 +3,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use ::tracing::Span;
 use tokio::time::Sleep;
 
 use crate::error::Error;
 use crate::guard::panic_text;
-use crate::observe::trace::{self, Mark};
+use crate::observe::trace::{self, Mark, Span};
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 

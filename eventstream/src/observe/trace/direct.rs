@@ -1,0 +1,385 @@
+//! Spans through OpenTelemetry's interface, without `tracing`.
+//!
+//! A span is started with what a sampler may ask for: the kind, the operation as its name, the
+//! system, the destination and the group. Only if it is recorded it gets its full name and the
+//! rest; otherwise its ids are kept, which travel on, and the span itself is dropped at once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use opentelemetry::trace::{
+    self, Span as _, SpanBuilder, SpanContext as OtelContext, SpanKind, Status, TraceContextExt,
+};
+use opentelemetry::{KeyValue, StringValue};
+use parking_lot::Mutex;
+
+pub(crate) use opentelemetry::Context;
+
+use super::bridge::{self, Mark};
+use super::{Labels, Publishing, Span, ToPublish, Wire};
+use crate::error::Error;
+use crate::record::Record;
+
+const CLIENT_ID: &str = "messaging.client.id";
+const DESTINATION: &str = "messaging.destination.name";
+const EVENT_NAME: &str = "eventstream.event.name";
+const GROUP: &str = "messaging.consumer.group.name";
+const MESSAGE_ID: &str = "messaging.message.id";
+const OFFSET: &str = "messaging.kafka.offset";
+const OPERATION: &str = "messaging.operation.name";
+const OPERATION_TYPE: &str = "messaging.operation.type";
+const PARTITION: &str = "messaging.destination.partition.id";
+const SYSTEM: &str = "messaging.system";
+
+/// A tracer of any implementation.
+#[derive(Clone)]
+pub(crate) struct Tracer(Arc<dyn Starts>);
+
+impl Tracer {
+    pub(crate) fn new<T>(tracer: T) -> Self
+    where
+        T: trace::Tracer + Send + Sync + 'static,
+        T::Span: Send + Sync + 'static,
+    {
+        Self(Arc::new(tracer))
+    }
+}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tracer")
+    }
+}
+
+/// The span of a publish call and its outcome.
+pub(crate) type Published = Arc<dyn Ends>;
+
+/// A recorded span that waits for its outcome. It ends with its last reference.
+pub(crate) trait Ends: Send + Sync {
+    fn stored(&self, place: [KeyValue; 2]);
+    fn fail(&self, kind: &'static str, error: String);
+}
+
+impl<S: trace::Span + Send> Ends for Mutex<S> {
+    fn stored(&self, place: [KeyValue; 2]) {
+        self.lock().set_attributes(place);
+    }
+
+    fn fail(&self, kind: &'static str, error: String) {
+        let mut span = self.lock();
+        span.set_attribute(KeyValue::new("error.type", kind));
+        span.set_status(Status::error(error));
+    }
+}
+
+/// Starts a span, and describes it if it is recorded.
+trait Starts: Send + Sync {
+    /// One to work in.
+    fn start(&self, span: SpanBuilder, parent: &Context, of: &Describes<'_>) -> Started<Context>;
+
+    /// One to wait for an outcome, which takes one allocation fewer.
+    fn publish(
+        &self,
+        span: SpanBuilder,
+        parent: &Context,
+        of: &Describes<'_>,
+    ) -> (OtelContext, Option<Published>);
+}
+
+enum Started<T> {
+    Recorded(T),
+    /// The ids of a span that is not recorded; they may be invalid.
+    Unrecorded(OtelContext),
+}
+
+/// What a span gets once it is known to be recorded.
+struct Describes<'a> {
+    operation: &'static str,
+    kind: &'static str,
+    labels: &'a Labels,
+    topic: &'a str,
+    more: &'a dyn Fn(&mut dyn FnMut(KeyValue)),
+}
+
+impl Describes<'_> {
+    fn describe(&self, span: &mut impl trace::Span) {
+        let (operation, labels) = (self.operation, self.labels);
+        span.update_name(format!("{operation} {}", Wire(&labels.prefix, self.topic)));
+        span.set_attribute(KeyValue::new(OPERATION, operation));
+        span.set_attribute(KeyValue::new(OPERATION_TYPE, self.kind));
+        span.set_attribute(KeyValue::new(CLIENT_ID, Arc::clone(&labels.client)));
+        (self.more)(&mut |attribute| span.set_attribute(attribute));
+    }
+}
+
+impl<T> Starts for T
+where
+    T: trace::Tracer + Send + Sync,
+    T::Span: Send + Sync + 'static,
+{
+    fn start(&self, span: SpanBuilder, parent: &Context, of: &Describes<'_>) -> Started<Context> {
+        let mut span = self.build_with_context(span, parent);
+        if !span.is_recording() {
+            return Started::Unrecorded(span.span_context().clone());
+        }
+        of.describe(&mut span);
+        Started::Recorded(Context::new().with_span(span))
+    }
+
+    fn publish(
+        &self,
+        span: SpanBuilder,
+        parent: &Context,
+        of: &Describes<'_>,
+    ) -> (OtelContext, Option<Published>) {
+        let mut span = self.build_with_context(span, parent);
+        let ids = span.span_context().clone();
+        if !span.is_recording() {
+            return (ids, None);
+        }
+        of.describe(&mut span);
+        (ids, Some(Arc::new(Mutex::new(span))))
+    }
+}
+
+pub(super) fn publish(
+    tracer: &Tracer,
+    labels: &Labels,
+    event: &ToPublish<'_>,
+) -> Option<Publishing> {
+    let ambient = bridge::ambient();
+    let parent = match &ambient {
+        Some(ambient) => Some(OtelContext::clone(ambient)),
+        None => bridge::jaeger(event.span_context),
+    };
+    let describes = Describes {
+        operation: "publish",
+        kind: "send",
+        labels,
+        topic: event.topic,
+        more: &|add| {
+            add(KeyValue::new(MESSAGE_ID, event.id.to_owned()));
+            add(KeyValue::new(EVENT_NAME, event.name.to_owned()));
+        },
+    };
+    let destination = wire(&labels.prefix, event.topic);
+    let span = begin(&describes, SpanKind::Producer, destination);
+    let (own, span) = tracer.0.publish(span, &child_of(parent), &describes);
+    let own = own.is_valid().then_some(own);
+    let carried = bridge::carry(own.as_ref(), ambient.as_deref(), event.span_context);
+    let is_traced = carried.is_some() || span.is_some();
+    is_traced.then(|| Publishing {
+        span: span.map_or(Span::Off, Span::Published),
+        carried,
+    })
+}
+
+/// The start of a span: what a sampler may ask for.
+fn begin(of: &Describes<'_>, kind: SpanKind, destination: impl Into<StringValue>) -> SpanBuilder {
+    let labels = of.labels;
+    // Room for the rest, in case that it is recorded.
+    let mut attributes = Vec::with_capacity(11);
+    attributes.push(KeyValue::new(SYSTEM, "kafka"));
+    attributes.push(KeyValue::new(DESTINATION, destination.into()));
+    if !labels.group.is_empty() {
+        attributes.push(KeyValue::new(GROUP, Arc::clone(&labels.group)));
+    }
+    let mut span = SpanBuilder::from_name(of.operation).with_kind(kind);
+    span.attributes = Some(attributes);
+    span
+}
+
+/// A topic as named on the broker, in a single allocation.
+fn wire(prefix: &str, topic: &str) -> String {
+    let dot = usize::from(!prefix.is_empty());
+    let mut wire = String::with_capacity(prefix.len() + dot + topic.len());
+    if !prefix.is_empty() {
+        wire.push_str(prefix);
+        wire.push('.');
+    }
+    wire.push_str(topic);
+    wire
+}
+
+fn child_of(parent: Option<OtelContext>) -> Context {
+    match parent {
+        Some(parent) => Context::new().with_remote_span_context(parent),
+        None => Context::new(),
+    }
+}
+
+fn place(partition: i32, offset: i64) -> [KeyValue; 2] {
+    // The conventions make a partition's id a text.
+    [
+        KeyValue::new(PARTITION, number(partition)),
+        KeyValue::new(OFFSET, offset),
+    ]
+}
+
+/// A partition's id as text; without an allocation for most.
+fn number(partition: i32) -> StringValue {
+    const FEW: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
+    let few = usize::try_from(partition).ok().and_then(|at| FEW.get(at));
+    few.map_or_else(|| partition.to_string().into(), |text| (*text).into())
+}
+
+/// A published event was stored.
+pub(super) fn published(span: &Published, partition: i32, offset: i64) {
+    span.stored(place(partition, offset));
+}
+
+/// It was not.
+pub(super) fn not_published(span: &Published, error: &Error) {
+    span.fail(error.kind().as_str(), error.to_string());
+}
+
+/// A dead letter was stored.
+pub(super) fn stored(span: &Context, partition: i32, offset: i64) {
+    span.span().set_attributes(place(partition, offset));
+}
+
+pub(super) fn fail(span: &Context, error: &Error) {
+    let span = span.span();
+    if span.is_recording() {
+        span.set_attribute(KeyValue::new("error.type", error.kind().as_str()));
+        span.set_status(Status::error(error.to_string()));
+    }
+}
+
+pub(super) fn mark(span: &Context) -> Mark {
+    let context = span.span().span_context().clone();
+    context.is_valid().then(|| Box::new(context))
+}
+
+pub(super) fn in_scope<T>(span: &Context, inside: impl FnOnce() -> T) -> T {
+    let _attached = span.clone().attach();
+    inside()
+}
+
+pub(super) fn handle(
+    tracer: &Tracer,
+    labels: &Labels,
+    record: &Record,
+    attempt: u32,
+    before: &Mark,
+) -> Span {
+    let more = |add: &mut dyn FnMut(KeyValue)| {
+        place(record.source.partition, record.offset)
+            .into_iter()
+            .for_each(&mut *add);
+        add(KeyValue::new("eventstream.attempt", i64::from(attempt)));
+        name_event(record, add);
+    };
+    let describes = handling(labels, record, &more);
+    let destination = Arc::clone(&labels.destination);
+    let span = begin(&describes, SpanKind::Consumer, destination);
+    let parent = child_of(bridge::publisher(record));
+    match tracer.0.start(span, &parent, &describes) {
+        Started::Recorded(span) => {
+            link(&span, before);
+            Span::Active(span)
+        }
+        Started::Unrecorded(own) => unrecorded(own, parent),
+    }
+}
+
+/// What goes on inside a span that is not recorded continues the trace that it is part of, so that
+/// it is not sampled anew.
+fn unrecorded(own: OtelContext, parent: Context) -> Span {
+    if parent.has_active_span() {
+        Span::Active(parent)
+    } else if own.is_valid() {
+        Span::Active(child_of(Some(own)))
+    } else {
+        Span::Off
+    }
+}
+
+fn handling<'a>(
+    labels: &'a Labels,
+    record: &'a Record,
+    more: &'a dyn Fn(&mut dyn FnMut(KeyValue)),
+) -> Describes<'a> {
+    Describes {
+        operation: "handle",
+        kind: "process",
+        labels,
+        topic: record.source.topic.as_str(),
+        more,
+    }
+}
+
+pub(super) fn handle_batch<'a>(
+    tracer: &Tracer,
+    labels: &Labels,
+    first: &Record,
+    records: impl ExactSizeIterator<Item = &'a Record>,
+) -> Span {
+    let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
+    let more = |add: &mut dyn FnMut(KeyValue)| {
+        add(KeyValue::new(PARTITION, number(first.source.partition)));
+        add(KeyValue::new("messaging.batch.message_count", count));
+    };
+    let describes = handling(labels, first, &more);
+    let destination = Arc::clone(&labels.destination);
+    let span = begin(&describes, SpanKind::Consumer, destination);
+    let parent = Context::new();
+    match tracer.0.start(span, &parent, &describes) {
+        Started::Recorded(span) => {
+            for publisher in records.filter_map(bridge::publisher) {
+                span.span().add_link(publisher, Vec::new());
+            }
+            Span::Active(span)
+        }
+        Started::Unrecorded(own) => unrecorded(own, parent),
+    }
+}
+
+pub(super) fn dead_letter(
+    tracer: &Tracer,
+    labels: &Labels,
+    record: &Record,
+    topic: &str,
+    reason: &'static str,
+    last: &Mark,
+) -> Span {
+    let source = &record.source;
+    let describes = Describes {
+        operation: "dead_letter",
+        kind: "send",
+        labels,
+        topic,
+        more: &|add| {
+            add(KeyValue::new("eventstream.dead_letter.reason", reason));
+            let from = wire(&labels.prefix, source.topic.as_str());
+            add(KeyValue::new("eventstream.source.topic", from));
+            let partition = i64::from(source.partition);
+            add(KeyValue::new("eventstream.source.partition", partition));
+            add(KeyValue::new("eventstream.source.offset", record.offset));
+            name_event(record, add);
+        },
+    };
+    let destination = wire(&labels.prefix, topic);
+    let span = begin(&describes, SpanKind::Producer, destination);
+    let parent = child_of(bridge::publisher(record));
+    match tracer.0.start(span, &parent, &describes) {
+        Started::Recorded(span) => {
+            link(&span, last);
+            Span::Active(span)
+        }
+        Started::Unrecorded(_) => Span::Off,
+    }
+}
+
+fn link(span: &Context, to: &Mark) {
+    if let Some(to) = to {
+        span.span().add_link(OtelContext::clone(to), Vec::new());
+    }
+}
+
+fn name_event(record: &Record, add: &mut dyn FnMut(KeyValue)) {
+    if let Some(event) = &record.event {
+        add(KeyValue::new(MESSAGE_ID, event.id().to_owned()));
+        add(KeyValue::new(EVENT_NAME, event.name().to_owned()));
+    }
+}
