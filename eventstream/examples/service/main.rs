@@ -21,6 +21,7 @@ use eventstream::{
     Backend, BrokerConfig, Client, Error, ErrorKind, EventType, Metrics, Payload, Publish,
     StartOffset, Subscribe,
 };
+use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -29,9 +30,9 @@ use prometheus::{Registry, TextEncoder};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{Instrument as _, Level, Span};
+use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 
 #[derive(Serialize, Deserialize, EventType)]
@@ -59,7 +60,7 @@ async fn place(
 }
 
 async fn ship(Payload(order): Payload<OrderPlaced>) {
-    let trace = Span::current().context();
+    let trace = Context::current();
     let trace = trace.span().span_context().trace_id();
     println!("{} for {}, trace {trace}", order.item, order.player);
 }
@@ -123,12 +124,9 @@ impl Extractor for Headers<'_> {
 /// Logs to standard error, and collects spans. Add `with_batch_exporter` to the builder to send them somewhere.
 fn observe() -> SdkTracerProvider {
     let provider = SdkTracerProvider::builder().build();
-    let spans = Targets::new()
-        .with_default(Level::INFO)
-        .with_target("eventstream::spans", Level::DEBUG);
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("shipping"))
-        .with_filter(spans);
+        .with_filter(LevelFilter::INFO);
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_filter(LevelFilter::INFO);
@@ -155,6 +153,7 @@ async fn main() -> anyhow::Result<()> {
     let client = Client::builder(backend)
         .config(config)
         .metrics(&metrics_of_client)
+        .tracer(spans.tracer("shipping"))
         .build()?;
 
     let subscribe = Subscribe::to::<OrderPlaced>()

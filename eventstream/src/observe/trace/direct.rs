@@ -98,8 +98,11 @@ struct Describes<'a> {
     kind: &'static str,
     labels: &'a Labels,
     topic: &'a str,
-    more: &'a dyn Fn(&mut dyn FnMut(KeyValue)),
+    more: More<'a>,
 }
+
+/// Passes further attributes to a span.
+type More<'a> = &'a dyn Fn(&mut dyn FnMut(KeyValue));
 
 impl Describes<'_> {
     fn describe(&self, span: &mut impl trace::Span) {
@@ -295,11 +298,7 @@ fn unrecorded(own: OtelContext, parent: Context) -> Span {
     }
 }
 
-fn handling<'a>(
-    labels: &'a Labels,
-    record: &'a Record,
-    more: &'a dyn Fn(&mut dyn FnMut(KeyValue)),
-) -> Describes<'a> {
+fn handling<'a>(labels: &'a Labels, record: &'a Record, more: More<'a>) -> Describes<'a> {
     Describes {
         operation: "handle",
         kind: "process",

@@ -51,7 +51,11 @@ pub(crate) struct Labels {
     pub(crate) prefix: Arc<str>,
     /// The group as named on the broker; empty for publishing.
     pub(crate) group: Arc<str>,
-    /// The topic of a registration as named on the broker; empty for publishing.
+    /// The topic of a registration as named on the broker, for tracers; empty for publishing.
+    #[cfg_attr(
+        not(feature = "opentelemetry"),
+        expect(dead_code, reason = "there are no tracers")
+    )]
     pub(crate) destination: Arc<str>,
     /// Default: `tracing`.
     pub(crate) tracer: Option<Tracer>,
@@ -60,6 +64,10 @@ pub(crate) struct Labels {
 /// A span, ended once the last of its clones is dropped. One that is not recorded may still be
 /// what other spans continue.
 #[derive(Clone)]
+#[cfg_attr(
+    not(feature = "opentelemetry"),
+    expect(dead_code, reason = "there are no tracers")
+)]
 pub(crate) enum Span {
     /// Nobody observes, and there is no trace.
     Off,
