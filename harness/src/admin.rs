@@ -136,16 +136,13 @@ impl Admin {
             PATIENCE,
             || {
                 let deleted = pollster::block_on(self.client.delete_records(&list, &options()));
-                let refused = |error: &KafkaError| {
-                    error.rdkafka_error_code() == Some(RDKafkaErrorCode::NotLeaderForPartition)
-                };
                 let deleted = match deleted {
-                    Err(error) if refused(&error) => return Ok(None),
+                    Err(error) if is_moving(&error) => return Ok(None),
                     deleted => deleted?,
                 };
                 for one in deleted.elements() {
                     match one.error() {
-                        Err(error) if refused(&error) => return Ok(None),
+                        Err(error) if is_moving(&error) => return Ok(None),
                         result => result.with_context(|| format!("deleting records of {topic}"))?,
                     }
                 }
@@ -228,14 +225,20 @@ impl Admin {
     pub fn end_offsets(&self, topic: &str) -> Result<Vec<(i64, i64)>> {
         let partitions = 0..self.partitions(topic)?;
         partitions
-            .map(|partition| {
-                let fetched = self
-                    .client
-                    .inner()
-                    .fetch_watermarks(topic, partition, REQUEST);
-                fetched.with_context(|| format!("asking for the offsets of {topic} {partition}"))
-            })
+            .map(|partition| self.ends(topic, partition))
             .collect()
+    }
+
+    fn ends(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        let asked = format!("the offsets of {topic} {partition}");
+        eventually(&asked, PATIENCE, || {
+            let client = self.client.inner();
+            match client.fetch_watermarks(topic, partition, REQUEST) {
+                Ok(ends) => Ok(Some(ends)),
+                Err(error) if is_moving(&error) => Ok(None),
+                Err(error) => Err(error).with_context(|| format!("asking for {asked}")),
+            }
+        })
     }
 
     /// The number of offsets between the ends of all partitions: the number of records, unless some were compacted
@@ -363,6 +366,15 @@ fn described<'a>(
         Some(found) if found.error().is_none() && !found.partitions().is_empty() => Ok(found),
         _ => bail!("there is no topic {topic}"),
     }
+}
+
+/// Whether a partition's leader is about to be another broker.
+fn is_moving(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    matches!(
+        error.rdkafka_error_code(),
+        Some(LeaderNotAvailable | NotLeaderForPartition)
+    )
 }
 
 fn options() -> AdminOptions {
