@@ -4,6 +4,7 @@
 //! cargo run --release -p eventstream-bench -- publish --events 400000 --pairs 5
 //! cargo run --release -p eventstream-bench -- consume --events 400000 --pairs 5
 //! cargo run --release -p eventstream-bench -- publish --tracing --metrics
+//! cargo run --release -p eventstream-bench -- copy --pairs 5
 //! cargo run --release -p eventstream-bench -- outbox --rows 200000 --relays 2
 //! ```
 //!
@@ -46,6 +47,8 @@ enum Command {
     Publish(Options),
     /// Consuming.
     Consume(Options),
+    /// Copying from topic to topic in transactions, every 100 ms.
+    Copy(Options),
     /// The outbox: a relay's rows a second, and the latency from commit to acknowledgement.
     Outbox(outbox::Options),
     /// One side of one scenario in this process; what the other commands start, and what to profile.
@@ -110,6 +113,10 @@ fn main() -> Result<()> {
         Command::Consume(options) => {
             use Scenario::{Batches, Consume, Keys, Payload};
             compare(&[Consume, Batches, Payload, Keys], Consume, &options)
+        }
+        Command::Copy(options) => {
+            use Scenario::{Copy, CopyKeys};
+            compare(&[Copy, CopyKeys], Copy, &options)
         }
         Command::Outbox(options) => outbox::run(&options),
         Command::Child {

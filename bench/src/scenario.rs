@@ -31,6 +31,10 @@ pub(crate) enum Scenario {
     Payload,
     /// Handlers of 5 ms, 64 at once by key, on one partition.
     Keys,
+    /// Copy everything to another topic, exactly once; the floor is the library, at least once.
+    Copy,
+    /// Handlers of 5 ms that each publish, as [`Keys`](Self::Keys), in transactions.
+    CopyKeys,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,6 +65,8 @@ impl Scenario {
             Self::Batches => "batches, to one by one",
             Self::Payload => "Payload<T>, to decode",
             Self::Keys => "64 handlers of 5 ms by key",
+            Self::Copy => "copy exactly once, to at least once",
+            Self::CopyKeys => "64 handlers of 5 ms, exactly once",
         }
     }
 
@@ -69,15 +75,15 @@ impl Scenario {
         match self {
             Self::All => events,
             Self::One => (events / 100).max(1),
-            Self::Hundred | Self::Fresh => (events / 2).max(1),
+            Self::Hundred | Self::Fresh | Self::Copy => (events / 2).max(1),
             Self::Consume | Self::Batches | Self::Payload => events * 2,
-            Self::Keys => (events / 8).max(1),
+            Self::Keys | Self::CopyKeys => (events / 8).max(1),
         }
     }
 
     pub(crate) fn partitions(self) -> i32 {
         match self {
-            Self::Keys => 1,
+            Self::Keys | Self::CopyKeys => 1,
             Self::Fresh => 500,
             _ => 4,
         }
@@ -87,7 +93,12 @@ impl Scenario {
     pub(crate) fn reads(self) -> bool {
         matches!(
             self,
-            Self::Consume | Self::Batches | Self::Payload | Self::Keys
+            Self::Consume
+                | Self::Batches
+                | Self::Payload
+                | Self::Keys
+                | Self::Copy
+                | Self::CopyKeys
         )
     }
 
@@ -118,7 +129,10 @@ impl Scenario {
             (Self::Batches, Side::Ours) => consuming::ours::batches(run),
             (Self::Payload, Side::Floor) => consuming::ours::decode(run),
             (Self::Payload, Side::Ours) => consuming::ours::payload(run),
-            (Self::Keys, Side::Floor) => consuming::floor::keys(run),
+            (Self::Copy, Side::Floor) => consuming::copying::at_least_once(run),
+            (Self::Copy, Side::Ours) => consuming::copying::exactly_once(run),
+            (Self::CopyKeys, Side::Ours) => consuming::copying::keys(run),
+            (Self::Keys | Self::CopyKeys, Side::Floor) => consuming::floor::keys(run),
             (Self::Keys, Side::Ours) => consuming::ours::keys(run),
         }
     }

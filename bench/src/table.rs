@@ -71,6 +71,11 @@ fn beside_the_floor(scenario: Scenario) -> Vec<Reading> {
             ("events/s", RATE, Budget::AtLeast(0.9)),
             ("CPU us/event", CPU, Budget::AtMost(1.0)),
         ],
+        Scenario::Copy => vec![
+            ("events/s", RATE, Budget::AtLeast(0.7)),
+            ("CPU us/event", CPU, Budget::AtMost(f64::INFINITY)),
+        ],
+        Scenario::CopyKeys => vec![("events/s", RATE, Budget::AtLeast(0.8))],
         // Here the floor is the cost of the handlers alone.
         Scenario::Keys => vec![("events/s", RATE, Budget::AtLeast(0.9))],
     }

@@ -12,6 +12,7 @@ use crate::measure::{Figures, Span};
 use crate::observed::Observed;
 use crate::scenario::Run;
 
+pub(crate) mod copying;
 pub(crate) mod floor;
 pub(crate) mod ours;
 
