@@ -7,7 +7,9 @@ use eventstream::{
     StartOffset, Subscribe,
 };
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId, TracerProvider as _};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{
+    InMemorySpanExporter, Sampler, SdkTracer, SdkTracerProvider, SpanData,
+};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tracing::Instrument;
@@ -504,6 +506,53 @@ async fn what_a_handler_starts_through_opentelemetry_is_in_the_trace() {
     let handle = trace.only("handle p.inside");
     assert_eq!(trace.only("query").parent_span_id, id(handle));
     client.shutdown(SOON).await;
+}
+
+/// A service may record less than the one before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_service_does_not_record_is_not_sampled_further_on() {
+    exporter();
+    let broker = EmbeddedBroker::start().unwrap();
+    let none = SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOff);
+    let none = none.build().tracer("none");
+    let silent = Client::embedded().embedded_broker(&broker).prefix("p");
+    let silent = silent.tracer(none).build().unwrap();
+    // One that records what it publishes in a trace that is sampled.
+    let client = Tracer.client(&broker, "recording");
+    let publisher = client.clone();
+    let answer = move |_: Event| {
+        let publisher = publisher.clone();
+        async move {
+            let answered = Publish::new("less-answer", "answered");
+            publisher.publish_sync(answered).await.map(drop)
+        }
+    };
+    let question = silent.register(subscribe("less", "silent").on("asked", answer));
+    question.await.unwrap().detach();
+    let seen = Seen::default();
+    let sees = seen.clone();
+    let see = move |context: Context, event: Event| {
+        sees.see(&context, &event);
+        async { Ok::<_, Error>(()) }
+    };
+    let answers = client.register(subscribe("less-answer", "g").on("answered", see));
+    answers.await.unwrap().detach();
+    let given = "0ddba110ddba1100:00000000000000ee:0000000000000000:1";
+    let event = Publish::new("less", "asked").span_context(given);
+    client.publish_sync(event).await.unwrap();
+    let deadline = Instant::now() + SOON;
+    while client.reader_stats().handled == 0 {
+        assert!(Instant::now() < deadline, "not handled");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (text, header) = seen.first();
+    assert_eq!(text.trace_id, 0x0ddb_a110_ddba_1100);
+    assert!(!text.is_sampled());
+    assert_eq!(header, None);
+    silent.shutdown(SOON).await;
+    client.shutdown(SOON).await;
+    let trace = Trace::of(TraceId::from(0x0ddb_a110_ddba_1100_u128));
+    assert_eq!(trace.0.len(), 1, "the first publish alone: {:#?}", trace.0);
 }
 
 async fn a_batch_is_linked_to_where_each_event_was_published(kind: Kind) {

@@ -75,7 +75,7 @@ impl<S: trace::Span + Send> Ends for Mutex<S> {
 /// Starts a span, and describes it if it is recorded.
 trait Starts: Send + Sync {
     /// One to work in.
-    fn start(&self, span: SpanBuilder, parent: &Context, of: &Describes<'_>) -> Started<Context>;
+    fn start(&self, span: SpanBuilder, parent: &Context, of: &Describes<'_>) -> Started;
 
     /// One to wait for an outcome, which takes one allocation fewer.
     fn publish(
@@ -86,8 +86,8 @@ trait Starts: Send + Sync {
     ) -> (OtelContext, Option<Published>);
 }
 
-enum Started<T> {
-    Recorded(T),
+enum Started {
+    Recorded(Context),
     /// The ids of a span that is not recorded; they may be invalid.
     Unrecorded(OtelContext),
 }
@@ -120,7 +120,7 @@ where
     T: trace::Tracer + Send + Sync,
     T::Span: Send + Sync + 'static,
 {
-    fn start(&self, span: SpanBuilder, parent: &Context, of: &Describes<'_>) -> Started<Context> {
+    fn start(&self, span: SpanBuilder, parent: &Context, of: &Describes<'_>) -> Started {
         let mut span = self.build_with_context(span, parent);
         if !span.is_recording() {
             return Started::Unrecorded(span.span_context().clone());
@@ -287,9 +287,9 @@ pub(super) fn handle(
 }
 
 /// What goes on inside a span that is not recorded continues the trace that it is part of, so that
-/// it is not sampled anew.
+/// it is not sampled anew. If the publisher is not recorded either, its ids will do.
 fn unrecorded(own: OtelContext, parent: Context) -> Span {
-    if parent.has_active_span() {
+    if parent.has_active_span() && !parent.span().span_context().is_sampled() {
         Span::Active(parent)
     } else if own.is_valid() {
         Span::Active(child_of(Some(own)))
