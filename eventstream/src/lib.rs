@@ -128,8 +128,6 @@ pub use observe::health::{Health, Problem};
 #[cfg(feature = "metrics")]
 pub use observe::metrics::Metrics;
 pub use observe::stats::{ReaderStats, WriterStats};
-#[cfg(feature = "opentelemetry")]
-pub use opentelemetry;
 #[cfg(feature = "metrics")]
 pub use prometheus;
 pub use publish::{
