@@ -368,12 +368,21 @@ fn described<'a>(
     }
 }
 
-/// Whether a partition's leader is about to be another broker.
+/// Whether a partition's leader is about to be another broker, or has just become it.
 fn is_moving(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    use RDKafkaErrorCode::{
+        FencedLeaderEpoch, LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable,
+        UnknownLeaderEpoch,
+    };
     matches!(
         error.rdkafka_error_code(),
-        Some(LeaderNotAvailable | NotLeaderForPartition)
+        Some(
+            FencedLeaderEpoch
+                | LeaderNotAvailable
+                | NotLeaderForPartition
+                | OffsetNotAvailable
+                | UnknownLeaderEpoch
+        )
     )
 }
 
