@@ -15,6 +15,16 @@ const GROUP_MAX: usize = 249;
 /// How much of an invalid value an error quotes, in characters.
 const SHOWN: usize = 80;
 
+/// A topic's name on the broker; an empty prefix leaves it unchanged.
+pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        // In a single allocation, as traced events need it each.
+        [prefix, name].join(".")
+    }
+}
+
 /// A validated name: the type, its constructor and the conversions that every name has.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:path, $doing:literal) => {

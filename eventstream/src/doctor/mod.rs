@@ -19,8 +19,8 @@ use crate::backend::Backend;
 use crate::client::{Client, ClientBuilder, Parts};
 use crate::config::BrokerConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::{EmbeddedBroker, Examination, Examiner, prefixed, round_trip, wire_group};
-use crate::name::{GroupId, Topic};
+use crate::kafka::{EmbeddedBroker, Examination, Examiner, round_trip, wire_group};
+use crate::name::{GroupId, Topic, prefixed};
 use crate::oauth::{Provider, Token};
 use crate::publish::receipt::block_on;
 

@@ -33,7 +33,7 @@ use crate::config::BrokerConfig;
 use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{Metadata, MetadataQuery};
-use crate::name::Topic;
+use crate::name::{Topic, prefixed};
 use crate::observe::health::Health;
 use crate::observe::metrics::{ClientMeter, STATISTICS_INTERVAL};
 use crate::observe::stats::{ReaderStats, WriterStats};
@@ -54,15 +54,6 @@ pub(crate) use self::producer::Outgoing;
 pub(crate) use self::producer::{Admission, Refused, refusals};
 pub(crate) use self::scan::{Bounds, Scan, Span};
 pub(crate) use self::verify::unverified;
-
-/// A topic's name on the broker; an empty prefix leaves it unchanged.
-pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{prefix}.{name}")
-    }
-}
 
 /// A group's name on the broker. It has the dot even without a prefix, since the Go SDK stores its offsets there.
 pub(crate) fn wire_group(prefix: &str, group: &str) -> String {

@@ -90,7 +90,7 @@ impl TestBroker {
     /// If it exists, or has no partitions.
     #[track_caller]
     pub fn topic(self, topic: &str, partitions: i32) -> Self {
-        let name = crate::kafka::prefixed(&self.prefix, topic);
+        let name = crate::name::prefixed(&self.prefix, topic);
         done(self.embedded.create_topic(&name, partitions));
         self
     }

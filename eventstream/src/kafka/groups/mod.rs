@@ -13,13 +13,14 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use self::calls::ToCommit;
 use self::session::Session;
 use super::questions::TopicPartition;
-use super::{Kafka, blocking, prefixed, unix_millis, wire_group};
+use super::{Kafka, blocking, unix_millis, wire_group};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::groups::{
     GroupDescription, GroupListing, GroupMember, GroupOffset, GroupPartition, GroupState, Place,
     Seek, SeekMove, SeekTo, target,
 };
 use crate::metadata::{PartitionMetadata, TopicMetadata};
+use crate::name::prefixed;
 
 /// The effect of a seek, with the topic's name on the broker.
 #[derive(Clone)]

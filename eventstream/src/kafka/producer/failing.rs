@@ -14,7 +14,7 @@ use crate::guard;
 use crate::kafka::denied::{Operation, Resource, is_denied};
 use crate::kafka::error::{classify, from_code};
 use crate::kafka::native::Report;
-use crate::kafka::prefixed;
+use crate::name::prefixed;
 use crate::observe::trace::{self, Span};
 use crate::observe::untold::Untold;
 use crate::publish::Undelivered;

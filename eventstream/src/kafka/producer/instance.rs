@@ -9,9 +9,8 @@ use super::{Outgoing, ProducerOptions};
 use crate::error::Result;
 use crate::kafka::error::from_kafka;
 use crate::kafka::native::{NativeProducer, Queue, TopicHandle};
-use crate::kafka::prefixed;
 use crate::kafka::tokens::Supply;
-use crate::name::Topic;
+use crate::name::{Topic, prefixed};
 use crate::publish::receipt::SlotRef;
 
 use super::delivery::DeliveryContext;

@@ -18,6 +18,7 @@ pub(crate) use opentelemetry::Context;
 use super::bridge::{self, Mark};
 use super::{Labels, Publishing, Span, ToPublish, Wire};
 use crate::error::Error;
+use crate::name::prefixed;
 use crate::record::Record;
 
 const CLIENT_ID: &str = "messaging.client.id";
@@ -165,7 +166,7 @@ pub(super) fn publish(
             add(KeyValue::new(EVENT_NAME, event.name.to_owned()));
         },
     };
-    let destination = wire(&labels.prefix, event.topic);
+    let destination = prefixed(&labels.prefix, event.topic);
     let span = begin(&describes, SpanKind::Producer, destination);
     let (own, span) = tracer.0.publish(span, &child_of(parent), &describes);
     let own = own.is_valid().then_some(own);
@@ -190,18 +191,6 @@ fn begin(of: &Describes<'_>, kind: SpanKind, destination: impl Into<StringValue>
     let mut span = SpanBuilder::from_name(of.operation).with_kind(kind);
     span.attributes = Some(attributes);
     span
-}
-
-/// A topic as named on the broker, in a single allocation.
-fn wire(prefix: &str, topic: &str) -> String {
-    let dot = usize::from(!prefix.is_empty());
-    let mut wire = String::with_capacity(prefix.len() + dot + topic.len());
-    if !prefix.is_empty() {
-        wire.push_str(prefix);
-        wire.push('.');
-    }
-    wire.push_str(topic);
-    wire
 }
 
 fn child_of(parent: Option<OtelContext>) -> Context {
@@ -350,7 +339,7 @@ pub(super) fn dead_letter(
         topic,
         more: &|add| {
             add(KeyValue::new("eventstream.dead_letter.reason", reason));
-            let from = wire(&labels.prefix, source.topic.as_str());
+            let from = prefixed(&labels.prefix, source.topic.as_str());
             add(KeyValue::new("eventstream.source.topic", from));
             let partition = i64::from(source.partition);
             add(KeyValue::new("eventstream.source.partition", partition));
@@ -358,7 +347,7 @@ pub(super) fn dead_letter(
             name_event(record, add);
         },
     };
-    let destination = wire(&labels.prefix, topic);
+    let destination = prefixed(&labels.prefix, topic);
     let span = begin(&describes, SpanKind::Producer, destination);
     let parent = child_of(bridge::publisher(record));
     match tracer.0.start(span, &parent, &describes) {

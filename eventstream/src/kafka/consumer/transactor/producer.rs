@@ -16,8 +16,8 @@ use crate::error::Error;
 use crate::kafka::consumer::group::GroupEnv;
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{from_code, from_kafka};
-use crate::kafka::prefixed;
 use crate::kafka::tokens::Supply;
+use crate::name::prefixed;
 use crate::publish::Output;
 
 /// How long after the commit interval the broker aborts a transaction. After a member is killed, readers
