@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -176,9 +177,27 @@ impl Seen {
         self.0.lock().unwrap().push(seen);
     }
 
+    /// A handler that sees what it is given.
+    fn handler(&self) -> impl Fn(Context, Event) -> Ready<Result<(), Error>> + use<> {
+        let sees = self.clone();
+        move |context, event| {
+            sees.see(&context, &event);
+            ready(Ok(()))
+        }
+    }
+
     fn first(&self) -> (SpanContext, Option<String>) {
         let (text, header) = self.0.lock().unwrap()[0].clone();
         (text.parse().unwrap(), header)
+    }
+}
+
+/// Waits until the client has handled an event.
+async fn handled(client: &Client) {
+    let deadline = Instant::now() + SOON;
+    while client.reader_stats().handled == 0 {
+        assert!(Instant::now() < deadline, "not handled");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -329,12 +348,7 @@ async fn a_trace_of_a_go_service_goes_through_ours_and_back(kind: Kind) {
     let question = ours.register(subscribe("question", "ours").on("asked", answer));
     question.await.unwrap().detach();
     let seen = Seen::default();
-    let sees = seen.clone();
-    let see = move |context: Context, event: Event| {
-        sees.see(&context, &event);
-        async { Ok::<_, Error>(()) }
-    };
-    let answers = ours.register(subscribe("answer", "go").on("answered", see));
+    let answers = ours.register(subscribe("answer", "go").on("answered", seen.handler()));
     answers.await.unwrap().detach();
 
     // 64 bits of a trace, as an older Jaeger client writes them.
@@ -369,12 +383,7 @@ async fn a_span_context_of_the_caller_is_kept_and_is_the_parent(kind: Kind) {
     let event = Publish::new("given", "e").span_context(&given);
     client.publish_sync(event).await.unwrap();
     let seen = Seen::default();
-    let sees = seen.clone();
-    let see = move |context: Context, event: Event| {
-        sees.see(&context, &event);
-        async { Ok::<_, Error>(()) }
-    };
-    let subscribed = client.register(subscribe("given", "g").on_any(see));
+    let subscribed = client.register(subscribe("given", "g").on_any(seen.handler()));
     subscribed.await.unwrap().detach();
     let trace = Trace::with(
         TraceId::from(u128::from(number)),
@@ -429,18 +438,9 @@ async fn a_trace_that_is_not_sampled_goes_on_without_being_recorded(kind: Kind) 
     let event = Publish::new("quiet", "e").span_context(&given);
     client.publish_sync(event).await.unwrap();
     let seen = Seen::default();
-    let sees = seen.clone();
-    let see = move |context: Context, event: Event| {
-        sees.see(&context, &event);
-        async { Ok::<_, Error>(()) }
-    };
-    let subscribed = client.register(subscribe("quiet", "g").on_any(see));
+    let subscribed = client.register(subscribe("quiet", "g").on_any(seen.handler()));
     let subscribed = subscribed.await.unwrap();
-    let deadline = Instant::now() + SOON;
-    while client.reader_stats().handled == 0 {
-        assert!(Instant::now() < deadline, "not handled");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    handled(&client).await;
     let (text, header) = seen.first();
     assert_eq!(text.trace_id, u128::from(number));
     assert!(!text.is_sampled());
@@ -466,18 +466,9 @@ async fn the_callers_trace_travels_where_our_spans_are_off() {
     let event = client.publish_sync(Publish::new("inherited", "e"));
     event.instrument(request).await.unwrap();
     let seen = Seen::default();
-    let sees = seen.clone();
-    let see = move |context: Context, event: Event| {
-        sees.see(&context, &event);
-        async { Ok::<_, Error>(()) }
-    };
-    let subscribed = client.register(subscribe("inherited", "g").on_any(see));
+    let subscribed = client.register(subscribe("inherited", "g").on_any(seen.handler()));
     subscribed.await.unwrap().detach();
-    let deadline = Instant::now() + SOON;
-    while client.reader_stats().handled == 0 {
-        assert!(Instant::now() < deadline, "not handled");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    handled(&client).await;
     let (text, header) = seen.first();
     assert_eq!(text.trace_id.to_be_bytes(), root.trace_id().to_bytes());
     assert_eq!(text.span_id.to_be_bytes(), root.span_id().to_bytes());
@@ -530,21 +521,12 @@ async fn what_a_service_does_not_record_is_not_sampled_further_on() {
     let question = silent.register(subscribe("less", "silent").on("asked", answer));
     question.await.unwrap().detach();
     let seen = Seen::default();
-    let sees = seen.clone();
-    let see = move |context: Context, event: Event| {
-        sees.see(&context, &event);
-        async { Ok::<_, Error>(()) }
-    };
-    let answers = client.register(subscribe("less-answer", "g").on("answered", see));
+    let answers = client.register(subscribe("less-answer", "g").on("answered", seen.handler()));
     answers.await.unwrap().detach();
     let given = "0ddba110ddba1100:00000000000000ee:0000000000000000:1";
     let event = Publish::new("less", "asked").span_context(given);
     client.publish_sync(event).await.unwrap();
-    let deadline = Instant::now() + SOON;
-    while client.reader_stats().handled == 0 {
-        assert!(Instant::now() < deadline, "not handled");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    handled(&client).await;
     let (text, header) = seen.first();
     assert_eq!(text.trace_id, 0x0ddb_a110_ddba_1100);
     assert!(!text.is_sampled());
