@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use eventstream::{
-    BrokerConfig, Client, CommitPolicy, Concurrency, Context, Event, Publish, StartOffset,
-    Subscribe,
+    BrokerConfig, CommitPolicy, Concurrency, Context, Event, Publish, StartOffset, Subscribe,
 };
 use tokio::sync::Semaphore;
 
 use crate::consuming::{Count, HANDLERS, WORK};
 use crate::measure::Figures;
+use crate::observed::Observed;
 use crate::scenario::Run;
 
 /// How often transactions are committed.
@@ -35,31 +35,25 @@ pub(crate) fn at_least_once(run: &Run) -> Result<Figures> {
 }
 
 pub(crate) fn exactly_once(run: &Run) -> Result<Figures> {
-    copying(run, |subscribe, target, done| {
-        let subscribe = subscribe.concurrency(Concurrency::PerKey(AT_ONCE));
-        subscribe
-            .exactly_once()
-            .on_any(move |cx: Context, event: Event| {
-                let (copy, done) = (copy(&event, &target), done.clone());
-                async move {
-                    drop(cx.publish(copy).await?);
-                    done.add();
-                    anyhow::Ok(())
-                }
-            })
-    })
+    in_transactions(run, AT_ONCE, None)
 }
 
+/// Handlers that take time, in parallel by key, on one partition.
 pub(crate) fn keys(run: &Run) -> Result<Figures> {
+    in_transactions(run, usize::try_from(HANDLERS)?, Some(WORK))
+}
+
+fn in_transactions(run: &Run, at_once: usize, work: Option<Duration>) -> Result<Figures> {
     copying(run, |subscribe, target, done| {
-        let handlers = usize::try_from(HANDLERS).unwrap_or(1);
+        let subscribe = subscribe.concurrency(Concurrency::PerKey(at_once));
         subscribe
-            .concurrency(Concurrency::PerKey(handlers))
             .exactly_once()
             .on_any(move |cx: Context, event: Event| {
                 let (copy, done) = (copy(&event, &target), done.clone());
                 async move {
-                    async_io::Timer::after(WORK).await;
+                    if let Some(work) = work {
+                        async_io::Timer::after(work).await;
+                    }
                     drop(cx.publish(copy).await?);
                     done.add();
                     anyhow::Ok(())
@@ -93,9 +87,8 @@ fn copying<S: Send + Sync + 'static>(
 ) -> Result<Figures> {
     let runtime = tokio::runtime::Runtime::new()?;
     let config = BrokerConfig::new().commit(CommitPolicy::Interval(COMMIT));
-    let client = Client::kafka(run.brokers.split(','))
-        .config(config)
-        .build()?;
+    let observed = Observed::new(run.observing)?;
+    let client = observed.client(run).config(config).build()?;
     let target = harness::unique_topic("copies");
     harness::Admin::new(&run.brokers)?.create_topic(&target, 4, 1, &[])?;
     let done = Done {
@@ -117,6 +110,7 @@ fn copying<S: Send + Sync + 'static>(
         let figures = done.count.wait()?;
         let left = client.shutdown(Duration::from_secs(10)).await;
         ensure!(left.is_empty());
+        observed.flush()?;
         Ok(figures)
     })
 }
