@@ -1,7 +1,7 @@
 //! Draws the pictures of the README: what commands print, as a terminal shows it.
 //!
 //! ```text
-//! cargo run --release --package eventstream-guide --example pictures
+//! cargo build --release --workspace --example pictures && target/release/examples/pictures
 //! ```
 
 use std::fmt::Write as _;
