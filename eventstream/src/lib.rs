@@ -62,8 +62,11 @@
 //! | test | `testing::Consumed`, `testing::Recorder`, `testing::TestBroker`, [`EmbeddedBroker`] |
 //! | work without async | [`blocking`] |
 //!
-//! | feature | what it adds; none is on by default |
+//! | feature | what it adds |
 //! |---|---|
+//! | `tls-vendored` | on by default: TLS, SCRAM and tokens, with OpenSSL built in |
+//! | `tls` | the same with the system's OpenSSL 3, which builds faster |
+//! | `gzip`, `zstd` | on by default: these codecs, to publish with and to read; Snappy and LZ4 need no feature |
 //! | `derive` | `#[derive(EventType)]` |
 //! | `testing` | the test kit: handlers without a broker, a recording publisher, a broker for each test |
 //! | `tower` | handlers inside tower's layers: `Subscribe::layer`, `Handler::layer` |
@@ -95,6 +98,7 @@ mod record;
 mod subscribe;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
 mod trust;
 mod witness;
 

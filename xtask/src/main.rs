@@ -1,5 +1,6 @@
 //! The chores of this workspace, as `cargo xtask <chore>`.
 
+mod builds;
 mod kafka;
 mod package;
 mod postgres;
@@ -32,6 +33,8 @@ enum Chore {
     },
     /// Check the alert rules and run their cases
     Alerts,
+    /// Build programs with few and with many features from nothing, and print what each costs
+    Builds(builds::Builds),
     /// List what the published packages hold, check that they are complete, and make them in target/package
     Package,
     /// Run publishers and groups on three brokers under drawn faults, and judge the history; `--help` lists its options
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(),
         Chore::Test { quick } => test::run(quick),
         Chore::Alerts => promtool::run(),
+        Chore::Builds(builds) => builds.run(),
         Chore::Package => package::run(),
         Chore::Torture { arguments } => torture::run(&arguments),
         Chore::Soak { mut arguments } => {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use harness::workspace;
 
+use crate::builds;
 use crate::package;
 use crate::promtool;
 use crate::setup;
@@ -61,6 +62,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
             deny.args(checks).current_dir(workspace()),
         )?;
         promtool::check(&mut steps)?;
+        steps.take("a build without TLS", builds::light)?;
     }
     let tests = if quick {
         quick_tests()?

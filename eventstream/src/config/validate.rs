@@ -1,6 +1,7 @@
 //! Finds every fault of a configuration at once.
 
 mod base;
+mod build;
 mod security;
 
 use std::time::Duration;
@@ -57,6 +58,7 @@ impl BrokerConfig {
         faults.extend(self.commit.fault());
         security::check(self, &mut faults);
         base::check(self, &mut faults);
+        build::check(self, &mut faults);
         faults
     }
 

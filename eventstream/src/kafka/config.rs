@@ -65,6 +65,7 @@ fn client_config(
 ) -> Result<ClientConfig> {
     // Before librdkafka does it, which would have OpenSSL clean up at the exit of the process, though threads that
     // still end use it: a double free.
+    #[cfg(feature = "tls")]
     openssl::init();
     let mut config: ClientConfig = properties.into_iter().collect();
     config.set_log_level(level);

@@ -1,19 +1,24 @@
 //! How texts and bytes are written into tokens and requests.
 
-/// Base64 for URLs, without padding.
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// Base64 for URLs: written without padding, read with or without it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 #[cfg(feature = "aws-msk-iam")]
 pub(super) fn base64(bytes: &[u8]) -> String {
-    let text = openssl::base64::encode_block(bytes);
-    let text = text.trim_end_matches('=');
-    text.replace('+', "-").replace('/', "_")
+    BASE64.encode(bytes)
 }
 
-/// The bytes of base64 for URLs, with or without padding.
 pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim_end_matches('=');
-    let padding = "=".repeat(text.len().wrapping_neg() % 4);
-    let text = text.replace('-', "+").replace('_', "/");
-    openssl::base64::decode_block(&format!("{text}{padding}")).ok()
+    BASE64.decode(text).ok()
 }
 
 /// Percent-encoded, as in a form or a query.

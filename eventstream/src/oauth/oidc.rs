@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::{StatusCode, Uri};
 use serde::Deserialize;
 
@@ -135,8 +137,7 @@ impl Oidc {
             percent(&self.client_id),
             percent(self.client_secret.expose())
         );
-        (!self.in_body)
-            .then(|| format!("Basic {}", openssl::base64::encode_block(joined.as_bytes())))
+        (!self.in_body).then(|| format!("Basic {}", STANDARD.encode(joined)))
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> Error {

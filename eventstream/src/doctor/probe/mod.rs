@@ -1,5 +1,6 @@
 //! Probes an address with our own sockets, as librdkafka reports little about it.
 
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod wire;
 
@@ -24,6 +25,7 @@ pub(super) struct Manner {
     /// The SASL mechanism, as Kafka names it.
     pub(super) mechanism: Option<String>,
     /// librdkafka's properties, of which those about certificates matter here.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "there are none"))]
     pub(super) properties: Configs,
 }
 
