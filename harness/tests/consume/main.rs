@@ -3,6 +3,7 @@
 mod basics;
 mod commit_options;
 mod commits;
+mod damage;
 mod dead_letters;
 mod exactly_once;
 mod groupless;

@@ -28,6 +28,13 @@ pub(super) enum Event<'a> {
     End(TopicPartition, i64),
     /// The next offset to read does not exist; with the truncation point, if that is the reason.
     OutOfRange(TopicPartition, Option<i64>),
+    /// What is stored at this offset cannot be read.
+    Unreadable {
+        partition: TopicPartition,
+        offset: i64,
+        code: Code,
+        reason: String,
+    },
     /// The answer to a request, with its token.
     Answer(usize, Answer),
     Error {
@@ -253,6 +260,15 @@ unsafe fn serve<C: ClientContext>(
                     (Code::AutoOffsetReset, Some((name, offset))) => {
                         sink(Event::OutOfRange(name, cut_off(offset, &reason)));
                     }
+                    (
+                        Code::BadMessage | Code::BadCompression | Code::NotImplemented,
+                        Some((partition, offset)),
+                    ) => sink(Event::Unreadable {
+                        partition,
+                        offset,
+                        code,
+                        reason: reason.into_owned(),
+                    }),
                     (code, topic) => sink(Event::Error {
                         code,
                         reason: reason.into_owned(),

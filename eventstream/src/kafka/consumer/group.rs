@@ -455,10 +455,17 @@ impl Group {
             state.notices.pop_front();
         }
         state.notices.push_back((Instant::now(), error.clone()));
-        let topic = self.env.topic(wire_topic);
-        let registrations = topic.map(|topic| state.roster.registrations_of(&topic));
         drop(state);
-        for registration in registrations.into_iter().flatten() {
+        self.tell_topic(wire_topic, error);
+    }
+
+    /// Reports an error to the registrations of a topic.
+    pub(super) fn tell_topic(&self, wire_topic: &str, error: &Error) {
+        let Some(topic) = self.env.topic(wire_topic) else {
+            return;
+        };
+        let registrations = self.state.lock().roster.registrations_of(&topic);
+        for registration in registrations {
             registration.tell(error);
         }
     }

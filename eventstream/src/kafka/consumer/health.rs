@@ -55,6 +55,7 @@ fn of_partition(shared: &Shared) -> Vec<Problem> {
     let progress = shared.progress.lock();
     let blocked = progress.blocked.iter();
     let mut problems: Vec<Problem> = blocked.map(|(_, problem)| problem.clone()).collect();
+    problems.extend(progress.unreadable.clone());
     let place = format!("{}/{}", shared.source.topic, shared.source.partition);
     if let Some(failing) = &progress.failing
         && (failing.attempts >= FAILED_TIMES || failing.since.elapsed() >= FAILED_FOR)

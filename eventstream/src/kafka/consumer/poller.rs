@@ -342,6 +342,12 @@ impl Poller {
             Event::Committed(error, offsets) => self.committed(error, &offsets),
             Event::End(name, offset) => self.read_to(&name, offset),
             Event::OutOfRange(name, cut) => self.interrupt(&name, cut),
+            Event::Unreadable {
+                partition,
+                offset,
+                code,
+                reason,
+            } => self.unreadable(&partition, offset, code, &reason),
             Event::Answer(token, answer) => self.answered(token, answer),
             Event::Error {
                 code,

@@ -136,6 +136,8 @@ pub(super) struct Progress {
     pub(super) failing: Option<Failing>,
     /// The offset of a dead letter that cannot be written, and the reason.
     pub(super) blocked: Option<(i64, Problem)>,
+    /// The next record cannot be read, and why.
+    pub(super) unreadable: Option<Problem>,
 }
 
 /// A record whose handler has failed and is called again.
@@ -163,6 +165,7 @@ impl Shared {
                 buffered: 0,
                 failing: None,
                 blocked: None,
+                unreadable: None,
             }),
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct Assigned {
     pub(super) is_aborted: bool,
     /// Since when librdkafka should be reading it of a recreated topic without having reported anything.
     pub(super) unheard: Option<Instant>,
+    /// What is stored at this offset could not be read.
+    pub(super) unreadable: Option<i64>,
 }
 
 impl Assigned {
@@ -55,7 +57,9 @@ impl Assigned {
     pub(super) fn watermark(&self) -> Option<i64> {
         let history = self.shared.history.load(Atomic::Acquire);
         let watermark = self.shared.watermark();
-        watermark.filter(|_| history == self.history && !self.in_doubt)
+        // What is before an unreadable record is certain.
+        let is_certain = !self.in_doubt || self.unreadable.is_some();
+        watermark.filter(|_| history == self.history && is_certain)
     }
 
     pub(super) fn confirm(&mut self, offset: i64) {
@@ -121,6 +125,10 @@ impl Assigned {
 
     /// Passes on what was read, and returns how many records and bytes; what does not fit stays.
     pub(super) fn flush(&mut self) -> (usize, usize) {
+        if self.unreadable.is_some_and(|offset| self.next > offset) {
+            self.unreadable = None;
+            self.shared.progress.lock().unreadable = None;
+        }
         let mut handed = (0, 0);
         while !(self.outbox.is_empty() && self.batch.is_empty()) {
             self.shared.starved.store(true, Atomic::Release);

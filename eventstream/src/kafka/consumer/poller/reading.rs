@@ -55,6 +55,19 @@ impl Poller {
                     }
                     Event::End(name, offset) => other = Some(Event::End(name, offset)),
                     Event::OutOfRange(name, cut) => other = Some(Event::OutOfRange(name, cut)),
+                    Event::Unreadable {
+                        partition,
+                        offset,
+                        code,
+                        reason,
+                    } => {
+                        other = Some(Event::Unreadable {
+                            partition,
+                            offset,
+                            code,
+                            reason,
+                        });
+                    }
                     Event::Answer(token, answer) => other = Some(Event::Answer(token, answer)),
                     Event::Error {
                         code,

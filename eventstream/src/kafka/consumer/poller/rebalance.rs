@@ -159,6 +159,7 @@ impl Poller {
             is_started: !start.to_commit,
             is_aborted: false,
             unheard: None,
+            unreadable: None,
             machine_full: false,
             inbox_full: false,
             full_since: None,

@@ -147,6 +147,13 @@ impl Starting {
         self.at_once();
     }
 
+    /// What waits, if it is one partition, waits a little longer.
+    fn not_at_once(&mut self) {
+        if self.waiting.len() == 1 {
+            self.next = Some(Instant::now() + AGAIN_MAX);
+        }
+    }
+
     fn at_once(&mut self) {
         self.backoff = AGAIN_MIN;
         self.next = None;
@@ -217,6 +224,44 @@ impl Poller {
             id: assigned.topic_id,
         };
         self.starting.add(name.clone(), cause);
+    }
+
+    /// librdkafka continues behind what it cannot read, as if there were nothing: it is read again until it can be, or
+    /// the group is moved past it.
+    pub(super) fn unreadable(
+        &mut self,
+        name: &TopicPartition,
+        offset: i64,
+        code: Code,
+        reason: &str,
+    ) {
+        let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) else {
+            return;
+        };
+        if assigned.in_doubt {
+            return;
+        }
+        let (topic, partition) = name;
+        let doing = format!("consume {topic}/{partition} offset {offset}: {reason}");
+        let error = from_code(doing, code).with_remedy(match code {
+            Code::NotImplemented => {
+                "if it is a codec that this build is without, add the feature `gzip` or `zstd` of eventstream"
+            }
+            _ => {
+                "check the brokers' disks; another replica, made the leader, may have an intact copy;                  `eventstream group seek` moves the group past it"
+            }
+        });
+        assigned.unreadable = Some(offset.max(assigned.next));
+        let mut progress = assigned.shared.progress.lock();
+        let problem = Problem::after(progress.unreadable.as_ref(), error.clone());
+        progress.unreadable = Some(problem);
+        drop(progress);
+        if self.repeats.is_new(code, reason, Instant::now()) {
+            tracing::error!(group = &*self.group.env.wire_group, %error, "cannot be read");
+            self.group.tell_topic(topic, &error);
+        }
+        self.interrupt(name, None);
+        self.starting.not_at_once();
     }
 
     /// When to send the next request; `None` if an answer comes first, or nothing is to be asked.
