@@ -1,5 +1,6 @@
 //! Publishes with each codec of this build, and checks that options without their feature are refused by name.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use eventstream::{BrokerConfig, Client, Compression, Publish, Security};
@@ -27,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(_) => panic!("{compression} without its feature"),
             Err(error) => return Err(error.into()),
         };
-        let levels: Vec<_> = (0..100).map(|level| "level ".repeat(level)).collect();
+        let levels = BTreeMap::from([("levels", "level ".repeat(1000))]);
         let event = Publish::new("player", "levelUp").payload(&levels);
         let receipt = client.publish(event).await?;
         println!("{compression}: stored at offset {}", receipt.await?.offset());
