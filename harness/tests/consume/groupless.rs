@@ -3,49 +3,53 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use eventstream::{BrokerConfig, ErrorKind, StartOffset};
+use eventstream::{BrokerConfig, Client, ErrorKind, StartOffset};
 use eventstream_harness::{shared, unique_topic};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::support::{END, PREFIX, Seen, client, counting, create, publish, register, until, wire};
+use crate::support::{END, Seen, client, counting, create, publish, register, until, wire};
 
-/// The groups of this client's prefix, whatever they are.
-fn groups() -> Vec<String> {
+/// The groups with this prefix, whatever they are.
+fn groups(prefix: &str) -> Vec<String> {
     let asker: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", shared().bootstrap())
         .create()
         .expect("a client");
     let found = asker.fetch_group_list(None, END).expect("the groups");
     let names = found.groups().iter().map(|group| group.name().to_owned());
-    names.filter(|name| name.starts_with(PREFIX)).collect()
+    names.filter(|name| name.starts_with(prefix)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sees_all_and_leaves_no_group_behind() {
-    let topic = unique_topic("groupless");
-    create(&topic, 4);
-    let client = client(BrokerConfig::new());
-    publish(&client, &topic, "e", 0..100).await;
-    let before = groups();
+    // Its own, as other tests make groups meanwhile.
+    let prefix = unique_topic("alone");
+    let topic = "groupless";
+    let created = (shared().admin()).create_topic(&format!("{prefix}.{topic}"), 4, 1, &[]);
+    created.expect("a topic");
+    let client = Client::kafka([shared().bootstrap()])
+        .prefix(&prefix)
+        .build();
+    let client = client.expect("a client");
+    publish(&client, topic, "e", 0..100).await;
     let mut all = Vec::new();
     for _ in 0..2 {
         let seen = Seen::default();
-        let subscribe = counting(&topic, "", StartOffset::Head, &seen, Duration::ZERO);
+        let subscribe = counting(topic, "", StartOffset::Head, &seen, Duration::ZERO);
         all.push((register(&client, subscribe).await, seen));
     }
     for (subscription, seen) in &all {
         until("all events", END, || seen.distinct() == 100).await;
         assert!(subscription.health().is_healthy() && subscription.health().assigned);
     }
-    let mut after = groups();
+    let mut left = groups(&prefix);
     for (subscription, seen) in all {
         subscription.stop(END).await.expect("stopped");
         assert_eq!(seen.total(), 100);
     }
-    after.extend(groups());
-    after.retain(|group| !before.contains(group));
-    assert_eq!(after, [""; 0]);
+    left.extend(groups(&prefix));
+    assert_eq!(left, [""; 0]);
     client.shutdown(END).await;
 }
 
