@@ -132,6 +132,8 @@ pub async fn unmatched_records_are_acknowledged(setup: &Setup) -> Result<()> {
         client.reader_stats().unmatched == 30
     })
     .await?;
+    // They are counted when they are read, and done once the start of the reading is committed.
+    subscription.idle().await;
     subscription.stop(Duration::from_secs(10)).await?;
     let metadata = client
         .group_metadata(Some(&topic), Some("unmatched"), Duration::from_secs(10))
