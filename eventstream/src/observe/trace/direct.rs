@@ -181,8 +181,8 @@ pub(super) fn publish(
 /// The start of a span: what a sampler may ask for.
 fn begin(of: &Describes<'_>, kind: SpanKind, destination: impl Into<StringValue>) -> SpanBuilder {
     let labels = of.labels;
-    // Room for the rest, in case that it is recorded.
-    let mut attributes = Vec::with_capacity(11);
+    // Most spans are not recorded, and get no more than these.
+    let mut attributes = Vec::with_capacity(3);
     attributes.push(KeyValue::new(SYSTEM, "kafka"));
     attributes.push(KeyValue::new(DESTINATION, destination.into()));
     if !labels.group.is_empty() {
