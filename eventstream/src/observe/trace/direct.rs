@@ -18,6 +18,7 @@ pub(crate) use opentelemetry::Context;
 use super::bridge::{self, Mark};
 use super::{Labels, Publishing, Span, ToPublish, Wire};
 use crate::error::Error;
+use crate::guard::with_causes;
 use crate::name::prefixed;
 use crate::record::Record;
 
@@ -222,7 +223,7 @@ pub(super) fn published(span: &Published, partition: i32, offset: i64) {
 
 /// It was not.
 pub(super) fn not_published(span: &Published, error: &Error) {
-    span.fail(error.kind().as_str(), error.to_string());
+    span.fail(error.kind().as_str(), with_causes(error));
 }
 
 /// A dead letter was stored.
@@ -234,7 +235,7 @@ pub(super) fn fail(span: &Context, error: &Error) {
     let span = span.span();
     if span.is_recording() {
         span.set_attribute(KeyValue::new("error.type", error.kind().as_str()));
-        span.set_status(Status::error(error.to_string()));
+        span.set_status(Status::error(with_causes(error)));
     }
 }
 

@@ -7,6 +7,7 @@ use tracing::field::{Empty, display};
 use super::bridge::{self as with, Mark};
 use super::{Labels, Publishing, ToPublish, Wire};
 use crate::error::Error;
+use crate::guard::with_causes;
 use crate::record::Record;
 
 /// The target of all spans.
@@ -79,7 +80,7 @@ pub(super) fn stored(span: &Span, partition: i32, offset: i64) {
 pub(super) fn fail(span: &Span, error: &Error) {
     if !span.is_disabled() {
         span.record("otel.status_code", "ERROR");
-        span.record("otel.status_description", display(error));
+        span.record("otel.status_description", with_causes(error));
         span.record("error.type", error.kind().as_str());
     }
 }
@@ -95,7 +96,7 @@ pub(super) fn handle(labels: &Labels, record: &Record, attempt: u32, before: &Ma
         span.record("messaging.client.id", &*labels.client);
         stored(&span, record.source.partition, record.offset);
         name_event(&span, record);
-        span.record("eventstream.attempt", attempt);
+        span.record("eventstream.attempt", i64::from(attempt));
     }
     super::Span::Tracing(span)
 }
@@ -140,10 +141,15 @@ pub(super) fn handle_batch<'a>(
         span.record("messaging.client.id", &*labels.client);
         let partition = display(first.source.partition);
         span.record("messaging.destination.partition.id", partition);
-        span.record("messaging.batch.message_count", records.len());
+        span.record("messaging.batch.message_count", count(records.len()));
         records.for_each(|record| with::link_publisher(&span, record));
     }
     super::Span::Tracing(span)
+}
+
+/// Signed, as the bridge to OpenTelemetry makes a text of what is not.
+fn count(records: usize) -> i64 {
+    i64::try_from(records).unwrap_or(i64::MAX)
 }
 
 fn name_event(span: &Span, record: &Record) {
