@@ -10,7 +10,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::traces::exporter;
+use crate::ways::exporter;
 
 /// Records logged errors, and panics at the end of a delivery of the topic `panics`.
 pub(crate) struct Logged;

@@ -1,16 +1,11 @@
 use std::collections::HashMap;
 use std::future::{Ready, ready};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eventstream::{
-    Backoff, Batch, Client, Context, EmbeddedBroker, Error, Event, Publish, Retry, SpanContext,
-    StartOffset, Subscribe,
-};
+use eventstream::{Batch, Client, Context, EmbeddedBroker, Error, Event, Publish, SpanContext};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId, TracerProvider as _};
-use opentelemetry_sdk::trace::{
-    InMemorySpanExporter, Sampler, SdkTracer, SdkTracerProvider, SpanData,
-};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tracing::Instrument;
@@ -18,86 +13,19 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::logged::Logged;
-
-const SOON: Duration = Duration::from_secs(30);
-
-/// What all tests of the process share.
-struct Shared {
-    exporter: InMemorySpanExporter,
-    tracer: SdkTracer,
-}
-
-fn shared() -> &'static Shared {
-    static SHARED: OnceLock<Shared> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let exporter = InMemorySpanExporter::default();
-        let provider = SdkTracerProvider::builder()
-            .with_simple_exporter(exporter.clone())
-            .build();
-        let tracer = provider.tracer("test");
-        let layer = tracing_opentelemetry::layer().with_tracer(tracer.clone());
-        let subscriber = tracing_subscriber::registry().with(layer).with(Logged);
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-        Shared { exporter, tracer }
-    })
-}
-
-pub(crate) fn exporter() -> &'static InMemorySpanExporter {
-    &shared().exporter
-}
-
-/// What makes the spans.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// `tracing`, and its bridge.
-    Tracing,
-    /// The client's tracer.
-    Tracer,
-}
-
-use Kind::{Tracer, Tracing};
+use crate::ways::{Kind, SOON, Tracer, Tracing, both_ways, exporter, shared, subscribe};
 
 impl Kind {
     fn client(self, broker: &EmbeddedBroker, name: &str) -> Client {
         let builder = Client::embedded().embedded_broker(broker);
         let builder = builder.name(name).prefix("p");
-        match self {
-            Tracing => builder.build().unwrap(),
-            Tracer => builder.tracer(shared().tracer.clone()).build().unwrap(),
-        }
-    }
-
-    /// How many spans publishing an event makes.
-    fn spans_of_publish(self) -> usize {
-        match self {
-            Tracing => 2,
-            Tracer => 1,
-        }
+        self.traced(builder, &shared().tracer).build().unwrap()
     }
 
     /// The number of a trace that is this kind's alone.
     fn trace(self, number: u64) -> u64 {
         number ^ u64::from(self == Tracer)
     }
-}
-
-/// Runs a test with both kinds of spans.
-macro_rules! both_ways {
-    ($($test:ident)+) => {
-        mod with_tracing {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Tracing).await;
-            })+
-        }
-        mod with_a_tracer {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Tracer).await;
-            })+
-        }
-    };
 }
 
 both_ways! {
@@ -199,14 +127,6 @@ async fn handled(client: &Client) {
         assert!(Instant::now() < deadline, "not handled");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-fn subscribe(topic: &str, group: &str) -> Subscribe {
-    let backoff = Backoff::default().initial(Duration::from_millis(1));
-    Subscribe::new(topic)
-        .group_id(group)
-        .offset(StartOffset::Head)
-        .retry(Retry::attempts(2).backoff(backoff))
 }
 
 async fn a_trace_goes_through_two_services_a_retry_and_a_dead_letter(kind: Kind) {
