@@ -83,14 +83,14 @@ mod tests {
         for (config, field) in [
             (secured(Security::none().tls(true)), "tls \"true\""),
             (secured(Security::none().ca_pem("x")), "ca_pem"),
-            (secured(plain.clone()), "sasl_mechanism \"plain\""),
+            (secured(plain.clone()), "sasl_mechanism \"PLAIN\""),
             (
                 secured(sasl(SaslMechanism::ScramSha512).sasl_without_tls(true)),
-                "sasl_mechanism \"scram-sha-512\"",
+                "sasl_mechanism \"SCRAM-SHA-512\"",
             ),
             (
                 secured(tokens.sasl_without_tls(true)),
-                "sasl_mechanism \"oauthbearer\"",
+                "sasl_mechanism \"OAUTHBEARER\"",
             ),
             (
                 BrokerConfig::new().base_config("security.protocol", "ssl"),
