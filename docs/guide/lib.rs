@@ -34,6 +34,7 @@ pages! {
     doctor = "doctor.md";
     security = "security.md";
     tuning = "tuning.md";
+    builds = "builds.md";
     configuration = "configuration.md";
     other_tools = "other-tools.md";
     from_go = "from-go.md";

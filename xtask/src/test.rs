@@ -72,9 +72,6 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let arguments = |last: &[&str]| {
         let mut command = cargo(&["test", "--release", "--no-fail-fast"]);
         command.args(&tests).args(last);
-        if std::env::var_os("RUST_TEST_THREADS").is_none() {
-            command.env("RUST_TEST_THREADS", threads().to_string());
-        }
         command
     };
     steps.command("build of the tests", &mut arguments(&["--no-run"]))?;
@@ -88,11 +85,6 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let status = arguments(&[]).status().context("starting cargo")?;
     ensure!(status.success(), "tests failed");
     Ok(())
-}
-
-/// How many tests of a program run at once: twice as many as there are processors, as most of them wait for brokers.
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(4, |processors| processors.get() * 2)
 }
 
 fn quick_tests() -> Result<Vec<String>> {
