@@ -17,9 +17,8 @@ use crate::kafka::native::{self, slice, text};
 use crate::kafka::questions::{self, Answer, Questions};
 use crate::record::Headers;
 
-/// An event of a consumer.
-pub(super) enum Event<'a> {
-    Record(Message<'a>),
+/// An event of a consumer, other than a record.
+pub(super) enum Event {
     Assign(Vec<TopicPartition>),
     Revoke(Vec<TopicPartition>),
     /// The outcome of an asynchronous commit: of the whole request, and of each partition.
@@ -157,23 +156,24 @@ impl ConsumerQueue {
         code(error).map_or(Ok(()), Err)
     }
 
-    /// Waits for one event and passes it to `sink`; `false` if there was none, or the poll was
-    /// woken.
+    /// Waits for one event and passes it to `sink`, or its records to `take`; `false` if there was
+    /// none, or the poll was woken.
     pub(super) fn poll<C: ClientContext>(
         &self,
         client: &Client<C>,
         timeout: Duration,
-        sink: &mut dyn FnMut(Event<'_>),
+        take: &mut dyn FnMut(Message<'_>),
+        sink: &mut dyn FnMut(Event),
     ) -> bool {
         let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue is alive; the event is owned by this scope and destroyed once, after
-        // `sink` is done with what it borrows.
+        // `take` is done with what it borrows.
         unsafe {
             let event = sys::rd_kafka_queue_poll(self.0, millis);
             if event.is_null() {
                 return false;
             }
-            serve(event, client, sink);
+            serve(event, client, take, sink);
             sys::rd_kafka_event_destroy(event);
         }
         true
@@ -214,7 +214,8 @@ pub(super) fn membership<C: ClientContext>(client: &Client<C>) -> Membership {
 unsafe fn serve<C: ClientContext>(
     event: *mut sys::rd_kafka_event_t,
     client: &Client<C>,
-    sink: &mut dyn FnMut(Event<'_>),
+    take: &mut dyn FnMut(Message<'_>),
+    sink: &mut dyn FnMut(Event),
 ) {
     // SAFETY: by contract; everything read lives as long as the event.
     unsafe {
@@ -226,15 +227,15 @@ unsafe fn serve<C: ClientContext>(
                 }
                 let message = &*message;
                 let message = Message { message };
-                sink(match message.message.err {
-                    RespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Event::Record(message),
-                    error => Event::Error {
+                match message.message.err {
+                    RespErr::RD_KAFKA_RESP_ERR_NO_ERROR => take(message),
+                    error => sink(Event::Error {
                         code: error.into(),
                         reason: text(sys::rd_kafka_message_errstr(message.message)).into_owned(),
                         topic: None,
                         fatal: false,
-                    },
-                });
+                    }),
+                }
             },
             sys::RD_KAFKA_EVENT_REBALANCE => {
                 let partitions = list(sys::rd_kafka_event_topic_partition_list(event))

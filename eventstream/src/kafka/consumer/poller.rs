@@ -334,9 +334,8 @@ impl Poller {
         Some(Error::new(ErrorKind::Broker, text).with_retriable(true))
     }
 
-    fn event(&mut self, event: Event<'_>) {
+    fn event(&mut self, event: Event) {
         match event {
-            Event::Record(_) => {}
             Event::Assign(partitions) => self.assign(&partitions),
             Event::Revoke(partitions) => self.revoke(&partitions),
             Event::Committed(error, offsets) => self.committed(error, &offsets),

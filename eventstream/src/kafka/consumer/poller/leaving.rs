@@ -8,7 +8,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::{Met, Poller};
-use crate::kafka::consumer::events::{self, Event};
+use crate::kafka::consumer::events::{self, Event, Message};
 use crate::kafka::consumer::words::ToPoller;
 
 /// How long a leaving member waits until it has joined, within the stop's deadline.
@@ -96,13 +96,18 @@ impl Poller {
     /// Answers a rebalance; no partition gets a task any more.
     fn answer_one(&mut self, wait: Duration) {
         let (mut given, mut taken, mut fatal) = (false, None, false);
-        self.queue
-            .poll(self.consumer.client(), wait, &mut |event| match event {
+        let drop_record = &mut |_: Message<'_>| {};
+        self.queue.poll(
+            self.consumer.client(),
+            wait,
+            drop_record,
+            &mut |event| match event {
                 Event::Assign(_) => given = true,
                 Event::Revoke(partitions) => taken = Some(partitions),
                 Event::Error { fatal: true, .. } => fatal = true,
                 _ => {}
-            });
+            },
+        );
         if fatal {
             self.fatal = Some(crate::error::Error::new(
                 crate::error::ErrorKind::Fatal,

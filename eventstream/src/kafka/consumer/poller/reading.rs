@@ -36,55 +36,22 @@ impl Poller {
             wait = wait.min(GRACE);
         }
         for _ in 0..BATCH {
-            let mut other = None;
+            let (mut restarted, mut other) = (None, None);
             // Records go straight into the batches; everything else is rare, and needs `self`.
             let (assigned, last) = (&mut self.assigned, &mut self.last);
-            let some = self
-                .queue
-                .poll(self.consumer.client(), wait, &mut |event| match event {
-                    Event::Record(message) => {
-                        if !take(assigned, last, message) {
-                            let name = (message.topic().to_owned(), message.partition());
-                            other = Some(Event::OutOfRange(name, Some(message.offset())));
-                        }
+            let some = self.queue.poll(
+                self.consumer.client(),
+                wait,
+                &mut |message| {
+                    if !take(assigned, last, message) {
+                        let name = (message.topic().to_owned(), message.partition());
+                        restarted = Some(Event::OutOfRange(name, Some(message.offset())));
                     }
-                    Event::Assign(partitions) => other = Some(Event::Assign(partitions)),
-                    Event::Revoke(partitions) => other = Some(Event::Revoke(partitions)),
-                    Event::Committed(error, offsets) => {
-                        other = Some(Event::Committed(error, offsets));
-                    }
-                    Event::End(name, offset) => other = Some(Event::End(name, offset)),
-                    Event::OutOfRange(name, cut) => other = Some(Event::OutOfRange(name, cut)),
-                    Event::Unreadable {
-                        partition,
-                        offset,
-                        code,
-                        reason,
-                    } => {
-                        other = Some(Event::Unreadable {
-                            partition,
-                            offset,
-                            code,
-                            reason,
-                        });
-                    }
-                    Event::Answer(token, answer) => other = Some(Event::Answer(token, answer)),
-                    Event::Error {
-                        code,
-                        reason,
-                        topic,
-                        fatal,
-                    } => {
-                        other = Some(Event::Error {
-                            code,
-                            reason,
-                            topic,
-                            fatal,
-                        });
-                    }
-                });
+                },
+                &mut |event| other = Some(event),
+            );
             wait = Duration::ZERO;
-            if let Some(event) = other {
+            if let Some(event) = restarted.or(other) {
                 self.flush();
                 self.event(event);
                 return;

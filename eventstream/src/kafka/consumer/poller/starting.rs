@@ -248,7 +248,8 @@ impl Poller {
                 "if it is a codec that this build is without, add the feature `gzip` or `zstd` of eventstream"
             }
             _ => {
-                "check the brokers' disks; another replica, made the leader, may have an intact copy;                  `eventstream group seek` moves the group past it"
+                "check the brokers' disks; another replica, made the leader, may have an intact copy; \
+                 `eventstream group seek` moves the group past it"
             }
         });
         assigned.unreadable = Some(offset.max(assigned.next));
