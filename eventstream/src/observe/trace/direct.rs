@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 pub(crate) use opentelemetry::Context;
 
 use super::bridge::{self, Mark};
-use super::{Labels, Publishing, Span, ToPublish, Wire};
+use super::{Labels, Publishing, Span, ToPublish, Wire, count};
 use crate::error::Error;
 use crate::guard::with_causes;
 use crate::name::prefixed;
@@ -304,7 +304,7 @@ pub(super) fn handle_batch<'a>(
     first: &Record,
     records: impl ExactSizeIterator<Item = &'a Record>,
 ) -> Span {
-    let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
+    let count = count(records.len());
     let more = |add: &mut dyn FnMut(KeyValue)| {
         add(KeyValue::new(PARTITION, number(first.source.partition)));
         add(KeyValue::new("messaging.batch.message_count", count));

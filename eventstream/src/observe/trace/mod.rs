@@ -105,6 +105,11 @@ pub(crate) struct ToPublish<'a> {
     pub(crate) span_context: &'a str,
 }
 
+/// A number of records. Signed, as OpenTelemetry's numbers are: its bridge makes a text of any other.
+fn count(records: usize) -> i64 {
+    i64::try_from(records).unwrap_or(i64::MAX)
+}
+
 /// The caller's span, as the text that an event carries. `None` if there is no trace.
 pub(crate) fn current(given: &str) -> Option<String> {
     let carried = guarded(|| bridge::carried(&Mark::default(), &bridge::ambient(), given));

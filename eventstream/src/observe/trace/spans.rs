@@ -5,7 +5,7 @@ use tracing::Span;
 use tracing::field::{Empty, display};
 
 use super::bridge::{self as with, Mark};
-use super::{Labels, Publishing, ToPublish, Wire};
+use super::{Labels, Publishing, ToPublish, Wire, count};
 use crate::error::Error;
 use crate::guard::with_causes;
 use crate::record::Record;
@@ -145,11 +145,6 @@ pub(super) fn handle_batch<'a>(
         records.for_each(|record| with::link_publisher(&span, record));
     }
     super::Span::Tracing(span)
-}
-
-/// Signed, as the bridge to OpenTelemetry makes a text of what is not.
-fn count(records: usize) -> i64 {
-    i64::try_from(records).unwrap_or(i64::MAX)
 }
 
 fn name_event(span: &Span, record: &Record) {
