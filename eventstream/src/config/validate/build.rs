@@ -40,11 +40,11 @@ fn check_for(build: Build, config: &BrokerConfig, faults: &mut Vec<Fault>) {
 fn needs_tls(config: &BrokerConfig) -> Option<(&'static str, &str)> {
     let security = &config.security;
     let base = |property| config.base_config.get(property);
-    let protocol = base("security.protocol").filter(|_| config.protocol().tls());
+    let over_tls = config.protocol().tls();
+    let protocol = base("security.protocol").filter(|_| over_tls);
     let protocol = protocol.map(|word| ("base_config.security.protocol", word));
     let mechanism = security.mechanism();
-    let plain = Some(SaslMechanism::Plain);
-    let mechanism = mechanism.filter(|_| mechanism != plain || config.protocol().tls());
+    let mechanism = mechanism.filter(|it| over_tls || *it != SaslMechanism::Plain);
     let in_base = base("sasl.mechanism").filter(|word| !word.eq_ignore_ascii_case("PLAIN"));
     protocol
         .or_else(|| security.tls_options().first().map(|name| (*name, "")))
