@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use harness::workspace;
 
-use crate::step::{cargo, run_logged};
+use crate::step::{cargo, run_logged, stdout};
 
 /// A program and what it depends on.
 struct Build {
@@ -191,11 +191,7 @@ impl Build {
     /// How many crates it consists of, without itself.
     fn crates(&self, folder: &Path) -> Result<usize> {
         let mut tree = cargo(&["tree", "--edges", "normal,build", "--prefix", "none"]);
-        let output = tree.current_dir(folder).output()?;
-        if !output.status.success() {
-            bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        let text = String::from_utf8(output.stdout)?;
+        let text = stdout(tree.current_dir(folder))?;
         let lines = text.lines().map(|line| line.trim_end_matches(" (*)"));
         let crates: BTreeSet<_> = lines.filter(|line| !line.is_empty()).collect();
         Ok(crates.len() - 1)

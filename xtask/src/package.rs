@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::workspace;
 use serde_json::Value;
 
-use crate::step::{Steps, cargo};
+use crate::step::{Steps, cargo, stdout};
 
 /// What a package must have in addition to its sources.
 const FILES: [&str; 3] = ["Cargo.toml", "LICENSE", "README.md"];
@@ -68,7 +67,12 @@ pub(crate) fn check(steps: &mut Steps) -> Result<()> {
 }
 
 fn published() -> Result<Vec<Package>> {
-    let metadata = stdout(&["metadata", "--no-deps", "--format-version", "1"])?;
+    let metadata = stdout(&mut cargo(&[
+        "metadata",
+        "--no-deps",
+        "--format-version",
+        "1",
+    ]))?;
     let mut metadata: Value = serde_json::from_str(&metadata)?;
     let packages = metadata["packages"].take();
     let packages = packages.as_array().context("no packages")?;
@@ -84,7 +88,13 @@ impl Package {
     fn of(manifest: &Value) -> Result<Self> {
         let text = |field: &str| manifest[field].as_str().context("no text");
         let name = text("name")?.to_owned();
-        let list = stdout(&["package", "--list", "--allow-dirty", "--package", &name])?;
+        let list = stdout(&mut cargo(&[
+            "package",
+            "--list",
+            "--allow-dirty",
+            "--package",
+            &name,
+        ]))?;
         let folder = Path::new(text("manifest_path")?).parent();
         Ok(Self {
             name,
@@ -189,15 +199,4 @@ fn beside(file: &Path, name: &str) -> Option<PathBuf> {
         }
     }
     Some(path)
-}
-
-fn stdout(arguments: &[&str]) -> Result<String> {
-    let output = cargo(arguments).stderr(Stdio::inherit()).output();
-    let output = output.context("starting cargo")?;
-    ensure!(
-        output.status.success(),
-        "cargo {} failed",
-        arguments.join(" ")
-    );
-    Ok(String::from_utf8(output.stdout)?)
 }
