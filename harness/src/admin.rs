@@ -292,6 +292,16 @@ impl Admin {
             .sum())
     }
 
+    /// The names of all groups.
+    ///
+    /// # Errors
+    /// The brokers do not answer.
+    pub fn groups(&self) -> Result<Vec<String>> {
+        let groups = self.client.inner().fetch_group_list(None, PATIENCE)?;
+        let names = groups.groups().iter().map(|one| one.name().to_owned());
+        Ok(names.collect())
+    }
+
     /// Every record of a topic up to its current end, partition by partition, in order.
     ///
     /// # Errors

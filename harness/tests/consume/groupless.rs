@@ -5,19 +5,12 @@ use std::time::Duration;
 
 use eventstream::{BrokerConfig, Client, ErrorKind, StartOffset};
 use eventstream_harness::{shared, unique_topic};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use crate::support::{END, Seen, client, counting, create, publish, register, until, wire};
 
 /// The groups with this prefix, whatever they are.
 fn groups(prefix: &str) -> Vec<String> {
-    let asker: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", shared().bootstrap())
-        .create()
-        .expect("a client");
-    let found = asker.fetch_group_list(None, END).expect("the groups");
-    let names = found.groups().iter().map(|group| group.name().to_owned());
+    let names = shared().admin().groups().expect("the groups").into_iter();
     names.filter(|name| name.starts_with(prefix)).collect()
 }
 

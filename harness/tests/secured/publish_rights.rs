@@ -45,16 +45,10 @@ impl tracing::Subscriber for Lines {
 }
 
 impl Lines {
-    fn about(&self, client: &str) -> Vec<String> {
+    /// Those with this field: lines about a group do not name the client.
+    fn with(&self, field: &str, value: &str) -> Vec<String> {
         let lines = self.0.lock().unwrap();
-        let of = |line: &&String| line.contains(&format!("client=\"{client}\""));
-        lines.iter().filter(of).cloned().collect()
-    }
-
-    /// Lines about a group do not name the client.
-    fn about_group(&self, group: &str) -> Vec<String> {
-        let lines = self.0.lock().unwrap();
-        let of = |line: &&String| line.contains(&format!("group=\"{group}\""));
+        let of = |line: &&String| line.contains(&format!("{field}=\"{value}\""));
         lines.iter().filter(of).cloned().collect()
     }
 }
@@ -117,8 +111,8 @@ async fn rights_to_write() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(reader.health().problems.is_empty(), "{:?}", reader.health());
-    let mut told = lines.about("reader");
-    told.extend(lines.about_group(".readers"));
+    let mut told = lines.with("client", "reader");
+    told.extend(lines.with("group", ".readers"));
     assert_eq!(told, Vec::<String>::new());
 
     // Another topic: the right and the topic are named, the rest of the client continues.
@@ -163,7 +157,7 @@ async fn rights_to_write() -> Result<()> {
     let rebuilt = reader.writer_stats().rebuilt;
     assert!((1..=4).contains(&rebuilt), "{rebuilt} instances in 8 s");
     let told: Vec<_> = lines
-        .about("reader")
+        .with("client", "reader")
         .into_iter()
         .filter(|line| !line.contains("an event was not stored"))
         .filter(|line| !line.contains("more events were not stored"))
