@@ -27,13 +27,8 @@ pub(super) enum Event {
     End(TopicPartition, i64),
     /// The next offset to read does not exist; with the truncation point, if that is the reason.
     OutOfRange(TopicPartition, Option<i64>),
-    /// What is stored at this offset cannot be read.
-    Unreadable {
-        partition: TopicPartition,
-        offset: i64,
-        code: Code,
-        reason: String,
-    },
+    /// What comes next cannot be read, and why.
+    Unreadable(TopicPartition, Code, String),
     /// The answer to a request, with its token.
     Answer(usize, Answer),
     Error {
@@ -263,13 +258,9 @@ unsafe fn serve<C: ClientContext>(
                     }
                     (
                         Code::BadMessage | Code::BadCompression | Code::NotImplemented,
-                        Some((partition, offset)),
-                    ) => sink(Event::Unreadable {
-                        partition,
-                        offset,
-                        code,
-                        reason: reason.into_owned(),
-                    }),
+                        // The offset may be one that the damage has made up.
+                        Some((name, _)),
+                    ) => sink(Event::Unreadable(name, code, reason.into_owned())),
                     (code, topic) => sink(Event::Error {
                         code,
                         reason: reason.into_owned(),

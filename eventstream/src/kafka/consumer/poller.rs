@@ -341,12 +341,7 @@ impl Poller {
             Event::Committed(error, offsets) => self.committed(error, &offsets),
             Event::End(name, offset) => self.read_to(&name, offset),
             Event::OutOfRange(name, cut) => self.interrupt(&name, cut),
-            Event::Unreadable {
-                partition,
-                offset,
-                code,
-                reason,
-            } => self.unreadable(&partition, offset, code, &reason),
+            Event::Unreadable(name, code, reason) => self.unreadable(&name, code, &reason),
             Event::Answer(token, answer) => self.answered(token, answer),
             Event::Error {
                 code,

@@ -48,7 +48,7 @@ pub(super) struct Assigned {
     pub(super) is_aborted: bool,
     /// Since when librdkafka should be reading it of a recreated topic without having reported anything.
     pub(super) unheard: Option<Instant>,
-    /// What is stored at this offset could not be read.
+    /// What is stored from this offset on could not be read.
     pub(super) unreadable: Option<i64>,
 }
 

@@ -226,15 +226,9 @@ impl Poller {
         self.starting.add(name.clone(), cause);
     }
 
-    /// librdkafka continues behind what it cannot read, as if there were nothing: it is read again until it can be, or
-    /// the group is moved past it.
-    pub(super) fn unreadable(
-        &mut self,
-        name: &TopicPartition,
-        offset: i64,
-        code: Code,
-        reason: &str,
-    ) {
+    /// After a wrong checksum, librdkafka reads on in the middle of the batch. What follows is discarded, and the
+    /// partition is read again until it can be, or the group is moved past it.
+    pub(super) fn unreadable(&mut self, name: &TopicPartition, code: Code, reason: &str) {
         let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) else {
             return;
         };
@@ -242,6 +236,7 @@ impl Poller {
             return;
         }
         let (topic, partition) = name;
+        let offset = assigned.next;
         let doing = format!("consume {topic}/{partition} offset {offset}: {reason}");
         let error = from_code(doing, code).with_remedy(match code {
             Code::NotImplemented => {
@@ -252,7 +247,7 @@ impl Poller {
                  `eventstream group seek` moves the group past it"
             }
         });
-        assigned.unreadable = Some(offset.max(assigned.next));
+        assigned.unreadable = Some(offset);
         let mut progress = assigned.shared.progress.lock();
         let problem = Problem::after(progress.unreadable.as_ref(), error.clone());
         progress.unreadable = Some(problem);
