@@ -44,8 +44,12 @@ async fn is_read_after(assignment: Assignment) {
         kafka.restart(1).expect("restarted");
     }
     until("healthy", LONG, || subscription.health().is_healthy()).await;
-    told.lock().expect("a lock").clear();
     let admin = kafka.admin().expect("an admin");
+    // A commit that the deletion overtakes is refused, and told.
+    let group = wire(&topic);
+    let committed = || admin.committed(&group, &wire(&topic)).expect("offsets");
+    until("committed", LONG, || committed() == [Some(30)]).await;
+    told.lock().expect("a lock").clear();
     admin.delete_topic(&wire(&topic)).expect("deleted");
     // Long enough for everybody to see that it is gone.
     tokio::time::sleep(Duration::from_secs(3)).await;
