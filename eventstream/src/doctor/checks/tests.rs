@@ -9,6 +9,7 @@ use super::*;
 use crate::config::BrokerConfig;
 use crate::doctor::facts::{Age, Configs, Partition, Rights, Setup};
 use crate::doctor::report::CheckStatus;
+use crate::error::{Error, ErrorKind};
 
 fn facts(topics: Vec<Topic>) -> Facts {
     let config = BrokerConfig::new();
@@ -100,6 +101,21 @@ fn min_in_sync_beside_the_replicas() {
             &[("min.insync.replicas", least)],
         )]));
         assert_eq!(status(&report, "topic.min_in_sync"), expected, "{least}");
+    }
+}
+
+#[test]
+fn a_missing_topic_is_said_to_be_missing_by_every_check_of_it() {
+    let missing = Topic {
+        partitions: Err(Error::new(ErrorKind::UnknownTopic, "the broker's words")),
+        ..topic(Partition::default(), &[])
+    };
+    let report = judge(&facts(vec![missing]));
+    assert_eq!(status(&report, "topic.exists"), CheckStatus::Failure);
+    for check in ["topic.partitions", "topic.replicas", "topic.min_in_sync"] {
+        let finding = report.finding(check).expect("it is one of all");
+        assert_eq!(finding.status, CheckStatus::NotRun, "{check}");
+        assert_eq!(finding.found, "topic t does not exist", "{check}");
     }
 }
 

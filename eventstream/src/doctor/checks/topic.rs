@@ -3,7 +3,7 @@
 use super::{bound, number, over_topics, some_of};
 use crate::doctor::facts::{Age, Configs, Facts, Partition, Topic, TopicRole};
 use crate::doctor::report::Tally;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 
 const TOPICS: [TopicRole; 2] = [TopicRole::Source, TopicRole::Canary];
 /// Kafka limits the size of a batch, which is larger than the event in it.
@@ -90,7 +90,15 @@ pub(super) fn with_partitions(
 ) {
     match &topic.partitions {
         Ok(partitions) => judge(partitions, tally),
-        Err(error) => tally.not_run(error.to_string()),
+        Err(error) => tally.not_run(unseen(topic, error)),
+    }
+}
+
+/// Why there is nothing to check about a topic. Whether it exists is a check of its own.
+fn unseen(topic: &Topic, error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::UnknownTopic => format!("topic {} does not exist", topic.name),
+        _ => error.to_string(),
     }
 }
 
@@ -100,7 +108,7 @@ pub(super) fn with_configs(
     judge: impl FnOnce(&Configs, &mut Tally),
 ) {
     match (&topic.partitions, &topic.configs) {
-        (Err(error), _) => tally.not_run(error.to_string()),
+        (Err(error), _) => tally.not_run(unseen(topic, error)),
         (_, Ok(configs)) => judge(configs, tally),
         (_, Err(why)) => tally.not_run(format!("{}: {why}", topic.name)),
     }
