@@ -30,6 +30,7 @@
 //! | `go_peer` | a Go program that speaks the same envelopes |
 //! | `contract` | what the library promises, as behaviours to be run on any broker (feature `contract`) |
 //! | `guard` | child processes that cannot outlive the test |
+//! | `pages` | the blocks of code and the lines to type of README and guide |
 
 mod acl;
 mod admin;
@@ -41,6 +42,7 @@ mod go_peer;
 mod guard;
 mod jars;
 mod kafka;
+mod pages;
 mod paths;
 mod ports;
 mod postgres;
@@ -57,6 +59,7 @@ pub use go_peer::{GoPeer, PeerConsume, PeerConsumer, PeerHeader, PeerRecord};
 pub use guard::Guarded;
 pub use jars::{DEFAULT_VERSION, Jars, OLDER_VERSION, OLDEST_VERSION};
 pub use kafka::{Kafka, KafkaBuilder, Secured, User};
+pub use pages::{Block, Typed, pages_for_readers};
 pub use paths::{home, workspace};
 pub use postgres::{Postgres, shared_postgres};
 pub use proxy::{Direction, FaultProxy};
