@@ -155,6 +155,18 @@ fn the_readme_s_rust_stands_in_a_compiled_page() {
     assert!(parts >= 7, "{parts} parts");
 }
 
+/// What the reader of that page has in `src/lib.rs` in the end; the page's other blocks are compiled with it.
+#[test]
+fn the_first_package_is_the_one_that_is_compiled() {
+    let page = guide().join("getting-started.md");
+    let blocks = Block::of(&page).expect("a page").into_iter();
+    let shown = blocks
+        .filter(|block| block.language == "rust")
+        .map(|block| shown(&block.code));
+    let shown: Vec<_> = shown.filter(|code| !code.contains("#[tokio::")).collect();
+    assert_eq!(shown.join("\n"), include_str!("../../greeter.rs"));
+}
+
 /// Code without the lines that a page hides.
 fn shown(code: &str) -> String {
     let lines = code.split_inclusive('\n');
