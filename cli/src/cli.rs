@@ -78,10 +78,8 @@ pub(crate) enum Command {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::Path;
-
     use clap::CommandFactory;
+    use harness::{Typed, pages_for_readers, workspace};
 
     use super::*;
 
@@ -100,24 +98,14 @@ mod tests {
     /// What a page says to type is what the tool takes: lines of fenced blocks, and code within text.
     #[test]
     fn every_command_in_the_documentation_parses() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let guide = fs::read_dir(root.join("docs/guide/src")).unwrap();
-        let guide = guide.map(|entry| entry.unwrap().path());
-        let others = [
-            "README.md",
-            "CONTRIBUTING.md",
-            "RELEASING.md",
-            "cli/README.md",
-            "observability/README.md",
-        ];
-        let others = others.into_iter().map(|name| root.join(name));
+        let others = ["CONTRIBUTING.md", "RELEASING.md", "observability/README.md"];
+        let others = others.into_iter().map(|name| workspace().join(name));
         let mut parsed = 0;
-        for path in guide.chain(others) {
-            let page = fs::read_to_string(&path).unwrap();
-            for line in typed(&page) {
-                for words in commands(&line) {
+        for path in pages_for_readers().unwrap().into_iter().chain(others) {
+            for line in Typed::of(&path).unwrap() {
+                for words in commands(&line.text) {
                     if let Err(error) = Cli::try_parse_from(&words) {
-                        panic!("{}: {line}: {words:?}: {error}", path.display());
+                        panic!("{}: {}: {words:?}: {error}", path.display(), line.text);
                     }
                     parsed += 1;
                 }
@@ -125,40 +113,6 @@ mod tests {
         }
         println!("{parsed} commands");
         assert!(parsed >= 45, "{parsed} commands");
-    }
-
-    /// The lines to be typed: those of a console after `$`, those of a script, and code within text.
-    fn typed(page: &str) -> Vec<String> {
-        let (mut lines, mut text) = (Vec::new(), String::new());
-        let mut fence = None;
-        let mut goes_on = false;
-        for line in page.lines() {
-            match (line.strip_prefix("```"), fence) {
-                (Some(language), None) => fence = Some(language),
-                (Some(_), Some(_)) => (fence, goes_on) = (None, false),
-                (None, Some("console" | "sh")) => {
-                    let prompt = line.strip_prefix("$ ");
-                    if goes_on {
-                        let last: &mut String = lines.last_mut().unwrap();
-                        last.push_str(line);
-                    } else if prompt.is_some() || fence == Some("sh") {
-                        lines.push(prompt.unwrap_or(line).to_owned());
-                    } else {
-                        continue; // what the tool prints
-                    }
-                    goes_on = line.ends_with(['|', '\\']);
-                }
-                (None, Some(_)) => {}
-                (None, None) => {
-                    text.push_str(line);
-                    text.push('\n');
-                }
-            }
-        }
-        let codes = text.split('`').skip(1).step_by(2);
-        let codes = codes.filter(|code| code.contains("eventstream "));
-        lines.extend(codes.map(|code| code.replace("\\|", "|").replace('\n', " ")));
-        lines
     }
 
     fn check(command: &clap::Command, parsed: &mut usize) {

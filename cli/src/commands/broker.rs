@@ -26,7 +26,8 @@ partition. TLS, SASL and starting at a time (--from) are not supported.
 Examples:
   eventstream broker
   eventstream broker --topic player:1 --topic audit:8
-  eventstream broker > address & eventstream publish --brokers \"$(head -1 address)\" --topic player";
+  eventstream broker | tee address
+  eventstream publish --brokers \"$(head -1 address)\" --topic player events.ndjson    # in another terminal";
 
 pub(crate) async fn run(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Exit> {
     let broker = EmbeddedBroker::start_nodes(args.nodes)?;
