@@ -116,6 +116,9 @@ fn blocks(language: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(pages()).expect("the guide") {
         let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|end| end != "md") {
+            continue;
+        }
         let page = fs::read_to_string(path).expect("a page");
         let fences = page.split("\n```").skip(1).step_by(2);
         let code = fences.filter_map(|fence| fence.strip_prefix(&format!("{language}\n")));
