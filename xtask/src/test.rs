@@ -1,7 +1,7 @@
 //! Everything that must hold before a change is done.
 
-use std::fs;
 use std::path::Path;
+use std::{env, fs, thread};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::workspace;
@@ -16,6 +16,8 @@ use crate::step::{Steps, cargo};
 const QUICK_PACKAGES: [&str; 2] = ["eventstream", "cli"];
 /// Integration tests whose name starts like this need a real cluster or the Go peer.
 const NEEDS_KAFKA: &str = "kafka";
+/// How many tests of a binary run at once.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 pub(crate) fn run(quick: bool) -> Result<()> {
     let mut steps = Steps::default();
@@ -82,9 +84,19 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     }
     // Before the tests, so that the last lines are cargo's own summary of them.
     println!("{}; now the tests", steps.summary());
-    let status = arguments(&[]).status().context("starting cargo")?;
+    let mut tests = arguments(&[]);
+    if env::var_os(THREADS).is_none() {
+        tests.env(THREADS, threads()?.to_string());
+    }
+    let status = tests.status().context("starting cargo")?;
     ensure!(status.success(), "tests failed");
     Ok(())
+}
+
+/// Most tests wait for a broker most of the time, so there are two for each processor.
+fn threads() -> Result<usize> {
+    let processors = thread::available_parallelism().context("counting the processors")?;
+    Ok(2 * processors.get())
 }
 
 fn quick_tests() -> Result<Vec<String>> {
