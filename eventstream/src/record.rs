@@ -26,7 +26,8 @@ pub(crate) struct Record {
     pub(crate) event: Option<Event>,
 }
 
-/// The partition that a record is from, as long as it is assigned.
+/// The partition that a record is from, as long as it is assigned. Clones stand for the same assignment.
+#[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) topic: Topic,
     pub(crate) partition: i32,

@@ -130,6 +130,10 @@ impl<R: Clone> Partition<R> {
         {
             *keys += 1;
         }
+        if self.routes.is_empty() {
+            // Most partitions have one, and there may be thousands of them.
+            self.routes.reserve_exact(1);
+        }
         self.routes.push(Route::new(id, options));
     }
 

@@ -30,18 +30,41 @@ pub(super) fn list_offsets<C: ClientContext>(
     asked: &[Ask],
     timeout: Duration,
 ) -> Vec<Result<Found, Code>> {
-    let mut found = vec![Err(Code::OperationTimedOut); asked.len()];
-    let answers = answers(client, timeout, asked.len(), |questions| {
-        for (number, ask) in asked.iter().enumerate() {
-            questions.offsets(&ask.partitions, ask.which, number);
+    let parts: Vec<(usize, &[TopicPartition])> = (asked.iter().enumerate())
+        .flat_map(|(number, ask)| {
+            let parts = ask.partitions.chunks(questions::AT_ONCE);
+            parts.map(move |part| (number, part))
+        })
+        .collect();
+    let mut found = vec![Err(Code::OperationTimedOut); parts.len()];
+    let answers = answers(client, timeout, parts.len(), |questions| {
+        for (token, (number, part)) in parts.iter().enumerate() {
+            questions.offsets(*part, asked[*number].which, token);
         }
     });
-    for (number, answer) in answers {
-        if let (Answer::Offsets(answer), Some(found)) = (answer, found.get_mut(number)) {
+    for (token, answer) in answers {
+        if let (Answer::Offsets(answer), Some(found)) = (answer, found.get_mut(token)) {
             *found = answer.map_err(|refused| refused.code);
         }
     }
-    found
+    let numbers = parts.iter().map(|(number, _)| *number);
+    together(asked.len(), numbers.zip(found))
+}
+
+/// The answer to each request, whose parts were answered separately. It has failed if one of its parts has.
+fn together(
+    requests: usize,
+    parts: impl Iterator<Item = (usize, Result<Found, Code>)>,
+) -> Vec<Result<Found, Code>> {
+    let mut all = vec![Ok(Found::new()); requests];
+    for (number, part) in parts {
+        match (&mut all[number], part) {
+            (Ok(found), Ok(part)) => found.extend(part),
+            (answer @ Ok(_), Err(code)) => *answer = Err(code),
+            (Err(_), _) => {}
+        }
+    }
+    all
 }
 
 /// Requests the committed offsets of a group. librdkafka's own call waits silently for a
@@ -114,4 +137,24 @@ pub(super) fn answers<C: ClientContext>(
         sys::rd_kafka_queue_destroy(queue);
     }
     answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_the_answers_of_all_its_parts() {
+        let found = |partition| vec![(("t".to_owned(), partition), Ok(1))];
+        let failed = Err(Code::OperationTimedOut);
+        let parts = [
+            (0, Ok(found(0))),
+            (1, Ok(found(7))),
+            (0, Ok(found(1))),
+            (1, failed.clone()),
+            (1, Ok(found(8))),
+        ];
+        let all = together(3, parts.into_iter());
+        assert_eq!(all, [Ok([found(0), found(1)].concat()), failed, Ok(vec![])]);
+    }
 }

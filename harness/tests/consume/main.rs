@@ -10,6 +10,7 @@ mod groupless;
 mod groups;
 mod histories;
 mod leaving;
+mod many;
 #[path = "../members/mod.rs"]
 mod members;
 mod remade;

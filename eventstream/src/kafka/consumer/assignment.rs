@@ -1,10 +1,10 @@
 //! Where reading a partition starts: decided from what is known of it, without IO.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
 use crate::error::{Error, ErrorKind};
 use crate::guard::tracing;
@@ -191,6 +191,14 @@ fn is_new(topic: &TopicView, partition: i32) -> bool {
 }
 
 impl TopicView {
+    /// The same topic as if the group had committed nothing in it.
+    pub(super) fn without_commits(&self) -> Self {
+        Self {
+            commits: BTreeMap::new(),
+            ..*self
+        }
+    }
+
     /// Whether the group has fixed a start in this topic.
     pub(super) fn is_known_to_the_group(&self) -> bool {
         self.commits.values().any(Result::is_ok)
@@ -284,15 +292,25 @@ impl Told {
     }
 }
 
+/// The partitions of a list.
+pub(super) fn names(list: &TopicPartitionList) -> HashSet<TopicPartition> {
+    let elements = list.elements();
+    let name =
+        |element: &TopicPartitionListElem<'_>| (element.topic().to_owned(), element.partition());
+    elements.iter().map(name).collect()
+}
+
 /// A list for librdkafka. Invalid offsets cannot occur: each is a number or a constant.
 pub(super) fn list<'a>(
     partitions: impl IntoIterator<Item = (&'a TopicPartition, Offset)>,
 ) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for ((topic, partition), offset) in partitions {
-        if offset == Offset::Invalid {
-            list.add_partition(topic, *partition);
-        } else if let Err(error) = list.add_partition_offset(topic, *partition, offset) {
+        // `add_partition_offset` would search the list for what it has just added.
+        let mut added = list.add_partition(topic, *partition);
+        if offset != Offset::Invalid
+            && let Err(error) = added.set_offset(offset)
+        {
             tracing::error!(%error, topic, partition, ?offset, "offset not accepted");
         }
     }

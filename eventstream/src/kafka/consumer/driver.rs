@@ -220,7 +220,15 @@ impl Driver {
     }
 
     /// Runs until the partition is given up.
-    pub(super) async fn run(mut self) {
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an `async fn` would take room for the driver twice, in each of thousands of tasks"
+    )]
+    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move { self.serve().await }
+    }
+
+    async fn serve(&mut self) {
         loop {
             let mut turn = 0;
             while let Some(action) = self.machine.poll() {
@@ -443,5 +451,23 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_has_room_for_its_driver_once() {
+        fn size_of<F>(_: fn(Driver) -> F) -> usize {
+            std::mem::size_of::<F>()
+        }
+        let (task, driver) = (size_of(Driver::run), std::mem::size_of::<Driver>());
+        println!("{task} {driver}");
+        assert!(
+            task < 2 * driver,
+            "{task} bytes, {driver} of them the driver"
+        );
     }
 }

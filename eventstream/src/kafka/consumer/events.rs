@@ -56,6 +56,12 @@ impl<'a> Message<'a> {
             .unwrap_or_default()
     }
 
+    pub(super) fn is_of(&self, (topic, partition): &TopicPartition) -> bool {
+        // SAFETY: as for the topic.
+        let name = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.message.rkt)) };
+        self.message.partition == *partition && name.to_bytes() == topic.as_bytes()
+    }
+
     pub(super) fn partition(&self) -> i32 {
         self.message.partition
     }

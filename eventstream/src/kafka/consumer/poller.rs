@@ -9,6 +9,7 @@ mod assigned;
 mod commits;
 mod groupless;
 mod leaving;
+mod partitions;
 mod reading;
 mod rebalance;
 mod rights;
@@ -28,6 +29,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use self::assigned::Assigned;
 use self::commits::Sent;
+use self::partitions::Partitions;
 use self::rights::Questions;
 use self::starting::{Met, Starting};
 use self::transacting::Transacting;
@@ -95,9 +97,9 @@ pub(super) struct Poller {
     inquiry: Inquiry,
     supply: Option<Supply>,
     consumer: BaseConsumer<PollerContext>,
-    assigned: Vec<Assigned>,
-    /// The partition of the last record, as records usually come in runs.
-    last: usize,
+    assigned: Partitions,
+    /// Some partition's task has ended since the last look.
+    departed: bool,
     starting: Starting,
     subscribed: Vec<String>,
     subscribed_at: Instant,
@@ -106,8 +108,11 @@ pub(super) struct Poller {
     next_commit: Instant,
     /// The background commit without an outcome.
     commit_sent: Option<Sent>,
-    /// Another commit was requested meanwhile.
+    /// Another commit was requested meanwhile, or this one is not for all partitions.
     commit_again: bool,
+    /// The assignment with which the next background commit begins, and the next one that machines wait for.
+    commit_from: u64,
+    wishes_from: u64,
     incarnation: u16,
     rejoin_at: Option<Instant>,
     /// The group has assigned this consumer its partitions, and has not started another rebalance.
@@ -231,8 +236,8 @@ impl Poller {
             supply: group.env.reporter.supply(consumer.client()),
             consumer,
             queue,
-            assigned: Vec::new(),
-            last: 0,
+            assigned: Partitions::default(),
+            departed: false,
             starting: Starting::default(),
             subscribed: Vec::new(),
             subscribed_at: Instant::now(),
@@ -240,6 +245,8 @@ impl Poller {
             next_commit: Instant::now() + group.env.commit.interval(),
             commit_sent: None,
             commit_again: false,
+            commit_from: 0,
+            wishes_from: 0,
             incarnation: 0,
             rejoin_at: None,
             joined: false,
@@ -267,10 +274,8 @@ impl Poller {
                 self.drain_all(deadline.saturating_duration_since(Instant::now()));
                 return None;
             }
-            if self
-                .assigned
-                .iter()
-                .any(|a| a.words.is_closed() && !a.is_aborted)
+            if std::mem::take(&mut self.departed)
+                && (self.assigned.iter()).any(|a| a.words.is_closed() && !a.is_aborted)
             {
                 // Tasks that were asked to end are no longer in the list.
                 self.fatal = Some(Error::new(
@@ -427,20 +432,13 @@ impl Poller {
                 history,
                 up_to,
             } => self.wish(number, history, up_to),
-            ToPoller::Pause(number) => {
-                if let Some(assigned) = self.find(number) {
-                    assigned.machine_full = true;
-                }
-            }
-            ToPoller::Resume(number) => {
-                if let Some(assigned) = self.find(number) {
-                    assigned.machine_full = false;
-                }
-            }
+            ToPoller::Pause(number) => self.assigned.set_machine_full(number, true),
+            ToPoller::Resume(number) => self.assigned.set_machine_full(number, false),
             ToPoller::Room => self.flush(),
             ToPoller::Drained(number) => {
-                if let Some(assigned) = self.find(number) {
+                if let Some(assigned) = self.assigned.numbered(number) {
                     assigned.ended = true;
+                    self.departed = true;
                 }
             }
             ToPoller::LookAgain => self.group.look_again(),
@@ -481,7 +479,7 @@ impl Poller {
         let is_settled = self.rejoin_at.is_none()
             && self.starting.is_idle()
             && self.starting.has_met(&self.subscribed)
-            && self.assigned.iter().all(|a| a.is_started);
+            && self.assigned.have_started();
         // With KIP-848, a member without partitions is not notified of its assignment.
         let is_given = self.is_given
             || (self.has_joined() && self.subscribed_at.elapsed() >= UNHEARD && !self.joined);
@@ -489,10 +487,6 @@ impl Poller {
         let ready = self.subscribed.iter().filter(is_ready);
         let ready: Vec<_> = ready.filter(|_| is_settled).collect();
         self.group.set_ready(&ready);
-    }
-
-    fn find(&mut self, number: u64) -> Option<&mut Assigned> {
-        self.assigned.iter_mut().find(|a| a.number == number)
     }
 
     fn send_routes(&mut self) {
@@ -506,7 +500,7 @@ impl Poller {
             return;
         }
         self.sent = Some(Arc::clone(&table));
-        for assigned in &self.assigned {
+        for assigned in self.assigned.iter() {
             // A task that has ended needs no routes.
             let _ = assigned.words.send(ToPartition::Routes(Arc::clone(&table)));
         }

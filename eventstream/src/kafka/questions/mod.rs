@@ -117,6 +117,12 @@ pub(super) struct Refused {
     pub(super) reason: String,
 }
 
+/// How many partitions one request about offsets, or commits, should be for. librdkafka compares each partition of a
+/// request with each, on the thread that asks. If that takes longer than the request's timeout, as it does with
+/// thousands of partitions where the CPU is scarce, it frees the request twice and aborts the process: the timeout's
+/// timer ends the request while `rd_kafka_topic_partition_list_query_leaders_async` still works on it.
+pub(super) const AT_ONCE: usize = 500;
+
 /// How long requests to a coordinator stay open in librdkafka, the maximum. It aborts the process if such a request
 /// times out before its coordinator is found, and that one is found afterwards (its issues 3663 and 4605). So these
 /// requests wait for the coordinator; to give up, end the client.
@@ -163,8 +169,8 @@ impl<C: ClientContext> Questions<'_, C> {
         }
     }
 
-    /// Requests one offset of each partition. If a leader does not answer, the other answers of the request arrive
-    /// only at its timeout, so each leader is asked separately.
+    /// Requests one offset of each partition, of which there should be no more than [`AT_ONCE`]. If a leader does not
+    /// answer, the other answers of the request arrive only at its timeout, so each leader is asked separately.
     pub(super) fn offsets<'a>(
         &self,
         partitions: impl IntoIterator<Item = &'a TopicPartition>,

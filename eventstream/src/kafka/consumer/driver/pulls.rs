@@ -17,9 +17,9 @@ use crate::subscribe::{Answer, Context, Handled, Offer, Offers, Place};
 pub(super) struct Pulls {
     offered: HashMap<u64, Offered>,
     next: u64,
-    /// For the offers. It never holds more messages than there are offers.
-    tell: mpsc::UnboundedSender<u64>,
-    taken: mpsc::UnboundedReceiver<u64>,
+    /// For the offers, made with the first one: most partitions have none. It never holds more messages than there
+    /// are offers.
+    taken: Option<(mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<u64>)>,
 }
 
 struct Offered {
@@ -32,20 +32,28 @@ struct Offered {
 
 impl Pulls {
     pub(super) fn new() -> Self {
-        let (tell, taken) = mpsc::unbounded_channel();
         Self {
             offered: HashMap::new(),
             next: 0,
-            tell,
-            taken,
+            taken: None,
         }
+    }
+
+    /// For an offer to say that it was taken.
+    fn tell(&mut self) -> mpsc::UnboundedSender<u64> {
+        let (tell, _) = self.taken.get_or_insert_with(mpsc::unbounded_channel);
+        tell.clone()
     }
 
     /// The next offer taken; for [`Driver::pulled`].
     pub(super) async fn next_taken(&mut self) -> u64 {
-        match self.taken.recv().await {
+        let number = match &mut self.taken {
+            Some((_, taken)) => taken.recv().await,
+            None => None,
+        };
+        match number {
             Some(number) => number,
-            // A sender lives as long as this.
+            // Nothing was offered; otherwise a sender lives as long as this.
             None => std::future::pending().await,
         }
     }
@@ -78,7 +86,7 @@ impl Driver {
             event,
             context: Context::of(&call.record, call.attempt),
             answer,
-            taken: self.pulls.tell.clone(),
+            taken: self.pulls.tell(),
             number,
         });
         let offered = Offered {

@@ -73,6 +73,28 @@ impl Assigned {
         self.machine_full || self.inbox_full
     }
 
+    /// Full, or its fetching is paused because it was.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.is_full() || self.paused
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !(self.outbox.is_empty() && self.batch.is_empty())
+    }
+
+    /// Adds a record to the batch; `false` if its offset was read before, so the offsets have restarted.
+    pub(super) fn take(&mut self, message: Message<'_>) -> bool {
+        if self.in_doubt {
+            return true;
+        }
+        if message.offset() < self.next {
+            return false;
+        }
+        self.next = message.offset() + 1;
+        self.batch.push(&self.shared.source, message);
+        true
+    }
+
     /// Continues reading from another position.
     pub(super) fn go_on(&mut self, start: &Start, topic_id: Option<TopicId>) {
         if start.is_new_history {
@@ -130,7 +152,7 @@ impl Assigned {
             self.shared.progress.lock().unreadable = None;
         }
         let mut handed = (0, 0);
-        while !(self.outbox.is_empty() && self.batch.is_empty()) {
+        while self.has_unsent() {
             self.shared.starved.store(true, Atomic::Release);
             let Ok(room) = self.inbox.try_reserve() else {
                 self.inbox_full = true;
@@ -160,12 +182,17 @@ impl Assigned {
 /// Small neighbours share one allocation: it is made on this thread and freed on another, which is
 /// the slowest case for an allocator. So an event that is kept retains up to [`BODY`] bytes of
 /// others.
+#[derive(Default)]
 pub(super) struct Batch {
     records: Vec<Record>,
-    /// Keys and values of the last records, which have no body yet.
+    /// Keys and values of the last records, which have no body yet. It grows with what comes: most partitions of a
+    /// large process are idle.
     open: Vec<u8>,
     /// How many records have their body.
     sealed: usize,
+    /// The records' own copy of the source. If all batches shared one, its count would be changed for each record here,
+    /// and at the same time for another one on the thread that has handled it.
+    source: Option<Arc<Source>>,
     /// The placeholder body of the others.
     nothing: Arc<[u8]>,
 }
@@ -173,23 +200,12 @@ pub(super) struct Batch {
 /// The number of bytes that records share; a larger record has its own body.
 const BODY: usize = 8 * 1024;
 
-impl Default for Batch {
-    fn default() -> Self {
-        Self {
-            records: Vec::new(),
-            open: Vec::with_capacity(BODY),
-            sealed: 0,
-            nothing: Arc::default(),
-        }
-    }
-}
-
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    fn push(&mut self, source: &Arc<Source>, message: Message<'_>) {
+    fn push(&mut self, source: &Source, message: Message<'_>) {
         let (key, value) = (message.key(), message.value());
         let lengths = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
         if self.open.len() + lengths > BODY {
@@ -197,6 +213,7 @@ impl Batch {
         }
         let key = key.map(|key| self.append(key));
         let value = value.map(|value| self.append(value));
+        let source = (self.source).get_or_insert_with(|| Arc::new(Source::clone(source)));
         self.records.push(Record {
             source: Arc::clone(source),
             offset: message.offset(),
@@ -229,32 +246,9 @@ impl Batch {
     fn take(&mut self) -> Vec<Record> {
         self.seal();
         self.sealed = 0;
+        self.source = None;
         // The next batch is likely to be as large.
         let next = Vec::with_capacity(self.records.len());
         std::mem::replace(&mut self.records, next)
     }
-}
-
-/// Adds a record to its partition's batch. A record of a partition no longer assigned is dropped:
-/// its next owner reads it. `false` if its offset was read before, so the partition's offsets have
-/// restarted.
-pub(super) fn take(assigned: &mut [Assigned], last: &mut usize, message: Message<'_>) -> bool {
-    let (topic, partition) = (message.topic(), message.partition());
-    let is = |a: &Assigned| a.name.1 == partition && a.name.0 == topic;
-    let found = match assigned.get(*last) {
-        Some(a) if is(a) => Some(*last),
-        _ => assigned.iter().position(is),
-    };
-    let Some(at) = found else { return true };
-    *last = at;
-    let to = &mut assigned[at];
-    if to.in_doubt {
-        return true;
-    }
-    if message.offset() < to.next {
-        return false;
-    }
-    to.next = message.offset() + 1;
-    to.batch.push(&to.shared.source, message);
-    true
 }

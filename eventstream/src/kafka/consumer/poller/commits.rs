@@ -1,5 +1,6 @@
 //! Commits: at the tasks' request, at each interval, and at the end.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ pub(super) const LAST_COMMIT: Duration = Duration::from_secs(3);
 const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 /// How long to wait for the outcome of a background commit before the next is sent.
 const OUTCOME: Duration = Duration::from_secs(30);
+/// How many partitions one commit is for. A broker stores it as one batch, and refuses one that is larger than
+/// `message.max.bytes`, 1 MB by default; with the longest names and the topic's id a partition takes 0.6 KB.
+const AT_ONCE: usize = 1_000;
 
 /// A commit without an outcome yet.
 pub(super) struct Sent {
@@ -65,13 +69,18 @@ impl Poller {
     /// Like [`commit_wanted`](Self::commit_wanted), but waits for the outcome, as no events are
     /// read during a drain.
     pub(super) fn commit_wanted_now(&mut self) {
-        let entries = self.wishes();
-        if entries.is_empty() {
-            return;
-        }
-        let outcome = self.commit_now(&entries);
-        for entry in &entries {
-            self.settled(entry, outcome.is_ok());
+        loop {
+            let entries = self.wishes();
+            if entries.is_empty() {
+                return;
+            }
+            let ok = self.commit_now(&entries).is_ok();
+            for entry in &entries {
+                self.settled(entry, ok);
+            }
+            if !ok {
+                return;
+            }
         }
     }
 
@@ -102,17 +111,28 @@ impl Poller {
             return Vec::new();
         }
         let mut entries = Vec::new();
-        for assigned in &self.assigned {
+        // In turn: with thousands that wish again at once, the last ones would wait forever.
+        let next = self
+            .assigned
+            .partition_point(|a| a.number < self.wishes_from);
+        let (before, after) = self.assigned.split_at(next);
+        for assigned in after.iter().chain(before) {
             let Some((history, up_to)) = wanted.get(&assigned.number).copied() else {
                 continue;
             };
+            if entries.len() >= AT_ONCE {
+                // They come next, once this commit has its outcome.
+                let later = (history, up_to);
+                self.commits_wanted.insert(assigned.number, later);
+                continue;
+            }
             // A commit of an earlier history is outdated, and needs no answer.
             if history != assigned.history {
                 continue;
             }
             if !assigned.is_started {
-                let births = self.starting.births_with(&assigned.name);
-                entries.extend(births.into_iter().map(|birth| Entry {
+                let births = self.starting.births_with(&assigned.name.0);
+                entries.extend(births.iter().map(|birth| Entry {
                     name: birth.partition.clone(),
                     number: None,
                     history: 0,
@@ -129,6 +149,7 @@ impl Poller {
                 id: assigned.topic_id,
                 is_wished: true,
             });
+            self.wishes_from = assigned.number + 1;
         }
         entries
     }
@@ -141,7 +162,7 @@ impl Poller {
             }
             return;
         };
-        let Some(assigned) = self.find(number) else {
+        let Some(assigned) = self.assigned.numbered(number) else {
             return;
         };
         if assigned.history != entry.history {
@@ -202,18 +223,36 @@ impl Poller {
                 is_wished: false,
             })
         };
-        let entries: Vec<_> = self.assigned.iter().filter_map(moved).collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
         if matches!(mode, KafkaCommit::Async) {
+            let next = self
+                .assigned
+                .partition_point(|a| a.number < self.commit_from);
+            let mut moved = self.assigned[next..].iter().filter_map(moved);
+            let entries: Vec<_> = moved.by_ref().take(AT_ONCE).collect();
+            let is_left = moved.next().is_some();
+            // Each of them once, however fast the first ones move on.
+            self.commit_from = 0;
+            if let Some(number) = entries
+                .last()
+                .and_then(|last| last.number)
+                .filter(|_| is_left)
+            {
+                self.commit_from = number + 1;
+                self.commit_again = true;
+            }
+            if entries.is_empty() {
+                return Ok(());
+            }
             return self
                 .send(entries)
                 .inspect_err(|code| self.commit_failed(*code));
         }
-        self.commit_now(&entries)?;
-        for entry in &entries {
-            self.settled(entry, true);
+        let entries: Vec<_> = self.assigned.iter().filter_map(moved).collect();
+        for entries in entries.chunks(AT_ONCE) {
+            self.commit_now(entries)?;
+            for entry in entries {
+                self.settled(entry, true);
+            }
         }
         Ok(())
     }
@@ -283,10 +322,14 @@ impl Poller {
             Some(code) => self.commit_failed(code),
             None => self.count_commit(),
         }
+        let outcomes = offsets
+            .iter()
+            .map(|(name, _, error)| (name, error.is_none()));
+        let outcomes: HashMap<_, _> = outcomes.collect();
         let entries = self.commit_sent.take().map(|sent| sent.entries);
         for entry in entries.into_iter().flatten() {
-            let found = offsets.iter().find(|(name, _, _)| *name == entry.name);
-            let ok = error.is_none() && found.is_some_and(|(_, _, error)| error.is_none());
+            let is_accepted = outcomes.get(&entry.name).copied().unwrap_or_default();
+            let ok = error.is_none() && is_accepted;
             self.settled(&entry, ok);
         }
         // After a failure, the next interval tries again.

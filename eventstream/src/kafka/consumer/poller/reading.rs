@@ -7,7 +7,6 @@ use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::Offset;
 
 use super::Poller;
-use super::assigned::take;
 use crate::guard::tracing;
 use crate::kafka::consumer::assignment;
 use crate::kafka::consumer::events::{Event, TopicPartition};
@@ -32,18 +31,18 @@ impl Poller {
             .saturating_duration_since(now)
             .min(IDLE)
             .max(Duration::from_millis(1));
-        if self.assigned.iter().any(|a| a.inbox_full) {
+        if self.assigned.has_unsent() {
             wait = wait.min(GRACE);
         }
         for _ in 0..BATCH {
             let (mut restarted, mut other) = (None, None);
             // Records go straight into the batches; everything else is rare, and needs `self`.
-            let (assigned, last) = (&mut self.assigned, &mut self.last);
+            let assigned = &mut self.assigned;
             let some = self.queue.poll(
                 self.consumer.client(),
                 wait,
                 &mut |message| {
-                    if !take(assigned, last, message) {
+                    if !assigned.take(message) {
                         let name = (message.topic().to_owned(), message.partition());
                         restarted = Some(Event::OutOfRange(name, Some(message.offset())));
                     }
@@ -64,19 +63,14 @@ impl Poller {
     }
 
     pub(super) fn read_to(&mut self, name: &TopicPartition, offset: i64) {
-        if let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) {
-            assigned.read_to(offset);
+        if let Some(at) = self.assigned.position(&name.0, name.1) {
+            self.assigned.read_to(at, offset);
             self.flush();
         }
     }
 
     pub(super) fn flush(&mut self) {
-        let (mut records, mut bytes) = (0, 0);
-        for assigned in &mut self.assigned {
-            let handed = assigned.flush();
-            records += handed.0;
-            bytes += handed.1;
-        }
+        let (records, bytes) = self.assigned.flush();
         if records > 0 {
             self.group.env.reporter.heard();
         }
@@ -92,17 +86,17 @@ impl Poller {
     /// full.
     pub(super) fn backpressure(&mut self, now: Instant) -> Option<Duration> {
         let (mut pause, mut resume, mut wait) = (Vec::new(), Vec::new(), None);
-        for assigned in &mut self.assigned {
+        self.assigned.each_pressed(|assigned| {
             if !assigned.is_full() {
                 assigned.full_since = None;
                 if std::mem::take(&mut assigned.paused) {
                     assigned.shared.paused.store(false, Atomic::Relaxed);
                     resume.push(assigned.name.clone());
                 }
-                continue;
+                return;
             }
             if assigned.paused {
-                continue;
+                return;
             }
             let since = *assigned.full_since.get_or_insert(now);
             let left = GRACE.saturating_sub(now - since);
@@ -113,7 +107,7 @@ impl Poller {
             } else {
                 wait = Some(wait.map_or(left, |w: Duration| w.min(left)));
             }
-        }
+        });
         let list = |names: &[TopicPartition]| {
             assignment::list(names.iter().map(|name| (name, Offset::Invalid)))
         };

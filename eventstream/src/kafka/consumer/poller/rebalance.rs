@@ -1,6 +1,6 @@
 //! Rebalances: partitions are assigned, drained and given up, or lost.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
@@ -75,8 +75,8 @@ impl Poller {
             protocol if groupless || matches!(protocol, RebalanceProtocol::Cooperative) => {
                 // Except those whose start was not known yet.
                 let has = self.consumer.assignment().unwrap_or_default();
-                let names = names.iter();
-                let names = names.filter(|(t, p)| has.find_partition(t, *p).is_some());
+                let has = assignment::names(&has);
+                let names = names.iter().filter(|name| has.contains(*name));
                 let list = assignment::list(names.map(|name| (name, Offset::Invalid)));
                 self.consumer.incremental_unassign(&list)
             }
@@ -182,7 +182,7 @@ impl Poller {
             lost,
             "partitions revoked"
         );
-        let names: Vec<TopicPartition> = partitions.to_vec();
+        let names: HashSet<_> = partitions.iter().cloned().collect();
         if lost {
             self.lose(&names);
         } else {
@@ -202,8 +202,7 @@ impl Poller {
         self.end_transacting(|name| names.contains(name));
         self.assigned.retain(|a| !names.contains(&a.name));
         self.starting.remove(&names);
-        self.last = 0;
-        self.give_up(&names);
+        self.give_up(partitions);
         if lost {
             self.joined = false;
         }
@@ -212,7 +211,7 @@ impl Poller {
 
     /// Lets running handlers of these partitions finish, then commits. Those that do not finish in
     /// time are lost to this member, and their records are read again by the next.
-    pub(super) fn drain(&mut self, names: &[TopicPartition], timeout: Duration) {
+    pub(super) fn drain(&mut self, names: &HashSet<TopicPartition>, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let catch_up = CATCH_UP.min(timeout / 2);
         self.tell(names, || ToPartition::Revoke { catch_up });
@@ -224,10 +223,10 @@ impl Poller {
         }
         self.await_ended(names, deadline);
         self.commit_finally(deadline);
-        let late: Vec<_> = self
+        let late: HashSet<_> = self
             .assigned
             .iter()
-            .filter(|a| names.contains(&a.name) && !a.ended)
+            .filter(|a| !a.ended && names.contains(&a.name))
             .map(|a| a.name.clone())
             .collect();
         if !late.is_empty() {
@@ -241,7 +240,7 @@ impl Poller {
         }
     }
 
-    pub(super) fn lose(&mut self, names: &[TopicPartition]) {
+    pub(super) fn lose(&mut self, names: &HashSet<TopicPartition>) {
         for assigned in self.assigned.iter().filter(|a| names.contains(&a.name)) {
             assigned.shared.watermark.store(-1, Atomic::Release);
             assigned.shared.source.lost.cancel();
@@ -250,7 +249,7 @@ impl Poller {
     }
 
     pub(super) fn lose_all(&mut self) {
-        let names: Vec<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
+        let names: HashSet<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
         self.lose(&names);
         self.end_transacting(|_| true);
         self.assigned.clear();
@@ -259,7 +258,7 @@ impl Poller {
     }
 
     pub(super) fn drain_all(&mut self, deadline: Duration) {
-        let names: Vec<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
+        let names: HashSet<_> = self.assigned.iter().map(|a| a.name.clone()).collect();
         self.drain(&names, deadline);
         self.end_transacting(|_| true);
         self.assigned.clear();
@@ -268,11 +267,11 @@ impl Poller {
     }
 
     /// Sends a message to partitions.
-    pub(super) fn tell(&self, names: &[TopicPartition], word: impl Fn() -> ToPartition) {
+    pub(super) fn tell(&self, names: &HashSet<TopicPartition>, word: impl Fn() -> ToPartition) {
         for assigned in self
             .assigned
             .iter()
-            .filter(|a| names.contains(&a.name) && !a.ended)
+            .filter(|a| !a.ended && names.contains(&a.name))
         {
             // Sending only fails if a task has ended.
             let _ = assigned.words.send(word());
@@ -280,12 +279,14 @@ impl Poller {
     }
 
     /// Serves the tasks' requests until those of these partitions have ended.
-    pub(super) fn await_ended(&mut self, names: &[TopicPartition], deadline: Instant) {
+    pub(super) fn await_ended(&mut self, names: &HashSet<TopicPartition>, deadline: Instant) {
+        // Those before it are not waited for; meanwhile the list stays as it is.
+        let mut at = 0;
         loop {
-            let open = self
-                .assigned
-                .iter()
-                .any(|a| names.contains(&a.name) && !a.ended);
+            let rest = self.assigned.get(at..).unwrap_or_default();
+            let over = |a: &&Assigned| a.ended || !names.contains(&a.name);
+            at += rest.iter().take_while(over).count();
+            let open = at < self.assigned.len();
             // A stop may arrive meanwhile, with less time.
             let deadline = self.stop.map_or(deadline, |stop| stop.min(deadline));
             let left = deadline.saturating_duration_since(Instant::now());

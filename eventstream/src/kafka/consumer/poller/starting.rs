@@ -68,7 +68,8 @@ pub(super) struct Starting {
     next: Option<Instant>,
     backoff: Duration,
     next_look: Option<Instant>,
-    births: Vec<Birth>,
+    /// By topic.
+    births: HashMap<String, Vec<Birth>>,
     /// Topics that this consumer met before they were recreated.
     pub(super) remade: HashSet<String>,
     /// Topics that did not exist at the last check.
@@ -88,7 +89,7 @@ struct Waiting {
     is_born: bool,
 }
 
-/// The start of another member's partition, fixed together with that of the first partition.
+/// The start of another member's partition, fixed by the owner of the first partition.
 pub(super) struct Birth {
     pub(super) partition: TopicPartition,
     pub(super) offset: i64,
@@ -175,9 +176,9 @@ impl Starting {
         topics.iter().all(|topic| self.met.contains_key(topic))
     }
 
-    pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
+    pub(super) fn remove(&mut self, partitions: &HashSet<TopicPartition>) {
         self.waiting.retain(|w| !partitions.contains(&w.partition));
-        let firsts = |birth: &Birth| !partitions.contains(&(birth.partition.0.clone(), 0));
+        let firsts = |topic: &String, _: &mut _| !partitions.contains(&(topic.clone(), 0));
         self.births.retain(firsts);
     }
 
@@ -186,15 +187,22 @@ impl Starting {
         self.births.clear();
     }
 
-    /// What to commit with the start of this partition.
-    pub(super) fn births_with(&mut self, (topic, partition): &TopicPartition) -> Vec<&Birth> {
-        self.births.retain(|birth| birth.looked.elapsed() < FRESH);
-        let with = |birth: &&Birth| *partition == 0 && birth.partition.0 == *topic;
-        self.births.iter().filter(with).collect()
+    /// What to commit with the first start in this topic, lest another member sees some of them and takes the
+    /// partitions without one for new.
+    pub(super) fn births_with(&mut self, topic: &str) -> &[Birth] {
+        match self.births.get_mut(topic) {
+            Some(births) => {
+                births.retain(|birth| birth.looked.elapsed() < FRESH);
+                births
+            }
+            None => &[],
+        }
     }
 
     pub(super) fn born(&mut self, partition: &TopicPartition) {
-        self.births.retain(|birth| birth.partition != *partition);
+        if let Some(births) = self.births.get_mut(&partition.0) {
+            births.retain(|birth| birth.partition != *partition);
+        }
     }
 }
 
@@ -211,7 +219,7 @@ impl Poller {
 
     /// A partition's offsets are in doubt: its records are discarded until that is resolved.
     pub(super) fn interrupt(&mut self, name: &TopicPartition, cut: Option<i64>) {
-        let Some(assigned) = self.assigned.iter_mut().find(|a| a.name == *name) else {
+        let Some(assigned) = self.assigned.named(name) else {
             return;
         };
         assigned.unheard = None;
@@ -287,9 +295,8 @@ impl Poller {
             return;
         }
         let waiting = self.starting.waiting.iter().map(|w| &w.partition.0);
-        let assigned = self.assigned.iter().map(|a| &a.name.0);
         let mut names: Vec<&str> = waiting
-            .chain(assigned)
+            .chain(self.assigned.topics())
             .chain(&self.subscribed)
             .map(String::as_str)
             .collect();
@@ -412,12 +419,12 @@ impl Poller {
                 self.starting.remade.insert(facts.name.clone());
             }
             met.id = facts.id.or(met.id);
-            for assigned in self.assigned.iter_mut().filter(|a| a.name.0 == facts.name) {
+            self.assigned.each_of(&facts.name, |assigned| {
                 assigned.topic_id = assigned.topic_id.or(facts.id);
                 if facts.id.is_some() && assigned.topic_id != facts.id {
                     remade.push(assigned.name.clone());
                 }
-            }
+            });
         }
         if has_come {
             // librdkafka only refreshes it after minutes. It takes in the answer, which is not
@@ -459,11 +466,13 @@ impl Poller {
             return Ok(());
         }
         let patience = patience_for_commits(self.starting.backoff);
-        let found = questions::committed_now(self.consumer.client(), &asked, patience);
-        round.take_commits(found.map_err(|code| Refused {
-            code,
-            reason: "what the group has committed".to_owned(),
-        })?);
+        for some in by_topics(asked) {
+            let found = questions::committed_now(self.consumer.client(), &some, patience);
+            round.take_commits(found.map_err(|code| Refused {
+                code,
+                reason: "what the group has committed".to_owned(),
+            })?);
+        }
         Ok(())
     }
 
@@ -475,7 +484,7 @@ impl Poller {
 
     /// Whether this partition is being read, or going to be.
     pub(super) fn has(&self, name: &TopicPartition) -> bool {
-        self.assigned.iter().any(|a| a.name == *name)
+        self.assigned.position(&name.0, name.1).is_some()
             || self.starting.waiting.iter().any(|w| w.partition == *name)
     }
 
@@ -494,19 +503,34 @@ impl Poller {
             return false;
         };
         let firsts = self.firsts();
-        let mut asked: BTreeMap<i32, BTreeSet<TopicPartition>> = BTreeMap::new();
+        let mut born_here = HashMap::new();
+        let mut wanted = BTreeSet::new();
         for waiting in self.starting.waiting.iter().filter(|w| round.is_for(w)) {
             let (topic, number) = &waiting.partition;
             let Some(facts) = round.topics.get(topic) else {
                 continue;
             };
-            let all = matches!(waiting.cause, Cause::Assigned)
-                && self.view(round, facts, &firsts).is_born_here();
-            for (partition, leader) in &facts.partitions {
-                if let Some(leader) = leader.filter(|_| all || partition == number) {
-                    let of_leader = asked.entry(leader).or_default();
-                    of_leader.insert((topic.clone(), *partition));
-                }
+            if !matches!(waiting.cause, Cause::Assigned) {
+                wanted.insert((topic, *number));
+                continue;
+            }
+            // Once for each topic, as it looks at all partitions.
+            let all = born_here.entry(topic).or_insert_with(|| {
+                let all = self.view(round, facts, &firsts).is_born_here();
+                wanted.extend(facts.partitions.keys().filter(|_| all).map(|n| (topic, *n)));
+                all
+            });
+            if !*all {
+                wanted.insert((topic, *number));
+            }
+        }
+        let mut asked: BTreeMap<i32, BTreeSet<TopicPartition>> = BTreeMap::new();
+        for (topic, number) in wanted {
+            let leader = round.topics.get(topic);
+            let leader = leader.and_then(|facts| *facts.partitions.get(&number)?);
+            if let Some(leader) = leader {
+                let of_leader = asked.entry(leader).or_default();
+                of_leader.insert((topic.clone(), number));
             }
         }
         if asked.is_empty() {
@@ -514,15 +538,18 @@ impl Poller {
         }
         let token = round.number * QUESTIONS;
         let client = self.consumer.client();
-        let questions = self.queue.questions(client, PATIENCE_FOR_OFFSETS);
+        let questions_of = self.queue.questions(client, PATIENCE_FOR_OFFSETS);
         let time = assignment::time_of(&self.group.env.start);
         let mut open = 0;
         for of_leader in asked.values() {
             let ends = [(Which::Earliest, EARLIEST), (Which::Latest, LATEST)];
             let time = time.map(|which| (which, AT_TIME));
+            let of_leader: Vec<_> = of_leader.iter().collect();
             for (which, question) in ends.into_iter().chain(time) {
-                questions.offsets(of_leader, which, token + question);
-                open += 1;
+                for some in of_leader.chunks(questions::AT_ONCE) {
+                    questions_of.offsets(some.iter().copied(), which, token + question);
+                    open += 1;
+                }
             }
         }
         if let Some(round) = &mut self.starting.round {
@@ -554,6 +581,7 @@ impl Poller {
         let policy = &env.start;
         let firsts = self.firsts();
         let (mut placed, mut births, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        let mut views: HashMap<String, (TopicView, TopicView)> = HashMap::new();
         for mut waiting in std::mem::take(&mut self.starting.waiting) {
             let (topic, number) = &waiting.partition;
             let facts = round.topics.get(topic).filter(|_| round.is_for(&waiting));
@@ -562,15 +590,22 @@ impl Poller {
                 kept.push(waiting);
                 continue;
             };
-            let mut topic = self.view(round, facts, &firsts);
+            // Once for each topic, as it looks at all partitions.
+            let (met, unborn) = views.entry(topic.clone()).or_insert_with(|| {
+                let view = self.view(round, facts, &firsts);
+                let unborn = view.without_commits();
+                (view, unborn)
+            });
             let is_assigned = matches!(waiting.cause, Cause::Assigned);
-            waiting.is_born |= is_assigned && topic.is_born_here();
-            if waiting.is_born && !topic.commits.contains_key(number) {
-                topic.commits.clear();
-            }
+            waiting.is_born |= is_assigned && met.is_born_here();
+            let topic = if waiting.is_born && !met.commits.contains_key(number) {
+                unborn
+            } else {
+                met
+            };
             let waited = waiting.since.elapsed();
             let decision = round.view_of(facts, &waiting.partition).map(|view| {
-                assignment::decide(&topic, *number, view, waiting.cause, policy, waited)
+                assignment::decide(topic, *number, view, waiting.cause, policy, waited)
             });
             match decision {
                 Ok(Decision::Start(start)) => {
@@ -591,12 +626,12 @@ impl Poller {
             kept.push(waiting);
         }
         self.starting.waiting.extend(kept);
-        let others = |birth: &Birth| {
-            let mut mine = placed.iter().map(|p| &p.partition);
-            !mine.any(|partition| *partition == birth.partition)
-        };
-        births.retain(others);
-        self.starting.births.extend(births);
+        let mine: HashSet<_> = placed.iter().map(|placed| &placed.partition).collect();
+        let others = births.into_iter().filter(|b| !mine.contains(&b.partition));
+        for birth in others {
+            let of_topic = self.starting.births.entry(birth.partition.0.clone());
+            of_topic.or_default().push(birth);
+        }
         self.place(placed);
         // A topic that may not be described is never met, so it must not be asked about without a
         // pause.
@@ -613,18 +648,18 @@ impl Poller {
         if placed.is_empty() {
             return;
         }
-        let mut again = Vec::new();
-        let names: Vec<_> = placed.iter().map(|p| p.partition.clone()).collect();
+        let mut again = HashSet::new();
+        let names: HashSet<_> = placed.iter().map(|p| p.partition.clone()).collect();
         for one in placed {
             self.tell_start(&one);
             match one.cause {
                 Cause::Assigned => self.start_partition(one.partition, &one.start, one.id),
                 Cause::Interrupted { .. } => {
-                    again.push(one.partition.clone());
-                    if let Some(at) = self.assigned.iter().position(|a| a.name == one.partition) {
-                        self.assigned[at].go_on(&one.start, one.id);
+                    if let Some(at) = self.assigned.position(&one.partition.0, one.partition.1) {
+                        self.assigned.go_on(at, &one.start, one.id);
                         self.transact_for_topic(at);
                     }
+                    again.insert(one.partition);
                 }
             }
         }
@@ -659,8 +694,8 @@ impl Poller {
     /// already reads, elsewhere.
     fn read_from(
         &mut self,
-        names: &[TopicPartition],
-        again: &[TopicPartition],
+        names: &HashSet<TopicPartition>,
+        again: &HashSet<TopicPartition>,
     ) -> rdkafka::error::KafkaResult<()> {
         let place = |a: &mut Assigned| {
             a.is_resumed();
@@ -669,11 +704,9 @@ impl Poller {
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 // So is what is read again after an abort.
-                let has = self.consumer.assignment()?;
-                let again = names.iter().filter(|name| {
-                    again.contains(name) || has.find_partition(&name.0, name.1).is_some()
-                });
-                let again: Vec<_> = again.collect();
+                let has = assignment::names(&self.consumer.assignment()?);
+                let is_read = |name: &&TopicPartition| again.contains(*name) || has.contains(*name);
+                let again: Vec<_> = names.iter().filter(is_read).collect();
                 if !again.is_empty() {
                     let list = again.into_iter().map(|name| (name, Offset::Invalid));
                     let list = assignment::list(list);
@@ -694,6 +727,22 @@ impl Poller {
             }
         }
     }
+}
+
+/// Divides sorted partitions among requests, each topic in one: what another member commits for a topic meanwhile is
+/// seen for all of its partitions or for none.
+fn by_topics(partitions: impl IntoIterator<Item = TopicPartition>) -> Vec<Vec<TopicPartition>> {
+    let mut parts: Vec<Vec<TopicPartition>> = Vec::new();
+    for partition in partitions {
+        match parts.last_mut() {
+            Some(part) if part.len() < questions::AT_ONCE => part.push(partition),
+            Some(part) if part.last().is_some_and(|(topic, _)| *topic == partition.0) => {
+                part.push(partition);
+            }
+            _ => parts.push(vec![partition]),
+        }
+    }
+    parts
 }
 
 /// A coordinator that has not answered in time gets more of it, as a distant one would never answer otherwise; but
@@ -828,6 +877,32 @@ impl Round {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_topic_is_asked_about_in_one_request() {
+        let of = |topic: &'static str, count| (0..count).map(move |n| (topic.to_owned(), n));
+        let large = i32::try_from(questions::AT_ONCE).expect("a number") + 50;
+        let parts = by_topics(
+            of("a", 300)
+                .chain(of("b", 300))
+                .chain(of("c", large))
+                .chain(of("d", 1)),
+        );
+        let topics = |part: &Vec<TopicPartition>| {
+            let topics: BTreeSet<_> = part.iter().map(|(topic, _)| topic.clone()).collect();
+            (topics.into_iter().collect::<String>(), part.len())
+        };
+        let parts: Vec<_> = parts.iter().map(topics).collect();
+        let (ab, c) = (600, questions::AT_ONCE + 50);
+        assert_eq!(
+            parts,
+            [
+                ("ab".to_owned(), ab),
+                ("c".to_owned(), c),
+                ("d".to_owned(), 1)
+            ]
+        );
+    }
 
     #[test]
     fn a_coordinator_gets_more_time_after_each_round_in_vain() {

@@ -1,5 +1,6 @@
 //! Exactly once: when a transaction is committed, and what follows from its end.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -146,7 +147,7 @@ impl Poller {
 
     pub(super) fn committed_in_transaction(&mut self, offsets: &[(u64, i64)]) {
         for (number, up_to) in offsets {
-            if let Some(assigned) = self.find(*number) {
+            if let Some(assigned) = self.assigned.numbered(*number) {
                 assigned.confirm(*up_to);
             }
         }
@@ -155,12 +156,12 @@ impl Poller {
 
     /// What these have released was aborted. Their tasks end, and then they are read again.
     pub(super) fn aborted(&mut self, numbers: &[u64]) {
-        let mut names = Vec::new();
+        let mut names = HashSet::new();
         for number in numbers {
-            if let Some(assigned) = self.find(*number) {
+            if let Some(assigned) = self.assigned.numbered(*number) {
                 assigned.is_aborted = true;
                 assigned.in_doubt = true;
-                names.push(assigned.name.clone());
+                names.insert(assigned.name.clone());
             }
         }
         self.lose(&names);
@@ -168,16 +169,19 @@ impl Poller {
 
     /// Partitions whose tasks have ended after an abort start anew, from what is committed.
     pub(super) fn start_aborted(&mut self) {
-        let aborted = self.assigned.iter().filter(|a| a.is_aborted && a.ended);
-        let names: Vec<_> = aborted.map(|a| a.name.clone()).collect();
-        if names.is_empty() {
+        if self.transacting.is_none() {
             return;
         }
+        let aborted = self.assigned.iter().filter(|a| a.is_aborted && a.ended);
+        let again: Vec<_> = aborted.map(|a| a.name.clone()).collect();
+        if again.is_empty() {
+            return;
+        }
+        let names: HashSet<_> = again.iter().cloned().collect();
         self.end_transacting(|name| names.contains(name));
         self.assigned.retain(|a| !names.contains(&a.name));
         self.starting.remove(&names);
-        self.last = 0;
         self.group.set_assigned(self.shared());
-        self.find_starts(&names);
+        self.find_starts(&again);
     }
 }
