@@ -6,6 +6,7 @@
 //! cargo run --release -p eventstream-bench -- publish --tracing --metrics
 //! cargo run --release -p eventstream-bench -- copy --pairs 5
 //! cargo run --release -p eventstream-bench -- outbox --rows 200000 --relays 2
+//! cargo run --release -p eventstream-bench -- scale --topics 200 --partitions 25 --groups 50
 //! ```
 //!
 //! Absolute figures depend on the machine and on what else it does. The ratios are what counts:
@@ -17,6 +18,7 @@ mod measure;
 mod observed;
 mod outbox;
 mod publishing;
+mod scale;
 mod scenario;
 mod table;
 
@@ -51,6 +53,8 @@ enum Command {
     Copy(Options),
     /// The outbox: a relay's rows a second, and the latency from commit to acknowledgement.
     Outbox(outbox::Options),
+    /// Many topics, groups and registrations in one process.
+    Scale(scale::Options),
     /// One side of one scenario in this process; what the other commands start, and what to profile.
     Child {
         scenario: Scenario,
@@ -65,8 +69,14 @@ enum Command {
         #[arg(long, default_value = "nothing")]
         observing: Observing,
     },
+    /// One side of the scale in this process; what `scale` starts, and what to profile.
+    ScaleChild(scale::Run),
     /// A broker for benches, until its standard input ends.
-    Broker,
+    Broker {
+        /// As `scale` starts it.
+        #[arg(long)]
+        scale: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -119,6 +129,8 @@ fn main() -> Result<()> {
             compare(&[Copy, CopyKeys], Copy, &options)
         }
         Command::Outbox(options) => outbox::run(&options),
+        Command::Scale(options) => scale::run(&options),
+        Command::ScaleChild(mut run) => run.run(),
         Command::Child {
             scenario,
             side,
@@ -137,8 +149,12 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&scenario.run(side, &run)?)?);
             Ok(())
         }
-        Command::Broker => {
-            let kafka = Kafka::builder().for_throughput().start()?;
+        Command::Broker { scale } => {
+            let kafka = if scale {
+                scale::broker()?
+            } else {
+                Kafka::builder().for_throughput().start()?
+            };
             println!("{}", kafka.bootstrap());
             std::io::read_to_string(std::io::stdin())?;
             Ok(())

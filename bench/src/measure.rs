@@ -43,7 +43,7 @@ impl Span {
 }
 
 /// User plus system time of this process, by `getrusage`.
-fn cpu() -> Duration {
+pub(crate) fn cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),

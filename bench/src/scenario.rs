@@ -154,7 +154,7 @@ impl Scenario {
 }
 
 /// As an argument of a child process.
-fn word(value: impl ValueEnum) -> String {
+pub(crate) fn word(value: impl ValueEnum) -> String {
     let possible = value.to_possible_value();
     possible.map_or_else(String::new, |value| value.get_name().to_owned())
 }

@@ -27,6 +27,7 @@ pub struct KafkaBuilder {
     expired: bool,
     oauth: Oauth,
     for_throughput: bool,
+    heap: Option<u32>,
     data: Option<PathBuf>,
     properties: BTreeMap<String, String>,
 }
@@ -43,6 +44,7 @@ impl Default for KafkaBuilder {
             expired: false,
             oauth: Oauth::No,
             for_throughput: false,
+            heap: None,
             data: None,
             properties: BTreeMap::new(),
         }
@@ -145,6 +147,14 @@ impl KafkaBuilder {
         self
     }
 
+    /// The most memory of each node's heap, in MiB. Default: 512, and 1024 with
+    /// [`for_throughput`](Self::for_throughput).
+    #[must_use]
+    pub fn heap(mut self, mebibytes: u32) -> Self {
+        self.heap = Some(mebibytes);
+        self
+    }
+
     /// A property of the brokers, overriding the harness's own.
     #[must_use]
     pub fn property(mut self, name: &str, value: &str) -> Self {
@@ -214,13 +224,13 @@ impl KafkaBuilder {
     }
 
     fn jvm_options(&self) -> Vec<String> {
-        let mut options: Vec<String> = if self.for_throughput {
-            vec!["-Xmx1g".to_owned()]
-        } else {
-            ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-                .map(str::to_owned)
-                .into()
-        };
+        let heap = self
+            .heap
+            .unwrap_or(if self.for_throughput { 1024 } else { 512 });
+        let mut options = vec![format!("-Xmx{heap}m")];
+        if !self.for_throughput {
+            options.extend(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"].map(str::to_owned));
+        }
         if let Oauth::Signed(jwks) = &self.oauth {
             // Kafka 4 asks nobody else for keys.
             options.push(format!(
