@@ -73,9 +73,9 @@ impl Assigned {
         self.machine_full || self.inbox_full
     }
 
-    /// Full, or its fetching is paused because it was.
+    /// Full, or was when it was last looked at.
     pub(super) fn is_pressed(&self) -> bool {
-        self.is_full() || self.paused
+        self.is_full() || self.paused || self.full_since.is_some()
     }
 
     pub(super) fn has_unsent(&self) -> bool {
