@@ -464,7 +464,6 @@ mod tests {
             std::mem::size_of::<F>()
         }
         let (task, driver) = (size_of(Driver::run), std::mem::size_of::<Driver>());
-        println!("{task} {driver}");
         assert!(
             task < 2 * driver,
             "{task} bytes, {driver} of them the driver"

@@ -49,17 +49,17 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    pub(super) fn topic(&self) -> &'a str {
+    fn name(&self) -> &'a CStr {
         // SAFETY: the topic's name lives as long as the message.
         unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.message.rkt)) }
-            .to_str()
-            .unwrap_or_default()
+    }
+
+    pub(super) fn topic(&self) -> &'a str {
+        self.name().to_str().unwrap_or_default()
     }
 
     pub(super) fn is_of(&self, (topic, partition): &TopicPartition) -> bool {
-        // SAFETY: as for the topic.
-        let name = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.message.rkt)) };
-        self.message.partition == *partition && name.to_bytes() == topic.as_bytes()
+        self.message.partition == *partition && self.name().to_bytes() == topic.as_bytes()
     }
 
     pub(super) fn partition(&self) -> i32 {
