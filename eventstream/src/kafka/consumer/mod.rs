@@ -587,30 +587,33 @@ impl RegisteredRoutes {
         let leave = if is_over { LEAVE } else { Duration::ZERO };
         let within = deadline::after(timeout.saturating_add(leave));
         let done = tokio::time::timeout_at(within.into(), done).await.is_ok();
-        if !done && !self.group.is_over() {
-            self.group.abandon(&self.registration);
-        }
-        self.registration.ended.cancel();
-        let (late, left) = match self.group.is_over() {
+        let is_over = self.group.is_over();
+        let (late, left) = match is_over {
             true => (
                 self.group.cut_short_in(),
                 "are cancelled, and their events are read again",
             ),
             false if done => (0, ""),
+            // Counted before they are told, since they may end as soon as they are.
             false => (
                 self.registration.working.len(),
                 "may finish; records not started go to another subscription or are skipped",
             ),
         };
-        if done && late == 0 {
+        if !done && !is_over {
+            self.group.abandon(&self.registration);
+        }
+        self.registration.ended.cancel();
+        if late == 0 && (done || !is_over) {
             return Ok(());
         }
         let group = &self.group.env.wire_group;
         let text = match late {
             0 => format!("stop: group {group} has not been left after {timeout:?}"),
             n => {
+                let s = if n == 1 { "" } else { "s" };
                 format!(
-                    "stop: handlers of {n} partitions were still running after {timeout:?}: they {left}"
+                    "stop: handlers of {n} partition{s} were still running after {timeout:?}: they {left}"
                 )
             }
         };
