@@ -23,8 +23,8 @@ pub(super) type Found = Vec<(TopicPartition, Result<i64, Code>)>;
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Sends all requests at once, and returns the answers in the order of the requests. All partitions of a request
-/// should have the same leader: if one of several does not answer, librdkafka holds back the others' answers until
-/// the timeout. Each should have a leader, as librdkafka waits for that too.
+/// should have the same leader: if one of several does not answer, librdkafka holds back the others' answers. Each
+/// should have a leader, as librdkafka waits for that too.
 pub(super) fn list_offsets<C: ClientContext>(
     client: &Client<C>,
     asked: &[Ask],
@@ -37,7 +37,9 @@ pub(super) fn list_offsets<C: ClientContext>(
         })
         .collect();
     let mut found = vec![Err(Code::OperationTimedOut); parts.len()];
-    let answers = answers(client, timeout, parts.len(), |questions| {
+    // They stay open for longer than that.
+    let deadline = Instant::now() + timeout.min(LONGEST);
+    let answers = answers_by(client, deadline, timeout, parts.len(), |questions| {
         for (token, (number, part)) in parts.iter().enumerate() {
             questions.offsets(*part, asked[*number].which, token);
         }
@@ -111,9 +113,19 @@ pub(super) fn answers<C: ClientContext>(
     count: usize,
     ask: impl FnOnce(&Questions<'_, C>),
 ) -> Vec<(usize, Answer)> {
-    let mut answers = Vec::with_capacity(count);
     // Each request has the timeout, so its event arrives; an extra second bounds the wait.
     let deadline = Instant::now() + timeout.min(LONGEST) + Duration::from_secs(1);
+    answers_by(client, deadline, timeout, count, ask)
+}
+
+fn answers_by<C: ClientContext>(
+    client: &Client<C>,
+    deadline: Instant,
+    timeout: Duration,
+    count: usize,
+    ask: impl FnOnce(&Questions<'_, C>),
+) -> Vec<(usize, Answer)> {
+    let mut answers = Vec::with_capacity(count);
     // SAFETY: the client is alive. The queue is made here and destroyed once, after the last event was
     // taken from it; librdkafka holds it as long as a question is open. Each event is destroyed once,
     // after it was read.
@@ -141,7 +153,52 @@ pub(super) fn answers<C: ClientContext>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering as Atomic};
+    use std::thread;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
     use super::*;
+    use crate::kafka::EmbeddedBroker;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Where the timeout is librdkafka's own and the CPU is scarce, this ends the process.
+    #[test]
+    fn a_request_that_is_given_up_at_once_does_no_harm() {
+        let broker = EmbeddedBroker::start().expect("a broker");
+        let partitions = i32::try_from(questions::AT_ONCE).expect("a number");
+        broker.create_topic("t", partitions).expect("created");
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", broker.address())
+            .create()
+            .expect("a consumer");
+        // It knows the leaders.
+        let described = consumer.fetch_metadata(Some("t"), PATIENCE);
+        assert_eq!(described.expect("described").topics().len(), 1);
+        let ask = [Ask {
+            partitions: (0..partitions).map(|p| ("t".to_owned(), p)).collect(),
+            which: Which::Earliest,
+        }];
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    while !over.load(Atomic::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            for _ in 0..100 {
+                list_offsets(consumer.client(), &ask, Duration::ZERO);
+            }
+            over.store(true, Atomic::Relaxed);
+        });
+        let found = list_offsets(consumer.client(), &ask, PATIENCE);
+        let found = found[0].as_ref().expect("an answer");
+        assert_eq!(found.len(), questions::AT_ONCE);
+    }
 
     #[test]
     fn a_request_has_the_answers_of_all_its_parts() {

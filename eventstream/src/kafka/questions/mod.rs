@@ -118,10 +118,14 @@ pub(super) struct Refused {
 }
 
 /// How many partitions one request about offsets, or commits, should be for. librdkafka compares each partition of a
-/// request with each, on the thread that asks. If that takes longer than the request's timeout, as it does with
-/// thousands of partitions where the CPU is scarce, it frees the request twice and aborts the process: the timeout's
-/// timer ends the request while `rd_kafka_topic_partition_list_query_leaders_async` still works on it.
+/// request with each, on the thread that asks.
 pub(super) const AT_ONCE: usize = 500;
+
+/// How long requests about offsets stay open in librdkafka, at least. Their timeout's timer runs while the thread that
+/// asks still looks for the leaders (`rd_kafka_topic_partition_list_query_leaders_async`), and if it ends the request
+/// first, the request is freed twice. Where the CPU is scarce, that thread may wait for seconds. So who asks has a
+/// deadline of its own, and discards what comes after it.
+const OFFSETS: Duration = Duration::from_secs(60);
 
 /// How long requests to a coordinator stay open in librdkafka, the maximum. It aborts the process if such a request
 /// times out before its coordinator is found, and that one is found afterwards (its issues 3663 and 4605). So these
@@ -170,15 +174,17 @@ impl<C: ClientContext> Questions<'_, C> {
     }
 
     /// Requests one offset of each partition, of which there should be no more than [`AT_ONCE`]. If a leader does not
-    /// answer, the other answers of the request arrive only at its timeout, so each leader is asked separately.
+    /// answer, the other answers of the request arrive only at its timeout, so each leader is asked separately. The
+    /// timeout may be longer than this client's.
     pub(super) fn offsets<'a>(
         &self,
         partitions: impl IntoIterator<Item = &'a TopicPartition>,
         which: Which,
         token: usize,
     ) {
-        let options = self.options(
+        let options = self.options_for(
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
+            self.timeout.max(OFFSETS),
             token,
         );
         let spec = match which {

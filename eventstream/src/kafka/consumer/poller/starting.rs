@@ -23,7 +23,7 @@ use crate::kafka::questions::{
 use crate::observe::health::Problem;
 use crate::subscribe::StartOffset;
 
-/// How long a request may take before it is repeated; and one about offsets, whose answer others wait for: a leader
+/// How long a request may take before it is repeated; and those about offsets, whose answers others wait for: a leader
 /// that is gone is replaced after a while.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_FOR_OFFSETS: Duration = Duration::from_secs(2);
@@ -101,6 +101,8 @@ pub(super) struct Birth {
 struct Round {
     number: usize,
     began: Instant,
+    /// When it goes on without the answers that are still open.
+    ends: Option<Instant>,
     open: usize,
     step: Step,
     failed: Option<Refused>,
@@ -268,10 +270,14 @@ impl Poller {
         self.starting.not_at_once();
     }
 
-    /// When to send the next request; `None` if an answer comes first, or nothing is to be asked.
+    /// When to send the next request, or to go on without an answer; `None` if an answer comes first, or nothing is to
+    /// be asked.
     pub(super) fn next_question(&self, now: Instant) -> Option<Instant> {
         let starting = &self.starting;
-        if starting.round.is_some() || self.rejoin_at.is_some() {
+        if let Some(round) = &starting.round {
+            return round.ends;
+        }
+        if self.rejoin_at.is_some() {
             return None;
         }
         if starting.connecting.is_some() {
@@ -291,6 +297,12 @@ impl Poller {
         let questions = self.queue.questions(self.consumer.client(), PATIENCE);
         let waits = |since: &Instant| since.elapsed() < CONNECTED && !questions.is_connected();
         self.starting.connecting = self.starting.connecting.filter(waits);
+        let is_over = |round: &mut Round| round.ends.is_some_and(|at| at <= now);
+        if let Some(mut round) = self.starting.round.take_if(is_over) {
+            round.silent = Some(Code::OperationTimedOut);
+            self.decide(&round);
+        }
+        let questions = self.queue.questions(self.consumer.client(), PATIENCE);
         if self.next_question(now).is_none_or(|at| now < at) {
             return;
         }
@@ -538,7 +550,7 @@ impl Poller {
         }
         let token = round.number * QUESTIONS;
         let client = self.consumer.client();
-        let questions_of = self.queue.questions(client, PATIENCE_FOR_OFFSETS);
+        let questions_of = self.queue.questions(client, PATIENCE);
         let time = assignment::time_of(&self.group.env.start);
         let mut open = 0;
         for of_leader in asked.values() {
@@ -554,6 +566,7 @@ impl Poller {
         }
         if let Some(round) = &mut self.starting.round {
             round.open = open;
+            round.ends = Some(Instant::now() + patience_for_offsets(self.starting.backoff));
             round.step = Step::Offsets;
         }
         true
@@ -751,6 +764,11 @@ fn patience_for_commits(backoff: Duration) -> Duration {
     PATIENCE_FOR_COMMITS.max(backoff * 2)
 }
 
+/// Likewise for leaders, which the partitions of the others wait for.
+fn patience_for_offsets(backoff: Duration) -> Duration {
+    PATIENCE_FOR_OFFSETS.max(backoff * 4)
+}
+
 fn delivers_what_was_remade() -> bool {
     crate::delivery::chosen_sabotage() == Some(crate::delivery::Sabotage::IgnoreTopicId)
 }
@@ -760,6 +778,7 @@ impl Round {
         Self {
             number,
             began: Instant::now(),
+            ends: None,
             open: 1,
             step: Step::Topics,
             failed: None,
@@ -905,8 +924,10 @@ mod tests {
     }
 
     #[test]
-    fn a_coordinator_gets_more_time_after_each_round_in_vain() {
+    fn brokers_get_more_time_after_each_round_in_vain() {
         assert_eq!(patience_for_commits(AGAIN_MIN), PATIENCE_FOR_COMMITS);
         assert_eq!(patience_for_commits(AGAIN_MAX), Duration::from_secs(2));
+        assert_eq!(patience_for_offsets(AGAIN_MIN), PATIENCE_FOR_OFFSETS);
+        assert_eq!(patience_for_offsets(AGAIN_MAX), Duration::from_secs(4));
     }
 }
