@@ -107,7 +107,7 @@ impl Builds {
                 fs::remove_dir_all(&target).context("removing an earlier build")?;
             }
             build.fetch(&folder)?;
-            let time = build.compile(&folder)?;
+            let time = build.compile(&folder, &[])?;
             build.check(&folder)?;
             let crates = build.crates(&folder)?;
             let bytes = fs::metadata(program(&folder))?.len();
@@ -128,7 +128,8 @@ pub(crate) fn light() -> Result<()> {
     let build = BUILDS.iter().find(|build| build.name == LIGHT);
     let build = build.context("there is a light build")?;
     let folder = build.write()?;
-    build.compile(&folder)?;
+    // Not measured here, so it is not optimised either.
+    build.compile(&folder, &[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")])?;
     build.check(&folder)
 }
 
@@ -172,12 +173,13 @@ impl Build {
         run_logged(&name, cargo(&["fetch"]).current_dir(folder))
     }
 
-    fn compile(&self, folder: &Path) -> Result<Duration> {
+    fn compile(&self, folder: &Path, variables: &[(&str, &str)]) -> Result<Duration> {
         let begin = Instant::now();
         let name = format!("build {}", self.name);
         let mut build = cargo(&["build", "--release"]);
         // With few features, less may be used.
         build.env("RUSTFLAGS", "-D warnings").current_dir(folder);
+        build.envs(variables.iter().copied());
         run_logged(&name, &mut build)?;
         Ok(begin.elapsed())
     }

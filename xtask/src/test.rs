@@ -93,10 +93,10 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     Ok(())
 }
 
-/// Most tests wait for a broker most of the time, so there are two for each processor.
+/// Most tests wait for a broker most of the time, so there are three for each processor.
 fn threads() -> Result<usize> {
     let processors = thread::available_parallelism().context("counting the processors")?;
-    Ok(2 * processors.get())
+    Ok(3 * processors.get())
 }
 
 fn quick_tests() -> Result<Vec<String>> {

@@ -1,7 +1,5 @@
 //! The tool with a secured Kafka: it connects with its options, and says why if it cannot.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! `copy --exactly-once` on one node of real Kafka: killed again and again, each record is there once.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! The doctor at broken deployments, each with another fault, and at some healthy ones. One Kafka node has all of
 //! them: its plain listener authenticates nobody, the others do, and one advertises a port that nobody listens on.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::TcpListener;

@@ -1,16 +1,11 @@
 //! Operators' tasks on one node of real Kafka: groups inspected and moved beside real members, topics read and
 //! copied.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod operations;
-
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eventstream::{Assignment, StartOffset};
 use harness::{Admin, Guarded, RawRecord, eventually, shared, unique_topic};
@@ -19,7 +14,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 
-use operations::{
+use super::support::{
     MINUTE, Member, PARTITIONS, RECORDS, all_from, committed, fill, marked, run, screen, tool,
 };
 
@@ -322,6 +317,9 @@ fn fill_with_everything(topic: &str) {
         .set("bootstrap.servers", shared().bootstrap())
         .create()
         .unwrap();
+    // Not older than the broker keeps records.
+    let first = SystemTime::now() - 60 * MINUTE;
+    let first = first.duration_since(UNIX_EPOCH).unwrap().as_millis();
     for partition in 0..3 {
         for n in 0..COPIED {
             let headers = OwnedHeaders::new()
@@ -341,7 +339,7 @@ fn fill_with_everything(topic: &str) {
             let (key, value) = ([n as u8, 0xff, 0], [value, vec![0xc3, 0x28, 0]]);
             let mut record = BaseRecord::<[u8], [u8]>::to(topic)
                 .partition(partition)
-                .timestamp(1_700_000_000_000 + i64::try_from(n).unwrap())
+                .timestamp(i64::try_from(first).unwrap() + i64::try_from(n).unwrap())
                 .headers(headers);
             if n % 5 != 1 {
                 record = record.key(&key);
@@ -369,9 +367,10 @@ fn a_copy_to_another_cluster_goes_on_after_a_kill() {
     let topic = unique_topic("copied");
     fill_with_everything(&topic);
     let program = Path::new(env!("CARGO_BIN_EXE_eventstream"));
+    let said = tempfile::NamedTempFile::new().unwrap();
     let started = |arguments: &[&str], out| {
         let arguments: Vec<_> = arguments.iter().map(|&word| word.to_owned()).collect();
-        let errors = File::create("/dev/null").unwrap();
+        let errors = said.reopen().unwrap();
         Guarded::spawn(program, &arguments, None, out, errors).unwrap()
     };
     let mut other = started(&["broker", "--topic", "target:3"], Stdio::piped());
@@ -396,7 +395,7 @@ fn a_copy_to_another_cluster_goes_on_after_a_kill() {
     ]
     .concat();
     let brokers = ["--brokers", shared().bootstrap()];
-    let slowly = [&brokers[..], &args, &["--rate", "2000"]].concat();
+    let slowly = [&brokers[..], &args, &["--rate", "1000"]].concat();
     let mut copy = started(&slowly, Stdio::null());
     // More than a commit interval, so that there is a commit to resume from.
     eventually("a part to be copied", Duration::from_secs(60), || {
@@ -411,7 +410,10 @@ fn a_copy_to_another_cluster_goes_on_after_a_kill() {
             .any(|offset| offset.is_some_and(|offset| offset > 0));
         Ok((copied > 2000 && has_come).then_some(()))
     })
-    .unwrap();
+    .unwrap_or_else(|error| {
+        let said = std::fs::read_to_string(said.path()).unwrap();
+        panic!("{error}, and it said:\n{said}")
+    });
     copy.kill();
     let at_kill = target.count_records("target").unwrap();
     assert!(at_kill < 9000, "it was done before the kill");

@@ -1,11 +1,6 @@
 //! What README and guide say to type is run as it stands there, on real Kafka.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod instead;
-#[allow(dead_code, reason = "each test binary uses a part of it")]
-#[path = "../letters/mod.rs"]
-mod letters;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
@@ -15,10 +10,11 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::{Admin, Kafka, Typed, pages_for_readers, workspace};
-use instead::{INSTEAD, Instead, for_a_test, is_for};
-use letters::Letter;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+
+use self::instead::{INSTEAD, Instead, for_a_test, is_for};
+use super::letters::{self, Letter};
 
 /// A line that has not ended by then fails, in seconds.
 const PATIENCE: &str = "60";

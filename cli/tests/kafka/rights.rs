@@ -1,7 +1,5 @@
 //! The tool with a Kafka that checks rights: a missing right ends a command with one message.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

@@ -1,8 +1,6 @@
 //! `dlq` on real Kafka: many dead letters, a replay that is killed, and records dead-lettered
 //! again.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
@@ -13,9 +11,7 @@ use eventstream::{Client, Event, Reject, StartOffset, Subscribe};
 use harness::{Guarded, RawRecord, shared, unique_topic};
 use serde_json::{Value, json};
 
-mod letters;
-
-use letters::Letter;
+use super::letters::{self, Letter};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The number of dead letters and of causes; a fifth is selected.
