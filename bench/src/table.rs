@@ -65,7 +65,7 @@ fn beside_the_floor(scenario: Scenario) -> Vec<Reading> {
         ],
         Scenario::Consume => vec![
             ("events/s", RATE, Budget::AtLeast(1.0)),
-            ("CPU us/event", CPU, Budget::AtMost(1.15)),
+            ("CPU us/event", CPU, Budget::AtMost(1.1)),
         ],
         Scenario::Batches => vec![
             ("events/s", RATE, Budget::AtLeast(0.9)),

@@ -81,6 +81,8 @@ pub(super) struct Driver {
     poller: PollerHandle,
     words: mpsc::UnboundedReceiver<ToPartition>,
     inbox: mpsc::Receiver<Read>,
+    /// Records that were taken from the inbox, and are not with the machine yet.
+    coming: std::vec::IntoIter<Record>,
     number: u64,
     machine: Partition<Arc<Record>>,
     topic: TopicRoutes,
@@ -189,6 +191,7 @@ impl Driver {
             poller,
             words,
             inbox,
+            coming: Vec::new().into_iter(),
             number,
             machine: Partition::new(config),
             topic: TopicRoutes::default(),
@@ -241,12 +244,15 @@ impl Driver {
                     break;
                 }
             }
+            if turn < TURN && self.admit_some() {
+                continue;
+            }
             self.publish_progress();
             if turn == TURN {
                 while let Ok(word) = self.words.try_recv() {
                     self.heard(word);
                 }
-                if self.wants_records()
+                if self.wants_more()
                     && let Ok(read) = self.inbox.try_recv()
                 {
                     self.take(read);
@@ -268,7 +274,7 @@ impl Driver {
             .machine
             .poll_timeout()
             .map(|at| self.origin + Duration::from_nanos(at.as_nanos()));
-        let wants_records = self.wants_records();
+        let wants_more = self.wants_more();
         // No branch takes precedence: a stream of records would starve those that are done.
         tokio::select! {
             word = self.words.recv() => match word {
@@ -276,7 +282,7 @@ impl Driver {
                 // The poller ended without a message: it panicked. Nothing may be committed.
                 None => self.lose(),
             },
-            Some(read) = self.inbox.recv(), if wants_records => self.take(read),
+            Some(read) = self.inbox.recv(), if wants_more => self.take(read),
             Some(ended) = self.running.next(), if !self.running.is_empty() => self.ended(ended),
             at = next_permit(&mut self.waiting), if !self.waiting.is_empty() => self.permitted(at),
             number = self.pulls.next_taken() => self.pulled(number),

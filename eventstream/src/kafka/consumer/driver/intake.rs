@@ -10,24 +10,19 @@ use crate::kafka::consumer::routes::{self, Known, RouteTable};
 use crate::kafka::consumer::words::{Read, ToPoller};
 use crate::record::{self, Record};
 
+/// How many records are passed on to the machine at a time.
+const PORTION: usize = 32;
+
 impl Driver {
     /// While a topic has no handler here, its records are left in place: they must not be
     /// acknowledged, as another member, or the next registration, may handle them.
-    pub(super) fn wants_records(&self) -> bool {
+    fn wants_records(&self) -> bool {
         self.state == State::Active && !self.topic.routes.is_empty()
     }
 
     pub(super) fn take(&mut self, read: Read) {
         match read {
-            Read::Records(records) => {
-                if self.has_batches {
-                    self.machine.handle(Input::Tick(self.now()));
-                }
-                self.taken += records.len();
-                for record in records {
-                    self.record(record);
-                }
-            }
+            Read::Records(records) => self.coming = records.into_iter(),
             Read::NewHistory { start } => {
                 self.machine.handle(Input::NewHistory { start });
                 self.hand_over_start(start);
@@ -41,7 +36,31 @@ impl Driver {
         }
     }
 
-    pub(super) fn record(&mut self, mut record: Record) {
+    /// Whether the next of the inbox may be taken.
+    pub(super) fn wants_more(&self) -> bool {
+        self.wants_records() && self.coming.as_slice().is_empty()
+    }
+
+    /// Passes some of the records that were taken on to the machine; `false` if there are none. Few at a time: most are
+    /// handled at once, while the processor has them in its cache, and the next ones get their memory.
+    pub(super) fn admit_some(&mut self) -> bool {
+        if !self.wants_records() || self.coming.as_slice().is_empty() {
+            return false;
+        }
+        if self.has_batches {
+            self.machine.handle(Input::Tick(self.now()));
+        }
+        for _ in 0..PORTION {
+            let Some(record) = self.coming.next() else {
+                break;
+            };
+            self.taken += 1;
+            self.record(record);
+        }
+        true
+    }
+
+    fn record(&mut self, mut record: Record) {
         let partition = record.source.partition;
         let plan = if self.topic.needs_decoding() {
             match record::decode(&record) {

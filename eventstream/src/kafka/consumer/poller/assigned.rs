@@ -83,7 +83,7 @@ impl Assigned {
     }
 
     /// Adds a record to the batch; `false` if its offset was read before, so the offsets have restarted.
-    pub(super) fn take(&mut self, message: Message<'_>) -> bool {
+    pub(super) fn take(&mut self, message: Message<'_>, bodies: &mut Bodies) -> bool {
         if self.in_doubt {
             return true;
         }
@@ -91,12 +91,12 @@ impl Assigned {
             return false;
         }
         self.next = message.offset() + 1;
-        self.batch.push(&self.shared.source, message);
+        self.batch.push(&self.shared.source, message, bodies);
         true
     }
 
     /// Continues reading from another position.
-    pub(super) fn go_on(&mut self, start: &Start, topic_id: Option<TopicId>) {
+    pub(super) fn go_on(&mut self, start: &Start, topic_id: Option<TopicId>, bodies: &mut Bodies) {
         if start.is_new_history {
             self.history += 1;
             self.committed = -1;
@@ -106,16 +106,14 @@ impl Assigned {
                 (Some(Told::Beyond { .. }), Some(done)) => start.offset.min(done),
                 _ => start.offset,
             };
-            self.push(Read::NewHistory { start: begin });
+            self.push(Read::NewHistory { start: begin }, bodies);
             if begin < start.offset {
-                self.push(Read::ReadTo {
-                    offset: start.offset,
-                });
+                let offset = start.offset;
+                self.push(Read::ReadTo { offset }, bodies);
             }
         } else if start.offset > self.next {
-            self.push(Read::ReadTo {
-                offset: start.offset,
-            });
+            let offset = start.offset;
+            self.push(Read::ReadTo { offset }, bodies);
         }
         self.next = start.offset;
         self.topic_id = topic_id.or(self.topic_id);
@@ -129,24 +127,25 @@ impl Assigned {
     }
 
     /// Everything below this offset was read.
-    pub(super) fn read_to(&mut self, offset: i64) {
+    pub(super) fn read_to(&mut self, offset: i64, bodies: &mut Bodies) {
         self.unheard = None;
         if !self.in_doubt && offset > self.next {
             self.next = offset;
-            self.push(Read::ReadTo { offset });
+            self.push(Read::ReadTo { offset }, bodies);
         }
     }
 
     /// An item that follows everything read so far.
-    fn push(&mut self, read: Read) {
+    fn push(&mut self, read: Read, bodies: &mut Bodies) {
         if !self.batch.is_empty() {
-            self.outbox.push_back(Read::Records(self.batch.take()));
+            let records = self.batch.take(bodies);
+            self.outbox.push_back(Read::Records(records));
         }
         self.outbox.push_back(read);
     }
 
     /// Passes on what was read, and returns how many records and bytes; what does not fit stays.
-    pub(super) fn flush(&mut self) -> (usize, usize) {
+    pub(super) fn flush(&mut self, bodies: &mut Bodies) -> (usize, usize) {
         if self.unreadable.is_some_and(|offset| self.next > offset) {
             self.unreadable = None;
             self.shared.progress.lock().unreadable = None;
@@ -160,7 +159,7 @@ impl Assigned {
             };
             self.shared.starved.store(false, Atomic::Release);
             let read = self.outbox.pop_front();
-            let read = read.unwrap_or_else(|| Read::Records(self.batch.take()));
+            let read = read.unwrap_or_else(|| Read::Records(self.batch.take(bodies)));
             if let Read::Records(records) = &read {
                 let bytes = records.iter().map(Record::size).sum();
                 self.meter.read(records.len(), bytes);
@@ -205,11 +204,11 @@ impl Batch {
         self.records.is_empty()
     }
 
-    fn push(&mut self, source: &Source, message: Message<'_>) {
+    fn push(&mut self, source: &Source, message: Message<'_>, bodies: &mut Bodies) {
         let (key, value) = (message.key(), message.value());
         let lengths = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
         if self.open.len() + lengths > BODY {
-            self.seal();
+            self.seal(bodies);
         }
         let key = key.map(|key| self.append(key));
         let value = value.map(|value| self.append(value));
@@ -233,8 +232,8 @@ impl Batch {
     }
 
     /// Creates the body of the last records.
-    fn seal(&mut self) {
-        let body: Arc<[u8]> = Arc::from(self.open.as_slice());
+    fn seal(&mut self, bodies: &mut Bodies) {
+        let body = bodies.with(&self.open);
         for record in &mut self.records[self.sealed..] {
             record.body = Arc::clone(&body);
         }
@@ -243,12 +242,79 @@ impl Batch {
         self.open.shrink_to(BODY);
     }
 
-    fn take(&mut self) -> Vec<Record> {
-        self.seal();
+    fn take(&mut self, bodies: &mut Bodies) -> Vec<Record> {
+        self.seal(bodies);
         self.sealed = 0;
         self.source = None;
         // The next batch is likely to be as large.
         let next = Vec::with_capacity(self.records.len());
         std::mem::replace(&mut self.records, next)
+    }
+}
+
+/// Bodies that are filled again once the events in them are gone: while much is read, memory is neither requested nor
+/// returned, which costs a page fault for each page.
+#[derive(Default)]
+pub(super) struct Bodies {
+    /// The first ones are the most likely to be free.
+    lent: VecDeque<Arc<[u8]>>,
+}
+
+/// How many bodies are kept; more are made if more are in use.
+const KEPT: usize = 256;
+
+impl Bodies {
+    /// A body that begins with these bytes.
+    fn with(&mut self, bytes: &[u8]) -> Arc<[u8]> {
+        // Where little is read, a body is as large as it must be.
+        if !(BODY / 2..=BODY).contains(&bytes.len()) {
+            return Arc::from(bytes);
+        }
+        let mut first = self.lent.pop_front();
+        if let Some(room) = first.as_mut().and_then(Arc::get_mut) {
+            room[..bytes.len()].copy_from_slice(bytes);
+        } else {
+            self.lent.extend(first);
+            let mut whole = Vec::with_capacity(BODY);
+            whole.extend_from_slice(bytes);
+            whole.resize(BODY, 0);
+            first = Some(Arc::from(whole));
+        }
+        let body = first.unwrap_or_default();
+        if self.lent.len() < KEPT {
+            self.lent.push_back(Arc::clone(&body));
+        }
+        body
+    }
+
+    /// Nothing is read at present.
+    pub(super) fn clear(&mut self) {
+        self.lent = VecDeque::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_filled_again_once_nobody_has_it() {
+        let mut bodies = Bodies::default();
+        let (first, second) = ([1; BODY], [2; BODY - 1]);
+        let kept = bodies.with(&first);
+        let other = bodies.with(&second);
+        assert_eq!(
+            (&kept[..], &other[..second.len()]),
+            (&first[..], &second[..])
+        );
+        let at = kept.as_ptr();
+        drop(kept);
+        assert_eq!(bodies.with(&second).as_ptr(), at);
+        assert_eq!(&other[..second.len()], &second[..]);
+        // A few bytes do not take a whole one.
+        assert_eq!(bodies.with(&[3]).len(), 1);
+        assert_eq!(bodies.lent.len(), 2);
+        bodies.clear();
+        assert_ne!(bodies.with(&second).as_ptr(), other.as_ptr());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{Deref, DerefMut};
 
-use super::assigned::Assigned;
+use super::assigned::{Assigned, Bodies};
 use crate::kafka::consumer::assignment::Start;
 use crate::kafka::consumer::events::{Message, TopicPartition};
 use crate::kafka::questions::TopicId;
@@ -24,6 +24,7 @@ pub(super) struct Partitions {
     pressed: BTreeSet<usize>,
     /// This many of the first ones have started; none ever ceases to.
     started: usize,
+    bodies: Bodies,
 }
 
 impl Deref for Partitions {
@@ -119,24 +120,26 @@ impl Partitions {
             },
         };
         self.last = at;
-        self.add(at, |assigned| assigned.take(message))
+        self.add(at, |assigned, bodies| assigned.take(message, bodies))
     }
 
     /// Everything of a partition below this offset was read.
     pub(super) fn read_to(&mut self, at: usize, offset: i64) {
-        self.add(at, |assigned| assigned.read_to(offset));
+        self.add(at, |assigned, bodies| assigned.read_to(offset, bodies));
     }
 
     /// A partition continues from another position.
     pub(super) fn go_on(&mut self, at: usize, start: &Start, topic_id: Option<TopicId>) {
-        self.add(at, |assigned| assigned.go_on(start, topic_id));
+        self.add(at, |assigned, bodies| {
+            assigned.go_on(start, topic_id, bodies);
+        });
     }
 
     /// Does something that may add to what is to be passed on.
-    fn add<T>(&mut self, at: usize, add: impl FnOnce(&mut Assigned) -> T) -> T {
+    fn add<T>(&mut self, at: usize, add: impl FnOnce(&mut Assigned, &mut Bodies) -> T) -> T {
         let assigned = &mut self.list[at];
         let had = assigned.has_unsent();
-        let added = add(assigned);
+        let added = add(assigned, &mut self.bodies);
         if !had && assigned.has_unsent() {
             self.unsent.push(at);
         }
@@ -147,8 +150,9 @@ impl Partitions {
     pub(super) fn flush(&mut self) -> (usize, usize) {
         let (mut records, mut bytes) = (0, 0);
         let (list, pressed) = (&mut self.list, &mut self.pressed);
+        let bodies = &mut self.bodies;
         self.unsent.retain(|at| {
-            let handed = list[*at].flush();
+            let handed = list[*at].flush(bodies);
             records += handed.0;
             bytes += handed.1;
             let is_left = list[*at].has_unsent();
@@ -158,6 +162,11 @@ impl Partitions {
             is_left
         });
         (records, bytes)
+    }
+
+    /// Nothing is read at present, so nothing is kept for what comes.
+    pub(super) fn rest(&mut self) {
+        self.bodies.clear();
     }
 
     /// Whether something waits for a partition's task to take what it has.

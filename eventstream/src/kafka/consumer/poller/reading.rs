@@ -34,7 +34,7 @@ impl Poller {
         if self.assigned.has_unsent() {
             wait = wait.min(GRACE);
         }
-        for _ in 0..BATCH {
+        for n in 0..BATCH {
             let (mut restarted, mut other) = (None, None);
             // Records go straight into the batches; everything else is rare, and needs `self`.
             let assigned = &mut self.assigned;
@@ -56,6 +56,9 @@ impl Poller {
                 return;
             }
             if !some {
+                if n == 0 && now.elapsed() >= GRACE {
+                    self.assigned.rest();
+                }
                 break;
             }
         }
