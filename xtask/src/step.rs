@@ -73,10 +73,17 @@ pub(crate) fn run_logged(name: &str, command: &mut Command) -> Result<()> {
     bail!("{status}; the end of {}:\n{tail}", path.display());
 }
 
-/// The cargo that runs this program.
+/// The cargo that runs this program, without what it told this program about its package: build scripts that look at
+/// it, as that of `ring` does, would run again, and what depends on them would be compiled again, each time.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(workspace());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -234,18 +234,18 @@ impl Driver {
     async fn serve(&mut self) {
         loop {
             let mut turn = 0;
-            while let Some(action) = self.machine.poll() {
-                if self.act(action).await {
-                    self.finish().await;
-                    return;
+            while turn < TURN {
+                match self.machine.poll() {
+                    Some(action) => {
+                        if self.act(action).await {
+                            self.finish().await;
+                            return;
+                        }
+                        turn += 1;
+                    }
+                    None if self.admit_some() => {}
+                    None => break,
                 }
-                turn += 1;
-                if turn == TURN {
-                    break;
-                }
-            }
-            if turn < TURN && self.admit_some() {
-                continue;
             }
             self.publish_progress();
             if turn == TURN {
