@@ -12,11 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use harness::{Guarded, shared, unique_topic, workspace};
 use serde_json::{Value, json};
 
+use super::support::{lines, tool};
+
 fn eventstream(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eventstream"));
+    let mut command = tool(arguments);
     command
-        .args(["--brokers", shared().bootstrap()])
-        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -31,19 +31,6 @@ fn run(arguments: &[&str], input: &[u8]) -> Output {
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap().unwrap();
     output
-}
-
-fn lines(output: &Output) -> Vec<Value> {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout.clone())
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 /// The samples that are envelopes: 21 is a flat object without one, 25 and 28 belong to other

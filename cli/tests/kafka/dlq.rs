@@ -12,6 +12,7 @@ use harness::{Guarded, RawRecord, shared, unique_topic};
 use serde_json::{Value, json};
 
 use super::letters::{self, Letter};
+use super::support::lines;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The number of dead letters and of causes; a fifth is selected.
@@ -36,16 +37,6 @@ fn dlq(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eventstream"));
     let command = command.args(arguments(args)).stdin(Stdio::null());
     command.output().unwrap()
-}
-
-#[track_caller]
-fn lines(output: &Output) -> Vec<Value> {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 /// Of 40 causes in turn; those of "paid" are selected.

@@ -1,7 +1,6 @@
 //! The tool with leaders that are distant, newly elected or gone.
 
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,8 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
+
+use super::support::fed;
 
 const PARTITIONS: i32 = 200;
 
@@ -32,17 +33,9 @@ fn cluster() -> (&'static Cluster, MutexGuard<'static, ()>) {
 }
 
 fn run(brokers: &str, arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_eventstream"))
-        .args(["--brokers", brokers])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may exit without reading.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eventstream"));
+    command.args(["--brokers", brokers]).args(arguments);
+    fed(&mut command, input)
 }
 
 #[track_caller]

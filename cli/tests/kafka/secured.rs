@@ -1,14 +1,15 @@
 //! The tool with a secured Kafka: it connects with its options, and says why if it cannot.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use harness::{Identity, Kafka, Secured, TokenServer, User, unique_topic};
 use serde_json::Value;
+
+use super::support::fed;
 
 const WRONG: &str = "not-the-password";
 
@@ -100,15 +101,7 @@ impl Way {
         if let Some(secret) = &self.client_secret {
             command.env("EVENTSTREAM_OAUTH_CLIENT_SECRET", secret);
         }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It may exit without reading.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
+        fed(&mut command, input)
     }
 }
 

@@ -270,21 +270,31 @@ impl Bodies {
         if !(BODY / 2..=BODY).contains(&bytes.len()) {
             return Arc::from(bytes);
         }
-        let mut first = self.lent.pop_front();
-        if let Some(room) = first.as_mut().and_then(Arc::get_mut) {
-            room[..bytes.len()].copy_from_slice(bytes);
-        } else {
-            self.lent.extend(first);
+        let body = self.refilled(bytes).unwrap_or_else(|| {
             let mut whole = Vec::with_capacity(BODY);
             whole.extend_from_slice(bytes);
             whole.resize(BODY, 0);
-            first = Some(Arc::from(whole));
-        }
-        let body = first.unwrap_or_default();
+            Arc::from(whole)
+        });
         if self.lent.len() < KEPT {
             self.lent.push_back(Arc::clone(&body));
         }
         body
+    }
+
+    /// The first one with these bytes, if nobody has it any more.
+    fn refilled(&mut self, bytes: &[u8]) -> Option<Arc<[u8]>> {
+        let mut first = self.lent.pop_front()?;
+        match Arc::get_mut(&mut first) {
+            Some(room) => {
+                room[..bytes.len()].copy_from_slice(bytes);
+                Some(first)
+            }
+            None => {
+                self.lent.push_back(first);
+                None
+            }
+        }
     }
 
     /// Nothing is read at present.

@@ -101,8 +101,6 @@ pub(super) struct Birth {
 struct Round {
     number: usize,
     began: Instant,
-    /// When it goes on without the answers that are still open.
-    ends: Option<Instant>,
     open: usize,
     step: Step,
     failed: Option<Refused>,
@@ -114,10 +112,11 @@ struct Round {
 }
 
 /// The requests of a round, one after the other.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Step {
     Topics,
-    Offsets,
+    /// Until then; it goes on without the answers that are still open.
+    Offsets(Instant),
 }
 
 /// A placed partition, its start, and its topic's id.
@@ -275,7 +274,7 @@ impl Poller {
     pub(super) fn next_question(&self, now: Instant) -> Option<Instant> {
         let starting = &self.starting;
         if let Some(round) = &starting.round {
-            return round.ends;
+            return round.until();
         }
         if self.rejoin_at.is_some() {
             return None;
@@ -294,15 +293,14 @@ impl Poller {
 
     /// Starts a round of requests if one is due.
     pub(super) fn ask(&mut self, now: Instant) {
-        let questions = self.queue.questions(self.consumer.client(), PATIENCE);
-        let waits = |since: &Instant| since.elapsed() < CONNECTED && !questions.is_connected();
-        self.starting.connecting = self.starting.connecting.filter(waits);
-        let is_over = |round: &mut Round| round.ends.is_some_and(|at| at <= now);
+        let is_over = |round: &mut Round| round.until().is_some_and(|at| at <= now);
         if let Some(mut round) = self.starting.round.take_if(is_over) {
             round.silent = Some(Code::OperationTimedOut);
             self.decide(&round);
         }
         let questions = self.queue.questions(self.consumer.client(), PATIENCE);
+        let waits = |since: &Instant| since.elapsed() < CONNECTED && !questions.is_connected();
+        self.starting.connecting = self.starting.connecting.filter(waits);
         if self.next_question(now).is_none_or(|at| now < at) {
             return;
         }
@@ -348,7 +346,7 @@ impl Poller {
                 }
                 self.ask_for_offsets()
             }
-            Step::Offsets => false,
+            Step::Offsets(_) => false,
         };
         if asked {
             return;
@@ -566,8 +564,8 @@ impl Poller {
         }
         if let Some(round) = &mut self.starting.round {
             round.open = open;
-            round.ends = Some(Instant::now() + patience_for_offsets(self.starting.backoff));
-            round.step = Step::Offsets;
+            let patience = patience_for_offsets(self.starting.backoff);
+            round.step = Step::Offsets(Instant::now() + patience);
         }
         true
     }
@@ -778,7 +776,6 @@ impl Round {
         Self {
             number,
             began: Instant::now(),
-            ends: None,
             open: 1,
             step: Step::Topics,
             failed: None,
@@ -786,6 +783,14 @@ impl Round {
             topics: HashMap::new(),
             commits: HashMap::new(),
             offsets: Default::default(),
+        }
+    }
+
+    /// When it goes on without an answer, if it does.
+    fn until(&self) -> Option<Instant> {
+        match self.step {
+            Step::Topics => None,
+            Step::Offsets(until) => Some(until),
         }
     }
 
