@@ -23,7 +23,8 @@ pub(super) fn decode(
     if wire.is_empty() {
         return Err(refuse("the value is empty"));
     }
-    if std::str::from_utf8(wire).is_err() {
+    // Most texts are ASCII, which takes less time to see.
+    if !wire.is_ascii() && std::str::from_utf8(wire).is_err() {
         return decode_lossy(body, value, place);
     }
     read(Arc::clone(body), value.clone(), value, place)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::producer::{Outgoing, Producer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{SpanContext, SpanText};
 use crate::name::{Topic, check_whole_topic};
 use crate::observe::metrics::ClientMeter;
 use crate::observe::trace::{self, Labels, Publishing, ToPublish};
@@ -133,6 +134,8 @@ impl Sender {
         send: impl FnOnce(&[u8]) -> T,
     ) -> T {
         let span_context = traced.and_then(Publishing::span_context);
+        let span_context = span_context.map(SpanContext::to_jaeger);
+        let span_context = span_context.as_ref().map(SpanText::as_str);
         encoded(|out| event.encode(id.as_str(), span_context, out), send)
     }
 

@@ -111,9 +111,8 @@ pub(super) fn carry(
         flags: u8::from(context.is_sampled()),
     };
     Some(Carried {
-        traceparent: context.is_sampled().then(|| ours.to_traceparent()),
+        span_context: ours,
         tracestate: context.trace_state().header(),
-        span_context: ours.to_jaeger(),
     })
 }
 

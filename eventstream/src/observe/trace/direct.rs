@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 pub(crate) use opentelemetry::Context;
 
 use super::bridge::{self, Mark};
-use super::{Labels, Publishing, Span, ToPublish, Wire, count};
+use super::{Labels, Publishing, Span, ToPublish, count};
 use crate::error::Error;
 use crate::guard::with_causes;
 use crate::name::prefixed;
@@ -32,6 +32,9 @@ const OPERATION: &str = "messaging.operation.name";
 const OPERATION_TYPE: &str = "messaging.operation.type";
 const PARTITION: &str = "messaging.destination.partition.id";
 const SYSTEM: &str = "messaging.system";
+
+/// As many as the recorded span of a handler call has, so that they are allocated once.
+const ATTRIBUTES: usize = 11;
 
 /// A tracer of any implementation.
 #[derive(Clone)]
@@ -77,12 +80,12 @@ impl<S: trace::Span + Send> Ends for Mutex<S> {
 /// Starts a span, and describes it if it is recorded.
 trait Starts: Send + Sync {
     /// One to work in.
-    fn start(&self, span: SpanBuilder, parent: &Context, of: &Describes<'_>) -> Started;
+    fn start(&self, destination: StringValue, parent: Context, of: &Describes<'_>) -> Started;
 
     /// One to wait for an outcome, which takes one allocation fewer.
     fn publish(
         &self,
-        span: SpanBuilder,
+        destination: StringValue,
         parent: &Context,
         of: &Describes<'_>,
     ) -> (OtelContext, Option<Published>);
@@ -90,14 +93,16 @@ trait Starts: Send + Sync {
 
 enum Started {
     Recorded(Context),
-    /// The ids of a span that is not recorded; they may be invalid.
-    Unrecorded(OtelContext),
+    /// What goes on inside a span that is not recorded continues the trace that it is part of, so
+    /// that it is not sampled anew: the parent's, or with the span's own ids.
+    Unrecorded(Span),
 }
 
-/// What a span gets once it is known to be recorded.
+/// What a span gets: at once what a sampler may ask for, and the rest once it is recorded.
 struct Describes<'a> {
     operation: &'static str,
-    kind: &'static str,
+    operation_type: &'static str,
+    kind: SpanKind,
     labels: &'a Labels,
     topic: &'a str,
     more: More<'a>,
@@ -107,11 +112,30 @@ struct Describes<'a> {
 type More<'a> = &'a dyn Fn(&mut dyn FnMut(KeyValue));
 
 impl Describes<'_> {
+    fn begin(&self, destination: StringValue) -> SpanBuilder {
+        let labels = self.labels;
+        let mut attributes = Vec::with_capacity(ATTRIBUTES);
+        attributes.push(KeyValue::new(SYSTEM, "kafka"));
+        attributes.push(KeyValue::new(DESTINATION, destination));
+        if !labels.group.is_empty() {
+            attributes.push(KeyValue::new(GROUP, Arc::clone(&labels.group)));
+        }
+        SpanBuilder {
+            name: self.operation.into(),
+            span_kind: Some(self.kind.clone()),
+            attributes: Some(attributes),
+            ..SpanBuilder::default()
+        }
+    }
+
     fn describe(&self, span: &mut impl trace::Span) {
         let (operation, labels) = (self.operation, self.labels);
-        span.update_name(format!("{operation} {}", Wire(&labels.prefix, self.topic)));
+        span.update_name(match &*labels.prefix {
+            "" => [operation, " ", self.topic].concat(),
+            prefix => [operation, " ", prefix, ".", self.topic].concat(),
+        });
         span.set_attribute(KeyValue::new(OPERATION, operation));
-        span.set_attribute(KeyValue::new(OPERATION_TYPE, self.kind));
+        span.set_attribute(KeyValue::new(OPERATION_TYPE, self.operation_type));
         span.set_attribute(KeyValue::new(CLIENT_ID, Arc::clone(&labels.client)));
         (self.more)(&mut |attribute| span.set_attribute(attribute));
     }
@@ -122,22 +146,32 @@ where
     T: trace::Tracer + Send + Sync,
     T::Span: Send + Sync + 'static,
 {
-    fn start(&self, span: SpanBuilder, parent: &Context, of: &Describes<'_>) -> Started {
-        let mut span = self.build_with_context(span, parent);
-        if !span.is_recording() {
-            return Started::Unrecorded(span.span_context().clone());
+    fn start(&self, destination: StringValue, parent: Context, of: &Describes<'_>) -> Started {
+        let mut span = self.build_with_context(of.begin(destination), &parent);
+        if span.is_recording() {
+            of.describe(&mut span);
+            return Started::Recorded(Context::new().with_span(span));
         }
-        of.describe(&mut span);
-        Started::Recorded(Context::new().with_span(span))
+        let own = span.span_context();
+        // If the publisher is not recorded either, its ids will do.
+        Started::Unrecorded(
+            if parent.has_active_span() && !parent.span().span_context().is_sampled() {
+                Span::Active(parent)
+            } else if own.is_valid() {
+                Span::Active(child_of(Some(own.clone())))
+            } else {
+                Span::Off
+            },
+        )
     }
 
     fn publish(
         &self,
-        span: SpanBuilder,
+        destination: StringValue,
         parent: &Context,
         of: &Describes<'_>,
     ) -> (OtelContext, Option<Published>) {
-        let mut span = self.build_with_context(span, parent);
+        let mut span = self.build_with_context(of.begin(destination), parent);
         let ids = span.span_context().clone();
         if !span.is_recording() {
             return (ids, None);
@@ -159,7 +193,8 @@ pub(super) fn publish(
     };
     let describes = Describes {
         operation: "publish",
-        kind: "send",
+        operation_type: "send",
+        kind: SpanKind::Producer,
         labels,
         topic: event.topic,
         more: &|add| {
@@ -167,9 +202,8 @@ pub(super) fn publish(
             add(KeyValue::new(EVENT_NAME, event.name.to_owned()));
         },
     };
-    let destination = prefixed(&labels.prefix, event.topic);
-    let span = begin(&describes, SpanKind::Producer, destination);
-    let (own, span) = tracer.0.publish(span, &child_of(parent), &describes);
+    let destination = prefixed(&labels.prefix, event.topic).into();
+    let (own, span) = tracer.0.publish(destination, &child_of(parent), &describes);
     let own = own.is_valid().then_some(own);
     let carried = bridge::carry(own.as_ref(), ambient.as_deref(), event.span_context);
     let is_traced = carried.is_some() || span.is_some();
@@ -177,21 +211,6 @@ pub(super) fn publish(
         span: span.map_or(Span::Off, Span::Published),
         carried,
     })
-}
-
-/// The start of a span: what a sampler may ask for.
-fn begin(of: &Describes<'_>, kind: SpanKind, destination: impl Into<StringValue>) -> SpanBuilder {
-    let labels = of.labels;
-    // Most spans are not recorded, and get no more than these.
-    let mut attributes = Vec::with_capacity(3);
-    attributes.push(KeyValue::new(SYSTEM, "kafka"));
-    attributes.push(KeyValue::new(DESTINATION, destination.into()));
-    if !labels.group.is_empty() {
-        attributes.push(KeyValue::new(GROUP, Arc::clone(&labels.group)));
-    }
-    let mut span = SpanBuilder::from_name(of.operation).with_kind(kind);
-    span.attributes = Some(attributes);
-    span
 }
 
 fn child_of(parent: Option<OtelContext>) -> Context {
@@ -264,34 +283,22 @@ pub(super) fn handle(
         name_event(record, add);
     };
     let describes = handling(labels, record, &more);
-    let destination = Arc::clone(&labels.destination);
-    let span = begin(&describes, SpanKind::Consumer, destination);
+    let destination = Arc::clone(&labels.destination).into();
     let parent = child_of(bridge::publisher(record));
-    match tracer.0.start(span, &parent, &describes) {
+    match tracer.0.start(destination, parent, &describes) {
         Started::Recorded(span) => {
             link(&span, before);
             Span::Active(span)
         }
-        Started::Unrecorded(own) => unrecorded(own, parent),
-    }
-}
-
-/// What goes on inside a span that is not recorded continues the trace that it is part of, so that
-/// it is not sampled anew. If the publisher is not recorded either, its ids will do.
-fn unrecorded(own: OtelContext, parent: Context) -> Span {
-    if parent.has_active_span() && !parent.span().span_context().is_sampled() {
-        Span::Active(parent)
-    } else if own.is_valid() {
-        Span::Active(child_of(Some(own)))
-    } else {
-        Span::Off
+        Started::Unrecorded(span) => span,
     }
 }
 
 fn handling<'a>(labels: &'a Labels, record: &'a Record, more: More<'a>) -> Describes<'a> {
     Describes {
         operation: "handle",
-        kind: "process",
+        operation_type: "process",
+        kind: SpanKind::Consumer,
         labels,
         topic: record.source.topic.as_str(),
         more,
@@ -310,17 +317,15 @@ pub(super) fn handle_batch<'a>(
         add(KeyValue::new("messaging.batch.message_count", count));
     };
     let describes = handling(labels, first, &more);
-    let destination = Arc::clone(&labels.destination);
-    let span = begin(&describes, SpanKind::Consumer, destination);
-    let parent = Context::new();
-    match tracer.0.start(span, &parent, &describes) {
+    let destination = Arc::clone(&labels.destination).into();
+    match tracer.0.start(destination, Context::new(), &describes) {
         Started::Recorded(span) => {
             for publisher in records.filter_map(bridge::publisher) {
                 span.span().add_link(publisher, Vec::new());
             }
             Span::Active(span)
         }
-        Started::Unrecorded(own) => unrecorded(own, parent),
+        Started::Unrecorded(span) => span,
     }
 }
 
@@ -335,7 +340,8 @@ pub(super) fn dead_letter(
     let source = &record.source;
     let describes = Describes {
         operation: "dead_letter",
-        kind: "send",
+        operation_type: "send",
+        kind: SpanKind::Producer,
         labels,
         topic,
         more: &|add| {
@@ -348,10 +354,9 @@ pub(super) fn dead_letter(
             name_event(record, add);
         },
     };
-    let destination = prefixed(&labels.prefix, topic);
-    let span = begin(&describes, SpanKind::Producer, destination);
+    let destination = prefixed(&labels.prefix, topic).into();
     let parent = child_of(bridge::publisher(record));
-    match tracer.0.start(span, &parent, &describes) {
+    match tracer.0.start(destination, parent, &describes) {
         Started::Recorded(span) => {
             link(&span, last);
             Span::Active(span)

@@ -34,7 +34,7 @@ pub(crate) use self::bridge::Mark;
 /// Makes spans without `tracing`.
 pub(crate) use self::direct::Tracer;
 use crate::error::Error;
-use crate::event::SpanText;
+use crate::event::SpanContext;
 use crate::guard::{guarded, quietly};
 use crate::publish::receipt::Delivery;
 use crate::record::Record;
@@ -81,11 +81,9 @@ pub(crate) enum Span {
 /// What an event carries. That a trace is not sampled is in the envelope alone: a header costs
 /// librdkafka as much as a fifth of the whole event, for a trace that nobody sees.
 struct Carried {
-    traceparent: Option<String>,
+    span_context: SpanContext,
     /// Empty if there is none.
     tracestate: String,
-    /// In Jaeger's text format.
-    span_context: SpanText,
 }
 
 /// The publishing of an event that is observed, or that continues a trace.
@@ -114,7 +112,7 @@ fn count(records: usize) -> i64 {
 pub(crate) fn current(given: &str) -> Option<String> {
     let carried = guarded(|| bridge::carried(&Mark::default(), &bridge::ambient(), given));
     let carried = carried.flatten()?;
-    Some(carried.span_context.as_str().to_owned())
+    Some(carried.span_context.to_string())
 }
 
 /// Starts the publishing of an event. `None` if nobody observes it and there is no trace.
@@ -140,9 +138,8 @@ impl std::fmt::Display for Wire<'_> {
 
 impl Publishing {
     /// The envelope's span context if the caller gave none.
-    pub(crate) fn span_context(&self) -> Option<&str> {
-        let carried = self.carried.as_ref()?;
-        Some(carried.span_context.as_str())
+    pub(crate) fn span_context(&self) -> Option<SpanContext> {
+        Some(self.carried.as_ref()?.span_context)
     }
 
     /// The span, if it is recorded.
@@ -155,21 +152,16 @@ impl Publishing {
         let Some(carried) = &self.carried else {
             return own.into();
         };
-        let Some(traceparent) = &carried.traceparent else {
-            return own.into();
-        };
-        if own.iter().any(|(name, _)| name == TRACEPARENT) {
+        let has_own = || own.iter().any(|(name, _)| name == TRACEPARENT);
+        if !carried.span_context.is_sampled() || has_own() {
             return own.into();
         }
         let mut all = Vec::with_capacity(own.len() + 2);
         all.extend_from_slice(own);
-        for (name, value) in [
-            (TRACEPARENT, traceparent),
-            (TRACESTATE, &carried.tracestate),
-        ] {
-            if !value.is_empty() {
-                all.push((name.to_owned(), Some(value.clone().into_bytes())));
-            }
+        let header = |name: &str, value: String| (name.to_owned(), Some(value.into_bytes()));
+        all.push(header(TRACEPARENT, carried.span_context.to_traceparent()));
+        if !carried.tracestate.is_empty() {
+            all.push(header(TRACESTATE, carried.tracestate.clone()));
         }
         all.into()
     }
