@@ -313,8 +313,10 @@ const COPIED: usize = 3000;
 /// Events, tombstones, bytes that are not text, duplicate headers and headers without a value, records without a key.
 fn fill_with_everything(topic: &str) {
     shared().admin().create_topic(topic, 3, 1, &[]).unwrap();
+    // Idempotent, as a batch that is sent again would otherwise be stored behind its successors.
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", shared().bootstrap())
+        .set("enable.idempotence", "true")
         .create()
         .unwrap();
     // Not older than the broker keeps records.

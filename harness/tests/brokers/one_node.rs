@@ -17,6 +17,7 @@ fn keeps_records_as_they_were_sent() -> Result<()> {
     admin.create_topic(&topic, 3, 1, &[("retention.ms", "60000")])?;
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", shared().bootstrap())
+        .set("enable.idempotence", "true")
         .create()?;
     for number in 0..30_i32 {
         let header = Header {

@@ -59,6 +59,7 @@ type KeyValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 fn produce(topic: &str, records: &[KeyValue<'_>]) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", shared().bootstrap())
+        .set("enable.idempotence", "true")
         .create()
         .expect("a producer");
     for (key, value) in records {

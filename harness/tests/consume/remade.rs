@@ -64,6 +64,9 @@ async fn is_read_after(assignment: Assignment) {
         .collect();
     let of_commits = |text: &&String| text.contains("commit offsets");
     assert_eq!(told.iter().filter(of_commits).count(), 0, "{told:?}");
+    // The group's commits went with the old topic, and nothing else shows that records may have.
+    let of_remade = |text: &String| text.contains("was deleted and recreated; it is read from");
+    assert!(told.iter().any(of_remade), "{told:?}");
     subscription.stop(LONG).await.expect("stopped");
     reader.shutdown(LONG).await;
     writer.shutdown(LONG).await;

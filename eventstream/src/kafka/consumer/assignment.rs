@@ -47,6 +47,9 @@ pub(super) struct TopicView {
     pub(super) id: Option<TopicId>,
     /// The number of partitions when this consumer first met it; later ones are new.
     pub(super) met: i32,
+    /// The number of partitions of an earlier topic of this name, if this consumer has met it. Its commits are deleted
+    /// with it.
+    pub(super) former: i32,
     /// The group's commits, or why they are unknown.
     pub(super) commits: BTreeMap<i32, Result<Commit, Code>>,
     /// This member has the first partition, and so fixes all starts.
@@ -162,7 +165,9 @@ pub(super) fn decide(
                 told: Some(deleted(commit.offset)),
             }),
             Some(Ok(commit)) => on(commit.offset, None),
-            None if is_new(topic, partition) => fixed(low, None),
+            None if is_new(topic, partition) => {
+                fixed(low, (partition < topic.former).then_some(Told::Remade))
+            }
             None if topic.is_unknown_to_the_group() && (topic.has_first || waited >= BIRTH) => {
                 let (offset, told) = by_policy(partition, view, policy);
                 fixed(offset, told)
@@ -351,6 +356,7 @@ mod tests {
         TopicView {
             id: Some(TopicId::of(1)),
             met: 4,
+            former: 0,
             commits: BTreeMap::new(),
             has_first: true,
         }
@@ -488,6 +494,20 @@ mod tests {
         };
         assert_eq!(assigned(&unknown, 0, StartOffset::Tail), Decision::Wait);
         assert!(!unknown.is_born_here());
+    }
+
+    #[test]
+    fn a_topic_that_lost_its_commits_as_it_was_recreated_is_told() {
+        let remade = TopicView {
+            met: 0,
+            former: 2,
+            ..topic()
+        };
+        for (partition, is_told) in [(0, true), (1, true), (2, false)] {
+            let decision = assigned(&remade, partition, StartOffset::Tail);
+            assert_eq!(told(&decision), is_told.then_some(Told::Remade));
+            assert_eq!(start(decision), (20, true, false));
+        }
     }
 
     #[test]

@@ -56,6 +56,10 @@ pub(super) struct Met {
     /// Partitions added later are read from their head, as the group cannot have been there before
     /// their first record. A topic that did not exist had none.
     partitions: i32,
+    /// How many it had when it was last seen.
+    seen: i32,
+    /// How many an earlier topic of the same name had.
+    former: i32,
 }
 
 #[derive(Default)]
@@ -413,10 +417,13 @@ impl Poller {
             if facts.error.is_some() && !absent {
                 continue;
             }
+            let seen = i32::try_from(facts.partitions.len()).unwrap_or(i32::MAX);
             let met = self.starting.met.entry(facts.name.clone());
-            let met = met.or_insert_with(|| Met {
+            let met = met.or_insert(Met {
                 id: facts.id,
-                partitions: i32::try_from(facts.partitions.len()).unwrap_or(i32::MAX),
+                partitions: seen,
+                seen,
+                former: 0,
             });
             if absent {
                 met.partitions = 0;
@@ -426,9 +433,11 @@ impl Poller {
             has_come |= self.starting.absent.remove(&facts.name);
             if met.id.is_some() && facts.id.is_some() && met.id != facts.id {
                 met.partitions = 0;
+                met.former = met.seen;
                 self.starting.remade.insert(facts.name.clone());
             }
             met.id = facts.id.or(met.id);
+            met.seen = seen;
             self.assigned.each_of(&facts.name, |assigned| {
                 assigned.topic_id = assigned.topic_id.or(facts.id);
                 if facts.id.is_some() && assigned.topic_id != facts.id {
@@ -579,9 +588,11 @@ impl Poller {
     }
 
     fn view(&self, round: &Round, facts: &TopicFacts, firsts: &HashSet<String>) -> TopicView {
+        let met = self.starting.met.get(&facts.name);
         TopicView {
             id: facts.id,
-            met: (self.starting.met.get(&facts.name)).map_or(0, |met| met.partitions),
+            met: met.map_or(0, |met| met.partitions),
+            former: met.map_or(0, |met| met.former),
             commits: round.commits.get(&facts.name).cloned().unwrap_or_default(),
             has_first: firsts.contains(&facts.name),
         }
