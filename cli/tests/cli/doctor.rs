@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use eventstream::Doctor;
 use harness::workspace;
 
-use crate::support::tool;
+use crate::support::{Broker, tool};
 
 #[test]
 fn the_document_has_each_check_once_and_no_other() {
@@ -40,4 +40,12 @@ fn streams_without_brokers_have_no_doctor() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains("kafka or embedded"), "{err}");
+}
+
+#[test]
+fn a_broker_that_reports_no_rights_is_not_said_to_refuse_any() {
+    let broker = Broker::start(&["t:1"]);
+    let ended = broker.run(&["doctor", "--topic", "t"], "").expect(0);
+    let rights = "not_run  rights.write               t: the broker does not report rights";
+    assert!(ended.out.contains(rights), "{}", ended.out);
 }

@@ -184,6 +184,10 @@ impl Examiner {
                         let its = topics.iter_mut().filter(|topic| topic.name == found.name);
                         for topic in its {
                             topic.rights = match found.error {
+                                // Whoever learns of a topic may describe it.
+                                None if !found.rights.describe => {
+                                    Err("the broker does not report rights".to_owned())
+                                }
                                 None => Ok(Rights {
                                     read: found.rights.read,
                                     write: found.rights.write,

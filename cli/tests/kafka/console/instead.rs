@@ -53,9 +53,10 @@ pub(crate) const INSTEAD: [(&str, Instead, &str); 18] = [
     ),
     (
         "eventstream group show rewards --watch",
+        // In the foreground it sends one signal; otherwise two, and the second one ends the tool at once.
         With(&[(
             "eventstream",
-            "timeout --preserve-status --signal INT 3 eventstream",
+            "timeout --foreground --preserve-status --signal INT 3 eventstream",
         )]),
         "runs until it is interrupted",
     ),
