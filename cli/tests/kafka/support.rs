@@ -100,6 +100,8 @@ pub(crate) fn fill(topic: &str) -> SystemTime {
         .unwrap();
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", shared().bootstrap())
+        // In order even if a batch is sent again.
+        .set("enable.idempotence", "true")
         .create()
         .unwrap();
     let first = SystemTime::now() - 3 * 60 * MINUTE;
