@@ -12,7 +12,7 @@ use crate::promtool;
 use crate::setup;
 use crate::step::{Steps, cargo};
 
-/// The packages whose tests `--quick` runs. The harness has nothing to test without Kafka.
+/// The folders of the packages whose integration tests `--quick` runs; their names are theirs alone.
 const QUICK_PACKAGES: [&str; 2] = ["eventstream", "cli"];
 /// Integration tests whose name starts like this need a real cluster or the Go peer.
 const NEEDS_KAFKA: &str = "kafka";
@@ -79,7 +79,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     steps.command("build of the tests", &mut arguments(&["--no-run"]))?;
     if quick {
         // Cargo does not run these together with named targets.
-        let mut examples = cargo(&["test", "--release", "--doc", "--package", "eventstream"]);
+        let mut examples = cargo(&["test", "--release", "--doc", "--workspace"]);
         steps.command("examples in the documentation", &mut examples)?;
     }
     // Before the tests, so that the last lines are cargo's own summary of them.
@@ -99,28 +99,20 @@ fn threads() -> Result<usize> {
     Ok(3 * processors.get())
 }
 
+/// Chosen by their names in the whole workspace, as packages alone have fewer features, with which all of it would be
+/// built once more.
 fn quick_tests() -> Result<Vec<String>> {
-    let mut arguments = ["--lib", "--bins", "--examples"]
+    let mut arguments = ["--workspace", "--lib", "--bins", "--examples"]
         .map(str::to_owned)
         .to_vec();
     for package in QUICK_PACKAGES {
-        let folder = workspace().join(package);
-        arguments.extend(["--package".to_owned(), package_name(package)]);
-        for name in integration_tests(&folder.join("tests"))? {
+        for name in integration_tests(&workspace().join(package).join("tests"))? {
             if !name.starts_with(NEEDS_KAFKA) {
                 arguments.extend(["--test".to_owned(), name]);
             }
         }
     }
     Ok(arguments)
-}
-
-fn package_name(folder: &str) -> String {
-    if folder == "cli" {
-        "eventstream-cli".to_owned()
-    } else {
-        folder.to_owned()
-    }
 }
 
 /// The targets that cargo finds in a folder of tests: files, and folders with a `main.rs`.
