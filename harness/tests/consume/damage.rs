@@ -2,11 +2,15 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use eventstream::{Assignment, BrokerConfig, Client, Event, Publish, StartOffset, Subscribe};
+use eventstream::{
+    Assignment, BrokerConfig, Client, Event, Publish, StartOffset, Subscribe, Subscription,
+};
 use eventstream_harness::{Kafka, unique_topic};
+use tempfile::TempDir;
 
 use super::support::{END, client_of, number, until, wire};
 
@@ -79,14 +83,58 @@ fn damage(folder: &Path, topic: &str, of_batch: impl Fn(&[u8]) -> (usize, u8)) -
     damage
 }
 
-async fn is_read_again_until_it_can_be(
+/// A subscription that stands still before offset 5 of its topic, and says why.
+struct Halted {
+    kafka: Kafka,
+    topic: String,
+    damage: Damage,
+    client: Client,
+    subscription: Subscription,
+    seen: Arc<Mutex<Vec<usize>>>,
+    _folder: TempDir,
+}
+
+impl Halted {
+    async fn publish(&self, numbers: Range<usize>) {
+        publish(&self.client, &self.topic, numbers).await;
+    }
+
+    fn committed(&self) -> Vec<Option<i64>> {
+        let admin = self.kafka.admin().expect("an admin");
+        admin
+            .committed(&wire("g"), &wire(&self.topic))
+            .expect("an answer")
+    }
+
+    /// Waits until these are all that was handled, and there is no problem left.
+    async fn ends_with(&self, numbers: impl IntoIterator<Item = usize>) {
+        let numbers: Vec<_> = numbers.into_iter().collect();
+        until("the rest", END, || {
+            self.seen.lock().expect("a lock").len() >= numbers.len()
+        })
+        .await;
+        assert_eq!(*self.seen.lock().expect("a lock"), numbers);
+        until("healthy", END, || self.subscription.health().is_healthy()).await;
+        assert!(self.client.shutdown(END).await.is_empty());
+    }
+}
+
+async fn publish(client: &Client, topic: &str, numbers: Range<usize>) {
+    for n in numbers {
+        let event = Publish::new(topic, "numbered").payload(serde_json::json!({ "n": n }));
+        client.publish_sync(event).await.expect("stored");
+    }
+}
+
+async fn halted(
     config: BrokerConfig,
     of_batch: impl Fn(&[u8]) -> (usize, u8),
     expected: &str,
-) {
+) -> Halted {
     let folder = tempfile::tempdir().expect("a folder");
     let kafka = Kafka::builder()
         .data_under(folder.path())
+        .auto_create_topics(false)
         .start()
         .expect("Kafka");
     let topic = unique_topic("damaged");
@@ -95,10 +143,7 @@ async fn is_read_again_until_it_can_be(
         .create_topic(&wire(&topic), 1, 1, &[])
         .expect("a topic");
     let client: Client = client_of(&kafka.bootstrap(), config);
-    for n in 0..10 {
-        let event = Publish::new(&topic, "numbered").payload(serde_json::json!({ "n": n }));
-        client.publish_sync(event).await.expect("stored");
-    }
+    publish(&client, &topic, 0..10).await;
     let damage = damage(folder.path(), &wire(&topic), of_batch);
 
     let (seen, told) = (
@@ -115,7 +160,6 @@ async fn is_read_again_until_it_can_be(
             std::future::ready(())
         });
     let subscription = client.register(subscribe).await.expect("registered");
-    let numbers = |to: usize| (0..to).collect::<Vec<_>>();
     let place = format!("{}/0 offset 5", wire(&topic));
     let is_shown = || {
         let health = subscription.health();
@@ -132,22 +176,31 @@ async fn is_read_again_until_it_can_be(
         told.iter().any(|text| text.contains(&place))
     };
     until("the error", END, is_told).await;
-    let committed = || {
-        admin
-            .committed(&wire("g"), &wire(&topic))
-            .expect("an answer")
+    let halted = Halted {
+        kafka,
+        topic,
+        damage,
+        client,
+        subscription,
+        seen,
+        _folder: folder,
     };
     until("what is before it is committed", END, || {
-        committed() == [Some(5)]
+        halted.committed() == [Some(5)]
     })
     .await;
-    assert_eq!(*seen.lock().expect("a lock"), numbers(5));
+    assert_eq!(*halted.seen.lock().expect("a lock"), [0, 1, 2, 3, 4]);
+    halted
+}
 
-    damage.repair();
-    until("the rest", END, || seen.lock().expect("a lock").len() >= 10).await;
-    assert_eq!(*seen.lock().expect("a lock"), numbers(10));
-    until("healthy", END, || subscription.health().is_healthy()).await;
-    assert!(client.shutdown(END).await.is_empty());
+async fn is_read_again_until_it_can_be(
+    config: BrokerConfig,
+    of_batch: impl Fn(&[u8]) -> (usize, u8),
+    expected: &str,
+) {
+    let halted = halted(config, of_batch, expected).await;
+    halted.damage.repair();
+    halted.ends_with(0..10).await;
 }
 
 fn in_its_text(batch: &[u8]) -> (usize, u8) {
@@ -171,4 +224,26 @@ async fn a_batch_that_cannot_be_decompressed_is_shown() {
     let config = BrokerConfig::new();
     let to_zstd = |batch: &[u8]| (ATTRIBUTES, batch[ATTRIBUTES] | ZSTD);
     is_read_again_until_it_can_be(config, to_zstd, "Decompression (codec 0x4)").await;
+}
+
+/// The new topic ends before the offset at which the old one could not be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_recreated_while_it_cannot_be_read_is_read_and_healthy() {
+    for assignment in [Assignment::Eager, Assignment::CooperativeSticky] {
+        let config = BrokerConfig::new()
+            .assignment(assignment)
+            .base_config("check.crcs", true)
+            .base_config("topic.metadata.refresh.interval.ms", 500);
+        let halted = halted(config, in_its_text, "failed CRC32C check").await;
+        let (topic, admin) = (wire(&halted.topic), halted.kafka.admin());
+        let admin = admin.expect("an admin");
+        admin.delete_topic(&topic).expect("deleted");
+        admin.create_topic(&topic, 1, 1, &[]).expect("created");
+        halted.publish(100..103).await;
+        until("what is new is committed", END, || {
+            halted.committed() == [Some(3)]
+        })
+        .await;
+        halted.ends_with((0..5).chain(100..103)).await;
+    }
 }

@@ -98,6 +98,8 @@ impl Assigned {
     /// Continues reading from another position.
     pub(super) fn go_on(&mut self, start: &Start, topic_id: Option<TopicId>, bodies: &mut Bodies) {
         if start.is_new_history {
+            // It was at an offset of the old one.
+            self.is_readable();
             self.history += 1;
             self.committed = -1;
             self.shared.committed.store(-1, Atomic::Relaxed);
@@ -118,6 +120,12 @@ impl Assigned {
         self.next = start.offset;
         self.topic_id = topic_id.or(self.topic_id);
         self.in_doubt = false;
+    }
+
+    fn is_readable(&mut self) {
+        if self.unreadable.take().is_some() {
+            self.shared.progress.lock().unreadable = None;
+        }
     }
 
     /// librdkafka forgets a pause when it starts reading a partition again.
@@ -147,8 +155,7 @@ impl Assigned {
     /// Passes on what was read, and returns how many records and bytes; what does not fit stays.
     pub(super) fn flush(&mut self, bodies: &mut Bodies) -> (usize, usize) {
         if self.unreadable.is_some_and(|offset| self.next > offset) {
-            self.unreadable = None;
-            self.shared.progress.lock().unreadable = None;
+            self.is_readable();
         }
         let mut handed = (0, 0);
         while self.has_unsent() {
