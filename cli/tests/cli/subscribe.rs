@@ -196,6 +196,17 @@ fn a_topic_that_is_not_there_is_told_and_ends_with_the_idle_time() {
 }
 
 #[test]
+fn the_embedded_broker_says_that_it_finds_no_time() {
+    let broker = Broker::start(&["t:2"]);
+    broker.publish("t", &numbered(3));
+    let args = ["subscribe", "--topic", "t", "--since", "1h", "--idle", "1"];
+    let ended = broker.run(&args, "").expect(1);
+    assert!(ended.lines().is_empty());
+    let told = ended.err.matches("finds no offset by time").count();
+    assert_eq!(told, 1, "{}", ended.err);
+}
+
+#[test]
 fn a_hundred_thousand_events_pass_in_seconds_and_none_is_missing() {
     let broker = Broker::start(&["t:4"]);
     // The embedded broker keeps 5 MiB of each partition.

@@ -28,7 +28,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// * A topic is created at its first use, with 4 partitions, or by [`create_topic`](Self::create_topic).
 /// * It knows groups (eager, cooperative-sticky and KIP-848), commits, headers, tombstones,
 ///   compression and the idempotent producer. It has no TLS, no SASL, no admin calls, no static
-///   membership, and finds no offset by time. A broker that is taken down elects no other leader.
+///   membership, and finds no offset by time: a subscription that is to start at one starts at the
+///   tail, which `on_error` says. A broker that is taken down elects no other leader.
 /// * Every rebalance of a group after its first takes the session timeout less a second. It may
 ///   refuse the last commit of a member that gives up partitions, which a cluster takes: what the
 ///   member handled since the commit before is then handled again.

@@ -80,6 +80,8 @@ pub(super) struct Starting {
     absent: HashSet<String>,
     /// Since when there is no broker to ask; `None` once there is one.
     connecting: Option<Instant>,
+    /// It was told that this broker finds no offset by time.
+    is_timeless: bool,
 }
 
 struct Waiting {
@@ -559,6 +561,13 @@ impl Poller {
         let client = self.consumer.client();
         let questions_of = self.queue.questions(client, PATIENCE);
         let time = assignment::time_of(&self.group.env.start);
+        if time.is_some() && !self.starting.is_timeless && questions::is_embedded(client) {
+            self.starting.is_timeless = true;
+            let text =
+                "the embedded broker finds no offset by time: new topics are read from the tail";
+            self.group
+                .tell_all(&Error::new(ErrorKind::Unsupported, text));
+        }
         let mut open = 0;
         for of_leader in asked.values() {
             let ends = [(Which::Earliest, EARLIEST), (Which::Latest, LATEST)];
