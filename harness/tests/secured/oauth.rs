@@ -397,18 +397,18 @@ async fn an_endpoint_in_trouble_is_asked_until_it_recovers() {
 
 /// The longest time between two events that arrived, and how many there were.
 async fn longest_pause(client: Client, topic: String, until: Instant) -> (Duration, usize) {
-    let last = Arc::new(Mutex::new((Instant::now(), Duration::ZERO)));
+    let last = Arc::new(Mutex::new((None::<Instant>, Duration::ZERO)));
     let seen = Seen::default();
     let (into, at) = (seen.clone(), Arc::clone(&last));
     let subscribe = ids(&topic, move |id| {
         into.0.lock().expect("a lock").insert(id);
         let mut last = at.lock().expect("a lock");
-        last.1 = last.1.max(last.0.elapsed());
-        last.0 = Instant::now();
+        let pause = last.0.map_or(Duration::ZERO, |at| at.elapsed());
+        last.1 = last.1.max(pause);
+        last.0 = Some(Instant::now());
     });
     let subscription = client.register(subscribe).await.expect("registered");
     subscription.ready().await.expect("ready");
-    last.lock().expect("a lock").0 = Instant::now();
     let mut receipts = Vec::new();
     let mut published = BTreeSet::new();
     let mut tick = tokio::time::interval(Duration::from_millis(5));
