@@ -122,7 +122,7 @@ impl Assigned {
         self.in_doubt = false;
     }
 
-    fn is_readable(&mut self) {
+    pub(super) fn is_readable(&mut self) {
         if self.unreadable.take().is_some() {
             self.shared.progress.lock().unreadable = None;
         }

@@ -443,6 +443,8 @@ impl Poller {
             self.assigned.each_of(&facts.name, |assigned| {
                 assigned.topic_id = assigned.topic_id.or(facts.id);
                 if facts.id.is_some() && assigned.topic_id != facts.id {
+                    // What is before that offset is not of this topic, so it is not certain any more.
+                    assigned.is_readable();
                     remade.push(assigned.name.clone());
                 }
             });
