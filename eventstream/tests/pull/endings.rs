@@ -160,10 +160,8 @@ async fn an_answer_after_a_rebalance_comes_too_late() {
             event = next(&mut events) => event,
             event = next(&mut others) => event,
         };
-        let place = (event.context().partition(), event.context().offset());
-        if event.ack() == Settled::InTime {
-            read.insert(place);
-        }
+        read.insert((event.context().partition(), event.context().offset()));
+        assert_eq!(event.ack(), Settled::InTime);
     }
     second.shutdown(SOON).await;
     first.shutdown(SOON).await;

@@ -2,7 +2,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +11,7 @@ use eventstream::{
 use eventstream_harness::{Kafka, unique_topic};
 use tempfile::TempDir;
 
-use super::support::{END, client_of, number, until, wire};
+use super::support::{END, client_of, number, publish, until, wire};
 
 /// Where the attributes are in a batch, counted from its start: the codec is in the last three bits.
 const ATTRIBUTES: usize = 22;
@@ -95,10 +94,6 @@ struct Halted {
 }
 
 impl Halted {
-    async fn publish(&self, numbers: Range<usize>) {
-        publish(&self.client, &self.topic, numbers).await;
-    }
-
     fn committed(&self) -> Vec<Option<i64>> {
         let admin = self.kafka.admin().expect("an admin");
         admin
@@ -119,13 +114,6 @@ impl Halted {
     }
 }
 
-async fn publish(client: &Client, topic: &str, numbers: Range<usize>) {
-    for n in numbers {
-        let event = Publish::new(topic, "numbered").payload(serde_json::json!({ "n": n }));
-        client.publish_sync(event).await.expect("stored");
-    }
-}
-
 async fn halted(
     config: BrokerConfig,
     of_batch: impl Fn(&[u8]) -> (usize, u8),
@@ -143,7 +131,11 @@ async fn halted(
         .create_topic(&wire(&topic), 1, 1, &[])
         .expect("a topic");
     let client: Client = client_of(&kafka.bootstrap(), config);
-    publish(&client, &topic, 0..10).await;
+    // One by one, so that each is a batch of its own.
+    for n in 0..10 {
+        let event = Publish::new(&topic, "numbered").payload(serde_json::json!({ "n": n }));
+        client.publish_sync(event).await.expect("stored");
+    }
     let damage = damage(folder.path(), &wire(&topic), of_batch);
 
     let (seen, told) = (
@@ -239,7 +231,7 @@ async fn a_topic_recreated_while_it_cannot_be_read_is_read_and_healthy() {
         let admin = admin.expect("an admin");
         admin.delete_topic(&topic).expect("deleted");
         admin.create_topic(&topic, 1, 1, &[]).expect("created");
-        halted.publish(100..103).await;
+        publish(&halted.client, &halted.topic, "numbered", 100..103).await;
         until("what is new is committed", END, || {
             halted.committed() == [Some(3)]
         })
