@@ -4,7 +4,6 @@
 //! cargo run --release -p eventstream-bench -- publish --events 400000 --pairs 5
 //! cargo run --release -p eventstream-bench -- consume --events 400000 --pairs 5
 //! cargo run --release -p eventstream-bench -- publish --tracing --metrics
-//! cargo run --release -p eventstream-bench --features mimalloc -- publish --tracing
 //! cargo run --release -p eventstream-bench -- copy --pairs 5
 //! cargo run --release -p eventstream-bench -- outbox --rows 200000 --relays 2
 //! cargo run --release -p eventstream-bench -- scale --topics 200 --partitions 25 --groups 50
@@ -33,10 +32,6 @@ use harness::{Admin, Kafka};
 use crate::measure::Figures;
 use crate::observed::Observing;
 use crate::scenario::{Run, Scenario, Side};
-
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The broker writes data back and deletes topics.
 const SETTLE: Duration = Duration::from_secs(1);

@@ -134,13 +134,7 @@ impl Kafka {
         let sender = Arc::new(Sender {
             producer,
             prefix: Arc::clone(&prefix),
-            labels: Labels {
-                client: name,
-                prefix: Arc::clone(&prefix),
-                group: "".into(),
-                destination: "".into(),
-                tracer: tracer.clone(),
-            },
+            labels: Labels::new(tracer.as_ref(), name, Arc::clone(&prefix), None),
             strict: config.strict_validation,
             meter: meter.clone(),
         });

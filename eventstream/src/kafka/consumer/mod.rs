@@ -151,13 +151,13 @@ impl Consumers {
             .with_source(e)
         })?;
         refuse(self.contradictions(&subscribe))?;
-        let labels = Arc::new(Labels {
-            client: self.options.reporter.client(),
-            prefix: Arc::clone(&self.options.prefix),
-            group: subscribe.wire_group(&self.options.prefix).into(),
-            destination: prefixed(&self.options.prefix, subscribe.topic.as_str()).into(),
-            tracer: self.options.tracer.clone(),
-        });
+        let group = subscribe.wire_group(&self.options.prefix).into();
+        let labels = Arc::new(Labels::new(
+            self.options.tracer.as_ref(),
+            self.options.reporter.client(),
+            Arc::clone(&self.options.prefix),
+            Some((group, subscribe.topic.as_str())),
+        ));
         let mut tries = 0;
         let (group, registration) = loop {
             let group = self.group(&subscribe, &labels, runtime.clone())?;

@@ -183,13 +183,7 @@ mod tests {
     };
 
     fn entry(id: u32) -> Entry {
-        let labels = Labels {
-            client: "".into(),
-            prefix: "".into(),
-            group: "".into(),
-            destination: "".into(),
-            tracer: None,
-        };
+        let labels = Labels::new(None, "".into(), "".into(), None);
         let registration = Registration {
             id,
             labels: Arc::new(labels),

@@ -11,11 +11,15 @@ use opentelemetry::trace::{
     self, Span as _, SpanBuilder, SpanContext as OtelContext, SpanKind, Status, TraceContextExt,
 };
 use opentelemetry::{KeyValue, StringValue};
-use parking_lot::Mutex;
 
 pub(crate) use opentelemetry::Context;
 
+/// The span of a publish call and its outcome.
+pub(crate) use super::waiting::Waiting;
+
 use super::bridge::{self, Mark};
+use super::texts::{Named, named, recurring};
+use super::waiting::WaitingSpans;
 use super::{Labels, Publishing, Span, ToPublish, count};
 use crate::error::Error;
 use crate::guard::with_causes;
@@ -46,7 +50,10 @@ impl Tracer {
         T: trace::Tracer + Send + Sync + 'static,
         T::Span: Send + Sync + 'static,
     {
-        Self(Arc::new(tracer))
+        Self(Arc::new(Starter {
+            tracer,
+            waiting: WaitingSpans::default(),
+        }))
     }
 }
 
@@ -56,39 +63,45 @@ impl fmt::Debug for Tracer {
     }
 }
 
-/// The span of a publish call and its outcome.
-pub(crate) type Published = Arc<dyn Ends>;
-
-/// A recorded span that waits for its outcome. It ends with its last reference.
-pub(crate) trait Ends: Send + Sync {
-    fn stored(&self, place: [KeyValue; 2]);
-    fn fail(&self, kind: &'static str, error: String);
+/// A tracer, and what the spans of a client or of a registration have in common.
+pub(super) struct Traces {
+    starts: Arc<dyn Starts>,
+    client: StringValue,
+    /// Empty for publishing.
+    group: StringValue,
+    /// For handlers, whose topic is known before.
+    handle: Option<Named>,
 }
 
-impl<S: trace::Span + Send> Ends for Mutex<S> {
-    fn stored(&self, place: [KeyValue; 2]) {
-        self.lock().set_attributes(place);
-    }
-
-    fn fail(&self, kind: &'static str, error: String) {
-        let mut span = self.lock();
-        span.set_attribute(KeyValue::new("error.type", kind));
-        span.set_status(Status::error(error));
+impl Traces {
+    pub(super) fn new(
+        tracer: &Tracer,
+        client: &str,
+        group: &str,
+        prefix: &str,
+        topic: Option<&str>,
+    ) -> Self {
+        Self {
+            starts: Arc::clone(&tracer.0),
+            client: recurring(client),
+            group: recurring(group),
+            handle: topic.map(|topic| named("handle", prefix, topic)),
+        }
     }
 }
 
 /// Starts a span, and describes it if it is recorded.
 trait Starts: Send + Sync {
     /// One to work in.
-    fn start(&self, destination: StringValue, parent: Context, of: &Describes<'_>) -> Started;
+    fn start(&self, parent: Context, of: &Describes<'_>) -> Started;
 
-    /// One to wait for an outcome, which takes one allocation fewer.
-    fn publish(
-        &self,
-        destination: StringValue,
-        parent: &Context,
-        of: &Describes<'_>,
-    ) -> (OtelContext, Option<Published>);
+    /// One that waits for an outcome if it is recorded, and its ids.
+    fn publish(&self, parent: &Context, of: &Describes<'_>) -> (OtelContext, Option<Waiting>);
+}
+
+struct Starter<T: trace::Tracer> {
+    tracer: T,
+    waiting: WaitingSpans<T::Span>,
 }
 
 enum Started {
@@ -103,8 +116,8 @@ struct Describes<'a> {
     operation: &'static str,
     operation_type: &'static str,
     kind: SpanKind,
-    labels: &'a Labels,
-    topic: &'a str,
+    named: Named,
+    traces: &'a Traces,
     more: More<'a>,
 }
 
@@ -112,13 +125,15 @@ struct Describes<'a> {
 type More<'a> = &'a dyn Fn(&mut dyn FnMut(KeyValue));
 
 impl Describes<'_> {
-    fn begin(&self, destination: StringValue) -> SpanBuilder {
-        let labels = self.labels;
+    /// Inline, or the large builder would be copied once more.
+    #[inline]
+    fn begin(&self) -> SpanBuilder {
         let mut attributes = Vec::with_capacity(ATTRIBUTES);
         attributes.push(KeyValue::new(SYSTEM, "kafka"));
-        attributes.push(KeyValue::new(DESTINATION, destination));
-        if !labels.group.is_empty() {
-            attributes.push(KeyValue::new(GROUP, Arc::clone(&labels.group)));
+        attributes.push(KeyValue::new(DESTINATION, self.named.topic.clone()));
+        let group = &self.traces.group;
+        if !group.as_str().is_empty() {
+            attributes.push(KeyValue::new(GROUP, group.clone()));
         }
         SpanBuilder {
             name: self.operation.into(),
@@ -129,25 +144,21 @@ impl Describes<'_> {
     }
 
     fn describe(&self, span: &mut impl trace::Span) {
-        let (operation, labels) = (self.operation, self.labels);
-        span.update_name(match &*labels.prefix {
-            "" => [operation, " ", self.topic].concat(),
-            prefix => [operation, " ", prefix, ".", self.topic].concat(),
-        });
-        span.set_attribute(KeyValue::new(OPERATION, operation));
+        span.update_name(self.named.name.clone());
+        span.set_attribute(KeyValue::new(OPERATION, self.operation));
         span.set_attribute(KeyValue::new(OPERATION_TYPE, self.operation_type));
-        span.set_attribute(KeyValue::new(CLIENT_ID, Arc::clone(&labels.client)));
+        span.set_attribute(KeyValue::new(CLIENT_ID, self.traces.client.clone()));
         (self.more)(&mut |attribute| span.set_attribute(attribute));
     }
 }
 
-impl<T> Starts for T
+impl<T> Starts for Starter<T>
 where
     T: trace::Tracer + Send + Sync,
     T::Span: Send + Sync + 'static,
 {
-    fn start(&self, destination: StringValue, parent: Context, of: &Describes<'_>) -> Started {
-        let mut span = self.build_with_context(of.begin(destination), &parent);
+    fn start(&self, parent: Context, of: &Describes<'_>) -> Started {
+        let mut span = self.tracer.build_with_context(of.begin(), &parent);
         if span.is_recording() {
             of.describe(&mut span);
             return Started::Recorded(Context::new().with_span(span));
@@ -165,24 +176,19 @@ where
         )
     }
 
-    fn publish(
-        &self,
-        destination: StringValue,
-        parent: &Context,
-        of: &Describes<'_>,
-    ) -> (OtelContext, Option<Published>) {
-        let mut span = self.build_with_context(of.begin(destination), parent);
+    fn publish(&self, parent: &Context, of: &Describes<'_>) -> (OtelContext, Option<Waiting>) {
+        let mut span = self.tracer.build_with_context(of.begin(), parent);
         let ids = span.span_context().clone();
         if !span.is_recording() {
             return (ids, None);
         }
         of.describe(&mut span);
-        (ids, Some(Arc::new(Mutex::new(span))))
+        (ids, Some(self.waiting.hold(span)))
     }
 }
 
 pub(super) fn publish(
-    tracer: &Tracer,
+    traces: &Traces,
     labels: &Labels,
     event: &ToPublish<'_>,
 ) -> Option<Publishing> {
@@ -195,20 +201,19 @@ pub(super) fn publish(
         operation: "publish",
         operation_type: "send",
         kind: SpanKind::Producer,
-        labels,
-        topic: event.topic,
+        named: named("publish", &labels.prefix, event.topic),
+        traces,
         more: &|add| {
             add(KeyValue::new(MESSAGE_ID, event.id.to_owned()));
-            add(KeyValue::new(EVENT_NAME, event.name.to_owned()));
+            add(KeyValue::new(EVENT_NAME, recurring(event.name)));
         },
     };
-    let destination = prefixed(&labels.prefix, event.topic).into();
-    let (own, span) = tracer.0.publish(destination, &child_of(parent), &describes);
+    let (own, span) = traces.starts.publish(&child_of(parent), &describes);
     let own = own.is_valid().then_some(own);
     let carried = bridge::carry(own.as_ref(), ambient.as_deref(), event.span_context);
     let is_traced = carried.is_some() || span.is_some();
     is_traced.then(|| Publishing {
-        span: span.map_or(Span::Off, Span::Published),
+        span: span.map_or(Span::Off, Span::Waiting),
         carried,
     })
 }
@@ -236,12 +241,12 @@ fn number(partition: i32) -> StringValue {
 }
 
 /// A published event was stored.
-pub(super) fn published(span: &Published, partition: i32, offset: i64) {
+pub(super) fn published(span: &Waiting, partition: i32, offset: i64) {
     span.stored(place(partition, offset));
 }
 
 /// It was not.
-pub(super) fn not_published(span: &Published, error: &Error) {
+pub(super) fn not_published(span: &Waiting, error: &Error) {
     span.fail(error.kind().as_str(), with_causes(error));
 }
 
@@ -269,7 +274,7 @@ pub(super) fn in_scope<T>(span: &Context, inside: impl FnOnce() -> T) -> T {
 }
 
 pub(super) fn handle(
-    tracer: &Tracer,
+    traces: &Traces,
     labels: &Labels,
     record: &Record,
     attempt: u32,
@@ -282,10 +287,9 @@ pub(super) fn handle(
         add(KeyValue::new("eventstream.attempt", i64::from(attempt)));
         name_event(record, add);
     };
-    let describes = handling(labels, record, &more);
-    let destination = Arc::clone(&labels.destination).into();
+    let describes = handling(traces, labels, record, &more);
     let parent = child_of(bridge::publisher(record));
-    match tracer.0.start(destination, parent, &describes) {
+    match traces.starts.start(parent, &describes) {
         Started::Recorded(span) => {
             link(&span, before);
             Span::Active(span)
@@ -294,19 +298,26 @@ pub(super) fn handle(
     }
 }
 
-fn handling<'a>(labels: &'a Labels, record: &'a Record, more: More<'a>) -> Describes<'a> {
+fn handling<'a>(
+    traces: &'a Traces,
+    labels: &Labels,
+    record: &Record,
+    more: More<'a>,
+) -> Describes<'a> {
+    let operation = "handle";
+    let named = || named(operation, &labels.prefix, record.source.topic.as_str());
     Describes {
-        operation: "handle",
+        operation,
         operation_type: "process",
         kind: SpanKind::Consumer,
-        labels,
-        topic: record.source.topic.as_str(),
+        named: traces.handle.clone().unwrap_or_else(named),
+        traces,
         more,
     }
 }
 
 pub(super) fn handle_batch<'a>(
-    tracer: &Tracer,
+    traces: &Traces,
     labels: &Labels,
     first: &Record,
     records: impl ExactSizeIterator<Item = &'a Record>,
@@ -316,9 +327,8 @@ pub(super) fn handle_batch<'a>(
         add(KeyValue::new(PARTITION, number(first.source.partition)));
         add(KeyValue::new("messaging.batch.message_count", count));
     };
-    let describes = handling(labels, first, &more);
-    let destination = Arc::clone(&labels.destination).into();
-    match tracer.0.start(destination, Context::new(), &describes) {
+    let describes = handling(traces, labels, first, &more);
+    match traces.starts.start(Context::new(), &describes) {
         Started::Recorded(span) => {
             for publisher in records.filter_map(bridge::publisher) {
                 span.span().add_link(publisher, Vec::new());
@@ -330,7 +340,7 @@ pub(super) fn handle_batch<'a>(
 }
 
 pub(super) fn dead_letter(
-    tracer: &Tracer,
+    traces: &Traces,
     labels: &Labels,
     record: &Record,
     topic: &str,
@@ -342,8 +352,8 @@ pub(super) fn dead_letter(
         operation: "dead_letter",
         operation_type: "send",
         kind: SpanKind::Producer,
-        labels,
-        topic,
+        named: named("dead_letter", &labels.prefix, topic),
+        traces,
         more: &|add| {
             add(KeyValue::new("eventstream.dead_letter.reason", reason));
             let from = prefixed(&labels.prefix, source.topic.as_str());
@@ -354,9 +364,8 @@ pub(super) fn dead_letter(
             name_event(record, add);
         },
     };
-    let destination = prefixed(&labels.prefix, topic).into();
     let parent = child_of(bridge::publisher(record));
-    match tracer.0.start(destination, parent, &describes) {
+    match traces.starts.start(parent, &describes) {
         Started::Recorded(span) => {
             link(&span, last);
             Span::Active(span)
@@ -374,6 +383,6 @@ fn link(span: &Context, to: &Mark) {
 fn name_event(record: &Record, add: &mut dyn FnMut(KeyValue)) {
     if let Some(event) = &record.event {
         add(KeyValue::new(MESSAGE_ID, event.id().to_owned()));
-        add(KeyValue::new(EVENT_NAME, event.name().to_owned()));
+        add(KeyValue::new(EVENT_NAME, recurring(event.name())));
     }
 }

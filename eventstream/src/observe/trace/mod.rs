@@ -25,6 +25,10 @@ mod direct;
 #[path = "no_direct.rs"]
 mod direct;
 mod spans;
+#[cfg(feature = "opentelemetry")]
+mod texts;
+#[cfg(feature = "opentelemetry")]
+mod waiting;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,6 +37,7 @@ use std::sync::Arc;
 pub(crate) use self::bridge::Mark;
 /// Makes spans without `tracing`.
 pub(crate) use self::direct::Tracer;
+use self::direct::Traces;
 use crate::error::Error;
 use crate::event::SpanContext;
 use crate::guard::{guarded, quietly};
@@ -51,14 +56,28 @@ pub(crate) struct Labels {
     pub(crate) prefix: Arc<str>,
     /// The group as named on the broker; empty for publishing.
     pub(crate) group: Arc<str>,
-    /// The topic of a registration as named on the broker, for tracers; empty for publishing.
-    #[cfg_attr(
-        not(feature = "opentelemetry"),
-        expect(dead_code, reason = "there are no tracers")
-    )]
-    pub(crate) destination: Arc<str>,
-    /// Default: `tracing`.
-    pub(crate) tracer: Option<Tracer>,
+    /// What makes the spans instead of `tracing`.
+    traces: Option<Traces>,
+}
+
+impl Labels {
+    /// Of a client that publishes, or of a group's registration for a topic.
+    pub(crate) fn new(
+        tracer: Option<&Tracer>,
+        client: Arc<str>,
+        prefix: Arc<str>,
+        registered: Option<(Arc<str>, &str)>,
+    ) -> Self {
+        let (group, topic) =
+            registered.map_or(("".into(), None), |(group, topic)| (group, Some(topic)));
+        let traces = tracer.map(|tracer| Traces::new(tracer, &client, &group, &prefix, topic));
+        Self {
+            client,
+            prefix,
+            group,
+            traces,
+        }
+    }
 }
 
 /// A span, ended once the last of its clones is dropped. One that is not recorded may still be
@@ -75,7 +94,7 @@ pub(crate) enum Span {
     /// Of a tracer, to work in.
     Active(direct::Context),
     /// Of a tracer, for the outcome of an event.
-    Published(direct::Published),
+    Waiting(direct::Waiting),
 }
 
 /// What an event carries. That a trace is not sampled is in the envelope alone: a header costs
@@ -117,8 +136,8 @@ pub(crate) fn current(given: &str) -> Option<String> {
 
 /// Starts the publishing of an event. `None` if nobody observes it and there is no trace.
 pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Publishing> {
-    let begun = guarded(|| match &labels.tracer {
-        Some(tracer) => direct::publish(tracer, labels, event),
+    let begun = guarded(|| match &labels.traces {
+        Some(traces) => direct::publish(traces, labels, event),
         None => spans::publish(labels, event),
     });
     begun.flatten()
@@ -177,7 +196,7 @@ pub(crate) fn deliver(publish: &Span) -> Span {
     match publish {
         Span::Off => Span::Off,
         Span::Tracing(publish) => Span::Tracing(spans::deliver(publish)),
-        Span::Active(_) | Span::Published(_) => publish.clone(),
+        Span::Active(_) | Span::Waiting(_) => publish.clone(),
     }
 }
 
@@ -195,7 +214,7 @@ pub(crate) fn stored(span: &Span, partition: i32, offset: i64) {
         Span::Off => {}
         Span::Tracing(span) => end(|| spans::stored(span, partition, offset)),
         Span::Active(span) => end(|| direct::stored(span, partition, offset)),
-        Span::Published(span) => end(|| direct::published(span, partition, offset)),
+        Span::Waiting(span) => end(|| direct::published(span, partition, offset)),
     }
 }
 
@@ -205,14 +224,14 @@ pub(crate) fn fail(span: &Span, error: &Error) {
         Span::Off => {}
         Span::Tracing(span) => end(|| spans::fail(span, error)),
         Span::Active(span) => end(|| direct::fail(span, error)),
-        Span::Published(span) => end(|| direct::not_published(span, error)),
+        Span::Waiting(span) => end(|| direct::not_published(span, error)),
     }
 }
 
 /// One handler call. [`Span::Off`] if the subscriber panics.
 pub(crate) fn handle(labels: &Labels, record: &Record, attempt: u32, before: &Mark) -> Span {
-    let begun = guarded(|| match &labels.tracer {
-        Some(tracer) => direct::handle(tracer, labels, record, attempt, before),
+    let begun = guarded(|| match &labels.traces {
+        Some(traces) => direct::handle(traces, labels, record, attempt, before),
         None => spans::handle(labels, record, attempt, before),
     });
     begun.unwrap_or(Span::Off)
@@ -227,8 +246,8 @@ pub(crate) fn handle_batch<'a>(
     let Some(first) = records.clone().next() else {
         return Span::Off;
     };
-    let begun = guarded(|| match &labels.tracer {
-        Some(tracer) => direct::handle_batch(tracer, labels, first, records),
+    let begun = guarded(|| match &labels.traces {
+        Some(traces) => direct::handle_batch(traces, labels, first, records),
         None => spans::handle_batch(labels, first, records),
     });
     begun.unwrap_or(Span::Off)
@@ -237,7 +256,7 @@ pub(crate) fn handle_batch<'a>(
 /// The mark of a failed call, for the next attempt and the dead letter.
 pub(crate) fn mark(span: &Span) -> Mark {
     let marked = guarded(|| match span {
-        Span::Off | Span::Published(_) => Mark::default(),
+        Span::Off | Span::Waiting(_) => Mark::default(),
         Span::Tracing(span) => bridge::mark(span),
         Span::Active(span) => direct::mark(span),
     });
@@ -252,8 +271,8 @@ pub(crate) fn dead_letter(
     reason: &'static str,
     last: &Mark,
 ) -> Span {
-    let begun = guarded(|| match &labels.tracer {
-        Some(tracer) => direct::dead_letter(tracer, labels, record, topic, reason, last),
+    let begun = guarded(|| match &labels.traces {
+        Some(traces) => direct::dead_letter(traces, labels, record, topic, reason, last),
         None => spans::dead_letter(labels, record, topic, reason, last),
     });
     begun.unwrap_or(Span::Off)
@@ -271,7 +290,7 @@ impl Span {
     /// Runs `inside` as part of the span.
     pub(crate) fn in_scope<T>(&self, inside: impl FnOnce() -> T) -> T {
         match self {
-            Self::Off | Self::Published(_) => inside(),
+            Self::Off | Self::Waiting(_) => inside(),
             Self::Tracing(span) => span.in_scope(inside),
             Self::Active(span) => direct::in_scope(span, inside),
         }
@@ -281,7 +300,7 @@ impl Span {
     pub(crate) fn of_logs(&self) -> ::tracing::Span {
         match self {
             Self::Tracing(span) => span.clone(),
-            Self::Off | Self::Active(_) | Self::Published(_) => ::tracing::Span::none(),
+            Self::Off | Self::Active(_) | Self::Waiting(_) => ::tracing::Span::none(),
         }
     }
 }

@@ -9,21 +9,30 @@ use crate::record::Record;
 #[derive(Clone, Debug)]
 pub(crate) enum Tracer {}
 
+/// What the spans of a tracer have in common.
+pub(super) enum Traces {}
+
+impl Traces {
+    pub(super) fn new(tracer: &Tracer, _: &str, _: &str, _: &str, _: Option<&str>) -> Self {
+        match *tracer {}
+    }
+}
+
 /// The context of a span of a tracer.
 pub(crate) type Context = std::convert::Infallible;
 
 /// The span of a publish call of a tracer.
-pub(crate) type Published = std::convert::Infallible;
+pub(crate) type Waiting = std::convert::Infallible;
 
-pub(super) fn publish(tracer: &Tracer, _: &Labels, _: &ToPublish<'_>) -> Option<Publishing> {
-    match *tracer {}
+pub(super) fn publish(traces: &Traces, _: &Labels, _: &ToPublish<'_>) -> Option<Publishing> {
+    match *traces {}
 }
 
-pub(super) fn published(span: &Published, _: i32, _: i64) {
+pub(super) fn published(span: &Waiting, _: i32, _: i64) {
     match *span {}
 }
 
-pub(super) fn not_published(span: &Published, _: &Error) {
+pub(super) fn not_published(span: &Waiting, _: &Error) {
     match *span {}
 }
 
@@ -43,26 +52,26 @@ pub(super) fn in_scope<T>(span: &Context, _: impl FnOnce() -> T) -> T {
     match *span {}
 }
 
-pub(super) fn handle(tracer: &Tracer, _: &Labels, _: &Record, _: u32, _: &Mark) -> Span {
-    match *tracer {}
+pub(super) fn handle(traces: &Traces, _: &Labels, _: &Record, _: u32, _: &Mark) -> Span {
+    match *traces {}
 }
 
 pub(super) fn handle_batch<'a>(
-    tracer: &Tracer,
+    traces: &Traces,
     _: &Labels,
     _: &Record,
     _: impl ExactSizeIterator<Item = &'a Record>,
 ) -> Span {
-    match *tracer {}
+    match *traces {}
 }
 
 pub(super) fn dead_letter(
-    tracer: &Tracer,
+    traces: &Traces,
     _: &Labels,
     _: &Record,
     _: &str,
     _: &str,
     _: &Mark,
 ) -> Span {
-    match *tracer {}
+    match *traces {}
 }
