@@ -215,6 +215,31 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         }
     }
 
+    /// Asks a broker for the metadata of the topics in use. Returns the id of the one that answered,
+    /// which is negative for a bootstrap connection; `BrokerTransportFailure` if none was connected
+    /// within this time.
+    pub(crate) fn ask_for_metadata(&self, patience: Duration) -> Result<i32, RDKafkaErrorCode> {
+        let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+        let mut metadata = ptr::null();
+        // SAFETY: the client is alive. Without a topic it asks for all those it has a handle of. What
+        // it returns with success is owned.
+        unsafe {
+            let code = sys::rd_kafka_metadata(
+                self.client.native_ptr(),
+                0,
+                ptr::null_mut(),
+                &mut metadata,
+                patience,
+            );
+            if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err(code.into());
+            }
+            let from = (*metadata).orig_broker_id;
+            sys::rd_kafka_metadata_destroy(metadata);
+            Ok(from)
+        }
+    }
+
     /// Fails everything queued or in flight; the reports follow.
     pub(crate) fn purge(&self) {
         // SAFETY: the client is alive; both flags are valid.

@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::admission::Left;
 use super::causes::Causes;
+use super::connecting::Connecting;
 use super::instance::Instance;
 use super::{Inner, ProducerOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -196,8 +197,10 @@ fn serve(inner: &Inner, instance: &Instance, told: &mut Told) -> Ended {
     let mut meter = inner.options.meter.stored();
     let mut next_purge = Instant::now();
     let mut ears = Ears::default();
+    let mut connecting = Connecting::new(instance);
     loop {
-        inner.serve_once(instance, inner.wait(instance), told, &mut meter);
+        let wait = connecting.wait(instance, inner.wait(instance));
+        inner.serve_once(instance, wait, told, &mut meter);
         told.late += inner.expire(&mut told.left);
         inner.give_back(told);
         inner.note_answer(instance);

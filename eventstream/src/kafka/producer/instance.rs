@@ -23,6 +23,8 @@ pub(super) struct Instance {
     _supply: Option<Supply>,
     pub(super) native: NativeProducer<DeliveryContext>,
     pub(super) born: Instant,
+    /// It is idempotent.
+    pub(super) needs_id: bool,
     /// The crate itself enabled the log about messages.
     listens: bool,
 }
@@ -45,6 +47,7 @@ impl Instance {
             _supply: options.reporter.supply(native.client()),
             native,
             born: Instant::now(),
+            needs_id: config.get("enable.idempotence") == Some("true"),
             listens,
         })
     }

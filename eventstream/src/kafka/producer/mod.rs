@@ -14,6 +14,7 @@
 mod admission;
 mod alarms;
 mod causes;
+mod connecting;
 mod counters;
 mod delivery;
 mod failing;
