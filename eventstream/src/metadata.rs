@@ -38,7 +38,8 @@ impl MetadataQuery {
     }
 
     /// The first record in each partition with this timestamp or a later one, and the watermarks: one
-    /// more request per broker.
+    /// more request per broker. The embedded broker cannot find it: the query fails as
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
     pub fn at(mut self, time: SystemTime) -> Self {
         self.at = Some(time);
         self.watermarks()

@@ -204,6 +204,12 @@ fn the_embedded_broker_says_that_it_finds_no_time() {
     assert!(ended.lines().is_empty());
     let told = ended.err.matches("finds no offset by time").count();
     assert_eq!(told, 1, "{}", ended.err);
+    // Without a group, the tool asks for the offsets itself.
+    for more in [&["--partition", "0"][..], &["--until", "1m"]] {
+        let ended = broker.run(&[&args[..5], more].concat(), "").expect(1);
+        assert!(ended.lines().is_empty());
+        assert!(ended.err.contains("offsets by time"), "{}", ended.err);
+    }
 }
 
 #[test]

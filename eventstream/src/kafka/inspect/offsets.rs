@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{classify, from_code, from_kafka};
 use crate::kafka::list_offsets::{Ask, list_committed, list_offsets};
-use crate::kafka::questions::{Committed, Which};
+use crate::kafka::questions::{Committed, Which, is_embedded};
 use crate::metadata::{Metadata, PartitionMetadata, TopicMetadata};
 
 /// How long to wait for a leader. An election takes less if another replica is in sync; otherwise
@@ -118,8 +118,13 @@ impl Offsets<'_> {
         Ok(found)
     }
 
-    /// Fills in the first record at or after a time, if the end is known.
+    /// Fills in the first record at or after a time, if the end is known. The embedded broker answers
+    /// the end whatever is stored, so it is not asked.
     pub(super) fn at_time(&self, topics: &mut [TopicMetadata], millis: i64) -> Result<()> {
+        if is_embedded(self.client.client()) {
+            let text = "look up offsets by time: the embedded broker finds none";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
         let mut by_leader: HashMap<i32, Vec<(String, i32)>> = HashMap::new();
         for topic in topics.iter() {
             for partition in topic.partitions.iter().filter(|p| p.high.is_some()) {
