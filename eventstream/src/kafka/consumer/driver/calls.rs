@@ -99,15 +99,16 @@ impl Driver {
         self.tally.retries += u64::from(attempt > 1);
         if let Concurrency::PerKey(_) = route.options.concurrency {
             let route = Arc::clone(route);
-            self.spawned
-                .spawn(async move { call.begin(&route).run().await });
+            self.spawned.spawn(async move { call.run(&route).await });
             return;
         }
         // Most handlers complete at once; then nothing needs to be queued and woken.
-        let mut begun = call.begin(route);
-        match poll_fn(|cx| Poll::Ready(begun.watched.poll(cx))).await {
+        let (mut begun, mut handler) = call.begin(route);
+        let first = poll_fn(|cx| Poll::Ready(begun.watched.poll(&mut handler, cx))).await;
+        drop(handler);
+        match first {
             Poll::Ready(result) => self.ended(begun.end(result)),
-            Poll::Pending => self.running.push(Box::pin(begun.run())),
+            Poll::Pending => self.running.push(Box::pin(begun.resume())),
         }
     }
 
@@ -148,8 +149,8 @@ impl Driver {
         self.running.push(Box::pin(async move {
             let _permit = permit;
             match call {
-                AnyCall::One(call) => call.begin(&route).run().await,
-                AnyCall::Batch(call) => call.begin(&route).run().await,
+                AnyCall::One(call) => call.run(&route).await,
+                AnyCall::Batch(call) => call.run(&route).await,
             }
         }));
     }
@@ -330,7 +331,7 @@ pub(super) fn next_permit(waiting: &mut [Waiting]) -> impl Future<Output = usize
     })
 }
 
-/// A handler that was called and has not completed.
+/// A call that has begun and has not ended.
 pub(super) struct Begun {
     ticket: Ticket,
     route: RouteId,
@@ -341,26 +342,27 @@ pub(super) struct Begun {
 }
 
 impl Call {
-    /// Calls the handler, which may already panic.
-    fn begin(self, route: &Route) -> Begun {
+    async fn run(self, route: &Route) -> Ended {
+        let (begun, handler) = self.begin(route);
+        begun.run(handler).await
+    }
+
+    /// Runs until the answer to a pulled event.
+    pub(super) async fn run_pulled(self, route: &Route, answered: Handled) -> Ended {
+        let begun = self.begun(route, None);
+        begun.run(Some(|| answered)).await
+    }
+
+    /// Begins with a handler that is still to be called; `None` if the route has none for the event.
+    fn begin(self, route: &Route) -> (Begun, Option<impl FnOnce() -> Handled>) {
         let context = Context::of(&self.record, self.attempt).staging(self.staging.as_ref());
         let handler = route.handler(&self.record);
         let timeout = handler.and_then(BoxHandler::timeout);
         let call = handler.map(|handler| || handler.call(context));
-        self.begun(route, timeout, call)
+        (self.begun(route, timeout), call)
     }
 
-    /// Starts waiting for the answer to a pulled event.
-    pub(super) fn begin_pulled(self, route: &Route, answered: Handled) -> Begun {
-        self.begun(route, None, Some(|| answered))
-    }
-
-    fn begun(
-        self,
-        route: &Route,
-        own_timeout: Option<Duration>,
-        call: Option<impl FnOnce() -> Handled>,
-    ) -> Begun {
+    fn begun(self, route: &Route, own_timeout: Option<Duration>) -> Begun {
         let registration = &route.registration;
         let span = trace::handle(
             &registration.labels,
@@ -373,7 +375,7 @@ impl Call {
             ticket: self.ticket,
             route: self.route,
             attempt: self.attempt,
-            watched: Watched::begin(call, span, self.timed, timeout),
+            watched: Watched::new(span, self.timed, timeout),
             record: self.record,
             staging: self.staging,
         }
@@ -381,8 +383,13 @@ impl Call {
 }
 
 impl Begun {
-    pub(super) async fn run(mut self) -> Ended {
-        let result = poll_fn(|cx| self.watched.poll(cx)).await;
+    async fn run(mut self, mut call: Option<impl FnOnce() -> Handled>) -> Ended {
+        let result = poll_fn(|cx| self.watched.poll(&mut call, cx)).await;
+        self.end(result)
+    }
+
+    async fn resume(mut self) -> Ended {
+        let result = poll_fn(|cx| self.watched.poll_again(cx)).await;
         self.end(result)
     }
 

@@ -75,7 +75,7 @@ impl Driver {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                self.run_pulled(call, &route, permit, Box::pin(ready(Err(error.into()))));
+                self.run_pulled(call, route, permit, Box::pin(ready(Err(error.into()))));
                 return;
             }
         };
@@ -115,21 +115,20 @@ impl Driver {
             let dropped = || Err("the pulled event was dropped without an answer".into());
             answer.await.unwrap_or_else(|_| dropped())
         };
-        self.run_pulled(call, &route, permit, Box::pin(answered));
+        self.run_pulled(call, route, permit, Box::pin(answered));
     }
 
     fn run_pulled(
         &mut self,
         call: Call,
-        route: &Route,
+        route: Arc<Route>,
         permit: Option<OwnedSemaphorePermit>,
         answered: Handled,
     ) {
         self.tally.retries += u64::from(call.attempt > 1);
-        let begun = call.begin_pulled(route, answered);
         self.running.push(Box::pin(async move {
             let _permit = permit;
-            begun.run().await
+            call.run_pulled(&route, answered).await
         }));
     }
 

@@ -56,11 +56,10 @@ impl Driver {
         }
         self.tally.retries += u64::from(call.is_again());
         if let Concurrency::PerKey(_) = route.options.concurrency {
-            self.spawned
-                .spawn(async move { call.begin(&route).run().await });
+            self.spawned.spawn(async move { call.run(&route).await });
         } else {
             self.running
-                .push(Box::pin(async move { call.begin(&route).run().await }));
+                .push(Box::pin(async move { call.run(&route).await }));
         }
     }
 
@@ -120,8 +119,7 @@ impl BatchCall {
         records.map(|started| started.ticket).collect()
     }
 
-    /// Calls the handler, which may already panic.
-    pub(super) fn begin(self, route: &Route) -> BegunBatch {
+    pub(super) async fn run(self, route: &Route) -> Ended {
         let records = || self.records.iter().map(|started| &*started.body);
         let span = trace::handle_batch(&route.registration.labels, records());
         let context = |(started, staging): (&Started<Arc<Record>>, &Option<Arc<Staging>>)| {
@@ -129,32 +127,14 @@ impl BatchCall {
         };
         let each = self.records.iter().zip(&self.stagings);
         let contexts: Vec<_> = each.map(context).collect();
-        let call = route.handlers.batch();
-        let call = call.map(|handler| move || handler.call(&contexts));
+        let handler = route.handlers.batch();
+        let mut call = handler.map(|handler| move || handler.call(&contexts));
         let timeout = route.registration.handler_timeout;
-        BegunBatch {
-            route: self.route,
-            watched: Watched::begin(call, span, self.timed, timeout),
-            records: self.records,
-            stagings: self.stagings,
-        }
-    }
-}
-
-/// A batch handler that was called and has not completed.
-pub(super) struct BegunBatch {
-    route: RouteId,
-    records: Vec<Started<Arc<Record>>>,
-    stagings: Vec<Option<Arc<Staging>>>,
-    watched: Watched<BatchAnswer>,
-}
-
-impl BegunBatch {
-    pub(super) async fn run(mut self) -> Ended {
-        let answer = poll_fn(|cx| self.watched.poll(cx)).await;
+        let mut watched = Watched::new(span, self.timed, timeout);
+        let answer = poll_fn(|cx| watched.poll(&mut call, cx)).await;
         let results = results(answer, self.records.len());
         let failure = results.iter().find_map(|result| result.as_ref().err());
-        let (took, mark) = self.watched.end(failure.map(Unhandled::error));
+        let (took, mark) = watched.end(failure.map(Unhandled::error));
         let close = |staging: Option<Arc<Staging>>| staging.map_or_else(Vec::new, |s| s.close());
         let outputs = self.stagings.into_iter().map(close).collect();
         Ended::Batch(EndedBatch {

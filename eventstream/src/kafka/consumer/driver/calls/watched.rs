@@ -9,14 +9,14 @@ use crate::error::Error;
 use crate::guard::panic_text;
 use crate::observe::trace::{self, Mark, Span};
 
-type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
+pub(super) type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 
-/// A handler's future, in its span, with panics caught and a time limit.
+/// A handler's call and then its future, in its span, with panics caught and a time limit.
 pub(super) struct Watched<T> {
     span: Span,
     started: Option<Instant>,
-    /// The future, or the panic of the call that should have returned it.
-    future: Result<Future<T>, String>,
+    /// From the first poll on.
+    future: Option<Future<T>>,
     timeout: Option<Duration>,
     /// Starts when the handler first waits.
     timer: Option<Pin<Box<Sleep>>>,
@@ -29,38 +29,37 @@ pub(super) enum Interrupted {
 }
 
 impl<T> Watched<T> {
-    /// Calls the handler, which may already panic. `None` if the route has none for the event.
-    pub(super) fn begin(
-        call: Option<impl FnOnce() -> Future<T>>,
-        span: Span,
-        timed: bool,
-        timeout: Option<Duration>,
-    ) -> Self {
-        let started = timed.then(Instant::now);
-        let future = match call {
-            Some(call) => catch_unwind(AssertUnwindSafe(|| span.in_scope(call)))
-                .map_err(|panic| panic_text(&*panic)),
-            None => Err("the route has no handler for the event".to_owned()),
-        };
+    pub(super) fn new(span: Span, timed: bool, timeout: Option<Duration>) -> Self {
         Self {
             span,
-            started,
-            future,
+            started: timed.then(Instant::now),
+            future: None,
             timeout,
             timer: None,
         }
     }
 
-    /// Polls the future once, in its span; a panic or the timeout ends it.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Interrupted>> {
-        let future = match &mut self.future {
-            Ok(future) => future,
-            Err(panic) => return Poll::Ready(Err(Interrupted::Panicked(std::mem::take(panic)))),
+    /// Calls the handler, unless that was done, and polls its future once, both in one visit to its
+    /// span. A panic of either ends it, as the timeout does.
+    pub(super) fn poll(
+        &mut self,
+        call: &mut Option<impl FnOnce() -> Future<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, Interrupted>> {
+        let future = &mut self.future;
+        let poll = || {
+            if let Some(call) = call.take() {
+                *future = Some(call());
+            }
+            Some(future.as_mut()?.as_mut().poll(cx))
         };
-        let poll = || future.as_mut().poll(cx);
         match catch_unwind(AssertUnwindSafe(|| self.span.in_scope(poll))) {
-            Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
-            Ok(Poll::Pending) => {}
+            Ok(Some(Poll::Ready(result))) => return Poll::Ready(Ok(result)),
+            Ok(Some(Poll::Pending)) => {}
+            Ok(None) => {
+                let text = "the route has no handler for the event".to_owned();
+                return Poll::Ready(Err(Interrupted::Panicked(text)));
+            }
             Err(panic) => {
                 return Poll::Ready(Err(Interrupted::Panicked(panic_text(&*panic))));
             }
@@ -74,6 +73,11 @@ impl<T> Watched<T> {
             .as_mut()
             .poll(cx)
             .map(|()| Err(Interrupted::TimedOut(timeout)))
+    }
+
+    /// Polls the future of a handler that was called.
+    pub(super) fn poll_again(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Interrupted>> {
+        self.poll(&mut None::<fn() -> Future<T>>, cx)
     }
 
     /// Ends the span; returns how long it took, and its mark if it failed.
