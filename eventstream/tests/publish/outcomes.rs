@@ -27,6 +27,22 @@ async fn a_receipt_says_where_the_event_is() {
     s.client.shutdown(SOON).await;
 }
 
+/// librdkafka by itself gets the producer id after half a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_first_event_is_stored_as_soon_as_a_broker_is_connected() {
+    let mut took = Vec::new();
+    for n in 0..9 {
+        let s = setup(BrokerConfig::new());
+        let start = Instant::now();
+        s.client.publish_sync(event(n)).await.unwrap();
+        took.push(start.elapsed());
+        assert!(s.client.shutdown(SOON).await.is_empty());
+    }
+    took.sort_unstable();
+    // Not the slowest, as other tests may hold up the machine.
+    assert!(took[6] < Duration::from_millis(400), "{took:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_s_own_timeout_is_told_once_while_others_go_on() {
     let s = setup(BrokerConfig::new());
