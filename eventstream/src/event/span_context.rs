@@ -227,7 +227,7 @@ fn sixteen(text: &mut &[u8]) -> Option<u64> {
     (!is_bad).then(|| joined(u128::from_be_bytes(values)))
 }
 
-/// Joins numbers below 16, one in each byte, to one number.
+/// Joins numbers below 16, one in each byte, into one number.
 fn joined(mut values: u128) -> u64 {
     values = (values | values >> 4) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
     values = (values | values >> 8) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;

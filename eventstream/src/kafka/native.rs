@@ -215,14 +215,14 @@ impl<C: ClientContext + Throttled> NativeProducer<C> {
         }
     }
 
-    /// Asks a broker for the metadata of the topics in use. Returns the id of the one that answered,
-    /// which is negative for a bootstrap connection; `BrokerTransportFailure` if none was connected
-    /// within this time.
+    /// Asks a broker for the metadata of the topics that there are handles of, or of all if there are
+    /// none. Returns the id of the one that answered, which is negative for a bootstrap connection;
+    /// `BrokerTransportFailure` if none was connected in time. It may take twice this time if a broker
+    /// goes meanwhile.
     pub(crate) fn ask_for_metadata(&self, patience: Duration) -> Result<i32, RDKafkaErrorCode> {
         let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
         let mut metadata = ptr::null();
-        // SAFETY: the client is alive. Without a topic it asks for all those it has a handle of. What
-        // it returns with success is owned.
+        // SAFETY: the client is alive; what it returns with success is owned.
         unsafe {
             let code = sys::rd_kafka_metadata(
                 self.client.native_ptr(),
@@ -378,6 +378,11 @@ impl Queue {
     pub(crate) fn wake(&self) {
         // SAFETY: the reference is owned.
         unsafe { sys::rd_kafka_queue_yield(self.0) }
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        // SAFETY: the reference is owned.
+        unsafe { sys::rd_kafka_queue_length(self.0) > 0 }
     }
 
     /// Waits for one event of a producer and passes it to `sink` or the client's context.

@@ -199,7 +199,7 @@ fn serve(inner: &Inner, instance: &Instance, told: &mut Told) -> Ended {
     let mut ears = Ears::default();
     let mut connecting = Connecting::new(instance);
     loop {
-        let wait = connecting.wait(instance, inner.wait(instance));
+        let wait = connecting.wait(inner, instance, inner.wait(instance));
         inner.serve_once(instance, wait, told, &mut meter);
         told.late += inner.expire(&mut told.left);
         inner.give_back(told);
@@ -328,7 +328,7 @@ fn rebuild(inner: &Inner, mut due: Instant) -> Option<Arc<Instance>> {
 }
 
 /// librdkafka counts milliseconds; rounding down would spin through the last one.
-fn round_up(wait: Duration) -> Duration {
+pub(super) fn round_up(wait: Duration) -> Duration {
     Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
@@ -356,7 +356,7 @@ impl Inner {
     /// Whether to fail everything in librdkafka: the shutdown deadline has passed, the brokers
     /// refuse this client and have never accepted it, or the client ends and all events have an
     /// outcome.
-    fn is_purging(&self) -> bool {
+    pub(super) fn is_purging(&self) -> bool {
         self.abandoned.load(Ordering::SeqCst)
             || self.options.reporter.refused().is_some()
             || (self.stopping.load(Ordering::SeqCst) && self.admission.pending() == 0)

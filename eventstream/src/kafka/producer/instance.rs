@@ -124,6 +124,12 @@ impl Current {
         drop(before);
     }
 
+    /// Whether anything was to be published to the instance.
+    pub(super) fn has_topics(&self) -> bool {
+        let current = self.0.read();
+        current.as_ref().is_some_and(|live| !live.topics.is_empty())
+    }
+
     /// Makes the delivery thread check at once.
     pub(super) fn wake(&self) {
         if let Some(live) = &*self.0.read() {

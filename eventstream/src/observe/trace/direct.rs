@@ -18,7 +18,7 @@ pub(crate) use opentelemetry::Context;
 pub(crate) use super::waiting::Waiting;
 
 use super::bridge::{self, Mark};
-use super::texts::{Named, named, recurring};
+use super::texts::{Named, event_name, named, recurring};
 use super::waiting::WaitingSpans;
 use super::{Labels, Publishing, Span, ToPublish, count};
 use crate::error::Error;
@@ -205,7 +205,7 @@ pub(super) fn publish(
         traces,
         more: &|add| {
             add(KeyValue::new(MESSAGE_ID, event.id.to_owned()));
-            add(KeyValue::new(EVENT_NAME, recurring(event.name)));
+            add(KeyValue::new(EVENT_NAME, event_name(event.name)));
         },
     };
     let (own, span) = traces.starts.publish(&child_of(parent), &describes);
@@ -383,6 +383,6 @@ fn link(span: &Context, to: &Mark) {
 fn name_event(record: &Record, add: &mut dyn FnMut(KeyValue)) {
     if let Some(event) = &record.event {
         add(KeyValue::new(MESSAGE_ID, event.id().to_owned()));
-        add(KeyValue::new(EVENT_NAME, recurring(event.name())));
+        add(KeyValue::new(EVENT_NAME, event_name(event.name())));
     }
 }

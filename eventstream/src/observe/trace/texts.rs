@@ -8,21 +8,24 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::thread::LocalKey;
 
 use opentelemetry::StringValue;
 use parking_lot::Mutex;
 
-/// The most texts that are kept, and the most bytes of each.
+/// The most texts that are kept of either kind, and the most bytes of each.
 const MOST: usize = 1024;
 const LONGEST: usize = 512;
 
-/// The texts that the process keeps.
+/// The texts that the process keeps. Events have their own, as a service may give each another name.
 static KEPT: Kept = Kept(Mutex::new(BTreeSet::new()));
+static KEPT_EVENTS: Kept = Kept(Mutex::new(BTreeSet::new()));
 
 struct Kept(Mutex<BTreeSet<&'static str>>);
 
 thread_local! {
     static KNOWN: RefCell<Known> = const { RefCell::new(Known::new(&KEPT)) };
+    static KNOWN_EVENTS: RefCell<Known> = const { RefCell::new(Known::new(&KEPT_EVENTS)) };
 }
 
 /// What a thread knows of the kept texts, to find them without a lock.
@@ -83,9 +86,18 @@ impl Known {
     }
 }
 
-/// A text that recurs.
+/// The name of a client or a group.
 pub(super) fn recurring(text: &str) -> StringValue {
-    match KNOWN.try_with(|known| known.borrow_mut().find(text)) {
+    text_of(&KNOWN, text)
+}
+
+/// The name of an event.
+pub(super) fn event_name(text: &str) -> StringValue {
+    text_of(&KNOWN_EVENTS, text)
+}
+
+fn text_of(known: &'static LocalKey<RefCell<Known>>, text: &str) -> StringValue {
+    match known.try_with(|known| known.borrow_mut().find(text)) {
         Ok(Some(kept)) => kept.into(),
         _ => text.to_owned().into(),
     }
