@@ -234,8 +234,8 @@ async fn audit_logs_survive_an_outage_or_are_told() {
     let lost = client.publish_audit_log(log(COUNT)).await.unwrap().unwrap();
     let error = lost.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(client.shutdown(MINUTE).await.is_empty());
     assert_eq!(failed.load(Ordering::SeqCst), 1);
+    assert!(client.shutdown(MINUTE).await.is_empty());
     kafka.restart(1).unwrap();
     assert_eq!(stored().len(), COUNT);
 }

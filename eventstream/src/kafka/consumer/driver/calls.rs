@@ -108,7 +108,9 @@ impl Driver {
         drop(handler);
         match first {
             Poll::Ready(result) => self.ended(begun.end(result)),
-            Poll::Pending => self.running.push(Box::pin(begun.resume())),
+            Poll::Pending => self
+                .running
+                .push(Box::pin(begun.run(None::<fn() -> Handled>))),
         }
     }
 
@@ -332,7 +334,7 @@ pub(super) fn next_permit(waiting: &mut [Waiting]) -> impl Future<Output = usize
 }
 
 /// A call that has begun and has not ended.
-pub(super) struct Begun {
+struct Begun {
     ticket: Ticket,
     route: RouteId,
     attempt: u32,
@@ -383,13 +385,9 @@ impl Call {
 }
 
 impl Begun {
+    /// Runs to the end; with no call if that was made.
     async fn run(mut self, mut call: Option<impl FnOnce() -> Handled>) -> Ended {
         let result = poll_fn(|cx| self.watched.poll(&mut call, cx)).await;
-        self.end(result)
-    }
-
-    async fn resume(mut self) -> Ended {
-        let result = poll_fn(|cx| self.watched.poll_again(cx)).await;
         self.end(result)
     }
 

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::guard::panic_text;
 use crate::observe::trace::{self, Mark, Span};
 
-pub(super) type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
+type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 
 /// A handler's call and then its future, in its span, with panics caught and a time limit.
 pub(super) struct Watched<T> {
@@ -73,11 +73,6 @@ impl<T> Watched<T> {
             .as_mut()
             .poll(cx)
             .map(|()| Err(Interrupted::TimedOut(timeout)))
-    }
-
-    /// Polls the future of a handler that was called.
-    pub(super) fn poll_again(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Interrupted>> {
-        self.poll(&mut None::<fn() -> Future<T>>, cx)
     }
 
     /// Ends the span; returns how long it took, and its mark if it failed.
