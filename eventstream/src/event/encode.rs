@@ -1,8 +1,8 @@
 //! From fields to an envelope's JSON.
 
-use super::Event;
 use super::json::is_empty_container;
 use super::text::escape;
+use super::{Event, SpanContext};
 
 /// The fields of an envelope to write. Empty, 0 and false mean absent.
 ///
@@ -17,6 +17,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) trace_id: &'a str,
     pub(crate) span_context: &'a str,
+    /// Written if `span_context` is absent.
+    pub(crate) own_span: Option<&'a SpanContext>,
     pub(crate) user_id: &'a str,
     pub(crate) session_id: &'a str,
     pub(crate) timestamp: &'a str,
@@ -57,7 +59,14 @@ impl Envelope<'_> {
         text(out, ",\"unionNamespace\":\"", self.union_namespace);
         text(out, ",\"clientId\":\"", self.client_id);
         text(out, ",\"traceId\":\"", self.trace_id);
-        text(out, ",\"spanContext\":\"", self.span_context);
+        match self.own_span {
+            Some(own) if self.span_context.is_empty() => {
+                out.extend_from_slice(b",\"spanContext\":\"");
+                own.write(out);
+                out.push(b'"');
+            }
+            _ => text(out, ",\"spanContext\":\"", self.span_context),
+        }
         text(out, ",\"userId\":\"", self.user_id);
         text(out, ",\"sessionId\":\"", self.session_id);
         text(out, ",\"timestamp\":\"", self.timestamp);
@@ -126,6 +135,7 @@ pub(super) fn event_to_json(event: &Event) -> String {
         client_id: event.client_id(),
         trace_id: event.trace_id(),
         span_context: event.span_context(),
+        own_span: None,
         user_id: event.user_id(),
         session_id: event.session_id(),
         timestamp: event.timestamp(),

@@ -29,7 +29,6 @@ pub use event_type::EventType;
 pub use json::Json;
 pub(crate) use short_text::{ShortText, new_id};
 pub use span_context::SpanContext;
-pub(crate) use span_context::SpanText;
 pub(crate) use timestamp::{format_seconds, now, parse_rfc3339, unix_nanos};
 
 use crate::name::Topic;

@@ -48,36 +48,32 @@ impl SpanContext {
 
     /// The W3C `traceparent` header of this span. It has no room for parent, debug and firehose.
     pub fn to_traceparent(&self) -> String {
-        let mut text = SpanText::default();
-        text.push(b"00-");
-        text.push_hex(&self.trace_id.to_be_bytes());
-        text.push(b"-");
-        text.push_hex(&self.span_id.to_be_bytes());
-        text.push(b"-");
-        text.push_hex(&[self.flags & SAMPLED]);
-        text.as_str().to_owned()
+        let mut text = Vec::with_capacity(LONGEST);
+        text.extend_from_slice(b"00-");
+        text.extend_from_slice(&digits((self.trace_id >> 64) as u64));
+        text.extend_from_slice(&digits(self.trace_id as u64));
+        text.push(b'-');
+        text.extend_from_slice(&digits(self.span_id));
+        text.extend_from_slice(&[b'-', b'0', digit(self.flags & SAMPLED)]);
+        text_of(text)
     }
 
-    /// As Jaeger's client writes it: a 64-bit trace id has 16 digits, any other 32; flags have no padding.
-    pub(crate) fn to_jaeger(self) -> SpanText {
-        let mut text = SpanText::default();
-        let trace_id = self.trace_id.to_be_bytes();
-        let (high, low) = trace_id.split_at(8);
-        if self.trace_id >> 64 != 0 {
-            text.push_hex(high);
+    /// Appends the text as Jaeger's client writes it: a 64-bit trace id has 16 digits, any other 32;
+    /// flags have no padding. Without formatting, which would take several times as long.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(LONGEST);
+        let high = (self.trace_id >> 64) as u64;
+        if high != 0 {
+            out.extend_from_slice(&digits(high));
         }
-        text.push_hex(low);
-        for id in [self.span_id, self.parent_id] {
-            text.push(b":");
-            text.push_hex(&id.to_be_bytes());
+        for id in [self.trace_id as u64, self.span_id, self.parent_id] {
+            out.extend_from_slice(&digits(id));
+            out.push(b':');
         }
-        text.push(b":");
         if self.flags > 0xf {
-            text.push_hex(&[self.flags]);
-        } else {
-            text.push(&[digit(self.flags)]);
+            out.push(digit(self.flags >> 4));
         }
-        text
+        out.push(digit(self.flags & 0xf));
     }
 
     /// Reads a W3C `traceparent` header. The parent is 0: the header does not carry it.
@@ -278,15 +274,17 @@ fn refuse(field: &str, value: &str, allowed: &str) -> Error {
 /// As Jaeger's client writes it: a 64-bit trace id has 16 digits, any other 32; flags have no padding.
 impl fmt::Display for SpanContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_jaeger().as_str())
+        let mut text = Vec::with_capacity(LONGEST);
+        self.write(&mut text);
+        f.write_str(&text_of(text))
     }
 }
 
-/// The text of a span context, written without formatting, which would take several times as long
-/// for each traced event.
-pub(crate) struct SpanText {
-    bytes: [u8; Self::LONGEST],
-    len: usize,
+/// The longest text, in bytes: 32, 16, 16 and 2 digits, and 3 colons.
+const LONGEST: usize = 69;
+
+fn text_of(ascii: Vec<u8>) -> String {
+    String::from_utf8(ascii).unwrap_or_default()
 }
 
 /// The hex digit of a number below 16.
@@ -297,8 +295,8 @@ const fn digit(value: u8) -> u8 {
     }
 }
 
-/// Both hex digits of each byte. Made a digit at a time, by arithmetic, they take three times as
-/// long.
+/// Both hex digits of each byte. Made by arithmetic, a digit at a time or all at once, they take
+/// longer.
 const PAIRS: [[u8; 2]; 256] = {
     let mut pairs = [[0; 2]; 256];
     let mut byte = 0;
@@ -309,35 +307,13 @@ const PAIRS: [[u8; 2]; 256] = {
     pairs
 };
 
-impl SpanText {
-    /// In Jaeger's form: 32, 16, 16 and 2 digits, and 3 colons.
-    const LONGEST: usize = 69;
-
-    fn push(&mut self, ascii: &[u8]) {
-        self.bytes[self.len..][..ascii.len()].copy_from_slice(ascii);
-        self.len += ascii.len();
+/// A number as 16 hex digits.
+fn digits(value: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        pair.copy_from_slice(&PAIRS[usize::from(byte)]);
     }
-
-    fn push_hex(&mut self, bytes: &[u8]) {
-        let room = &mut self.bytes[self.len..][..2 * bytes.len()];
-        for (digits, byte) in room.chunks_exact_mut(2).zip(bytes) {
-            digits.copy_from_slice(&PAIRS[usize::from(*byte)]);
-        }
-        self.len += 2 * bytes.len();
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
-    }
-}
-
-impl Default for SpanText {
-    fn default() -> Self {
-        Self {
-            bytes: [0; Self::LONGEST],
-            len: 0,
-        }
-    }
+    digits
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Publishing, from an event to what the producer sends.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +7,6 @@ use std::time::Duration;
 
 use super::producer::{Outgoing, Producer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{SpanContext, SpanText};
 use crate::name::{Topic, check_whole_topic};
 use crate::observe::metrics::ClientMeter;
 use crate::observe::trace::{self, Labels, Publishing, ToPublish};
@@ -33,9 +31,8 @@ impl Sender {
     pub(crate) async fn publish(&self, event: &Publish) -> Result<Receipt> {
         self.check(event)?;
         let id = event.assign_id();
-        let traced = self.traced(event, &id);
-        let traced = traced.as_ref();
-        let headers = headers(event, traced);
+        let traced = &self.traced(event, &id);
+        let headers = traced.headers(event.headers());
         let receipt = match self.encoded(event, &id, traced, |value| {
             let record = outgoing(event, &id, value, &headers, traced);
             match self
@@ -61,9 +58,8 @@ impl Sender {
     pub(crate) fn try_publish(&self, event: &Publish) -> Result<Receipt> {
         self.check(event)?;
         let id = event.assign_id();
-        let traced = self.traced(event, &id);
-        let traced = traced.as_ref();
-        let headers = headers(event, traced);
+        let traced = &self.traced(event, &id);
+        let headers = traced.headers(event.headers());
         let receipt = self.encoded(event, &id, traced, |value| {
             let record = outgoing(event, &id, value, &headers, traced);
             self.producer
@@ -87,17 +83,16 @@ impl Sender {
                 span_context: "",
             },
         );
-        let traced = traced.as_ref();
-        let headers = traced.map_or_else(Cow::default, |traced| traced.headers(&[]));
+        let headers = traced.headers(&[]);
         let outgoing = Outgoing {
             key: Some(log.record_key().as_bytes()),
             value: Some(&value),
             headers: &headers,
-            span: traced.and_then(Publishing::span),
+            span: traced.span(),
             ..Outgoing::default()
         };
         let receipt = self.producer.publish(topic.as_str(), outgoing, id).await;
-        self.told(traced, receipt)
+        self.told(&traced, receipt)
     }
 
     pub(crate) async fn publish_raw(&self, record: &PublishRaw) -> Result<Receipt> {
@@ -116,7 +111,7 @@ impl Sender {
         receipt.map_err(|error| self.refused(error))
     }
 
-    fn traced(&self, event: &Publish, id: &EventId) -> Option<Publishing> {
+    fn traced(&self, event: &Publish, id: &EventId) -> Publishing {
         let event = ToPublish {
             topic: event.topic_name(),
             name: event.event_name(),
@@ -130,13 +125,11 @@ impl Sender {
         &self,
         event: &Publish,
         id: &EventId,
-        traced: Option<&Publishing>,
+        traced: &Publishing,
         send: impl FnOnce(&[u8]) -> T,
     ) -> T {
-        let span_context = traced.and_then(Publishing::span_context);
-        let span_context = span_context.map(SpanContext::to_jaeger);
-        let span_context = span_context.as_ref().map(SpanText::as_str);
-        encoded(|out| event.encode(id.as_str(), span_context, out), send)
+        let write = |out: &mut _| event.encode(id.as_str(), traced.span_context(), out);
+        encoded(write, send)
     }
 
     fn check(&self, event: &Publish) -> Result<()> {
@@ -188,11 +181,9 @@ impl Sender {
         error
     }
 
-    fn told<T>(&self, traced: Option<&Publishing>, result: Result<T>) -> Result<T> {
+    fn told<T>(&self, traced: &Publishing, result: Result<T>) -> Result<T> {
         result.map_err(|error| {
-            if let Some(traced) = traced {
-                traced.refused(&error);
-            }
+            traced.refused(&error);
             self.refused(error)
         })
     }
@@ -230,9 +221,8 @@ impl MakesOutputs for Sender {
     fn output(&self, event: &Publish) -> Result<(Output, EventId)> {
         self.check(event)?;
         let id = event.assign_id();
-        let traced = self.traced(event, &id);
-        let traced = traced.as_ref();
-        let headers = headers(event, traced);
+        let traced = &self.traced(event, &id);
+        let headers = traced.headers(event.headers());
         let output = self.encoded(event, &id, traced, |value| {
             self.kept(
                 event.topic_name(),
@@ -259,19 +249,12 @@ impl MakesOutputs for Sender {
     }
 }
 
-fn headers<'a>(event: &'a Publish, traced: Option<&Publishing>) -> Cow<'a, trace::Headers> {
-    match traced {
-        Some(traced) => traced.headers(event.headers()),
-        None => event.headers().into(),
-    }
-}
-
 fn outgoing<'a>(
     event: &'a Publish,
     id: &'a EventId,
     value: &'a [u8],
     headers: &'a trace::Headers,
-    traced: Option<&'a Publishing>,
+    traced: &'a Publishing,
 ) -> Outgoing<'a> {
     Outgoing {
         key: Some(event.key_or(id)),
@@ -280,7 +263,7 @@ fn outgoing<'a>(
         timestamp_ms: None,
         partition: None,
         timeout: event.own_timeout(),
-        span: traced.and_then(Publishing::span),
+        span: traced.span(),
     }
 }
 

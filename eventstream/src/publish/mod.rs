@@ -27,7 +27,7 @@ pub use self::sealed::SealedEvent;
 pub use self::undelivered::Undelivered;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::EventType;
-use crate::event::{self, Envelope};
+use crate::event::{self, Envelope, SpanContext};
 use crate::name;
 
 /// One event to publish: the publish parameters of the Go SDK as a builder.
@@ -352,8 +352,8 @@ impl Publish {
         self.get(Field::SpanContext)
     }
 
-    /// Appends the envelope's JSON. `span_context` is used if the event has none.
-    pub(crate) fn encode(&self, id: &str, span_context: Option<&str>, out: &mut Vec<u8>) {
+    /// Appends the envelope's JSON. `own_span` is used if the event was given no span context.
+    pub(crate) fn encode(&self, id: &str, own_span: Option<&SpanContext>, out: &mut Vec<u8>) {
         let stamp;
         let (timestamp, timestamp_unix_nano) = match self.parts.timestamp {
             Stamp::Now => {
@@ -375,10 +375,8 @@ impl Publish {
             union_namespace: self.get(Field::UnionNamespace),
             client_id: self.get(Field::ClientId),
             trace_id: self.get(Field::TraceId),
-            span_context: match self.given_span_context() {
-                "" => span_context.unwrap_or_default(),
-                given => given,
-            },
+            span_context: self.given_span_context(),
+            own_span,
             user_id: self.get(Field::UserId),
             session_id: self.get(Field::SessionId),
             timestamp,

@@ -45,9 +45,9 @@ impl Publish {
     pub fn seal(&self, strict_validation: bool) -> Result<SealedEvent> {
         self.validate(strict_validation)?;
         let id = self.assign_id();
-        let span_context = trace::current(self.given_span_context());
+        let span = trace::current();
         let mut value = Vec::new();
-        self.encode(id.as_str(), span_context.as_deref(), &mut value);
+        self.encode(id.as_str(), span.as_ref(), &mut value);
         Ok(SealedEvent {
             id: id.as_str().to_owned(),
             topic: self.topic_name().to_owned(),

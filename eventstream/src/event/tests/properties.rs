@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::{Envelope, Event};
+use super::super::{Envelope, Event, SpanContext};
 use super::reference::compare;
 
 /// Text with many special characters: quotes, escapes, control and wide characters.
@@ -87,7 +87,7 @@ proptest! {
         let t = |i: usize| texts[i].as_str();
         let envelope = Envelope {
             id: t(0), name: t(1), namespace: t(2), parent_namespace: t(3), union_namespace: t(4),
-            client_id: t(5), trace_id: t(6), span_context: t(7), user_id: t(8), session_id: t(9),
+            client_id: t(5), trace_id: t(6), span_context: t(7), own_span: None, user_id: t(8), session_id: t(9),
             timestamp: t(10), timestamp_unix_nano: numbers[0], version: numbers[1],
             event_id: numbers[2], event_type: numbers[3], event_level: numbers[4],
             service: t(11), client_ids: &ids_json, target_user_ids: &ids_json,
@@ -117,6 +117,19 @@ proptest! {
         let whole: Value = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(whole["id"].as_str().unwrap_or(""), t(0));
         compare(text.as_bytes());
+    }
+
+    #[test]
+    fn a_publishers_own_span_is_written_unless_a_text_is_given(
+        trace_id: u128, span_id: u64, parent_id: u64, flags: u8, given in "[0-9a-f:]{0,3}",
+    ) {
+        let own = SpanContext { trace_id, span_id, parent_id, flags };
+        let envelope = Envelope { span_context: &given, own_span: Some(&own), ..Envelope::default() };
+        let mut out = Vec::new();
+        envelope.write(&mut out);
+        let expected = if given.is_empty() { own.to_string() } else { given };
+        let event = Event::decode(&out).unwrap();
+        prop_assert_eq!(event.span_context(), expected);
     }
 
     #[test]

@@ -87,33 +87,30 @@ pub(super) fn link(span: &Span, mark: &Mark) {
 }
 
 /// What an event carries: the `publish` span, or the caller's if that is disabled.
-pub(super) fn carried(own: &Mark, ambient: &Mark, given: &str) -> Option<Carried> {
-    carry(own.as_deref(), ambient.as_deref(), given)
+pub(super) fn carried(own: &Mark, ambient: &Mark) -> Carried {
+    match (own, ambient) {
+        (Some(own), ambient) => carry(own, ambient.as_deref()),
+        (None, Some(ambient)) => carry(ambient, None),
+        (None, None) => Carried::default(),
+    }
 }
 
-pub(super) fn carry(
-    own: Option<&OtelContext>,
-    ambient: Option<&OtelContext>,
-    given: &str,
-) -> Option<Carried> {
-    let parent_id = match (own, ambient) {
-        (Some(_), Some(ambient)) => u64::from_be_bytes(ambient.span_id().to_bytes()),
-        (Some(_), None) if !given.is_empty() => {
-            given.parse().map_or(0, |given: SpanContext| given.span_id)
-        }
-        _ => 0,
-    };
-    let context = own.or(ambient)?;
-    let ours = SpanContext {
-        trace_id: u128::from_be_bytes(context.trace_id().to_bytes()),
-        span_id: u64::from_be_bytes(context.span_id().to_bytes()),
-        parent_id,
-        flags: u8::from(context.is_sampled()),
-    };
-    Some(Carried {
-        span_context: ours,
-        tracestate: context.trace_state().header(),
-    })
+/// What an event carries of a span and its parent.
+pub(super) fn carry(span: &OtelContext, parent: Option<&OtelContext>) -> Carried {
+    let id = |context: &OtelContext| u64::from_be_bytes(context.span_id().to_bytes());
+    Carried {
+        span_context: SpanContext {
+            trace_id: u128::from_be_bytes(span.trace_id().to_bytes()),
+            span_id: id(span),
+            parent_id: parent.map_or(0, id),
+            flags: u8::from(span.is_sampled()),
+        },
+        tracestate: if span.is_sampled() {
+            span.trace_state().header()
+        } else {
+            String::new()
+        },
+    }
 }
 
 fn w3c(record: &Record) -> Option<OtelContext> {

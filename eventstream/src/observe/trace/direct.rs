@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use opentelemetry::trace::{
-    self, Span as _, SpanBuilder, SpanContext as OtelContext, SpanKind, Status, TraceContextExt,
+    self, Span as _, SpanBuilder, SpanContext as OtelContext, SpanKind, SpanRef, Status,
+    TraceContextExt,
 };
 use opentelemetry::{KeyValue, StringValue};
 
@@ -95,8 +96,8 @@ trait Starts: Send + Sync {
     /// One to work in.
     fn start(&self, parent: Context, of: &Describes<'_>) -> Started;
 
-    /// One that waits for an outcome if it is recorded, and its ids.
-    fn publish(&self, parent: &Context, of: &Describes<'_>) -> (OtelContext, Option<Waiting>);
+    /// One that waits for an outcome if it is recorded, and what the event carries of it.
+    fn publish(&self, parent: &Context, of: &Describes<'_>) -> Publishing;
 }
 
 struct Starter<T: trace::Tracer> {
@@ -176,22 +177,22 @@ where
         )
     }
 
-    fn publish(&self, parent: &Context, of: &Describes<'_>) -> (OtelContext, Option<Waiting>) {
+    fn publish(&self, parent: &Context, of: &Describes<'_>) -> Publishing {
         let mut span = self.tracer.build_with_context(of.begin(), parent);
-        let ids = span.span_context().clone();
-        if !span.is_recording() {
-            return (ids, None);
-        }
-        of.describe(&mut span);
-        (ids, Some(self.waiting.hold(span)))
+        let parent = parent.has_active_span().then(|| parent.span());
+        let parent = parent.as_ref().map(SpanRef::span_context);
+        let carried = bridge::carry(span.span_context(), parent);
+        let span = if span.is_recording() {
+            of.describe(&mut span);
+            Span::Waiting(self.waiting.hold(span))
+        } else {
+            Span::Off
+        };
+        Publishing { span, carried }
     }
 }
 
-pub(super) fn publish(
-    traces: &Traces,
-    labels: &Labels,
-    event: &ToPublish<'_>,
-) -> Option<Publishing> {
+pub(super) fn publish(traces: &Traces, labels: &Labels, event: &ToPublish<'_>) -> Publishing {
     let ambient = bridge::ambient();
     let parent = match &ambient {
         Some(ambient) => Some(OtelContext::clone(ambient)),
@@ -208,14 +209,11 @@ pub(super) fn publish(
             add(KeyValue::new(EVENT_NAME, event_name(event.name)));
         },
     };
-    let (own, span) = traces.starts.publish(&child_of(parent), &describes);
-    let own = own.is_valid().then_some(own);
-    let carried = bridge::carry(own.as_ref(), ambient.as_deref(), event.span_context);
-    let is_traced = carried.is_some() || span.is_some();
-    is_traced.then(|| Publishing {
-        span: span.map_or(Span::Off, Span::Waiting),
-        carried,
-    })
+    let mut begun = traces.starts.publish(&child_of(parent), &describes);
+    if let (false, Some(ambient)) = (begun.carried.is_some(), &ambient) {
+        begun.carried = bridge::carry(ambient, None);
+    }
+    begun
 }
 
 fn child_of(parent: Option<OtelContext>) -> Context {

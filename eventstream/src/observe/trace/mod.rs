@@ -82,13 +82,14 @@ impl Labels {
 
 /// A span, ended once the last of its clones is dropped. One that is not recorded may still be
 /// what other spans continue.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[cfg_attr(
     not(feature = "opentelemetry"),
     expect(dead_code, reason = "there are no tracers")
 )]
 pub(crate) enum Span {
     /// Nobody observes, and there is no trace.
+    #[default]
     Off,
     Tracing(::tracing::Span),
     /// Of a tracer, to work in.
@@ -99,17 +100,20 @@ pub(crate) enum Span {
 
 /// What an event carries. That a trace is not sampled is in the envelope alone: a header costs
 /// librdkafka as much as a fifth of the whole event, for a trace that nobody sees.
+#[derive(Default)]
 struct Carried {
+    /// Not valid if there is no trace.
     span_context: SpanContext,
-    /// Empty if there is none.
+    /// Empty if there is none, or if the trace is not sampled.
     tracestate: String,
 }
 
-/// The publishing of an event that is observed, or that continues a trace.
+/// The publishing of an event. The default is one that nobody observes, in no trace.
+#[derive(Default)]
 pub(crate) struct Publishing {
     /// [`Span::Off`] unless it is recorded, so that filling in its fields is worth the cost.
     span: Span,
-    carried: Option<Carried>,
+    carried: Carried,
 }
 
 /// What is known of an event before it is published.
@@ -127,20 +131,19 @@ fn count(records: usize) -> i64 {
     i64::try_from(records).unwrap_or(i64::MAX)
 }
 
-/// The caller's span, as the text that an event carries. `None` if there is no trace.
-pub(crate) fn current(given: &str) -> Option<String> {
-    let carried = guarded(|| bridge::carried(&Mark::default(), &bridge::ambient(), given));
-    let carried = carried.flatten()?;
-    Some(carried.span_context.to_string())
+/// The caller's span, as an event carries it. `None` if there is no trace.
+pub(crate) fn current() -> Option<SpanContext> {
+    let carried = guarded(|| bridge::carried(&Mark::default(), &bridge::ambient()))?;
+    carried.is_some().then_some(carried.span_context)
 }
 
-/// Starts the publishing of an event. `None` if nobody observes it and there is no trace.
-pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Publishing> {
+/// Starts the publishing of an event.
+pub(crate) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Publishing {
     let begun = guarded(|| match &labels.traces {
         Some(traces) => direct::publish(traces, labels, event),
         None => spans::publish(labels, event),
     });
-    begun.flatten()
+    begun.unwrap_or_default()
 }
 
 /// A topic as named on the broker.
@@ -155,10 +158,17 @@ impl std::fmt::Display for Wire<'_> {
     }
 }
 
+impl Carried {
+    fn is_some(&self) -> bool {
+        self.span_context.is_valid()
+    }
+}
+
 impl Publishing {
     /// The envelope's span context if the caller gave none.
-    pub(crate) fn span_context(&self) -> Option<SpanContext> {
-        Some(self.carried.as_ref()?.span_context)
+    pub(crate) fn span_context(&self) -> Option<&SpanContext> {
+        let carried = &self.carried;
+        carried.is_some().then_some(&carried.span_context)
     }
 
     /// The span, if it is recorded.
@@ -168,9 +178,7 @@ impl Publishing {
 
     /// The event's headers, with the trace's unless the event already has one.
     pub(crate) fn headers<'a>(&self, own: &'a Headers) -> Cow<'a, Headers> {
-        let Some(carried) = &self.carried else {
-            return own.into();
-        };
+        let carried = &self.carried;
         let has_own = || own.iter().any(|(name, _)| name == TRACEPARENT);
         if !carried.span_context.is_sampled() || has_own() {
             return own.into();

@@ -32,6 +32,6 @@ pub(super) fn link_publisher(_: &Span, _: &Record) {}
 
 pub(super) fn link(_: &Span, _: &Mark) {}
 
-pub(super) fn carried(_: &Mark, _: &Mark, _: &str) -> Option<Carried> {
-    None
+pub(super) fn carried(_: &Mark, _: &Mark) -> Carried {
+    Carried::default()
 }

@@ -13,7 +13,7 @@ use crate::record::Record;
 /// The target of all spans.
 const TARGET: &str = "eventstream::spans";
 
-pub(super) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Publishing> {
+pub(super) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Publishing {
     let ambient = with::ambient();
     let span = tracing::debug_span!(
         target: TARGET,
@@ -32,7 +32,7 @@ pub(super) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Publishi
         eventstream.event.name = Empty,
     );
     if span.is_disabled() && !with::is_some(&ambient) {
-        return None;
+        return Publishing::default();
     }
     if !with::is_some(&ambient) {
         with::adopt_text(&span, event.span_context);
@@ -44,15 +44,14 @@ pub(super) fn publish(labels: &Labels, event: &ToPublish<'_>) -> Option<Publishi
         span.record("messaging.message.id", event.id);
         span.record("eventstream.event.name", event.name);
     }
-    let carried = with::carried(&own, &ambient, event.span_context);
-    (carried.is_some() || recorded).then(|| Publishing {
+    Publishing {
+        carried: with::carried(&own, &ambient),
         span: if recorded {
             super::Span::Tracing(span)
         } else {
             super::Span::Off
         },
-        carried,
-    })
+    }
 }
 
 pub(super) fn deliver(publish: &Span) -> Span {

@@ -36,6 +36,8 @@ struct Known {
     is_complete: bool,
     /// A name, while it is put together.
     name: String,
+    /// The name that was found last: most events go where the one before went.
+    last: &'static str,
 }
 
 impl Known {
@@ -45,6 +47,7 @@ impl Known {
             texts: BTreeSet::new(),
             is_complete: false,
             name: String::new(),
+            last: "",
         }
     }
 
@@ -76,13 +79,47 @@ impl Known {
         Some(found)
     }
 
-    fn find_name(&mut self, parts: &[&str]) -> Option<&'static str> {
+    #[inline]
+    fn find_name(&mut self, parts: &Parts<'_>) -> Option<&'static str> {
+        match parts.make(self.last) {
+            true => Some(self.last),
+            false => self.find_other_name(parts),
+        }
+    }
+
+    fn find_other_name(&mut self, parts: &Parts<'_>) -> Option<&'static str> {
         let mut name = std::mem::take(&mut self.name);
         name.clear();
-        name.extend(parts.iter().copied());
+        name.extend(parts.texts());
         let found = self.find(&name);
         self.name = name;
+        self.last = found.unwrap_or_default();
         found
+    }
+}
+
+/// What the name of a span consists of.
+struct Parts<'a> {
+    operation: &'static str,
+    prefix: &'a str,
+    topic: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn texts(&self) -> [&'a str; 5] {
+        let dot = if self.prefix.is_empty() { "" } else { "." };
+        [self.operation, " ", self.prefix, dot, self.topic]
+    }
+
+    /// Whether they make this name, without putting it together.
+    #[inline]
+    fn make(&self, name: &str) -> bool {
+        let wire = || name.strip_prefix(self.operation)?.strip_prefix(" ");
+        let topic = || match self.prefix {
+            "" => wire(),
+            prefix => wire()?.strip_prefix(prefix)?.strip_prefix("."),
+        };
+        topic() == Some(self.topic)
     }
 }
 
@@ -110,10 +147,15 @@ pub(super) struct Named {
     pub(super) topic: StringValue,
 }
 
-/// Names the span of an operation on a topic.
-pub(super) fn named(operation: &str, prefix: &str, topic: &str) -> Named {
-    let dot = if prefix.is_empty() { "" } else { "." };
-    let parts = [operation, " ", prefix, dot, topic];
+/// Names the span of an operation on a topic. Inline, so that comparing a constant operation is a
+/// few instructions.
+#[inline]
+pub(super) fn named(operation: &'static str, prefix: &str, topic: &str) -> Named {
+    let parts = Parts {
+        operation,
+        prefix,
+        topic,
+    };
     let topic_at = operation.len() + 1;
     match KNOWN.try_with(|known| known.borrow_mut().find_name(&parts)) {
         Ok(Some(name)) => Named {
@@ -121,7 +163,7 @@ pub(super) fn named(operation: &str, prefix: &str, topic: &str) -> Named {
             topic: name[topic_at..].into(),
         },
         _ => {
-            let name = parts.concat();
+            let name = parts.texts().concat();
             Named {
                 topic: name[topic_at..].to_owned().into(),
                 name: name.into(),
@@ -167,11 +209,26 @@ mod tests {
 
     #[test]
     fn a_name_ends_with_the_topic_as_on_the_broker() {
-        for (prefix, topic) in [("", "orders"), ("dev", "dev.orders")] {
+        let topics = [("", "orders"), ("dev", "dev.orders"), ("de", "de.orders")];
+        // One after the other, again and again, and the other way round, as the last is remembered.
+        for (prefix, topic) in topics.iter().chain(&topics).chain(topics.iter().rev()) {
             let named = named("publish", prefix, "orders");
             assert_eq!(named.name, format!("publish {topic}"));
-            assert_eq!(named.topic.as_str(), topic);
+            assert_eq!(named.topic.as_str(), *topic);
         }
+        assert_eq!(named("handle", "", "dev.orders").name, "handle dev.orders");
+        assert_eq!(
+            named("publish", "", "dev.orders").topic.as_str(),
+            "dev.orders"
+        );
+        assert_eq!(
+            named("publish", "", "dev.order").topic.as_str(),
+            "dev.order"
+        );
+        assert_eq!(
+            named("publish", "", "dev.orders2").topic.as_str(),
+            "dev.orders2"
+        );
         // One that is too long to be kept.
         let long = "t".repeat(LONGEST);
         let named = named("handle", "dev", &long);
