@@ -90,14 +90,8 @@ impl Offsets<'_> {
 
     /// Both offsets of the partitions with a leader, from all leaders at once.
     fn list(&self, found: &mut Metadata) -> Result<Answers> {
-        let mut by_leader: HashMap<i32, Vec<(String, i32)>> = HashMap::new();
-        for (topic, partition) in open(found) {
-            if let Some(leader) = partition.leader {
-                let partition = (topic.to_owned(), partition.id);
-                by_leader.entry(leader).or_default().push(partition);
-            }
-        }
-        let asks = by_leader.into_values().flat_map(|partitions| {
+        let open = open(found).map(|(topic, partition)| (topic, &*partition));
+        let asks = by_leader(open).flat_map(|partitions| {
             ENDS.map(|which| Ask {
                 partitions: partitions.clone(),
                 which,
@@ -125,16 +119,11 @@ impl Offsets<'_> {
             let text = "look up offsets by time: the embedded broker finds none";
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
-        let mut by_leader: HashMap<i32, Vec<(String, i32)>> = HashMap::new();
-        for topic in topics.iter() {
-            for partition in topic.partitions.iter().filter(|p| p.high.is_some()) {
-                if let Some(leader) = partition.leader {
-                    let partition = (topic.name.clone(), partition.id);
-                    by_leader.entry(leader).or_default().push(partition);
-                }
-            }
-        }
-        let asks = by_leader.into_values().map(|partitions| Ask {
+        let known = topics.iter().flat_map(|topic| {
+            let known = topic.partitions.iter().filter(|p| p.high.is_some());
+            known.map(|partition| (&*topic.name, partition))
+        });
+        let asks = by_leader(known).map(|partitions| Ask {
             partitions,
             which: Which::At(millis),
         });
@@ -235,6 +224,20 @@ fn open(found: &mut Metadata) -> impl Iterator<Item = (&str, &mut PartitionMetad
         let error = partition.error.as_ref();
         partition.low.is_none() && error.is_none_or(Error::is_retriable)
     })
+}
+
+/// Those that have a leader, the partitions of each together.
+fn by_leader<'a>(
+    partitions: impl Iterator<Item = (&'a str, &'a PartitionMetadata)>,
+) -> impl Iterator<Item = Vec<(String, i32)>> {
+    let mut by_leader: HashMap<i32, Vec<_>> = HashMap::new();
+    for (topic, partition) in partitions {
+        if let Some(leader) = partition.leader {
+            let of_leader = by_leader.entry(leader).or_default();
+            of_leader.push((topic.to_owned(), partition.id));
+        }
+    }
+    by_leader.into_values()
 }
 
 /// Updates leaders and replicas; adds new partitions.
