@@ -18,7 +18,7 @@ pub(crate) struct Envelope<'a> {
     pub(crate) trace_id: &'a str,
     pub(crate) span_context: &'a str,
     /// Written if `span_context` is absent.
-    pub(crate) own_span: Option<&'a SpanContext>,
+    pub(crate) span: Option<&'a SpanContext>,
     pub(crate) user_id: &'a str,
     pub(crate) session_id: &'a str,
     pub(crate) timestamp: &'a str,
@@ -59,10 +59,10 @@ impl Envelope<'_> {
         text(out, ",\"unionNamespace\":\"", self.union_namespace);
         text(out, ",\"clientId\":\"", self.client_id);
         text(out, ",\"traceId\":\"", self.trace_id);
-        match self.own_span {
-            Some(own) if self.span_context.is_empty() => {
+        match self.span {
+            Some(span) if self.span_context.is_empty() => {
                 out.extend_from_slice(b",\"spanContext\":\"");
-                own.write(out);
+                span.write(out);
                 out.push(b'"');
             }
             _ => text(out, ",\"spanContext\":\"", self.span_context),
@@ -135,7 +135,7 @@ pub(super) fn event_to_json(event: &Event) -> String {
         client_id: event.client_id(),
         trace_id: event.trace_id(),
         span_context: event.span_context(),
-        own_span: None,
+        span: None,
         user_id: event.user_id(),
         session_id: event.session_id(),
         timestamp: event.timestamp(),

@@ -95,16 +95,25 @@ pub(super) fn metadata(
         config.set("group.id", group);
     }
     let client = Asker::new(&config, reporter).map_err(|e| from_kafka("metadata", e))?;
+    answer(&client, reporter, question, deadline)
+}
+
+pub(super) fn answer(
+    client: &BaseConsumer<Asking>,
+    reporter: &Reporter,
+    question: &Question,
+    deadline: Instant,
+) -> Result<Metadata> {
     let topic = question.topic.as_deref();
-    let mut found = described(reporter, &fetch(&client, reporter, topic, deadline)?, topic);
+    let mut found = described(reporter, &fetch(client, reporter, topic, deadline)?, topic);
     let new_until = deadline.min(Instant::now() + NEW);
     let mut pause = AGAIN.0;
     while topic.is_some() && found.topics.iter().any(is_missing) && Instant::now() < new_until {
-        wait(&client, &mut pause);
-        found = described(reporter, &fetch(&client, reporter, topic, deadline)?, topic);
+        wait(client, &mut pause);
+        found = described(reporter, &fetch(client, reporter, topic, deadline)?, topic);
     }
     let offsets = Offsets {
-        client: &client,
+        client,
         reporter,
         topic,
         deadline,
@@ -155,6 +164,24 @@ pub(super) fn with_watermarks(
         offsets.at_time(&mut found.topics, millis)?;
     }
     Ok(found.topics)
+}
+
+/// Fills in the first record at or after a time in each partition of a topic whose end is known.
+pub(super) fn at_time(
+    client: &BaseConsumer<Asking>,
+    reporter: &Reporter,
+    topic: &mut TopicMetadata,
+    millis: i64,
+    deadline: Instant,
+) -> Result<()> {
+    let name = topic.name.clone();
+    let offsets = Offsets {
+        client,
+        reporter,
+        topic: Some(&name),
+        deadline,
+    };
+    offsets.at_time(std::slice::from_mut(topic), millis)
 }
 
 fn is_missing(topic: &TopicMetadata) -> bool {

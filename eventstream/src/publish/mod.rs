@@ -352,8 +352,8 @@ impl Publish {
         self.get(Field::SpanContext)
     }
 
-    /// Appends the envelope's JSON. `own_span` is used if the event was given no span context.
-    pub(crate) fn encode(&self, id: &str, own_span: Option<&SpanContext>, out: &mut Vec<u8>) {
+    /// Appends the envelope's JSON. `span` is used if the event was given no span context.
+    pub(crate) fn encode(&self, id: &str, span: Option<&SpanContext>, out: &mut Vec<u8>) {
         let stamp;
         let (timestamp, timestamp_unix_nano) = match self.parts.timestamp {
             Stamp::Now => {
@@ -376,7 +376,7 @@ impl Publish {
             client_id: self.get(Field::ClientId),
             trace_id: self.get(Field::TraceId),
             span_context: self.given_span_context(),
-            own_span,
+            span,
             user_id: self.get(Field::UserId),
             session_id: self.get(Field::SessionId),
             timestamp,

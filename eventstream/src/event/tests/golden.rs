@@ -26,7 +26,7 @@ fn full() -> Envelope<'static> {
         client_id: "7d480ce0e8624b02901bd80d9ba9817c",
         trace_id: "01c34ec3b07f4bfaa59ba0184a3de14d",
         span_context: "00f067aa0ba902b7:00f067aa0ba902b7:0000000000000000:1",
-        own_span: None,
+        span: None,
         user_id: "e95b150043ff4a2c88427a6eb25e5bc8",
         session_id: "c1ab4f754acc4cb48a8f68dd25cfca21",
         timestamp: "2024-10-28T10:18:45Z",

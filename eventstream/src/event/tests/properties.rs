@@ -87,7 +87,7 @@ proptest! {
         let t = |i: usize| texts[i].as_str();
         let envelope = Envelope {
             id: t(0), name: t(1), namespace: t(2), parent_namespace: t(3), union_namespace: t(4),
-            client_id: t(5), trace_id: t(6), span_context: t(7), own_span: None, user_id: t(8), session_id: t(9),
+            client_id: t(5), trace_id: t(6), span_context: t(7), span: None, user_id: t(8), session_id: t(9),
             timestamp: t(10), timestamp_unix_nano: numbers[0], version: numbers[1],
             event_id: numbers[2], event_type: numbers[3], event_level: numbers[4],
             service: t(11), client_ids: &ids_json, target_user_ids: &ids_json,
@@ -120,14 +120,14 @@ proptest! {
     }
 
     #[test]
-    fn a_publishers_own_span_is_written_unless_a_text_is_given(
+    fn a_publishers_span_is_written_unless_a_text_is_given(
         trace_id: u128, span_id: u64, parent_id: u64, flags: u8, given in "[0-9a-f:]{0,3}",
     ) {
-        let own = SpanContext { trace_id, span_id, parent_id, flags };
-        let envelope = Envelope { span_context: &given, own_span: Some(&own), ..Envelope::default() };
+        let span = SpanContext { trace_id, span_id, parent_id, flags };
+        let envelope = Envelope { span_context: &given, span: Some(&span), ..Envelope::default() };
         let mut out = Vec::new();
         envelope.write(&mut out);
-        let expected = if given.is_empty() { own.to_string() } else { given };
+        let expected = if given.is_empty() { span.to_string() } else { given };
         let event = Event::decode(&out).unwrap();
         prop_assert_eq!(event.span_context(), expected);
     }

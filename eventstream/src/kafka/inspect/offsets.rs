@@ -90,8 +90,8 @@ impl Offsets<'_> {
 
     /// Both offsets of the partitions with a leader, from all leaders at once.
     fn list(&self, found: &mut Metadata) -> Result<Answers> {
-        let open = open(found).map(|(topic, partition)| (topic, &*partition));
-        let asks = by_leader(open).flat_map(|partitions| {
+        let unknown = open(found).map(|(topic, partition)| (topic, &*partition));
+        let asks = by_leader(unknown).flat_map(|partitions| {
             ENDS.map(|which| Ask {
                 partitions: partitions.clone(),
                 which,
@@ -137,8 +137,13 @@ impl Offsets<'_> {
             found.map(|(name, offset)| Ok((name, offset?))).collect()
         };
         let passes = |found: &Result<_, Code>| found.as_ref().is_err_and(|code| is_passing(*code));
-        let found = until_passed(self.client, self.deadline, ask, passes)
-            .map_err(|code| from_code("offsets by time", code))?;
+        let found = until_passed(self.client, self.deadline, ask, passes).map_err(|code| {
+            let doing = match self.topic {
+                Some(topic) => format!("look up offsets by time in {topic}"),
+                None => "look up offsets by time".to_owned(),
+            };
+            from_code(doing, code)
+        })?;
         for topic in topics {
             for partition in &mut topic.partitions {
                 let offset = found.get(&(topic.name.clone(), partition.id));
@@ -230,14 +235,14 @@ fn open(found: &mut Metadata) -> impl Iterator<Item = (&str, &mut PartitionMetad
 fn by_leader<'a>(
     partitions: impl Iterator<Item = (&'a str, &'a PartitionMetadata)>,
 ) -> impl Iterator<Item = Vec<(String, i32)>> {
-    let mut by_leader: HashMap<i32, Vec<_>> = HashMap::new();
+    let mut leaders: HashMap<i32, Vec<_>> = HashMap::new();
     for (topic, partition) in partitions {
         if let Some(leader) = partition.leader {
-            let of_leader = by_leader.entry(leader).or_default();
+            let of_leader = leaders.entry(leader).or_default();
             of_leader.push((topic.to_owned(), partition.id));
         }
     }
-    by_leader.into_values()
+    leaders.into_values()
 }
 
 /// Updates leaders and replicas; adds new partitions.

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::config::ClientConfigs;
 use crate::kafka::context::Reporter;
 use crate::kafka::error::{from_code, from_kafka};
-use crate::kafka::inspect::{Asker, Question, fetch, metadata};
+use crate::kafka::inspect::{Asker, Question, answer, at_time};
 use crate::kafka::list_offsets::describe_topic;
 use crate::kafka::questions::is_embedded;
 use crate::kafka::unix_millis;
@@ -27,18 +27,14 @@ pub(in crate::kafka) fn bounds(
     let deadline = deadline::after(timeout);
     let client = Asker::new(&configs.admin, reporter)
         .map_err(|e| from_kafka(format!("describe topic {topic}"), e))?;
-    // Requests go to the brokers that the client knows.
-    fetch(&client, reporter, Some(topic), deadline)?;
-    // The embedded broker cannot look up offsets by time.
-    let since = since.filter(|_| !is_embedded(client.client()));
     let question = Question {
         topic: Some(topic.to_owned()),
         group: None,
         watermarks: true,
-        at: since.map(unix_millis),
+        at: None,
     };
-    let found = metadata(configs, reporter, &question, deadline::left(deadline))?;
-    let Some(found) = found.topics.into_iter().find(|found| found.name == topic) else {
+    let found = answer(&client, reporter, &question, deadline)?;
+    let Some(mut found) = found.topics.into_iter().find(|found| found.name == topic) else {
         return Ok(None);
     };
     if let Some(error) = found.error {
@@ -47,9 +43,16 @@ pub(in crate::kafka) fn bounds(
             _ => Err(error),
         };
     }
-    let spans = spans(&found)?;
+    let mut spans = spans(&found)?;
     let id = describe_topic(client.client(), topic, deadline::left(deadline))
         .map_err(|code| from_code(format!("describe topic {topic}"), code))?;
+    // The embedded broker cannot look up offsets by time.
+    if let Some(since) = since.filter(|_| !is_embedded(client.client())) {
+        at_time(&client, reporter, &mut found, unix_millis(since), deadline)?;
+        for (span, partition) in spans.iter_mut().zip(&found.partitions) {
+            span.begin_at(partition.at_time.unwrap_or(span.from));
+        }
+    }
     let replicas = found.partitions.iter().map(|p| p.replicas.len()).max();
     Ok(Some(Bounds {
         id: id.map(|id| id.to_string()),
@@ -61,7 +64,7 @@ pub(in crate::kafka) fn bounds(
 fn spans(found: &TopicMetadata) -> Result<Vec<Span>> {
     let mut spans = Vec::with_capacity(found.partitions.len());
     for partition in &found.partitions {
-        let (Some(low), Some(high)) = (partition.low, partition.high) else {
+        let (Some(from), Some(to)) = (partition.low, partition.high) else {
             let (topic, id) = (&found.name, partition.id);
             let error = partition.error.clone();
             return Err(error.unwrap_or_else(|| {
@@ -71,9 +74,42 @@ fn spans(found: &TopicMetadata) -> Result<Vec<Span>> {
         };
         spans.push(Span {
             partition: partition.id,
-            from: partition.at_time.map_or(low, |at| at.max(low)).min(high),
-            to: high,
+            from,
+            to,
         });
     }
     Ok(spans)
+}
+
+impl Span {
+    /// Leaves out older records.
+    fn begin_at(&mut self, offset: i64) {
+        // Those at the start may have gone meanwhile, and all of them.
+        self.from = offset.max(self.from).min(self.to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_begins_within_itself() {
+        for (from, to, at, expected) in [
+            (0, 10, 4, 4),
+            (5, 10, 4, 5),
+            (5, 10, 10, 10),
+            (5, 10, 12, 10),
+            // Its records went between the questions for the two.
+            (12, 10, 4, 10),
+        ] {
+            let mut span = Span {
+                partition: 0,
+                from,
+                to,
+            };
+            span.begin_at(at);
+            assert_eq!((span.from, span.to), (expected, to));
+        }
+    }
 }

@@ -210,7 +210,9 @@ pub(super) fn publish(traces: &Traces, labels: &Labels, event: &ToPublish<'_>) -
         },
     };
     let mut begun = traces.starts.publish(&child_of(parent), &describes);
-    if let (false, Some(ambient)) = (begun.carried.is_some(), &ambient) {
+    if begun.carried.valid().is_none()
+        && let Some(ambient) = &ambient
+    {
         begun.carried = bridge::carry(ambient, None);
     }
     begun
@@ -382,5 +384,45 @@ fn name_event(record: &Record, add: &mut dyn FnMut(KeyValue)) {
     if let Some(event) = &record.event {
         add(KeyValue::new(MESSAGE_ID, event.id().to_owned()));
         add(KeyValue::new(EVENT_NAME, event_name(event.name())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{SpanId, TraceId, TracerProvider as _};
+    use opentelemetry_sdk::trace::{IdGenerator, SdkTracerProvider};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct NoIds;
+
+    impl IdGenerator for NoIds {
+        fn new_trace_id(&self) -> TraceId {
+            TraceId::INVALID
+        }
+
+        fn new_span_id(&self) -> SpanId {
+            SpanId::INVALID
+        }
+    }
+
+    #[test]
+    fn a_sampled_span_without_ids_is_not_carried() {
+        let provider = SdkTracerProvider::builder()
+            .with_id_generator(NoIds)
+            .build();
+        let tracer = Tracer::new(provider.tracer("test"));
+        let labels = Labels::new(Some(&tracer), "client".into(), "".into(), None);
+        let event = ToPublish {
+            topic: "t",
+            name: "n",
+            id: "i",
+            span_context: "",
+        };
+        let publishing = crate::observe::trace::publish(&labels, &event);
+        assert!(publishing.span().is_some());
+        assert_eq!(publishing.span_context(), None);
+        assert!(publishing.headers(&[]).is_empty());
     }
 }

@@ -134,7 +134,7 @@ fn count(records: usize) -> i64 {
 /// The caller's span, as an event carries it. `None` if there is no trace.
 pub(crate) fn current() -> Option<SpanContext> {
     let carried = guarded(|| bridge::carried(&Mark::default(), &bridge::ambient()))?;
-    carried.is_some().then_some(carried.span_context)
+    carried.valid().copied()
 }
 
 /// Starts the publishing of an event.
@@ -159,16 +159,15 @@ impl std::fmt::Display for Wire<'_> {
 }
 
 impl Carried {
-    fn is_some(&self) -> bool {
-        self.span_context.is_valid()
+    fn valid(&self) -> Option<&SpanContext> {
+        self.span_context.is_valid().then_some(&self.span_context)
     }
 }
 
 impl Publishing {
     /// The envelope's span context if the caller gave none.
     pub(crate) fn span_context(&self) -> Option<&SpanContext> {
-        let carried = &self.carried;
-        carried.is_some().then_some(&carried.span_context)
+        self.carried.valid()
     }
 
     /// The span, if it is recorded.
@@ -178,17 +177,18 @@ impl Publishing {
 
     /// The event's headers, with the trace's unless the event already has one.
     pub(crate) fn headers<'a>(&self, own: &'a Headers) -> Cow<'a, Headers> {
-        let carried = &self.carried;
+        let sampled = self.carried.valid().filter(|span| span.is_sampled());
         let has_own = || own.iter().any(|(name, _)| name == TRACEPARENT);
-        if !carried.span_context.is_sampled() || has_own() {
+        let Some(sampled) = sampled.filter(|_| !has_own()) else {
             return own.into();
-        }
+        };
         let mut all = Vec::with_capacity(own.len() + 2);
         all.extend_from_slice(own);
         let header = |name: &str, value: String| (name.to_owned(), Some(value.into_bytes()));
-        all.push(header(TRACEPARENT, carried.span_context.to_traceparent()));
-        if !carried.tracestate.is_empty() {
-            all.push(header(TRACESTATE, carried.tracestate.clone()));
+        all.push(header(TRACEPARENT, sampled.to_traceparent()));
+        let tracestate = &self.carried.tracestate;
+        if !tracestate.is_empty() {
+            all.push(header(TRACESTATE, tracestate.clone()));
         }
         all.into()
     }

@@ -81,7 +81,7 @@ impl Known {
 
     #[inline]
     fn find_name(&mut self, parts: &Parts<'_>) -> Option<&'static str> {
-        match parts.make(self.last) {
+        match parts.make_up(self.last) {
             true => Some(self.last),
             false => self.find_other_name(parts),
         }
@@ -111,9 +111,9 @@ impl<'a> Parts<'a> {
         [self.operation, " ", self.prefix, dot, self.topic]
     }
 
-    /// Whether they make this name, without putting it together.
+    /// Whether this name consists of them, found out without putting it together.
     #[inline]
-    fn make(&self, name: &str) -> bool {
+    fn make_up(&self, name: &str) -> bool {
         let wire = || name.strip_prefix(self.operation)?.strip_prefix(" ");
         let topic = || match self.prefix {
             "" => wire(),
