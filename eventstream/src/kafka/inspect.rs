@@ -98,6 +98,7 @@ pub(super) fn metadata(
     answer(&client, reporter, question, deadline)
 }
 
+/// Like [`metadata`], with a client that there is already.
 pub(super) fn answer(
     client: &BaseConsumer<Asking>,
     reporter: &Reporter,

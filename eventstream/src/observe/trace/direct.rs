@@ -210,10 +210,8 @@ pub(super) fn publish(traces: &Traces, labels: &Labels, event: &ToPublish<'_>) -
         },
     };
     let mut begun = traces.starts.publish(&child_of(parent), &describes);
-    if begun.carried.valid().is_none()
-        && let Some(ambient) = &ambient
-    {
-        begun.carried = bridge::carry(ambient, None);
+    if begun.carried.valid().is_none() {
+        begun.carried = bridge::carried(&Mark::default(), &ambient);
     }
     begun
 }
