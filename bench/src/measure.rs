@@ -64,12 +64,21 @@ pub(crate) fn quantile(sorted: &[Duration], share: f64) -> f64 {
 }
 
 /// The median of a few figures.
-pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+pub(crate) fn median(figures: Vec<f64>) -> f64 {
+    let [_, median, _] = quartiles(figures);
+    median
+}
+
+/// The figures that a quarter, a half and three quarters of a few figures do not exceed, interpolated; 0 without figures.
+#[expect(clippy::cast_precision_loss, reason = "a few figures")]
+pub(crate) fn quartiles(mut figures: Vec<f64>) -> [f64; 3] {
     figures.sort_by(f64::total_cmp);
-    let half = figures.len() / 2;
-    match figures.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => figures[half],
-        _ => f64::midpoint(figures[half - 1], figures[half]),
-    }
+    let Some(last) = figures.len().checked_sub(1) else {
+        return [0.0; 3];
+    };
+    [1, 2, 3].map(|quarter| {
+        let (below, rest) = (last * quarter / 4, last * quarter % 4);
+        let above = figures[(below + 1).min(last)];
+        figures[below] + (above - figures[below]) * rest as f64 / 4.0
+    })
 }

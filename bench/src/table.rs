@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::measure::{Figures, median};
+use crate::measure::{Figures, median, quartiles};
 use crate::observed::Observing;
 use crate::scenario::Scenario;
 
@@ -16,6 +16,8 @@ pub(crate) struct Row {
     ours: f64,
     /// The median of each pair's ratio, ours to the floor's.
     ratio: f64,
+    /// Between these lies the middle half of the pairs' ratios: what one run is good for.
+    middle_half: [f64; 2],
     budget: f64,
     kept: bool,
 }
@@ -86,11 +88,11 @@ pub(crate) fn rows(
     observing: Observing,
     pairs: &[(Figures, Figures)],
 ) -> Vec<Row> {
-    let of = |f: &dyn Fn(&(Figures, Figures)) -> f64| median(pairs.iter().map(f).collect());
+    let each = |f: &dyn Fn(&(Figures, Figures)) -> f64| pairs.iter().map(f).collect();
     readings(scenario, observing)
         .into_iter()
         .map(|(figure, read, budget)| {
-            let ratio = of(&|(floor, ours)| read(ours) / read(floor));
+            let [low, ratio, high] = quartiles(each(&|(floor, ours)| read(ours) / read(floor)));
             let (limit, kept) = match budget {
                 Budget::AtLeast(limit) => (limit, ratio >= limit),
                 Budget::AtMost(limit) => (limit, ratio <= limit),
@@ -98,9 +100,10 @@ pub(crate) fn rows(
             Row {
                 scenario: format!("{}{}", scenario.name(), observing.name()),
                 figure,
-                floor: of(&|(floor, _)| read(floor)),
-                ours: of(&|(_, ours)| read(ours)),
+                floor: median(each(&|(floor, _)| read(floor))),
+                ours: median(each(&|(_, ours)| read(ours))),
                 ratio,
+                middle_half: [low, high],
                 budget: limit,
                 kept,
             }
@@ -110,8 +113,8 @@ pub(crate) fn rows(
 
 pub(crate) fn print(rows: &[Row]) -> Result<()> {
     println!(
-        "{:<46} {:<13} {:>10} {:>10} {:>6}  budget",
-        "scenario", "figure", "floor", "ours", "ratio"
+        "{:<47} {:<13} {:>10} {:>10} {:>6}  {:<11}  budget",
+        "scenario", "figure", "floor", "ours", "ratio", "half lie in"
     );
     for row in rows {
         let budget = match (row.budget.is_finite(), row.kept) {
@@ -121,8 +124,13 @@ pub(crate) fn print(rows: &[Row]) -> Result<()> {
         };
         let digits = usize::from(row.floor < 1000.0) * 2;
         println!(
-            "{:<46} {:<13} {:>10.digits$} {:>10.digits$} {:>6.2}  {budget}",
-            row.scenario, row.figure, row.floor, row.ours, row.ratio
+            "{:<47} {:<13} {:>10.digits$} {:>10.digits$} {:>6.2}  {:<11}  {budget}",
+            row.scenario,
+            row.figure,
+            row.floor,
+            row.ours,
+            row.ratio,
+            format!("{:.2}-{:.2}", row.middle_half[0], row.middle_half[1])
         );
     }
     println!("{}", serde_json::to_string(rows)?);
