@@ -251,7 +251,7 @@ fn of(group: Described) -> facts::Described {
         assignor: group.assignor,
         state: group.state,
         members: group.members.len(),
-        assigned: group.assigned,
+        assigned: group.assigned.into_iter().map(|(topic, _)| topic).collect(),
     }
 }
 

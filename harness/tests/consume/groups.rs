@@ -2,13 +2,16 @@
 
 use std::io::Error as IoError;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering as Atomic};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Atomic};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use eventstream::{
     Assignment, BrokerConfig, Client, Concurrency, Context, Event, Publish, StartOffset, Subscribe,
 };
 use eventstream_harness::{GoPeer, shared, unique_topic};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use crate::support::{END, Seen, client, committed, create, number, publish, until, wire};
 
@@ -139,6 +142,126 @@ async fn a_static_member_returns_without_a_rebalance() {
     returned.shutdown(END).await;
     assert_eq!(seen.total(), 800);
     publisher.shutdown(END).await;
+}
+
+/// The broker does not tell a static leader that returns that it leads, so nobody else would see that the topic has grown.
+async fn grown_while_static_members_are_away(assignment: Assignment) {
+    let topic = unique_topic(&format!("static_grown_{assignment}"));
+    create(&topic, 2);
+    let config = BrokerConfig::new()
+        .assignment(assignment)
+        .session_timeout(Duration::from_secs(20));
+    let seen = Seen::default();
+    let publisher = client(BrokerConfig::new());
+    let mut members = Vec::new();
+    for instance in ["one", "other"] {
+        members.push(member(&config, &topic, instance, &seen).await);
+    }
+    publish(&publisher, &topic, "e", 0..20).await;
+    until("the first", END, || seen.distinct() == 20).await;
+    for leaves in members.drain(..) {
+        leaves.shutdown(END).await;
+    }
+    publisher.shutdown(END).await;
+    let admin = shared().admin();
+    admin.add_partitions(&wire(&topic), 6).expect("added");
+    for instance in ["one", "other"] {
+        members.push(member(&config, &topic, instance, &seen).await);
+    }
+    let publisher = client(BrokerConfig::new());
+    publish(&publisher, &topic, "e", 20..100).await;
+    until("all", END, || seen.distinct() == 100).await;
+    let have = members
+        .iter()
+        .map(|member| member.reader_stats().partitions);
+    assert_eq!(have.sum::<usize>(), 6);
+    for member in members {
+        member.shutdown(END).await;
+    }
+    assert_eq!(seen.total(), 100);
+    publisher.shutdown(END).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_added_while_static_members_are_away_are_read() {
+    grown_while_static_members_are_away(Assignment::Eager).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_added_while_cooperative_static_members_are_away_are_read() {
+    grown_while_static_members_are_away(Assignment::CooperativeSticky).await;
+}
+
+/// A static member of another client, polled until it is dropped; it does not leave then.
+struct Foreign {
+    partitions: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Foreign {
+    fn join(topic: &str) -> Self {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", shared().bootstrap())
+            .set("group.id", wire(topic))
+            .set("group.instance.id", "foreign")
+            .set("session.timeout.ms", "20000")
+            .create()
+            .expect("a consumer");
+        consumer.subscribe(&[&wire(topic)]).expect("subscribed");
+        let partitions = Arc::<AtomicUsize>::default();
+        let stop = Arc::<AtomicBool>::default();
+        let (has, stopped) = (Arc::clone(&partitions), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Atomic::SeqCst) {
+                consumer.poll(Duration::from_millis(20));
+                let assigned = consumer.assignment().expect("an assignment");
+                has.store(assigned.count(), Atomic::SeqCst);
+            }
+        });
+        Self {
+            partitions,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn partitions(&self) -> usize {
+        self.partitions.load(Atomic::SeqCst)
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        self.stop.store(true, Atomic::SeqCst);
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(ended.is_some_and(|ended| ended.is_ok()), "it panicked");
+    }
+}
+
+/// A leader of another client does not ask, so a member of this library does.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_added_while_a_foreign_static_leader_is_away_are_read() {
+    let topic = unique_topic("foreign_leader");
+    create(&topic, 2);
+    let leader = Foreign::join(&topic);
+    until("the leader", END, || leader.partitions() == 2).await;
+    let seen = Seen::default();
+    let ours = member(&BrokerConfig::new(), &topic, "", &seen).await;
+    until("one each", END, || {
+        leader.partitions() == 1 && ours.reader_stats().partitions == 1
+    })
+    .await;
+    drop(leader);
+    let admin = shared().admin();
+    admin.add_partitions(&wire(&topic), 6).expect("added");
+    let leader = Foreign::join(&topic);
+    until("its return", END, || leader.partitions() == 1).await;
+    until("all", Duration::from_secs(90), || {
+        leader.partitions() + ours.reader_stats().partitions == 6
+    })
+    .await;
+    ours.shutdown(END).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@
 
 mod assigned;
 mod commits;
+mod coverage;
 mod groupless;
 mod leaving;
 mod partitions;
@@ -29,6 +30,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use self::assigned::Assigned;
 use self::commits::Sent;
+use self::coverage::Coverage;
 use self::partitions::Partitions;
 use self::rights::Questions;
 use self::starting::{Met, Starting};
@@ -129,6 +131,7 @@ pub(super) struct Poller {
     /// When to ask whether brokers are back, if all were unreachable.
     ask_at: Instant,
     questions: Questions,
+    coverage: Coverage,
     /// Where the group is exactly once.
     transacting: Option<Transacting>,
 }
@@ -258,6 +261,7 @@ impl Poller {
             sent: None,
             ask_at: Instant::now(),
             questions: Questions::default(),
+            coverage: Coverage::default(),
             transacting: transactor.map(Transacting::new),
         })
     }
@@ -447,17 +451,20 @@ impl Poller {
                 self.subscribe();
             }
             ToPoller::StopGroup { told, error } => self.group.stop_by_policy(&told, &error),
-            ToPoller::Rejoin => {
-                if self.rejoin_at.is_none() {
-                    self.consumer.unsubscribe();
-                    self.subscribed.clear();
-                    self.rejoin_at = Some(Instant::now() + REJOIN);
-                }
-            }
+            ToPoller::Rejoin => self.rejoin(),
             ToPoller::Transacted(number) => self.transacted(number),
             ToPoller::Told(offsets) => self.committed_in_transaction(&offsets),
             ToPoller::Again(numbers) => self.aborted(&numbers),
             ToPoller::Stop(time) => self.stop = Some(deadline::after(time)),
+        }
+    }
+
+    /// Leaves the group, even as a static member, and joins it again.
+    fn rejoin(&mut self) {
+        if self.rejoin_at.is_none() {
+            self.consumer.unsubscribe();
+            self.subscribed.clear();
+            self.rejoin_at = Some(Instant::now() + REJOIN);
         }
     }
 

@@ -14,7 +14,7 @@ use rdkafka_sys::RDKafkaErrorCode as Code;
 use super::super::inspect::Asking;
 use super::super::native::text;
 use super::super::questions::{
-    Committed, TO_COORDINATOR, TopicPartition, elements, error_code, list_of,
+    Committed, TO_COORDINATOR, TopicPartition, elements, error_code, list_of, partitions_of,
 };
 use crate::groups::{GroupListing, GroupMember, GroupProtocol, GroupState};
 
@@ -362,13 +362,8 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMembe
     unsafe {
         let instance = sys::rd_kafka_MemberDescription_group_instance_id(member);
         let mut partitions: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-        let assignment = sys::rd_kafka_MemberDescription_assignment(member);
-        if !assignment.is_null() {
-            let list = sys::rd_kafka_MemberAssignment_partitions(assignment);
-            for element in elements(list) {
-                let (topic, partition) = element.partition;
-                partitions.entry(topic).or_default().push(partition);
-            }
+        for (topic, partition) in partitions_of(member) {
+            partitions.entry(topic).or_default().push(partition);
         }
         partitions.values_mut().for_each(|ids| ids.sort_unstable());
         GroupMember {

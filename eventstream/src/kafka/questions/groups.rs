@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::{error_code, rights};
+use super::{TopicPartition, elements, error_code, rights};
 use crate::kafka::native::text;
 
 /// A group as its coordinator describes it.
@@ -24,8 +24,8 @@ pub(crate) struct Described {
     pub(crate) members: Vec<(String, String)>,
     /// As Kafka names it, such as `Stable`.
     pub(crate) state: String,
-    /// The topics of which members have partitions.
-    pub(crate) assigned: BTreeSet<String>,
+    /// The partitions that members have.
+    pub(crate) assigned: BTreeSet<TopicPartition>,
 }
 
 /// The only group in an answer about one.
@@ -63,7 +63,7 @@ unsafe fn describe(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> De
         let members = 0..sys::rd_kafka_ConsumerGroupDescription_member_count(group);
         let members = members.map(|i| {
             let member = sys::rd_kafka_ConsumerGroupDescription_member(group, i);
-            assigned.extend(topics_of(member));
+            assigned.extend(partitions_of(member));
             (
                 text(sys::rd_kafka_MemberDescription_client_id(member)).into_owned(),
                 text(sys::rd_kafka_MemberDescription_host(member)).into_owned(),
@@ -91,22 +91,22 @@ unsafe fn describe(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> De
     }
 }
 
+/// The partitions that a member has.
+///
 /// # Safety
 ///
 /// `member` must be alive.
-unsafe fn topics_of(member: *const sys::rd_kafka_MemberDescription_t) -> Vec<String> {
-    // SAFETY: by contract; the names live as long as the member, and are copied.
-    unsafe {
+pub(in crate::kafka) unsafe fn partitions_of(
+    member: *const sys::rd_kafka_MemberDescription_t,
+) -> impl Iterator<Item = TopicPartition> {
+    // SAFETY: by contract; the list lives as long as the member, and is copied.
+    let has = unsafe {
         let assignment = sys::rd_kafka_MemberDescription_assignment(member);
         if assignment.is_null() {
-            return Vec::new();
+            Vec::new()
+        } else {
+            elements(sys::rd_kafka_MemberAssignment_partitions(assignment))
         }
-        let list = sys::rd_kafka_MemberAssignment_partitions(assignment);
-        if list.is_null() {
-            return Vec::new();
-        }
-        let count = usize::try_from((*list).cnt).unwrap_or(0);
-        let name = |at| text((*(*list).elems.add(at)).topic).into_owned();
-        (0..count).map(name).collect()
-    }
+    };
+    has.into_iter().map(|element| element.partition)
 }

@@ -21,6 +21,7 @@ mod groups;
 
 pub(super) use self::configs::{Configs, ConfigsOf};
 pub(crate) use self::groups::Described;
+pub(super) use self::groups::partitions_of;
 
 /// A partition, by its topic's name on the broker.
 pub(super) type TopicPartition = (String, i32);

@@ -142,14 +142,13 @@ impl Poller {
             return;
         }
         self.questions.next = now + AGAIN;
-        let client = self.consumer.client();
         let topics = if self.questions.unnamed {
             self.subscribed.clone()
         } else {
             self.group.refusals.topics()
         };
         if !topics.is_empty() {
-            self.inquiry.ask_topics(client, &topics);
+            self.inquiry.ask_topics(self.consumer.client(), &topics);
         }
         let is_in = self.has_joined();
         if is_in {
@@ -161,8 +160,13 @@ impl Poller {
         let is_out = has_group && !is_in && !self.subscribed.is_empty();
         let long_out = is_out && now.duration_since(self.questions.outside) >= OUTSIDE;
         let may_not = self.group.refusals.has(&Cause::Group);
-        if (is_in && may_not) || self.questions.kept_out.is_some() || (long_out && !may_not) {
-            self.inquiry.ask_group(client, &self.group.env.wire_group);
+        let asks = (is_in && may_not)
+            || self.questions.kept_out.is_some()
+            || (long_out && !may_not)
+            || self.doubts_coverage();
+        if asks {
+            let group = &self.group.env.wire_group;
+            self.inquiry.ask_group(self.consumer.client(), group);
         }
     }
 
@@ -193,6 +197,9 @@ impl Poller {
     }
 
     fn heed_group(&mut self, group: Result<Described, Code>) {
+        if let Ok(group) = &group {
+            self.heed_coverage(group);
+        }
         if let Ok(Described {
             may_read: Some(true),
             ..

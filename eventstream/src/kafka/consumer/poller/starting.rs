@@ -179,6 +179,12 @@ impl Starting {
         self.absent.contains(topic)
     }
 
+    /// How many partitions the topic had when it was last seen; none while it does not exist.
+    pub(super) fn size(&self, topic: &str) -> i32 {
+        let met = self.met.get(topic).filter(|_| !self.is_absent(topic));
+        met.map_or(0, |met| met.seen)
+    }
+
     pub(super) fn has_met(&self, topics: &[String]) -> bool {
         topics.iter().all(|topic| self.met.contains_key(topic))
     }
