@@ -430,7 +430,7 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
     }
 
     /// A stable name for this member: a restart within the session timeout then causes no
-    /// rebalance. Must be unique within the group: a second member with the same name fences the
+    /// rebalance, unless a partition would remain unread: its topics have changed, or one has grown. Must be unique within the group: a second member with the same name fences the
     /// first, which then tries to rejoin every 1 to 30 s, and whose `health` says so. Within one
     /// client, a subscription registered with the name of one that is stopping waits until that one
     /// has left.

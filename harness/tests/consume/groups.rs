@@ -192,6 +192,63 @@ async fn partitions_added_while_cooperative_static_members_are_away_are_read() {
     grown_while_static_members_are_away(Assignment::CooperativeSticky).await;
 }
 
+/// A member of `group` that handles events of these topics.
+async fn member_of(group: &str, topics: &[&str], instance: &str, seen: &Seen) -> Client {
+    let config = BrokerConfig::new().session_timeout(Duration::from_secs(20));
+    let client = client(config);
+    for topic in topics {
+        let subscribe = counting(topic, instance, seen).group_id(group);
+        let subscription = client.register(subscribe).await;
+        subscription.expect("registered").detach();
+    }
+    client
+}
+
+/// The broker gives a static member that returns what it had, whatever it subscribes to now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_member_that_returns_with_another_topic_reads_it() {
+    let (old, new) = (unique_topic("static_old"), unique_topic("static_new"));
+    create(&old, 2);
+    create(&new, 2);
+    let (seen, publisher) = (Seen::default(), client(BrokerConfig::new()));
+    let before = member_of(&old, &[&old], "it", &seen).await;
+    publish(&publisher, &old, "e", 0..20).await;
+    until("the first", END, || seen.distinct() == 20).await;
+    before.shutdown(END).await;
+    let after = member_of(&old, &[&old, &new], "it", &seen).await;
+    publish(&publisher, &old, "e", 20..40).await;
+    publish(&publisher, &new, "e", 40..60).await;
+    until("all", END, || seen.distinct() == 60).await;
+    after.shutdown(END).await;
+    publisher.shutdown(END).await;
+    assert_eq!(seen.total(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_static_member_no_longer_subscribes_to_goes_to_others() {
+    let (kept, left) = (unique_topic("static_kept"), unique_topic("static_left"));
+    create(&kept, 4);
+    create(&left, 4);
+    let (seen, publisher) = (Seen::default(), client(BrokerConfig::new()));
+    let stays = member_of(&kept, &[&kept, &left], "stays", &seen).await;
+    let before = member_of(&kept, &[&kept, &left], "returns", &seen).await;
+    until("half each", END, || {
+        stays.reader_stats().partitions == 4 && before.reader_stats().partitions == 4
+    })
+    .await;
+    publish(&publisher, &left, "e", 0..40).await;
+    until("the first", END, || seen.distinct() == 40).await;
+    before.shutdown(END).await;
+    let after = member_of(&kept, &[&kept], "returns", &seen).await;
+    publish(&publisher, &left, "e", 40..80).await;
+    publish(&publisher, &kept, "e", 80..120).await;
+    until("all", END, || seen.distinct() == 120).await;
+    stays.shutdown(END).await;
+    after.shutdown(END).await;
+    publisher.shutdown(END).await;
+    assert_eq!(seen.total(), 120);
+}
+
 /// A static member of another client, polled until it is dropped; it does not leave then.
 struct Foreign {
     partitions: Arc<AtomicUsize>,

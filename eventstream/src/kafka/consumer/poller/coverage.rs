@@ -1,6 +1,9 @@
-//! Whether each partition has a member: the broker does not tell a static leader that returns to a classic group that it
-//! leads, so partitions that were added meanwhile would be nobody's until the next rebalance (KAFKA-13435). Kafka
-//! tells it since version 9 of the join request (KIP-814), and librdkafka has version 5.
+//! Whether each partition has a member that wants it. In a classic group a static member that returns gets what it had,
+//! without a rebalance:
+//!
+//! * if it leads, the broker does not tell it so, and partitions that were added meanwhile would be nobody's until the
+//!   next rebalance (KAFKA-13435). Kafka tells it since version 9 of the join request (KIP-814); librdkafka has version 5;
+//! * if it subscribes to other topics than before, nobody would read the new ones, nor those that it has left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,6 +18,8 @@ use crate::kafka::questions::{self, Described, TopicPartition};
 const LEADER: Duration = Duration::from_secs(40);
 /// The longest wait before another rebalance, where the last changed nothing.
 const LEADER_MAX: Duration = Duration::from_secs(600);
+/// After a subscription has changed, its rebalance has begun by then.
+const REBALANCE: Duration = Duration::from_secs(5);
 /// The state of a group whose members have their partitions.
 const STABLE: &str = "Stable";
 
@@ -85,8 +90,18 @@ impl Poller {
             self.coverage.cover(sizes);
             return false;
         }
-        self.coverage.covered.as_ref() != Some(&sizes)
-            && !questions::is_embedded(self.consumer.client())
+        let is_known = self.coverage.covered.as_ref() == Some(&sizes) && self.unwanted().is_none();
+        !is_known && !questions::is_embedded(self.consumer.client())
+    }
+
+    /// A partition of a topic that this static member has left in an earlier life. One that it leaves now goes with the
+    /// rebalance that follows.
+    fn unwanted(&self) -> Option<TopicPartition> {
+        if self.group.env.wire_instance.is_empty() || self.subscribed_at.elapsed() < REBALANCE {
+            return None;
+        }
+        let mut names = self.all_names().into_iter();
+        names.find(|(topic, _)| !self.subscribed.contains(topic))
     }
 
     /// The subscribed topics that exist.
@@ -98,21 +113,22 @@ impl Poller {
         sizes.collect()
     }
 
-    /// Leaves the group and joins it again where a partition would remain without a member. That it leaves makes a
-    /// rebalance, whoever leads.
+    /// Leaves the group and joins it again where a partition would remain unread. That it leaves makes a rebalance,
+    /// whoever leads.
     pub(super) fn heed_coverage(&mut self, group: &Described) {
         if group.state != STABLE || !self.doubts_coverage() {
             return;
         }
-        let judged = self
-            .coverage
-            .judge(self.sizes(), &group.assigned, Instant::now());
-        if let Some((topic, partition)) = judged {
+        let unread = self.unwanted().or_else(|| {
+            let sizes = self.sizes();
+            self.coverage.judge(sizes, &group.assigned, Instant::now())
+        });
+        if let Some((topic, partition)) = unread {
             tracing::warn!(
                 group = &*self.group.env.wire_group,
                 topic,
                 partition,
-                "no member of the group has this partition: joining again"
+                "no member that subscribes to the topic has this partition: joining again"
             );
             self.rejoin();
         }
