@@ -429,11 +429,11 @@ impl<S: Send + Sync + 'static> Subscribe<S> {
         self
     }
 
-    /// A stable name for this member: a restart within the session timeout then causes no
-    /// rebalance, unless a partition would remain unread: its topics have changed, or one has grown. Must be unique within the group: a second member with the same name fences the
-    /// first, which then tries to rejoin every 1 to 30 s, and whose `health` says so. Within one
-    /// client, a subscription registered with the name of one that is stopping waits until that one
-    /// has left.
+    /// A stable name for this member: a restart within the session timeout then causes no rebalance, unless a partition
+    /// would remain unread because its topics have changed, or one has grown. Must be unique within the group: a second
+    /// member with the same name fences the first, which then tries to rejoin every 1 to 30 s, and whose `health` says
+    /// so. Within one client, a subscription registered with the name of one that is stopping waits until that one has
+    /// left.
     pub fn group_instance_id(mut self, instance: impl Into<String>) -> Self {
         self.options.group_instance_id = instance.into();
         self
