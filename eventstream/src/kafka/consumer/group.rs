@@ -100,6 +100,17 @@ impl GroupEnv {
         self.exactly_once.as_ref().map(Staging::new)
     }
 
+    /// Whether the broker assigns the partitions (KIP-848).
+    pub(super) fn broker_assigns(&self) -> bool {
+        self.configs.consumer.get("group.protocol") == Some("consumer")
+    }
+
+    /// Whether partitions that move wait for their former owner, in a rebalance of the classic protocol.
+    pub(super) fn is_cooperative(&self) -> bool {
+        let strategy = self.configs.consumer.get("partition.assignment.strategy");
+        strategy == Some("cooperative-sticky")
+    }
+
     pub(super) fn consumer_config(&self) -> ClientConfig {
         let mut config = self.configs.consumer.clone();
         config.set("group.id", &*self.wire_group);

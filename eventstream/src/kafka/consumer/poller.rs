@@ -116,6 +116,8 @@ pub(super) struct Poller {
     commit_from: u64,
     wishes_from: u64,
     incarnation: u16,
+    /// To leave the group, and join it again.
+    rejoin_wanted: bool,
     rejoin_at: Option<Instant>,
     /// The group has assigned this consumer its partitions, and has not started another rebalance.
     joined: bool,
@@ -251,6 +253,7 @@ impl Poller {
             commit_from: 0,
             wishes_from: 0,
             incarnation: 0,
+            rejoin_wanted: false,
             rejoin_at: None,
             joined: false,
             stop: None,
@@ -290,6 +293,10 @@ impl Poller {
             if self.fatal.is_some() {
                 self.lose_all();
                 return self.fatal.take();
+            }
+            if std::mem::take(&mut self.rejoin_wanted) {
+                self.rejoin();
+                continue;
             }
             let now = Instant::now();
             if let Some(error) = self.unheard(now) {
@@ -451,7 +458,7 @@ impl Poller {
                 self.subscribe();
             }
             ToPoller::StopGroup { told, error } => self.group.stop_by_policy(&told, &error),
-            ToPoller::Rejoin => self.rejoin(),
+            ToPoller::Rejoin => self.rejoin_wanted = true,
             ToPoller::Transacted(number) => self.transacted(number),
             ToPoller::Told(offsets) => self.committed_in_transaction(&offsets),
             ToPoller::Again(numbers) => self.aborted(&numbers),
@@ -459,13 +466,20 @@ impl Poller {
         }
     }
 
-    /// Leaves the group, even as a static member, and joins it again.
+    /// Leaves the group, even as a static member, and joins it again. Without a subscription librdkafka sends no
+    /// heartbeats, so the handlers finish before.
     fn rejoin(&mut self) {
-        if self.rejoin_at.is_none() {
-            self.consumer.unsubscribe();
-            self.subscribed.clear();
-            self.rejoin_at = Some(Instant::now() + REJOIN);
+        if self.rejoin_at.is_some() {
+            return;
         }
+        self.drain_all(self.group.env.drain_timeout());
+        if self.stop.is_some() {
+            return;
+        }
+        self.consumer.unsubscribe();
+        self.subscribed.clear();
+        self.joined = false;
+        self.rejoin_at = Some(Instant::now() + REJOIN);
     }
 
     /// An idle consumer is not notified of brokers that are back, so it asks.

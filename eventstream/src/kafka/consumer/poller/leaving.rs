@@ -75,21 +75,20 @@ impl Poller {
     /// When closing a cooperative member without partitions, librdkafka forgets to leave the group, which then waits
     /// for its session to time out. Unsubscribing makes it leave; closing waits for that.
     fn leave_empty_handed(&self) {
-        let strategy = "partition.assignment.strategy";
-        if self.group.env.groupless.is_some() {
+        let env = &self.group.env;
+        // Static members do not leave.
+        if env.groupless.is_some() || !env.wire_instance.is_empty() {
             return;
         }
-        let strategy = self.group.env.configs.consumer.get(strategy);
         let empty = self.consumer.assignment().is_ok_and(|a| a.count() == 0);
-        if strategy == Some("cooperative-sticky") && empty {
+        if env.is_cooperative() && empty {
             self.consumer.unsubscribe();
         }
     }
 
     pub(super) fn has_joined(&self) -> bool {
-        let protocol = self.group.env.configs.consumer.get("group.protocol");
         self.joined
-            || (protocol == Some("consumer")
+            || (self.group.env.broker_assigns()
                 && events::membership(self.consumer.client()).generation > 0)
     }
 

@@ -50,6 +50,7 @@ impl Poller {
         env.reporter.accepted();
         self.group.set_problem(None);
         self.is_given = true;
+        self.coverage.rebalanced();
         self.find_starts(partitions);
     }
 

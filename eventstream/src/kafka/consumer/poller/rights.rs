@@ -163,7 +163,7 @@ impl Poller {
         let asks = (is_in && may_not)
             || self.questions.kept_out.is_some()
             || (long_out && !may_not)
-            || self.doubts_coverage();
+            || self.doubts_coverage(now);
         if asks {
             let group = &self.group.env.wire_group;
             self.inquiry.ask_group(self.consumer.client(), group);
@@ -197,9 +197,7 @@ impl Poller {
     }
 
     fn heed_group(&mut self, group: Result<Described, Code>) {
-        if let Ok(group) = &group {
-            self.heed_coverage(group);
-        }
+        self.heed_coverage(group.as_ref().ok());
         if let Ok(Described {
             may_read: Some(true),
             ..
@@ -220,7 +218,7 @@ impl Poller {
     fn outside(&self, refused: Option<Code>, group: Result<Described, Code>) -> Option<Error> {
         let env = &self.group.env;
         let name = &env.wire_group;
-        let broker_assigns = env.configs.consumer.get("group.protocol") == Some("consumer");
+        let broker_assigns = env.broker_assigns();
         let (why, remedy, code) = match group {
             Ok(group) => {
                 let other = group.broker_assigns.is_some_and(|it| it != broker_assigns);

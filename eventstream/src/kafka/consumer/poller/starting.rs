@@ -179,12 +179,6 @@ impl Starting {
         self.absent.contains(topic)
     }
 
-    /// How many partitions the topic had when it was last seen; none while it does not exist.
-    pub(super) fn size(&self, topic: &str) -> i32 {
-        let met = self.met.get(topic).filter(|_| !self.is_absent(topic));
-        met.map_or(0, |met| met.seen)
-    }
-
     pub(super) fn has_met(&self, topics: &[String]) -> bool {
         topics.iter().all(|topic| self.met.contains_key(topic))
     }
@@ -299,7 +293,8 @@ impl Poller {
         }
         let looks = !self.assigned.is_empty()
             || !starting.absent.is_empty()
-            || self.group.env.groupless.is_some();
+            || self.group.env.groupless.is_some()
+            || !self.group.env.wire_instance.is_empty();
         looks.then(|| starting.next_look.unwrap_or(now))
     }
 
@@ -422,10 +417,15 @@ impl Poller {
                 facts.error,
                 Some(Code::UnknownTopicOrPartition | Code::UnknownTopic)
             );
-            if facts.error.is_some() && !absent {
+            let seen = i32::try_from(facts.partitions.len()).unwrap_or(i32::MAX);
+            let size = match facts.error {
+                None => Some(seen),
+                _ => absent.then_some(0),
+            };
+            self.coverage.looked(&facts.name, size);
+            if size.is_none() {
                 continue;
             }
-            let seen = i32::try_from(facts.partitions.len()).unwrap_or(i32::MAX);
             let met = self.starting.met.entry(facts.name.clone());
             let met = met.or_insert(Met {
                 id: facts.id,
