@@ -1,12 +1,14 @@
 //! A subscription without a group: it reads everything and leaves nothing behind.
 
-use std::sync::mpsc;
+use std::io::Error as IoError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use eventstream::{BrokerConfig, Client, ErrorKind, StartOffset};
+use eventstream::{BrokerConfig, Client, Context, ErrorKind, Event, Retry, StartOffset, Subscribe};
 use eventstream_harness::{shared, unique_topic};
 
-use crate::support::{END, Seen, client, counting, create, publish, register, until, wire};
+use crate::support::{END, Seen, client, counting, create, number, publish, register, until, wire};
 
 /// The groups with this prefix, whatever they are.
 fn groups(prefix: &str) -> Vec<String> {
@@ -44,6 +46,38 @@ async fn sees_all_and_leaves_no_group_behind() {
     left.extend(groups(&prefix));
     assert_eq!(left, [""; 0]);
     client.shutdown(END).await;
+}
+
+/// There is nobody to leave the record to, so it is read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_to_be_left_to_others_is_read_again() {
+    let topic = unique_topic("groupless_rejoin");
+    create(&topic, 2);
+    let client = client(BrokerConfig::new());
+    let (seen, failed) = (Seen::default(), Arc::new(AtomicUsize::new(0)));
+    let (handled, fails) = (seen.clone(), Arc::clone(&failed));
+    let subscribe = Subscribe::new(&topic)
+        .offset(StartOffset::Head)
+        .retry(Retry::Rejoin)
+        .on_any(move |_: Context, event: Event| {
+            let n = number(&event);
+            let refused = n == 7 && fails.fetch_add(1, Ordering::SeqCst) < 2;
+            if !refused {
+                handled.add(n);
+            }
+            async move {
+                match refused {
+                    true => Err(IoError::other("not yet")),
+                    false => Ok(()),
+                }
+            }
+        });
+    let subscription = register(&client, subscribe).await;
+    publish(&client, &topic, "e", 0..20).await;
+    until("all", END, || seen.distinct() == 20).await;
+    subscription.stop(END).await.expect("stopped");
+    client.shutdown(END).await;
+    assert_eq!((seen.total(), failed.load(Ordering::SeqCst)), (20, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

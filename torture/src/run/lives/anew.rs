@@ -102,6 +102,11 @@ impl Ongoing<'_> {
         lives.publish(&topic, FEW)?;
         self.caught_up(&topic, &topic);
         lives.end(member)?;
+        // It may have left before it looked at the topic again: its commits say that they are of the old one.
+        let next = lives.member(&topic, &topic, &["--commit-ms", "200"])?;
+        lives.wait_ready(&next)?;
+        self.caught_up(&topic, &topic);
+        lives.end(next)?;
         self.note(&topic, Phase::End)
     }
 
