@@ -42,9 +42,23 @@ fn counting(topic: &str, instance: &str, seen: &Seen) -> Subscribe {
 }
 
 async fn member(config: &BrokerConfig, topic: &str, instance: &str, seen: &Seen) -> Client {
+    member_of(topic, &[topic], config, instance, seen).await
+}
+
+/// A member of `group` that handles events of these topics.
+async fn member_of(
+    group: &str,
+    topics: &[&str],
+    config: &BrokerConfig,
+    instance: &str,
+    seen: &Seen,
+) -> Client {
     let client = client(config.clone());
-    let subscription = client.register(counting(topic, instance, seen)).await;
-    subscription.expect("registered").detach();
+    for topic in topics {
+        let subscribe = counting(topic, instance, seen).group_id(group);
+        let subscription = client.register(subscribe).await;
+        subscription.expect("registered").detach();
+    }
     client
 }
 
@@ -209,16 +223,9 @@ async fn partitions_added_while_cooperative_static_members_are_away_are_read() {
     grown_while_static_members_are_away(Assignment::CooperativeSticky).await;
 }
 
-/// A member of `group` that handles events of these topics.
-async fn member_of(group: &str, topics: &[&str], instance: &str, seen: &Seen) -> Client {
-    let config = BrokerConfig::new().session_timeout(Duration::from_secs(7));
-    let client = client(config);
-    for topic in topics {
-        let subscribe = counting(topic, instance, seen).group_id(group);
-        let subscription = client.register(subscribe).await;
-        subscription.expect("registered").detach();
-    }
-    client
+/// Members that are away for longer than this are no longer of the group.
+fn short_session() -> BrokerConfig {
+    BrokerConfig::new().session_timeout(Duration::from_secs(7))
 }
 
 /// The broker gives a static member that returns what it had, whatever it subscribes to now.
@@ -228,11 +235,12 @@ async fn a_static_member_that_returns_with_another_topic_reads_it() {
     create(&old, 2);
     create(&new, 2);
     let (seen, publisher) = (Seen::default(), client(BrokerConfig::new()));
-    let before = member_of(&old, &[&old], "it", &seen).await;
+    let config = short_session();
+    let before = member_of(&old, &[&old], &config, "it", &seen).await;
     publish(&publisher, &old, "e", 0..20).await;
     until("the first", END, || seen.distinct() == 20).await;
     before.shutdown(END).await;
-    let after = member_of(&old, &[&old, &new], "it", &seen).await;
+    let after = member_of(&old, &[&old, &new], &config, "it", &seen).await;
     publish(&publisher, &old, "e", 20..40).await;
     publish(&publisher, &new, "e", 40..60).await;
     until("all", LONG, || seen.distinct() == 60).await;
@@ -247,8 +255,9 @@ async fn what_a_static_member_no_longer_subscribes_to_goes_to_others() {
     create(&kept, 4);
     create(&left, 4);
     let (seen, publisher) = (Seen::default(), client(BrokerConfig::new()));
-    let stays = member_of(&kept, &[&kept, &left], "stays", &seen).await;
-    let before = member_of(&kept, &[&kept, &left], "returns", &seen).await;
+    let config = short_session();
+    let stays = member_of(&kept, &[&kept, &left], &config, "stays", &seen).await;
+    let before = member_of(&kept, &[&kept, &left], &config, "returns", &seen).await;
     until("half each", END, || {
         stays.reader_stats().partitions == 4 && before.reader_stats().partitions == 4
     })
@@ -256,7 +265,7 @@ async fn what_a_static_member_no_longer_subscribes_to_goes_to_others() {
     publish(&publisher, &left, "e", 0..40).await;
     until("the first", END, || seen.distinct() == 40).await;
     before.shutdown(END).await;
-    let after = member_of(&kept, &[&kept], "returns", &seen).await;
+    let after = member_of(&kept, &[&kept], &config, "returns", &seen).await;
     publish(&publisher, &left, "e", 40..80).await;
     publish(&publisher, &kept, "e", 80..120).await;
     until("what it kept", LONG, || seen.distinct() >= 80).await;
