@@ -56,6 +56,9 @@ pub enum ErrorKind {
     Token,
     /// No broker could be reached.
     Unreachable,
+    /// The broker refused the record itself, or its batch because of another record in it: without a key in a compacted
+    /// topic, with a time too far from the broker's, against a schema that is checked there.
+    InvalidRecord,
     /// The broker refused the request for another reason.
     Broker,
     /// The Kafka client instance hit a fatal error and was replaced.
@@ -90,6 +93,7 @@ impl ErrorKind {
             Self::Authentication => "authentication",
             Self::Token => "token",
             Self::Unreachable => "unreachable",
+            Self::InvalidRecord => "invalid_record",
             Self::Broker => "broker",
             Self::Fatal => "fatal",
             Self::Handler => "handler",
@@ -122,6 +126,9 @@ impl ErrorKind {
             }
             Self::Unreachable => {
                 "check that the brokers run, and that this host reaches every address they advertise"
+            }
+            Self::InvalidRecord => {
+                "check what the topic demands of a record: a key, a time, a schema"
             }
             Self::Broker => "check the broker's log",
             Self::Fatal => "none needed: the client replaces what failed; report it if it recurs",

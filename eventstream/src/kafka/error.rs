@@ -15,6 +15,10 @@ pub(crate) fn classify(code: Code) -> (ErrorKind, bool) {
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
             (K::TooLarge, false)
         }
+        Code::InvalidRecord
+        | Code::InvalidDifferentRecord
+        | Code::InvalidTimestamp
+        | Code::UnsupportedForMessageFormat => (K::InvalidRecord, false),
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             (K::UnknownTopic, false)
         }
@@ -72,4 +76,29 @@ pub(crate) fn from_kafka(doing: impl Into<String>, error: KafkaError) -> Error {
 pub(crate) fn code_of(error: &Error) -> Option<Code> {
     let cause = std::error::Error::source(error)?;
     cause.downcast_ref::<KafkaError>()?.rdkafka_error_code()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_of_the_record_blames_it() {
+        let of_record = [
+            Code::InvalidRecord,
+            Code::InvalidDifferentRecord,
+            Code::InvalidTimestamp,
+        ];
+        for code in of_record {
+            assert_eq!(classify(code).0, ErrorKind::InvalidRecord, "{code}");
+        }
+        let of_broker = [
+            Code::Unknown,
+            Code::KafkaStorageError,
+            Code::UnsupportedCompressionType,
+        ];
+        for code in of_broker {
+            assert_eq!(classify(code).0, ErrorKind::Broker, "{code}");
+        }
+    }
 }

@@ -388,8 +388,8 @@ fn verdict(error: &eventstream::Error, refused: bool) -> Verdict {
     match error.kind() {
         Kind::Validation | Kind::Encode | Kind::Decode => Verdict::Rejected(text()),
         Kind::TooLarge if refused => Verdict::Rejected(text()),
-        Kind::TooLarge => Verdict::Suspect(text()),
-        Kind::Broker if !error.is_retriable() => Verdict::Suspect(text()),
+        Kind::TooLarge | Kind::InvalidRecord => Verdict::Suspect(text()),
+        // Whatever else a broker says may be said of every event, such as that it failed.
         _ => Verdict::Later,
     }
 }
@@ -411,5 +411,31 @@ pub(super) async fn listen(store: &Store, woken: &Notify) {
         // Polling continues meanwhile.
         sleep(wait).await;
         wait = (2 * wait).min(LONGEST_WAIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_broker_says_of_a_record_makes_it_a_suspect() {
+        let of = |kind: Kind| verdict(&kind.into(), false);
+        for kind in [Kind::TooLarge, Kind::InvalidRecord] {
+            assert!(matches!(of(kind), Verdict::Suspect(_)), "{kind:?}");
+        }
+        let others = [
+            Kind::Broker,
+            Kind::Fatal,
+            Kind::Timeout,
+            Kind::Closed,
+            Kind::UnknownTopic,
+            Kind::Unauthorized,
+        ];
+        for kind in others {
+            assert!(matches!(of(kind), Verdict::Later), "{kind:?}");
+        }
+        let refused = verdict(&Kind::TooLarge.into(), true);
+        assert!(matches!(refused, Verdict::Rejected(_)));
     }
 }

@@ -114,11 +114,32 @@ async fn a_failure_of_the_broker_is_tried_again_in_order_told_and_holds_up_no_ot
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_finds_an_event_too_large_is_asked_again_with_it_alone() {
+async fn a_broker_that_refuses_everything_for_a_while_sets_nothing_apart() {
+    let pool = database("refuses_for_a_while").await;
+    let recorder = Recorder::new();
+    for n in 1..=6 {
+        recorder.fail_nth(n, Kind::Broker);
+    }
+    enqueue(
+        &pool,
+        &[event("a", 1), event("b", 2), event("a", 3), event("b", 4)],
+    )
+    .await;
+    let relay = relay(&pool, &recorder).start();
+    eventually("all", async || waiting(&pool).await == 0).await;
+    assert_eq!(Outbox::new().depth(&pool).await.unwrap().failed, 0);
+    assert_eq!(recorder.failed().len(), 6);
+    assert_eq!(numbers(&recorder, "a"), [1, 3]);
+    assert_eq!(numbers(&recorder, "b"), [2, 4]);
+    relay.stop(WITHIN).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_refuses_an_event_is_asked_again_with_it_alone() {
     let pool = database("alone").await;
     let recorder = Recorder::new();
     recorder.fail_nth(1, Kind::TooLarge);
-    recorder.fail_nth(2, Kind::TooLarge);
+    recorder.fail_nth(2, Kind::InvalidRecord);
     recorder.fail_nth(4, Kind::TooLarge);
     enqueue(&pool, &[event("a", 1), event("b", 2)]).await;
     let relay = relay(&pool, &recorder).start();

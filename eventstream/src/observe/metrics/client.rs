@@ -11,8 +11,10 @@ use super::{OnStatistics, WriterGauges};
 use crate::error::ErrorKind;
 
 /// Kinds of errors of accepted events.
-const FAILURES: [ErrorKind; 8] = [
+const FAILURES: [ErrorKind; 10] = [
     ErrorKind::Timeout,
+    ErrorKind::TooLarge,
+    ErrorKind::InvalidRecord,
     ErrorKind::Closed,
     ErrorKind::UnknownTopic,
     ErrorKind::Unauthorized,
