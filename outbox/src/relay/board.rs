@@ -74,6 +74,8 @@ pub(crate) struct Board {
 struct Flight {
     slot: i16,
     alone: bool,
+    /// Its slot was given up meanwhile, even if it is back: what is behind it may have been published.
+    lost: bool,
 }
 
 #[derive(Debug, Default)]
@@ -142,6 +144,7 @@ impl Board {
                 let flight = Flight {
                     slot: row.slot,
                     alone,
+                    lost: false,
                 };
                 self.flying.insert(lane, flight);
                 started.push(row.clone());
@@ -166,6 +169,7 @@ impl Board {
                 self.stored.push(row);
                 self.go_on(lane);
             }
+            Verdict::Suspect(_) if flight.lost => self.forget_lanes(|other, _| other == lane),
             Verdict::Suspect(_) if !flight.alone => topic.suspects.push_back(lane.clone()),
             Verdict::Rejected(error) | Verdict::Suspect(error) => {
                 if let Some(hold) = &mut topic.held {
@@ -233,6 +237,7 @@ impl Board {
         for topic in self.topics.values_mut() {
             topic.ready.retain(|lane| self.lanes.contains_key(lane));
             topic.suspects.retain(|lane| self.lanes.contains_key(lane));
+            topic.end_empty_probe();
         }
     }
 
@@ -240,6 +245,9 @@ impl Board {
     pub(crate) fn keep_slots(&mut self, slots: HashSet<i16>) {
         if slots != self.slots {
             self.forget_lanes(|_, slot| !slots.contains(&slot));
+            for flight in self.flying.values_mut() {
+                flight.lost |= !slots.contains(&flight.slot);
+            }
             self.slots = slots;
         }
     }
@@ -378,6 +386,16 @@ impl Topic {
             None
         };
         lane.map(|lane| (lane, true))
+    }
+
+    /// The row of a probe was forgotten: another one is to be read.
+    fn end_empty_probe(&mut self) {
+        let empty = self.flying == 0 && self.ready.is_empty() && self.suspects.is_empty();
+        if let Some(hold) = &mut self.held
+            && empty
+        {
+            hold.probing = false;
+        }
     }
 
     fn hold(&mut self, now: Instant) {

@@ -227,3 +227,47 @@ fn rows_that_were_read_before_something_was_forgotten_are_read_again() {
     );
     assert_eq!(started(&mut board), [2]);
 }
+
+#[test]
+fn a_suspect_of_a_slot_that_was_lost_is_left_to_its_next_holder() {
+    let mut board = of(FailedKey::GoesOn);
+    add(&mut board, [row(1, "t", "a"), row(2, "t", "bb")]);
+    assert_eq!(started(&mut board), [1, 2]);
+    board.keep_slots(HashSet::from([2]));
+    settle(&mut board, "t", "a", suspect());
+    settle(&mut board, "t", "bb", Verdict::Stored);
+    assert!(started(&mut board).is_empty());
+
+    // It may have had one in the meantime, and be at a later event by now.
+    let mut board = of(FailedKey::GoesOn);
+    add(&mut board, [row(1, "t", "a")]);
+    started(&mut board);
+    board.keep_slots(HashSet::new());
+    board.keep_slots((0..3).collect());
+    add(&mut board, [row(3, "t", "a")]);
+    settle(&mut board, "t", "a", suspect());
+    assert!(started(&mut board).is_empty());
+    assert!(board.known().is_empty(), "1 is read again if it is there");
+}
+
+#[test]
+fn a_topic_whose_probe_was_forgotten_with_its_slot_is_probed_again() {
+    let now = Instant::now();
+    let mut board = of(FailedKey::GoesOn);
+    add(&mut board, [row(1, "t", "a")]);
+    started(&mut board);
+    board.settle(&lane("t", "a"), Verdict::Later, now);
+    let later = now + FIRST_WAIT;
+    assert_eq!(board.probes(later), ["t"]);
+    probed(&mut board, Some(row(1, "t", "a")));
+    board.keep_slots(HashSet::new());
+    board.keep_slots((0..3).collect());
+    assert_eq!(board.probes(later), ["t"]);
+
+    // Or with a suspect.
+    probed(&mut board, Some(row(1, "t", "a")));
+    started(&mut board);
+    board.keep_slots(HashSet::new());
+    settle(&mut board, "t", "a", suspect());
+    assert_eq!(board.probes(later), ["t"]);
+}
