@@ -13,8 +13,9 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
 
 use super::board::{Board, Lane, Row, Verdict};
+use super::leases::{Leases, Moment};
 use super::shared::{Shared, Told};
-use super::store::{Fetch, Leased, Store};
+use super::store::{Fetch, Store};
 use super::turn::{self, Found, Turn};
 use super::{Options, Published};
 use crate::error::Result;
@@ -49,17 +50,6 @@ pub(super) struct Driver {
     stopping: bool,
 }
 
-/// The slots of this relay. All are renewed together.
-struct Leases {
-    slots: HashSet<i16>,
-    /// No longer read, and released once nothing of them is in flight.
-    leaving: HashSet<i16>,
-    /// By this machine's clock, and earlier than by the database's.
-    until: Instant,
-    renew_at: Instant,
-    asked_at: Instant,
-}
-
 /// A finished attempt.
 struct Landed {
     lane: Lane,
@@ -78,8 +68,10 @@ impl Driver {
         publisher: Arc<dyn Publisher>,
         shared: Arc<Shared>,
     ) -> Self {
-        let now = Instant::now();
+        let started = Moment::now();
+        let now = started.ticks;
         Self {
+            leases: Leases::new(store.lease, started),
             board: Board::new(store.failed_key),
             store,
             options,
@@ -91,13 +83,6 @@ impl Driver {
             epoch: 0,
             not_before: now,
             wait: FIRST_WAIT,
-            leases: Leases {
-                slots: HashSet::new(),
-                leaving: HashSet::new(),
-                until: now,
-                renew_at: now,
-                asked_at: now,
-            },
             hungry: true,
             polled: now,
             depth_at: now,
@@ -108,7 +93,7 @@ impl Driver {
     /// Runs until it is stopped and everything in flight has an outcome, or is marked.
     pub(super) async fn run(mut self, woken: &Notify, stop: &CancellationToken) {
         loop {
-            self.step(Instant::now());
+            self.step(Moment::now());
             if self.stopping && self.is_done() {
                 break;
             }
@@ -134,7 +119,7 @@ impl Driver {
 
     fn begin_stop(&mut self) {
         self.stopping = true;
-        self.board.keep_slots(HashSet::new());
+        self.keep_slots();
     }
 
     /// Nothing is in flight or left to mark.
@@ -147,13 +132,12 @@ impl Driver {
             && left.rejected.is_empty()
     }
 
-    fn step(&mut self, now: Instant) {
-        if now >= self.leases.until && !self.leases.slots.is_empty() {
-            // Another relay may have them by now.
-            self.leases.slots.clear();
-            self.leases.leaving.clear();
-            self.board.keep_slots(HashSet::new());
+    fn step(&mut self, now: Moment) {
+        // Before anything starts, however long this machine was suspended.
+        if self.leases.expire(now) {
+            self.keep_slots();
         }
+        let now = now.ticks;
         for row in self.board.start() {
             self.flights.push(self.fly(row));
         }
@@ -232,11 +216,9 @@ impl Driver {
         let (stored, rejected) = self.board.take_done();
         turn.stored.extend(stored);
         turn.rejected.extend(rejected);
-        let leases = &mut self.leases;
-        if now >= leases.renew_at && !self.stopping {
-            let leaving = leases.leaving.iter().copied();
+        if now >= self.leases.renew_at() && !self.stopping {
+            let leaving = self.leases.leaving();
             turn.renew = Some(leaving.filter(|slot| !self.board.flies_in(*slot)).collect());
-            leases.asked_at = now;
             turn.clean = !self.store.keep.is_zero();
         }
         if now >= self.depth_at && !self.stopping {
@@ -254,8 +236,7 @@ impl Driver {
 
     /// Requests rows, if there may be any and there is room for a good part of a batch.
     fn want_rows(&mut self, turn: &mut Turn, now: Instant) {
-        let readable = self.leases.slots.difference(&self.leases.leaving);
-        let slots: Vec<i16> = readable.copied().collect();
+        let slots: Vec<_> = self.leases.kept().into_iter().collect();
         turn.fetch = None;
         turn.probes.clear();
         if slots.is_empty() || self.stopping {
@@ -282,7 +263,8 @@ impl Driver {
         let now = Instant::now();
         let renewed = found.leased.is_some();
         if let Some(leased) = found.leased {
-            self.lease(leased);
+            self.leases.take(leased, now + FIRST_WAIT);
+            self.keep_slots();
         }
         self.board.marked(found.marked);
         if let Some(depth) = found.depth {
@@ -320,23 +302,15 @@ impl Driver {
         };
     }
 
-    fn lease(&mut self, leased: Leased) {
-        let leases = &mut self.leases;
-        leases.until = leases.asked_at + self.store.lease;
-        leases.renew_at = leases.asked_at + self.store.lease / 3;
-        leases.slots = leased.slots.into_iter().collect();
-        let extra = leases.slots.len().saturating_sub(leased.share);
-        // Those already leaving go first.
-        let mut slots: Vec<_> = leases.slots.iter().copied().collect();
-        slots.sort_by_key(|slot| (!leases.leaving.contains(slot), *slot));
-        leases.leaving = slots.into_iter().take(extra).collect();
-        if extra > 0 {
-            // Another relay waits for them.
-            leases.renew_at = leases.renew_at.min(Instant::now() + FIRST_WAIT);
-        }
-        let kept = leases.slots.difference(&leases.leaving).copied().collect();
+    /// Only rows of these may start.
+    fn keep_slots(&mut self) {
+        let kept = if self.stopping {
+            HashSet::new()
+        } else {
+            self.leases.kept()
+        };
         self.board.keep_slots(kept);
-        self.shared.set_slots(leases.slots.len());
+        self.shared.set_slots(self.leases.count());
     }
 
     /// How many rows may be read now: none if that would be a small part of a batch.
@@ -350,8 +324,7 @@ impl Driver {
 
     /// When there is something to do, if nothing happens before.
     fn due(&self) -> Instant {
-        let leases = &self.leases;
-        let lost = (!leases.slots.is_empty()).then_some(leases.until);
+        let lost = self.leases.end();
         if self.turn.is_some() {
             // Its end is awaited.
             return lost.unwrap_or_else(|| Instant::now() + LONGEST_WAIT);
@@ -362,10 +335,10 @@ impl Driver {
         } else {
             self.polled + self.options.poll_interval
         };
-        let reads = self.room() > 0 && leases.slots.len() > leases.leaving.len() && !self.stopping;
+        let reads = self.room() > 0 && self.leases.keeps_any() && !self.stopping;
         let turns = [
             (unmarked || self.stopping).then_some(self.not_before),
-            (!self.stopping).then_some(leases.renew_at.min(self.depth_at)),
+            (!self.stopping).then_some(self.leases.renew_at().min(self.depth_at)),
             reads.then_some(poll),
             self.board.next_probe(),
         ];

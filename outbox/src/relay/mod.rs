@@ -2,6 +2,7 @@
 
 mod board;
 mod driver;
+mod leases;
 mod shared;
 mod store;
 mod turn;

@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 
 use super::board::{FailedKey, Lane, Row};
+use super::leases::{Leased, Moment};
 use crate::error::{Error, Result};
 use crate::failed::{Depth, sealed};
 use crate::outbox::Outbox;
@@ -63,13 +64,6 @@ pub(crate) struct Fetch {
     pub(crate) known: Vec<i64>,
     pub(crate) held: Vec<String>,
     pub(crate) limit: usize,
-}
-
-/// The slots a relay holds, and how many would be its fair share.
-#[derive(Debug)]
-pub(crate) struct Leased {
-    pub(crate) slots: Vec<i16>,
-    pub(crate) share: usize,
 }
 
 impl Store {
@@ -147,6 +141,7 @@ impl Store {
     }
 
     async fn try_lease(&self, release: &[i16]) -> sqlx::Result<Leased> {
+        let asked = Moment::now();
         let seconds = self.lease.as_secs_f64();
         let mut tx = self.pool.begin().await?;
         sqlx::query(ALIVE)
@@ -176,7 +171,11 @@ impl Store {
             slots.extend(taken);
         }
         tx.commit().await?;
-        Ok(Leased { slots, share })
+        Ok(Leased {
+            asked,
+            slots,
+            share,
+        })
     }
 
     /// Releases everything.

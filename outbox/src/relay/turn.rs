@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::board::Row;
-use super::store::{Fetch, Leased, Store};
+use super::leases::Leased;
+use super::store::{Fetch, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failed::Depth;
 
