@@ -10,9 +10,13 @@ use crate::error::{Error, Result};
 use crate::outbox::Outbox;
 use crate::row::read_headers;
 
-const DEPTH: &str = "SELECT count(*) FILTER (WHERE failed_at IS NULL), count(*) FILTER (WHERE failed_at IS NOT NULL), \
-    extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE failed_at IS NULL))::float8 \
-    FROM eventstream_outbox WHERE published_at IS NULL";
+/// Each with the condition of an index, so that rows that are kept cost nothing.
+const DEPTH: &str = "SELECT waiting.rows, failed.rows, \
+        extract(epoch FROM clock_timestamp() - waiting.oldest)::float8 \
+    FROM (SELECT count(*) AS rows, min(created_at) AS oldest FROM eventstream_outbox \
+          WHERE published_at IS NULL AND failed_at IS NULL) AS waiting, \
+         (SELECT count(*) AS rows FROM eventstream_outbox \
+          WHERE published_at IS NULL AND failed_at IS NOT NULL) AS failed";
 const FAILED: &str = "SELECT id, event_id, topic, key, value, headers, coalesce(error, '') AS error, \
     extract(epoch FROM failed_at)::float8 AS failed_at \
     FROM eventstream_outbox WHERE failed_at IS NOT NULL ORDER BY id LIMIT $1";

@@ -18,7 +18,7 @@ use crate::relay::{Relay, Shared};
 /// | `outbox_failed` | events that can never be published as they are |
 /// | `outbox_oldest_seconds` | how long the oldest waiting event has waited; 0 if none is waiting |
 ///
-/// The last three are at most 10 s old, and the same for every relay of an outbox: take their maximum.
+/// The last three are counted every 10 s, and the same for every relay of an outbox: take their maximum.
 ///
 /// ```no_run
 /// # fn watch(relay: &eventstream_outbox::Relay) -> Result<(), Box<dyn std::error::Error>> {

@@ -13,19 +13,22 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
 
 use super::board::{Board, Lane, Row, Verdict};
+use super::chores;
 use super::leases::{Leases, Moment};
 use super::shared::{Shared, Told};
 use super::store::{Fetch, Store};
 use super::turn::{self, Found, Turn};
 use super::{Options, Published};
 use crate::error::Result;
+use crate::failed::Depth;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-const DEPTH_INTERVAL: Duration = Duration::from_secs(10);
+const CHORES_INTERVAL: Duration = Duration::from_secs(10);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Taken = (Turn, Found, Result<()>);
+type Done = (Result<Depth>, Result<()>);
 
 pub(super) struct Driver {
     store: Store,
@@ -35,6 +38,9 @@ pub(super) struct Driver {
     board: Board,
     flights: FuturesUnordered<Boxed<Landed>>,
     turn: Option<Boxed<Taken>>,
+    /// Beside the turns.
+    chores: Option<Boxed<Done>>,
+    chores_at: Instant,
     /// The remaining work of a failed turn.
     left: Turn,
     /// The board's epoch when the running turn started.
@@ -46,7 +52,6 @@ pub(super) struct Driver {
     /// There may be rows to read.
     hungry: bool,
     polled: Instant,
-    depth_at: Instant,
     stopping: bool,
 }
 
@@ -79,13 +84,14 @@ impl Driver {
             shared,
             flights: FuturesUnordered::new(),
             turn: None,
+            chores: None,
+            chores_at: now,
             left: Turn::default(),
             epoch: 0,
             not_before: now,
             wait: FIRST_WAIT,
             hungry: true,
             polled: now,
-            depth_at: now,
             stopping: false,
         }
     }
@@ -105,6 +111,10 @@ impl Driver {
                 taken = async { self.turn.as_mut().expect("asked before").await }, if self.turn.is_some() => {
                     self.turn = None;
                     self.taken(taken);
+                }
+                done = async { self.chores.as_mut().expect("asked before").await }, if self.chores.is_some() => {
+                    self.chores = None;
+                    self.done(done);
                 }
                 Some(landed) = self.flights.next() => self.land(landed),
                 () = woken.notified(), if !self.hungry && !self.stopping => self.hungry = true,
@@ -143,6 +153,10 @@ impl Driver {
         }
         if self.turn.is_none() && now >= self.not_before {
             self.begin_turn(now);
+        }
+        if self.chores.is_none() && now >= self.chores_at && !self.stopping {
+            self.chores_at = now + CHORES_INTERVAL;
+            self.chores = Some(Box::pin(chores::run(self.store.clone())));
         }
         self.shared.set_in_flight(self.board.flying());
     }
@@ -219,14 +233,10 @@ impl Driver {
         if now >= self.leases.renew_at() && !self.stopping {
             let leaving = self.leases.leaving();
             turn.renew = Some(leaving.filter(|slot| !self.board.flies_in(*slot)).collect());
-            turn.clean = !self.store.keep.is_zero();
-        }
-        if now >= self.depth_at && !self.stopping {
-            turn.depth = true;
         }
         self.want_rows(&mut turn, now);
         let idle = turn.stored.is_empty() && turn.rejected.is_empty() && turn.renew.is_none();
-        if idle && turn.fetch.is_none() && !turn.depth {
+        if idle && turn.fetch.is_none() {
             self.left = turn;
             return;
         }
@@ -267,10 +277,6 @@ impl Driver {
             self.keep_slots();
         }
         self.board.marked(found.marked);
-        if let Some(depth) = found.depth {
-            self.shared.set_depth(depth);
-            self.depth_at = now + DEPTH_INTERVAL;
-        }
         for (topic, row) in found.probed {
             self.board.probed(topic, row, self.epoch);
         }
@@ -302,6 +308,20 @@ impl Driver {
         };
     }
 
+    fn done(&mut self, (depth, cleaned): Done) {
+        let failed = match depth {
+            Ok(depth) => {
+                self.shared.set_depth(depth);
+                cleaned.err()
+            }
+            Err(error) => Some(error),
+        };
+        match failed {
+            Some(error) => self.shared.tell(Told::Chore(error)),
+            None => self.shared.chores_are_well(),
+        }
+    }
+
     /// Only rows of these may start.
     fn keep_slots(&mut self) {
         let kept = if self.stopping {
@@ -324,34 +344,38 @@ impl Driver {
 
     /// When there is something to do, if nothing happens before.
     fn due(&self) -> Instant {
-        let lost = self.leases.end();
-        if self.turn.is_some() {
-            // Its end is awaited.
-            return lost.unwrap_or_else(|| Instant::now() + LONGEST_WAIT);
-        }
-        let unmarked = self.board.has_done() || !self.left.stored.is_empty();
+        let now = Instant::now();
+        // The end of what runs is awaited.
+        let turn = self.turn.is_none().then(|| self.turn_due()).flatten();
+        let chores = (self.chores.is_none() && !self.stopping).then_some(self.chores_at);
+        let due = [self.leases.end(), turn, chores]
+            .into_iter()
+            .flatten()
+            .min();
+        // On clocks without finer steps, it is a moment later.
+        due.map_or(now + LONGEST_WAIT, |due| {
+            due.max(now + Duration::from_millis(1))
+        })
+    }
+
+    /// When a turn has something to do.
+    fn turn_due(&self) -> Option<Instant> {
+        let left = !self.left.stored.is_empty() || !self.left.rejected.is_empty();
+        let unmarked = left || self.board.has_done();
         let poll = if self.hungry {
             self.polled
         } else {
             self.polled + self.options.poll_interval
         };
-        let reads = self.room() > 0 && self.leases.keeps_any() && !self.stopping;
+        let reads = self.leases.keeps_any() && !self.stopping;
         let turns = [
-            (unmarked || self.stopping).then_some(self.not_before),
-            (!self.stopping).then_some(self.leases.renew_at().min(self.depth_at)),
-            reads.then_some(poll),
-            self.board.next_probe(),
+            unmarked.then_some(self.not_before),
+            (!self.stopping).then_some(self.leases.renew_at()),
+            (reads && self.room() > 0).then_some(poll),
+            reads.then(|| self.board.next_probe()).flatten(),
         ];
         let turn = turns.into_iter().flatten().min();
-        let turn = turn.map(|turn| turn.max(self.not_before));
-        // On clocks without finer steps, it is a moment later.
-        let moment = Instant::now() + Duration::from_millis(1);
-        [lost, turn]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(moment)
-            .max(moment)
+        turn.map(|turn| turn.max(self.not_before))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A relay: publishes what is in the outbox.
 
 mod board;
+mod chores;
 mod driver;
 mod leases;
 mod shared;
@@ -21,7 +22,7 @@ pub use self::board::FailedKey;
 use self::driver::{Driver, listen};
 pub(crate) use self::shared::Shared;
 pub use self::shared::{Health, Problem, RelayStats};
-use self::store::Store;
+use self::store::{Store, answered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failed::Depth;
 
@@ -54,7 +55,8 @@ use crate::failed::Depth;
 /// Events that cannot be published now stay and are retried, with waits that grow from 0.1 to 10 s for each topic, so a
 /// missing or forbidden topic holds up no other. Events that can never be published, such as one that is too large, are
 /// set aside with the error: [`Outbox::failed`](crate::Outbox::failed). An unavailable database is retried with waits
-/// from 0.1 to 5 s. [`health`](Self::health) and the log report both.
+/// from 0.1 to 5 s. [`health`](Self::health) and the log report both. Every 10 s, beside that, a relay counts the outbox
+/// and deletes published rows that were kept long enough; where the database needs more than 5 s for it, that is logged.
 ///
 /// Dropping a relay ends it at once, like a kill; [`stop`](Self::stop) leaves nothing to be repeated.
 #[must_use = "dropping a relay stops it"]
@@ -106,8 +108,8 @@ pub struct Stopped {
 }
 
 impl Relay {
-    /// A relay from a database to a client, or to any other publisher. It uses up to two connections of the pool, one
-    /// of them for as long as it listens.
+    /// A relay from a database to a client, or to any other publisher. It uses up to three connections of the pool: one
+    /// for as long as it listens, and one now and then to count and to delete.
     pub fn builder(pool: PgPool, publisher: impl Publisher + 'static) -> RelayBuilder {
         RelayBuilder {
             pool,
@@ -166,7 +168,7 @@ impl Relay {
                 None => error,
             });
         }
-        let depth = self.store.depth().await?;
+        let depth = answered(self.store.depth()).await?;
         Ok(Stopped { depth })
     }
 }

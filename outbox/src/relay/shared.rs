@@ -12,10 +12,12 @@ use crate::failed::Depth;
 /// A problem that lasts is logged again after a minute.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
-/// A problem that hinders the relay.
+/// What is logged.
 pub(super) enum Told<'a> {
     Database(Error),
     Publish(&'a str, eventstream::Error),
+    /// It hinders no event, so it is no problem of [`Health`].
+    Chore(Error),
 }
 
 /// Whether a relay can do its work, and if not, why.
@@ -45,7 +47,7 @@ pub struct RelayStats {
     pub in_flight: usize,
     /// The parts of the outbox that this relay publishes, of 64.
     pub slots: usize,
-    /// How much is in the outbox, at most 10 s old.
+    /// How much is in the outbox: counted every 10 s, and older if that takes the database more than 5 s.
     pub depth: Depth,
 }
 
@@ -58,6 +60,7 @@ pub(crate) struct Shared {
 struct State {
     database: Option<Standing>,
     topics: HashMap<String, Standing>,
+    chores: Option<Standing>,
     ended: bool,
     stats: RelayStats,
 }
@@ -134,6 +137,10 @@ impl Shared {
                 let before = state.database.take();
                 state.database = Some(Standing::renew(before, error));
             }
+            Told::Chore(error) => {
+                let before = state.chores.take();
+                state.chores = Some(Standing::renew(before, error));
+            }
             Told::Publish(topic, error) => {
                 let before = state.topics.remove(topic);
                 let message = format!("publish the outbox's events to topic {topic}");
@@ -149,6 +156,10 @@ impl Shared {
         if self.state.lock().database.take().is_some() {
             tracing::info!("outbox relay: the database is reachable again");
         }
+    }
+
+    pub(super) fn chores_are_well(&self) {
+        self.state.lock().chores = None;
     }
 
     pub(super) fn topic_is_well(&self, topic: &str) {

@@ -1,20 +1,24 @@
 //! A relay's queries to the database.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgPool, Postgres, Row as _, Transaction};
+use tokio::time::timeout;
 
 use super::board::{FailedKey, Lane, Row};
 use super::leases::{Leased, Moment};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failed::{Depth, sealed};
 use crate::outbox::Outbox;
 use crate::row::SLOTS;
 
+/// A database that does not answer for this long counts as unavailable.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How many published rows to delete at once.
-const CLEAN: i64 = 10_000;
+const CLEAN: u32 = 10_000;
 
 const WAITING: &str =
     "published_at IS NULL AND failed_at IS NULL AND slot = ANY($1) AND id <> ALL($2)";
@@ -30,6 +34,10 @@ const REJECT: &str = "UPDATE eventstream_outbox AS o SET failed_at = clock_times
     FROM unnest($1::bigint[], $2::text[]) AS r (id, error) WHERE o.id = r.id AND o.published_at IS NULL";
 const CLEAN_UP: &str = "DELETE FROM eventstream_outbox WHERE id IN (SELECT id FROM eventstream_outbox \
     WHERE published_at < clock_timestamp() - make_interval(secs => $1) ORDER BY published_at LIMIT $2)";
+
+/// The server itself ends a statement that takes long: otherwise it would go on, with its connection of the pool, after
+/// the relay has stopped waiting, and the next one would come on top.
+const LIMIT: &str = "SET LOCAL statement_timeout = '5s'";
 
 const ALIVE: &str = "INSERT INTO eventstream_outbox_relay (relay, until) VALUES ($1, now() + make_interval(secs => $2)) \
     ON CONFLICT (relay) DO UPDATE SET until = excluded.until";
@@ -188,19 +196,40 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a limited number of rows that were published long enough ago.
-    pub(crate) async fn clean(&self) -> Result<()> {
+    /// Deletes a limited number of rows that were published long enough ago. Returns whether there may be more.
+    pub(crate) async fn clean(&self) -> Result<bool> {
+        let failed = |error| Error::database("delete published events", error);
+        let mut tx = self.limited().await.map_err(failed)?;
         let clean = sqlx::query(CLEAN_UP)
             .bind(self.keep.as_secs_f64())
-            .bind(CLEAN);
-        let done = clean.execute(&self.pool).await;
-        done.map_err(|error| Error::database("delete published events", error))?;
-        Ok(())
+            .bind(i64::from(CLEAN));
+        let done = clean.execute(&mut *tx).await.map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        Ok(done.rows_affected() >= u64::from(CLEAN))
     }
 
     pub(crate) async fn depth(&self) -> Result<Depth> {
-        Outbox::new().depth(&self.pool).await
+        let failed = |error| Error::database("read the depth of the outbox", error);
+        let mut tx = self.limited().await.map_err(failed)?;
+        let depth = Outbox::new().depth(&mut *tx).await?;
+        tx.commit().await.map_err(failed)?;
+        Ok(depth)
     }
+
+    /// A transaction for statements that may take long.
+    async fn limited(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query(LIMIT).execute(&mut *tx).await?;
+        Ok(tx)
+    }
+}
+
+/// The result of work with the database, within bounds.
+pub(crate) async fn answered<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(ANSWER, work).await.unwrap_or_else(|_| {
+        let message = format!("work on the outbox: the database did not answer within {ANSWER:?}");
+        Err(Error::new(ErrorKind::Timeout, message))
+    })
 }
 
 fn read_row(row: &PgRow) -> sqlx::Result<Row> {

@@ -1,17 +1,9 @@
 //! One turn of a relay with its database: what to write, and what to read.
 
-use std::time::Duration;
-
-use tokio::time::timeout;
-
 use super::board::Row;
 use super::leases::Leased;
-use super::store::{Fetch, Store};
-use crate::error::{Error, ErrorKind, Result};
-use crate::failed::Depth;
-
-/// A database that does not answer for this long counts as unavailable.
-const ANSWER: Duration = Duration::from_secs(10);
+use super::store::{Fetch, Store, answered};
+use crate::error::Result;
 
 /// The work to do; finished parts are removed, so that the rest can be retried.
 #[derive(Debug, Default)]
@@ -22,8 +14,6 @@ pub(crate) struct Turn {
     pub(crate) renew: Option<Vec<i16>>,
     pub(crate) fetch: Option<Fetch>,
     pub(crate) probes: Vec<String>,
-    pub(crate) clean: bool,
-    pub(crate) depth: bool,
 }
 
 /// The results.
@@ -34,19 +24,12 @@ pub(crate) struct Found {
     /// Rows, and whether there may be more.
     pub(crate) rows: Option<(Vec<Row>, bool)>,
     pub(crate) probed: Vec<(String, Option<Row>)>,
-    pub(crate) depth: Option<Depth>,
 }
 
 /// Runs a turn. Whatever fails, everything before it is done.
 pub(crate) async fn take(store: Store, mut turn: Turn) -> (Turn, Found, Result<()>) {
     let mut found = Found::default();
-    let outcome = match timeout(ANSWER, turn.go(&store, &mut found)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Error::new(
-            ErrorKind::Timeout,
-            format!("work on the outbox: the database did not answer within {ANSWER:?}"),
-        )),
-    };
+    let outcome = answered(turn.go(&store, &mut found)).await;
     (turn, found, outcome)
 }
 
@@ -76,12 +59,6 @@ impl Turn {
             let rows = store.fetch(fetch).await?;
             let more = rows.len() >= fetch.limit;
             found.rows = Some((rows, more));
-        }
-        if self.clean {
-            store.clean().await?;
-        }
-        if self.depth {
-            found.depth = Some(store.depth().await?);
         }
         Ok(())
     }
