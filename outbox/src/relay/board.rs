@@ -295,6 +295,12 @@ impl Board {
         topics.map(|(name, _)| name.to_string()).collect()
     }
 
+    /// Whether it is this board that waits until the topic can be published to.
+    pub(crate) fn holds(&self, topic: &str) -> bool {
+        let held = |topic: &Topic| topic.held.is_some();
+        !self.slots.is_empty() && self.topics.get(topic).is_some_and(held)
+    }
+
     /// The held topics of which to read one row now.
     pub(crate) fn probes(&mut self, now: Instant) -> Vec<String> {
         let mut probes = Vec::new();

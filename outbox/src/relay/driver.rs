@@ -158,6 +158,9 @@ impl Driver {
             self.chores_at = now + CHORES_INTERVAL;
             self.chores = Some(Box::pin(chores::run(self.store.clone())));
         }
+        if !self.stopping {
+            self.shared.keep_topics(|topic| self.board.holds(topic));
+        }
         self.shared.set_in_flight(self.board.flying());
     }
 
@@ -219,9 +222,6 @@ impl Driver {
                 verdict
             }
         };
-        if matches!(verdict, Verdict::Stored) {
-            self.shared.topic_is_well(&lane.topic);
-        }
         self.board.settle(&lane, verdict, now);
     }
 

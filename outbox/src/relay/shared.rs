@@ -162,11 +162,15 @@ impl Shared {
         self.state.lock().chores = None;
     }
 
-    pub(super) fn topic_is_well(&self, topic: &str) {
-        let mut state = self.state.lock();
-        if !state.topics.is_empty() && state.topics.remove(topic).is_some() {
-            tracing::info!("outbox relay: publishing to topic {topic} works again");
-        }
+    /// Forgets the problems of all other topics: they could be published to, or nothing of them waits here any more.
+    pub(super) fn keep_topics(&self, held: impl Fn(&str) -> bool) {
+        self.state.lock().topics.retain(|topic, _| {
+            let held = held(topic);
+            if !held {
+                tracing::info!("outbox relay: no event waits for topic {topic} to work again");
+            }
+            held
+        });
     }
 
     pub(super) fn end(&self) {

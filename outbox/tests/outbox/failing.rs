@@ -135,6 +135,28 @@ async fn a_broker_that_refuses_everything_for_a_while_sets_nothing_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_which_nothing_waits_any_more_is_no_problem() {
+    let pool = database("nothing_waits").await;
+    let recorder = Recorder::new();
+    for n in 1..=1000 {
+        recorder.fail_nth(n, Kind::UnknownTopic);
+    }
+    enqueue(&pool, &[event("a", 1)]).await;
+    let relay = relay(&pool, &recorder).start();
+    eventually("the failure to be told", async || {
+        !relay.health().is_healthy()
+    })
+    .await;
+    // By hand, or by another relay that could publish it.
+    sqlx::query("DELETE FROM eventstream_outbox")
+        .execute(&pool)
+        .await
+        .unwrap();
+    eventually("health", async || relay.health().is_healthy()).await;
+    relay.stop(WITHIN).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_refuses_an_event_is_asked_again_with_it_alone() {
     let pool = database("alone").await;
     let recorder = Recorder::new();

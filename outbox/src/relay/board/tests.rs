@@ -184,8 +184,9 @@ fn a_probe_that_is_rejected_or_finds_nothing_does_not_end_the_probing() {
     started(&mut board);
     board.settle(&lane("t", "a"), rejected(), later);
     assert_eq!(board.probes(later), ["t"]);
+    assert!(board.holds("t"));
     probed(&mut board, None);
-    assert!(board.held().is_empty());
+    assert!(board.held().is_empty() && !board.holds("t"));
 }
 
 #[test]
@@ -261,7 +262,9 @@ fn a_topic_whose_probe_was_forgotten_with_its_slot_is_probed_again() {
     assert_eq!(board.probes(later), ["t"]);
     probed(&mut board, Some(row(1, "t", "a")));
     board.keep_slots(HashSet::new());
+    assert!(!board.holds("t"), "another relay does");
     board.keep_slots((0..3).collect());
+    assert!(board.holds("t"));
     assert_eq!(board.probes(later), ["t"]);
 
     // Or with a suspect.
