@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -206,11 +207,14 @@ impl Driver {
                 self.shared.published();
                 if let Some(callback) = &self.options.on_published {
                     let waited = age + now.duration_since(started);
-                    callback(Published {
+                    let published = Published {
                         event,
                         delivery,
                         waited,
-                    });
+                    };
+                    if catch_unwind(AssertUnwindSafe(|| callback(published))).is_err() {
+                        tracing::error!("outbox relay: `on_published` panicked");
+                    }
                 }
                 Verdict::Stored
             }
@@ -336,10 +340,9 @@ impl Driver {
     /// How many rows may be read now: none if that would be a small part of a batch.
     fn room(&self) -> usize {
         let batch = self.options.batch;
-        let room = (2 * batch)
-            .saturating_sub(self.board.known_count())
-            .min(batch);
-        if 2 * room >= batch { room } else { 0 }
+        let most = batch.saturating_mul(2);
+        let room = most.saturating_sub(self.board.known_count()).min(batch);
+        if room >= batch.div_ceil(2) { room } else { 0 }
     }
 
     /// When there is something to do, if nothing happens before.

@@ -26,6 +26,9 @@ use self::store::{Store, answered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failed::Depth;
 
+/// Longer times count as this: no process lives so long, and every clock, and PostgreSQL's, can add it.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// Publishes the outbox's events through a client, until it is stopped.
 ///
 /// ```no_run
@@ -147,8 +150,9 @@ impl Relay {
     /// # Errors
     ///
     /// [`ErrorKind::Unfinished`](crate::ErrorKind::Unfinished): the timeout passed, and the relay was ended. What was
-    /// in flight is published again by the next one, with the same ids. Any other kind: the relay has stopped, but the
-    /// database does not say what is left.
+    /// in flight is published again by the next one, with the same ids. [`ErrorKind::Ended`](crate::ErrorKind::Ended):
+    /// the relay had ended before, and the same holds. Any other kind: the relay has stopped, but the database does not
+    /// say what is left.
     ///
     /// # Cancellation
     ///
@@ -156,20 +160,25 @@ impl Relay {
     pub async fn stop(mut self, within: Duration) -> Result<Stopped> {
         self.stop.cancel();
         let task = &mut self.task;
-        // Dropped here, `self` aborts it.
-        if timeout(within, task).await.is_err() {
-            let in_flight = self.shared.stats().in_flight;
-            let message =
-                format!("stop a relay: {in_flight} events were still in flight after {within:?}");
-            let error = Error::new(ErrorKind::Unfinished, message);
-            let problem = self.health().problems.into_iter().next();
-            return Err(match problem {
-                Some(problem) => error.with_source(problem.to_string()),
-                None => error,
-            });
+        match timeout(within, task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(shared::ended("stop a relay").with_source(error)),
+            // Dropped here, `self` aborts it.
+            Err(_) => return Err(self.unfinished(within)),
         }
         let depth = answered(self.store.depth()).await?;
         Ok(Stopped { depth })
+    }
+
+    fn unfinished(&self, within: Duration) -> Error {
+        let in_flight = self.shared.stats().in_flight;
+        let message =
+            format!("stop a relay: {in_flight} events were still in flight after {within:?}");
+        let error = Error::new(ErrorKind::Unfinished, message);
+        match self.health().problems.into_iter().next() {
+            Some(problem) => error.with_source(problem.to_string()),
+            None => error,
+        }
     }
 }
 
@@ -198,7 +207,7 @@ impl RelayBuilder {
     /// How often the outbox is polled without notifications: the latency if notifications are disabled or lost.
     /// Default: 1 s, an index lookup each.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.options.poll_interval = interval.max(Duration::from_millis(1));
+        self.options.poll_interval = interval.clamp(Duration::from_millis(1), FAR);
         self
     }
 
@@ -212,13 +221,13 @@ impl RelayBuilder {
     /// How long a part of the outbox stays with a silent relay, and so how long the keys of a killed relay stand still.
     /// Renewed three times as often. Default: 10 s, at least 1 s.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease.max(Duration::from_secs(1));
+        self.lease = lease.clamp(Duration::from_secs(1), FAR);
         self
     }
 
     /// How long published rows stay in the table for inspection. Default: not at all, which costs the database least.
     pub fn keep_published(mut self, keep: Duration) -> Self {
-        self.keep = keep;
+        self.keep = keep.min(FAR);
         self
     }
 
@@ -229,7 +238,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Called for each event that the broker has acknowledged, on the relay's task: it should return at once.
+    /// Called for each event that the broker has acknowledged, on the relay's task: it should return at once. A panic in
+    /// it is logged, and changes nothing else.
     pub fn on_published(mut self, callback: impl Fn(Published) + Send + Sync + 'static) -> Self {
         self.options.on_published = Some(Arc::new(callback));
         self

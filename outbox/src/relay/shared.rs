@@ -61,7 +61,7 @@ struct State {
     database: Option<Standing>,
     topics: HashMap<String, Standing>,
     chores: Option<Standing>,
-    ended: bool,
+    ended: Option<Problem>,
     stats: RelayStats,
 }
 
@@ -174,7 +174,10 @@ impl Shared {
     }
 
     pub(super) fn end(&self) {
-        self.state.lock().ended = true;
+        self.state.lock().ended = Some(Problem {
+            error: Arc::new(ended("publish the outbox's events")),
+            since: SystemTime::now(),
+        });
     }
 
     pub(super) fn published(&self) {
@@ -200,14 +203,14 @@ impl Shared {
     pub(super) fn health(&self) -> Health {
         let state = self.state.lock();
         let standing = state.database.iter().chain(state.topics.values());
-        let mut problems: Vec<_> = standing.map(|standing| standing.problem.clone()).collect();
-        if state.ended {
-            let ended = "the relay ended with its runtime or with a panic";
-            problems.push(Problem {
-                error: Arc::new(Error::new(ErrorKind::Ended, ended)),
-                since: SystemTime::now(),
-            });
-        }
+        let problems = standing.map(|standing| &standing.problem);
+        let problems = problems.chain(&state.ended).cloned().collect();
         Health { problems }
     }
+}
+
+/// Whatever was to be done, the relay cannot.
+pub(super) fn ended(doing: &str) -> Error {
+    let message = format!("{doing}: the relay ended with its runtime or with a panic");
+    Error::new(ErrorKind::Ended, message)
 }

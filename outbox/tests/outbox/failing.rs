@@ -1,12 +1,13 @@
 //! Events that cannot be published, now or ever.
 
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use eventstream::testing::Recorder;
-use eventstream::{BrokerConfig, ErrorKind as Kind, Publish};
-use eventstream_outbox::{ErrorKind, FailedKey, Outbox};
+use eventstream::{BrokerConfig, ErrorKind as Kind, Publish, Publisher, Receipt};
+use eventstream_outbox::{ErrorKind, FailedKey, Outbox, Relay};
 use tokio::time::Instant;
 
 use crate::support::{WITHIN, database, enqueue, event, eventually, numbers, relay, waiting};
@@ -200,4 +201,51 @@ async fn a_stop_marks_what_is_acknowledged_in_time_and_tells_what_is_left() {
     assert_eq!(stopped.depth.waiting, 1);
     assert!(stopped.depth.oldest.unwrap() > Duration::ZERO);
     assert_eq!(recorder.all().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_panics_costs_nothing() {
+    let pool = database("callback_panics").await;
+    let recorder = Recorder::new();
+    let relay = relay(&pool, &recorder)
+        .on_published(|_| panic!("a bug of the user's"))
+        .start();
+    enqueue(&pool, &[event("a", 1), event("a", 2)]).await;
+    eventually("both", async || waiting(&pool).await == 0).await;
+    assert_eq!(numbers(&recorder, "a"), [1, 2]);
+    assert!(relay.health().is_healthy());
+    relay.stop(WITHIN).await.unwrap();
+}
+
+/// A publisher that panics.
+struct Broken;
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = eventstream::Result<T>> + Send + 'a>>;
+
+impl Publisher for Broken {
+    fn publish(&self, _: Publish) -> Boxed<'_, Receipt> {
+        panic!("a bug of the user's")
+    }
+
+    fn try_publish(&self, _: Publish) -> eventstream::Result<Receipt> {
+        unreachable!("a relay waits for room")
+    }
+
+    fn flush(&self, _: Duration) -> Boxed<'_, ()> {
+        unreachable!("a relay has receipts")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_has_ended_says_since_when_and_its_stop_is_no_success() {
+    let pool = database("has_ended").await;
+    enqueue(&pool, &[event("a", 1)]).await;
+    let relay = Relay::builder(pool.clone(), Broken).start();
+    eventually("the relay to end", async || !relay.health().is_healthy()).await;
+    let since = relay.health().problems[0].since();
+    let problem = relay.health().problems.remove(0);
+    assert_eq!(problem.error().kind(), ErrorKind::Ended);
+    assert_eq!(problem.since(), since);
+    let error = relay.stop(WITHIN).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Ended);
 }

@@ -72,6 +72,23 @@ async fn published_rows_stay_as_long_as_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn any_duration_and_any_batch_is_taken() {
+    let pool = database("any_duration").await;
+    let recorder = Recorder::new();
+    let relay = relay(&pool, &recorder)
+        .poll_interval(Duration::MAX)
+        .lease(Duration::MAX)
+        .keep_published(Duration::MAX)
+        .batch(usize::MAX)
+        .start();
+    enqueue(&pool, &[event("a", 1), event("a", 2)]).await;
+    eventually("both", async || waiting(&pool).await == 0).await;
+    assert!(relay.health().is_healthy(), "{:?}", relay.health());
+    relay.stop(Duration::MAX).await.unwrap();
+    assert_eq!(numbers(&recorder, "a"), [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metrics_tell_what_is_published_and_what_waits() {
     let pool = database("metrics").await;
     let recorder = Recorder::new();
