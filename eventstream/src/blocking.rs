@@ -135,11 +135,8 @@ impl Client {
     /// As [`Client::publish`](crate::Client::publish).
     pub fn publish(&self, event: impl Borrow<Publish>) -> Result<Receipt> {
         self.runtime.check();
-        // Entering a runtime costs more than a publish, and waiting does not need it.
-        match self.client.try_publish(event.borrow()) {
-            Err(e) if e.kind() == ErrorKind::BufferFull => block_on(self.client.publish(event)),
-            outcome => outcome,
-        }
+        // Entering the runtime costs more than a publish, and waiting does not need it.
+        block_on(self.client.publish(event))
     }
 
     /// Like [`publish`](Self::publish), without waiting for room.

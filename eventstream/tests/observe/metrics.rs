@@ -305,3 +305,23 @@ async fn failures_are_counted_by_kind_from_zero() {
     client.shutdown(Duration::from_millis(10)).await;
     assert_eq!((failures("timeout"), failures("closed")), (1, 1));
 }
+
+/// Those who wait for room are accepted in the end.
+#[test]
+fn a_blocking_publish_that_waits_for_room_is_no_refusal() {
+    let (registry, metrics) = registry();
+    let client = Client::embedded()
+        .name("one")
+        .config(BrokerConfig::new().buffer_events(4usize))
+        .metrics(&metrics)
+        .build_blocking()
+        .unwrap();
+    for _ in 0..800 {
+        drop(client.publish(Publish::new("t", "e")).unwrap());
+    }
+    client.flush(SOON).unwrap();
+    let scrape = Scrape::of(&registry);
+    let refused = scrape.get("writer_refused_total", &[("client", "one")]);
+    assert_eq!(refused.unwrap_or_default().to_string(), "0");
+    assert!(client.shutdown(SOON).is_empty());
+}
