@@ -163,6 +163,10 @@ fn run(inner: &Arc<Inner>, first: Arc<Instance>) {
         let stored = inner.counters.stored_so_far();
         next = match serve(inner, &instance, &mut told) {
             Ended::Stopped => None,
+            Ended::Abandoned => {
+                fail_all(inner, &instance, &mut told);
+                None
+            }
             Ended::Lost => {
                 if inner.counters.stored_so_far() > stored {
                     lifetime = LIFETIME;
@@ -190,12 +194,13 @@ fn run(inner: &Arc<Inner>, first: Arc<Instance>) {
 
 enum Ended {
     Stopped,
+    Abandoned,
     Lost,
 }
 
 fn serve(inner: &Inner, instance: &Instance, told: &mut Told) -> Ended {
     let mut meter = inner.options.meter.stored();
-    let mut next_purge = Instant::now();
+    let mut purges = Purges::default();
     let mut ears = Ears::default();
     let mut connecting = Connecting::new(instance);
     loop {
@@ -204,17 +209,17 @@ fn serve(inner: &Inner, instance: &Instance, told: &mut Told) -> Ended {
         told.late += inner.expire(&mut told.left);
         inner.give_back(told);
         inner.note_answer(instance);
+        if inner.is_abandoned() {
+            return Ended::Abandoned;
+        }
         if instance.native.fatal_error().is_some() {
             return Ended::Lost;
         }
         let now = Instant::now();
         inner.look_around(now);
         ears.turn(inner, instance, now);
-        // Not for each event served: with librdkafka's debug log, a purge adds more than one line to the queue, and
-        // the reports behind them would never be reached.
-        if inner.is_purging() && now >= next_purge && instance.native.outstanding() > 0 {
-            instance.native.purge();
-            next_purge = now + PURGING;
+        if inner.is_purging() {
+            purges.purge(instance);
         }
         if inner.is_finished() && instance.native.outstanding() == 0 {
             return Ended::Stopped;
@@ -271,13 +276,7 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
             );
         });
     }
-    inner.current.clear();
-    let mut meter = inner.options.meter.stored();
-    while lost.native.outstanding() > 0 {
-        lost.native.purge();
-        inner.serve_once(lost, PURGING, told, &mut meter);
-        inner.look_around(Instant::now());
-    }
+    fail_all(inner, lost, told);
     // Afterwards the error names a topic.
     if let (Some(known), Some(problem)) = (known, inner.standing.problem()) {
         let error = problem.error();
@@ -292,11 +291,41 @@ fn retire(inner: &Inner, lost: &Instance, told: &mut Told) {
     }
 }
 
+/// Takes an instance away from publishers and fails what it holds. What a publisher has not passed on yet is not waited
+/// for: its future may not be polled any more.
+fn fail_all(inner: &Inner, instance: &Instance, told: &mut Told) {
+    inner.current.clear();
+    let mut meter = inner.options.meter.stored();
+    let mut purges = Purges::default();
+    while instance.native.outstanding() > 0 {
+        purges.purge(instance);
+        inner.serve_once(instance, PURGING, told, &mut meter);
+        inner.look_around(Instant::now());
+    }
+}
+
+/// Not for each event served: with librdkafka's debug log, a purge adds more than one line to the queue, and the
+/// reports behind them would never be reached.
+#[derive(Default)]
+struct Purges {
+    next: Option<Instant>,
+}
+
+impl Purges {
+    fn purge(&mut self, instance: &Instance) {
+        let now = Instant::now();
+        if self.next.is_none_or(|next| now >= next) && instance.native.outstanding() > 0 {
+            instance.native.purge();
+            self.next = Some(now + PURGING);
+        }
+    }
+}
+
 /// A new instance, not before `due`; `None` if the client ends before one is needed.
 fn rebuild(inner: &Inner, mut due: Instant) -> Option<Arc<Instance>> {
     const LOOK: Duration = Duration::from_millis(20);
     loop {
-        if inner.is_finished() {
+        if inner.is_finished() || inner.is_abandoned() {
             return None;
         }
         let now = Instant::now();
@@ -353,12 +382,15 @@ impl Inner {
         self.guarded(LOGGING, || self.gathered.look(now));
     }
 
-    /// Whether to fail everything in librdkafka: the shutdown deadline has passed, the brokers
-    /// refuse this client and have never accepted it, or the client ends and all events have an
-    /// outcome.
-    pub(super) fn is_purging(&self) -> bool {
+    /// The shutdown deadline has passed.
+    pub(super) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::SeqCst)
-            || self.options.reporter.refused().is_some()
+    }
+
+    /// Whether to fail everything in librdkafka: the brokers refuse this client and have never accepted it, or the
+    /// client ends and all events have an outcome.
+    pub(super) fn is_purging(&self) -> bool {
+        self.options.reporter.refused().is_some()
             || (self.stopping.load(Ordering::SeqCst) && self.admission.pending() == 0)
     }
 

@@ -155,7 +155,7 @@ impl Inner {
             self.standing.describe(&error);
             return error;
         }
-        if self.abandoned.load(Ordering::SeqCst) {
+        if self.is_abandoned() {
             let cause = self.cause(topic, None);
             let text = format!(
                 "publish to {topic}: not delivered before the shutdown deadline{state}{cause}"

@@ -460,7 +460,7 @@ impl Inner {
 
     /// There will be no further instance.
     fn is_over(&self) -> bool {
-        self.abandoned.load(Ordering::SeqCst) || *self.ended.borrow()
+        self.is_abandoned() || *self.ended.borrow()
     }
 
     fn watch(&self, topic: &Topic, record: &Outgoing<'_>, slot: &SlotRef, deadline: Instant) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures_util::FutureExt as _;
 use rdkafka::ClientContext as _;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka_sys::rd_kafka_resp_err_t as Answer;
@@ -224,6 +225,41 @@ async fn shutdown_ends_a_client_whose_producer_is_just_being_replaced() {
     assert!(left.is_empty(), "it was never accepted: {left:?}");
     let refused = waiting.await.expect("no panic").expect_err("refused");
     assert_eq!(refused.kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_does_not_wait_for_a_publish_that_nobody_polls() {
+    let Setup { producer, .. } = setup(&BrokerConfig::new());
+    let receipt = publish(&producer, "k", "stored").await.expect("accepted");
+    receipt.await.expect("stored");
+    producer.inner.current.inject_fatal();
+    let mut waiting = Box::pin(publish(&producer, "k", "waits"));
+    let now = waiting.as_mut().now_or_never();
+    assert!(now.is_none(), "admitted, without an instance");
+    let left = tokio::time::timeout(SOON, producer.shutdown(Duration::ZERO)).await;
+    let left = left.expect("within its time");
+    assert!(left.is_empty(), "it was never accepted: {left:?}");
+    let refused = waiting.await.expect_err("refused");
+    assert_eq!(refused.kind(), ErrorKind::Closed);
+}
+
+/// Each purge adds lines of its own to the queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_ends_at_its_deadline_with_the_debug_log() {
+    let config = BrokerConfig::new().base_config("debug", "all");
+    let Setup {
+        broker, producer, ..
+    } = setup(&config);
+    broker.broker_down(1).expect("down");
+    for n in 0..300 {
+        drop(
+            publish(&producer, "k", &n.to_string())
+                .await
+                .expect("accepted"),
+        );
+    }
+    let left = tokio::time::timeout(SOON, producer.shutdown(Duration::ZERO)).await;
+    assert_eq!(left.expect("within its time").len(), 300);
 }
 
 #[tokio::test(flavor = "multi_thread")]
