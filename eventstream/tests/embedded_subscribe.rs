@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::time::Duration;
 
 use eventstream::{
-    BrokerConfig, Client, CommitPolicy, Concurrency, Context, Event, Publish, RawRecord, Reject,
-    StartOffset, Subscribe,
+    Assignment, BrokerConfig, Client, CommitPolicy, Concurrency, Context, EmbeddedBroker, Event,
+    MetadataQuery, Publish, RawRecord, Reject, Retry, StartOffset, Subscribe,
 };
 
 fn client() -> Client {
@@ -93,7 +93,7 @@ async fn order_within_a_key_holds_over_event_names_and_retries() {
             }
         }
     };
-    let retry = eventstream::Retry::forever()
+    let retry = Retry::forever()
         .backoff(eventstream::Backoff::default().initial(Duration::from_millis(20)));
     let _subscription = client
         .register(
@@ -130,7 +130,7 @@ async fn a_failing_handler_is_tried_again_then_dead_lettered() {
                 .offset(StartOffset::Head)
                 .concurrency(Concurrency::PerKey(4))
                 .retry(
-                    eventstream::Retry::attempts(3)
+                    Retry::attempts(3)
                         .backoff(eventstream::Backoff::default().initial(Duration::from_millis(5))),
                 )
                 .dead_letters(true)
@@ -223,4 +223,67 @@ async fn a_commit_in_the_background_is_confirmed_and_not_repeated() {
     // Each commit moves at least one of ten offsets.
     assert!(client.reader_stats().commits <= 10);
     client.shutdown(Duration::from_secs(5)).await;
+}
+
+/// There, a rebalance takes about as long as the session: long enough to leave the group in the middle of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_rejoins_in_the_middle_of_a_rebalance_reads_on() {
+    let broker = EmbeddedBroker::start().unwrap();
+    broker.create_topic("p.t", 1).unwrap();
+    let config = BrokerConfig::new()
+        .assignment(Assignment::CooperativeSticky)
+        .session_timeout(Duration::from_secs(6))
+        .heartbeat_interval(Duration::from_millis(500));
+    let member = || {
+        let client = Client::embedded().prefix("p").embedded_broker(&broker);
+        client.config(config.clone()).build().unwrap()
+    };
+    let (handled, fails) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(usize::MAX)),
+    );
+    let subscribe = || {
+        let (handled, fails) = (Arc::clone(&handled), Arc::clone(&fails));
+        Subscribe::new("t")
+            .group_id("g")
+            .offset(StartOffset::Head)
+            .retry(Retry::Rejoin)
+            .on_any(move |_: Context, _: Event| {
+                // The one that is due, once.
+                let once = fails.fetch_sub(1, Atomic::SeqCst) == 0;
+                if !once {
+                    handled.fetch_add(1, Atomic::SeqCst);
+                }
+                async move {
+                    match once {
+                        true => Err(std::io::Error::other("not on this member")),
+                        false => Ok(()),
+                    }
+                }
+            })
+    };
+    let (first, second) = (member(), member());
+    let _first = first.register(subscribe()).await.unwrap();
+    publish(&first, "t", "e", 10).await;
+    until("it reads", || handled.load(Atomic::SeqCst) == 10).await;
+    // A commit in a rebalance would hold up the leaving until the end of that.
+    let committed = || async {
+        let query = MetadataQuery::new().topic("t").group("g");
+        let found = first.query_metadata(query, Duration::from_secs(10)).await;
+        found.unwrap().topics[0].partitions[0].committed
+    };
+    while committed().await != Some(10) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let _second = second.register(subscribe()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // One alone, so that there is nothing to commit.
+    fails.store(0, Atomic::SeqCst);
+    publish(&first, "t", "e", 1).await;
+    until("it fails", || fails.load(Atomic::SeqCst) == usize::MAX).await;
+    publish(&first, "t", "e", 9).await;
+    until("the rest", || handled.load(Atomic::SeqCst) >= 20).await;
+    assert_eq!(handled.load(Atomic::SeqCst), 20, "handled twice");
+    first.shutdown(Duration::from_secs(10)).await;
+    second.shutdown(Duration::from_secs(10)).await;
 }

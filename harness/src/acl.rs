@@ -35,6 +35,8 @@ pub enum Resource<'a> {
     Topic(&'a str),
     /// A consumer group.
     Group(&'a str),
+    /// A transactional id.
+    TransactionalId(&'a str),
     /// The cluster.
     Cluster,
 }
@@ -59,6 +61,7 @@ impl Resource<'_> {
         match self {
             Self::Topic(name) => (Native::RD_KAFKA_RESOURCE_TOPIC, name),
             Self::Group(name) => (Native::RD_KAFKA_RESOURCE_GROUP, name),
+            Self::TransactionalId(name) => (Native::RD_KAFKA_RESOURCE_TRANSACTIONAL_ID, name),
             // The protocol's number is that of the cluster; librdkafka has another name for it.
             Self::Cluster => (Native::RD_KAFKA_RESOURCE_BROKER, "kafka-cluster"),
         }

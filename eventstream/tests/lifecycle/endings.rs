@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use eventstream::{BrokerConfig, Context, EmbeddedBroker, Event, Subscribe};
@@ -63,6 +64,55 @@ async fn stopping_a_few_of_many_registrations_takes_no_time() {
     assert!(registering < Duration::from_secs(3), "{registering:?}");
     drop((all, last));
     client.shutdown(SOON).await;
+}
+
+/// A member gives up its partition for another, and waits for a handler that runs on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_with_more_time_does_not_lengthen_a_shutdown() {
+    struct Running(Arc<AtomicBool>);
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::SeqCst);
+        }
+    }
+    let broker = EmbeddedBroker::start().unwrap();
+    broker.create_topic("p.t", 1).unwrap();
+    let config = BrokerConfig::new().session_timeout(Duration::from_millis(1500));
+    let (leaves, joins) = (
+        client_of(&broker, config.clone()),
+        client_of(&broker, config),
+    );
+    let runs = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&runs);
+    let subscribe = Subscribe::new("t")
+        .group_id("g")
+        .offset(eventstream::StartOffset::Head)
+        .on_any(move |_: Context, _: Event| {
+            handler.store(true, Ordering::SeqCst);
+            let running = Running(Arc::clone(&handler));
+            async move {
+                tokio::time::sleep(Duration::from_secs(15)).await;
+                drop(running);
+                Ok::<_, std::io::Error>(())
+            }
+        });
+    let subscription = leaves.register(subscribe).await.unwrap();
+    publish(&leaves, "t", 1).await;
+    until("it runs", || runs.load(Ordering::SeqCst)).await;
+    let (sender, _numbers) = channel();
+    let _joins = joins.register(numbers(sender)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let start = Instant::now();
+    let shutdown = tokio::spawn({
+        let client = leaves.clone();
+        async move { client.shutdown(Duration::from_secs(1)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(subscription);
+    until("it is cancelled", || !runs.load(Ordering::SeqCst)).await;
+    shutdown.await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{start:?}");
+    joins.shutdown(SOON).await;
 }
 
 /// The first registration ends at the moment a second one arrives: that joins the group, or gets a

@@ -6,9 +6,11 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use eventstream::{BrokerConfig, Client, Context, ErrorKind, Event, Retry, StartOffset, Subscribe};
-use eventstream_harness::{shared, unique_topic};
+use eventstream_harness::{Kafka, shared, unique_topic};
 
-use crate::support::{END, Seen, client, counting, create, number, publish, register, until, wire};
+use crate::support::{
+    END, Seen, client, client_of, counting, create, number, publish, register, until, wire,
+};
 
 /// The groups with this prefix, whatever they are.
 fn groups(prefix: &str) -> Vec<String> {
@@ -110,6 +112,36 @@ async fn takes_a_topic_that_comes_later_and_partitions_that_are_added() {
         "{:?}",
         subscription.health()
     );
+    subscription.stop(END).await.expect("stopped");
+    publisher.shutdown(END).await;
+    client.shutdown(END).await;
+}
+
+/// Nobody revokes what a reader without a group had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_with_fewer_partitions_leaves_no_problem() {
+    let topic = unique_topic("groupless_shrinks");
+    let kafka = Kafka::builder().auto_create_topics(false).start();
+    let kafka = kafka.expect("a Kafka");
+    let admin = kafka.admin().expect("an admin");
+    let create = |partitions| admin.create_topic(&wire(&topic), partitions, 1, &[]);
+    create(4).expect("a topic");
+    let client = client_of(&kafka.bootstrap(), BrokerConfig::new());
+    let seen = Seen::default();
+    let subscribe = counting(&topic, "", StartOffset::Head, &seen, Duration::ZERO);
+    let subscription = register(&client, subscribe).await;
+    publish(&client, &topic, "e", 0..50).await;
+    until("the first topic", END, || seen.distinct() == 50).await;
+    admin.delete_topic(&wire(&topic)).expect("deleted");
+    create(2).expect("made anew");
+    let publisher = client_of(&kafka.bootstrap(), BrokerConfig::new());
+    publish(&publisher, &topic, "e", 50..100).await;
+    assert_eq!(publisher.writer_stats().stored, 50);
+    until("the second topic", END * 2, || seen.distinct() == 100).await;
+    until("healthy", END, || subscription.health().is_healthy()).await;
+    assert_eq!(client.reader_stats().partitions, 2);
+    let ready = tokio::time::timeout(END, subscription.ready()).await;
+    ready.expect("in time").expect("ready");
     subscription.stop(END).await.expect("stopped");
     publisher.shutdown(END).await;
     client.shutdown(END).await;

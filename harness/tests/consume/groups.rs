@@ -138,6 +138,38 @@ async fn members_of_the_new_protocol_come_and_go() {
     come_and_go(Assignment::Consumer).await;
 }
 
+/// The group tells a member only what changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_the_new_protocol_is_ready_for_a_topic_of_which_it_gets_nothing() {
+    let (group, added) = (unique_topic("keeps"), unique_topic("adds"));
+    create(&group, 2);
+    create(&added, 1);
+    let config = BrokerConfig::new().assignment(Assignment::Consumer);
+    let seen = Seen::default();
+    let members = [
+        member(&config, &group, "", &seen).await,
+        member(&config, &group, "", &seen).await,
+    ];
+    until("one partition each", END, || {
+        members.iter().all(|m| m.reader_stats().partitions == 1)
+    })
+    .await;
+    let mut all = Vec::new();
+    for member in &members {
+        let subscribe = counting(&added, "", &seen).group_id(&group);
+        all.push(member.register(subscribe).await.expect("registered"));
+    }
+    for subscription in &all {
+        let ready = tokio::time::timeout(END, subscription.ready()).await;
+        ready.expect("in time").expect("ready");
+    }
+    publish(&members[0], &added, "e", 0..10).await;
+    until("all", END, || seen.distinct() == 10).await;
+    for member in members {
+        member.shutdown(END).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_static_member_returns_without_a_rebalance() {
     let topic = unique_topic("static");

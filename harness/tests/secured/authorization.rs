@@ -289,3 +289,69 @@ async fn a_right_that_is_withdrawn_is_told_and_its_return_heeded() {
         .flat_map(|assignment| [false, true].map(|group_right| loses(group_right, assignment)));
     all_of(cases).await;
 }
+
+/// A group is not unready because of a topic that it has left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_topic_is_forgotten_with_its_subscription() {
+    let (user, group) = (new_user(), unique_topic("may"));
+    let refused = unique_topic("may_not");
+    let admin = kafka().admin().expect("an admin");
+    for topic in [&group, &refused] {
+        admin.create_topic(topic, 1, 1, &[]).expect("a topic");
+    }
+    allow(&user, Operation::Read, Resource::Topic(&group));
+    allow(
+        &user,
+        Operation::Read,
+        Resource::Group(&format!(".{group}")),
+    );
+    let member = Member::start("", &group, &user, Assignment::Eager).await;
+    let subscribe = ids(&refused, |_| {}).group_id(&group);
+    let other = member.client.register(subscribe).await.expect("registered");
+    until("refused", TOLD, || member.is_unauthorized()).await;
+    other.stop(END).await.expect("stopped");
+    until("healthy", Duration::from_secs(5), || {
+        member.subscription.health().is_healthy() && member.client.health().is_healthy()
+    })
+    .await;
+    let root = root("");
+    member.sees("what it may read", &root, &group, END).await;
+    member.end().await;
+    root.shutdown(END).await;
+}
+
+/// Joining the group says nothing about transactions; that there is a producer of them does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_right_on_transactions_stays_in_health_until_it_is_granted() {
+    let (user, topic) = (new_user(), unique_topic("may_not_transact"));
+    let admin = kafka().admin().expect("an admin");
+    admin.create_topic(&topic, 1, 1, &[]).expect("a topic");
+    allow(&user, Operation::Read, Resource::Topic(&topic));
+    allow(
+        &user,
+        Operation::Read,
+        Resource::Group(&format!(".{topic}")),
+    );
+    let client = client("", &user, Assignment::Eager);
+    let subscribe = ids(&topic, |_| {}).exactly_once().group_instance_id("one");
+    let subscription = client.register(subscribe).await.expect("registered");
+    until("assigned", END, || subscription.health().assigned).await;
+    let names_it = || {
+        let problems = subscription.health().problems;
+        let kinds = problems.iter().map(|problem| problem.error().kind());
+        kinds.collect::<Vec<_>>().contains(&ErrorKind::Unauthorized)
+    };
+    until("told", TOLD, names_it).await;
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        assert!(names_it(), "{:?}", subscription.health());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let id = format!(".{topic}.one");
+    for operation in [Operation::Describe, Operation::Write] {
+        allow(&user, operation, Resource::TransactionalId(&id));
+    }
+    until("healthy", END, || subscription.health().is_healthy()).await;
+    drop(subscription);
+    client.shutdown(Duration::from_secs(5)).await;
+}

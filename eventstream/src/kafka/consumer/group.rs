@@ -150,6 +150,8 @@ pub(super) struct State {
     pub(super) assigned: Vec<Arc<Shared>>,
     pub(super) was_assigned: bool,
     pub(super) problem: Option<Problem>,
+    /// Why the last transaction failed, or why none can start.
+    pub(super) transacting: Option<Problem>,
     /// Why partitions are not read yet.
     pub(super) waiting: Vec<Problem>,
     /// Recent resets of offsets, with their times.
@@ -181,6 +183,7 @@ impl Group {
                 assigned: Vec::new(),
                 was_assigned: false,
                 problem: None,
+                transacting: None,
                 waiting: Vec::new(),
                 notices: VecDeque::new(),
                 end: None,
@@ -423,6 +426,11 @@ impl Group {
         self.refusals.remove(&self.env.wire_group, cause)
     }
 
+    /// Forgets refusals of topics that are no longer subscribed to.
+    pub(super) fn leave_topics_but(&self, subscribed: &[String]) {
+        self.refusals.keep_topics(subscribed);
+    }
+
     /// Whether there is a refusal that lasts until somebody acts.
     pub(super) fn is_refused(&self) -> bool {
         !self.refusals.is_empty()
@@ -431,6 +439,12 @@ impl Group {
     pub(super) fn set_problem(&self, problem: Option<Error>) {
         let mut state = self.state.lock();
         state.problem = problem.map(|error| Problem::after(state.problem.as_ref(), error));
+    }
+
+    /// Why the last transaction failed, or why none can start. The consumer's own progress says nothing about that.
+    pub(super) fn set_transacting(&self, problem: Option<Error>) {
+        let mut state = self.state.lock();
+        state.transacting = problem.map(|error| Problem::after(state.transacting.as_ref(), error));
     }
 
     /// Why partitions are not read yet; empty if none has waited for long.

@@ -25,7 +25,8 @@ impl Group {
             assigned: state.was_assigned,
             connected: reporter.is_connected(),
         };
-        let mut problems: Vec<Problem> = state.problem.clone().into_iter().collect();
+        let own = state.problem.iter().chain(&state.transacting);
+        let mut problems: Vec<Problem> = own.cloned().collect();
         match registration {
             Some(registration) => {
                 problems.extend(registration.state.lock().problem.clone());

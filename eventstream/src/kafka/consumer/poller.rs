@@ -35,7 +35,7 @@ use self::partitions::Partitions;
 use self::rights::Questions;
 use self::starting::{Met, Starting};
 use self::transacting::Transacting;
-use super::events::{ConsumerQueue, Event};
+use super::events::{self, ConsumerQueue, Event};
 use super::group::Group;
 use super::inquiry::Inquiry;
 use super::routes::RouteTable;
@@ -83,8 +83,13 @@ const REBUILD_MAX: Duration = Duration::from_secs(30);
 const REFUSED: Duration = Duration::from_secs(3);
 /// How long to wait before rejoining, as in the Go SDK.
 const REJOIN: Duration = Duration::from_secs(1);
+/// How often to look whether it has left.
+const LEFT: Duration = Duration::from_millis(100);
 /// After this long without an assignment, an admitted member has none.
 const UNHEARD: Duration = Duration::from_secs(2);
+/// After this long, one that had partitions has the same for its new topics: two heartbeats of KIP-848, by default, in
+/// which another member can give up a partition and this one get it.
+const HEARTBEATS: Duration = Duration::from_secs(11);
 
 /// How often brokers are asked whether they are back, and how long to wait for an answer.
 const ASK_EACH: Duration = Duration::from_secs(2);
@@ -301,7 +306,8 @@ impl Poller {
             let now = Instant::now();
             if let Some(error) = self.unheard(now) {
                 self.drain_all(self.group.env.drain_timeout());
-                return Some(error);
+                // A stop that came meanwhile is the end.
+                return self.stop.is_none().then_some(error);
             }
             if now >= self.next_commit {
                 if self.transacting.is_some() {
@@ -313,8 +319,12 @@ impl Poller {
                 self.next_commit = now + self.group.env.commit.interval();
             }
             if self.rejoin_at.is_some_and(|at| now >= at) {
-                self.rejoin_at = None;
-                self.subscribe();
+                if self.has_left() {
+                    self.rejoin_at = None;
+                    self.subscribe();
+                } else {
+                    self.rejoin_at = Some(now + LEFT);
+                }
             }
             self.start_aborted();
             self.ask(now);
@@ -462,7 +472,11 @@ impl Poller {
             ToPoller::Transacted(number) => self.transacted(number),
             ToPoller::Told(offsets) => self.committed_in_transaction(&offsets),
             ToPoller::Again(numbers) => self.aborted(&numbers),
-            ToPoller::Stop(time) => self.stop = Some(deadline::after(time)),
+            ToPoller::Stop(time) => {
+                // Another one may leave less time, and never more.
+                let at = deadline::after(time);
+                self.stop = Some(self.stop.map_or(at, |before| before.min(at)));
+            }
         }
     }
 
@@ -501,13 +515,21 @@ impl Poller {
             && self.starting.is_idle()
             && self.starting.has_met(&self.subscribed)
             && self.assigned.have_started();
-        // With KIP-848, a member without partitions is not notified of its assignment.
-        let is_given = self.is_given
-            || (self.has_joined() && self.subscribed_at.elapsed() >= UNHEARD && !self.joined);
+        let is_given = self.is_given || self.has_the_same();
+        // Asking is a round trip inside librdkafka.
+        self.is_given |= is_given && self.joined;
         let is_ready = |topic: &&String| is_given || self.starting.is_absent(topic);
         let ready = self.subscribed.iter().filter(is_ready);
         let ready: Vec<_> = ready.filter(|_| is_settled).collect();
         self.group.set_ready(&ready);
+    }
+
+    /// With KIP-848, a member is not notified that it has no partitions, or the same as before.
+    fn has_the_same(&self) -> bool {
+        let wait = if self.joined { HEARTBEATS } else { UNHEARD };
+        self.group.env.broker_assigns()
+            && self.subscribed_at.elapsed() >= wait
+            && events::membership(self.consumer.client()).generation > 0
     }
 
     fn send_routes(&mut self) {
@@ -543,6 +565,7 @@ impl Poller {
         if topics == self.subscribed || topics.is_empty() {
             return;
         }
+        self.group.leave_topics_but(&topics);
         if self.group.env.groupless.is_some() {
             self.look_at(topics);
             return;

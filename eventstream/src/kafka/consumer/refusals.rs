@@ -68,6 +68,15 @@ impl Refusals {
         false
     }
 
+    /// Forgets those of other topics, which nobody wants to read any more.
+    pub(super) fn keep_topics(&self, subscribed: &[String]) {
+        let is_wanted = |cause: &Cause| match cause {
+            Cause::Topic(topic) => subscribed.contains(topic),
+            Cause::Group | Cause::Membership => true,
+        };
+        self.0.lock().retain(|cause, _| is_wanted(cause));
+    }
+
     /// Notes that it is over; `false` if there was none.
     pub(super) fn remove(&self, group: &str, cause: &Cause) -> bool {
         let removed = self.0.lock().remove(cause);
@@ -125,5 +134,7 @@ mod tests {
         assert_eq!(refusals.topics(), ["t"]);
         assert!(refusals.remove("g", &topic) && !refusals.remove("g", &topic));
         assert!(refusals.add("g", topic, &error, now));
+        refusals.keep_topics(&["other".to_owned()]);
+        assert!(refusals.topics().is_empty() && refusals.has(&Cause::Group));
     }
 }

@@ -1,6 +1,7 @@
 //! Reading without a group: the consumer assigns itself every partition of its topics, including
 //! new ones, and what a member would commit stays in the process's memory.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -57,12 +58,34 @@ impl Poller {
             let all = all.map(|partition| (facts.name.clone(), *partition));
             new.extend(all.filter(|name| !self.has(name)));
         }
+        self.give_up_shrunken();
         for (code, topic) in refused {
             let error = from_code(format!("consume: topic {topic}"), code);
             self.tell_refused(code, &topic, error);
         }
         if !new.is_empty() {
             self.take_in(&new);
+        }
+    }
+
+    /// A recreated topic may have fewer partitions than before, and nobody revokes the others.
+    fn give_up_shrunken(&mut self) {
+        let remade = &self.starting.remade;
+        let found = self.described();
+        let found = found.filter(|facts| facts.error.is_none() && remade.contains(&facts.name));
+        let sizes: HashMap<_, _> = found
+            .map(|facts| (&facts.name, &facts.partitions))
+            .collect();
+        let mut gone = self.all_names();
+        gone.retain(|(topic, number)| {
+            sizes
+                .get(topic)
+                .is_some_and(|partitions| !partitions.contains_key(number))
+        });
+        if !gone.is_empty() {
+            self.revoke(&gone);
+            // librdkafka may have missed them.
+            self.group.set_problem(None);
         }
     }
 

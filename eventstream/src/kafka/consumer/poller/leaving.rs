@@ -44,7 +44,7 @@ impl Poller {
         (commands, starting.met)
     }
 
-    /// Waits until the group has admitted this member. Once librdkafka closes, it drops the answer
+    /// Waits until the group has admitted this member, or, where it was about to leave after a rebalance, until it has. Once librdkafka closes, it drops the answer
     /// to a join request: the coordinator then has a member that never comes, and the group waits
     /// for it until its session times out. A leave request does not help: before the first answer
     /// there is no member id to leave with, and later it waits at the broker behind the join
@@ -53,20 +53,21 @@ impl Poller {
         // Static members do not leave, and without a group there is nothing to leave.
         let env = &self.group.env;
         let stays = env.groupless.is_some() || !env.wire_instance.is_empty();
-        if self.subscribed.is_empty() || stays {
+        let is_nowhere = self.subscribed.is_empty() && self.rejoin_at.is_none();
+        if is_nowhere || stays {
             return;
         }
         let start = Instant::now();
         let until = self.stop.unwrap_or(start);
         let until = until.clamp(start + JOIN_MIN, start + JOIN_MAX);
-        while !self.has_joined() && self.fatal.is_none() && Instant::now() < until {
+        while !self.is_settled() && self.fatal.is_none() && Instant::now() < until {
             let is_known = events::membership(self.consumer.client()).is_known;
             if !is_known && start.elapsed() > KNOWN {
                 return;
             }
             // Requests to librdkafka may be logged through this queue, so it is read faster.
             let step = Instant::now() + STEP;
-            while !self.joined && self.fatal.is_none() && Instant::now() < step {
+            while !self.is_settled() && self.fatal.is_none() && Instant::now() < step {
                 self.answer_one(step.saturating_duration_since(Instant::now()));
             }
         }
@@ -90,6 +91,21 @@ impl Poller {
         self.joined
             || (self.group.env.broker_assigns()
                 && events::membership(self.consumer.client()).generation > 0)
+    }
+
+    /// Whether no answer to a join request is awaited.
+    fn is_settled(&self) -> bool {
+        match self.rejoin_at {
+            Some(_) => self.has_left(),
+            None => self.has_joined(),
+        }
+    }
+
+    /// Whether librdkafka has left the group after it unsubscribed. In the middle of a rebalance it does so only once that
+    /// is over, and forgets it if it is to subscribe before: the group then believes that this member has kept what it
+    /// had. With KIP-848 it leaves at once.
+    pub(super) fn has_left(&self) -> bool {
+        self.group.env.broker_assigns() || !events::membership(self.consumer.client()).is_known
     }
 
     /// Answers a rebalance; no partition gets a task any more.

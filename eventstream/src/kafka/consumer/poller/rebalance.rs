@@ -34,6 +34,11 @@ impl Poller {
         if !self.accept(&TopicPartitionList::new()) {
             return;
         }
+        if self.rejoin_at.is_some() {
+            // Of a rebalance that it leaves the group after.
+            self.joined = false;
+            return;
+        }
         self.take_in(partitions);
         self.ask(Instant::now());
     }

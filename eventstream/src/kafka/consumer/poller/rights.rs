@@ -97,7 +97,10 @@ impl Poller {
         let on = Resource::Topic(topic);
         let reporter = &self.group.env.reporter;
         let error = reporter.denied("consume", Operation::Read, on, code);
-        self.group.refuse(Cause::Topic(topic.to_owned()), &error);
+        // The answer may come after the topic was left.
+        if self.rejoin_at.is_some() || self.subscribed.iter().any(|one| one == topic) {
+            self.group.refuse(Cause::Topic(topic.to_owned()), &error);
+        }
         error
     }
 

@@ -19,22 +19,29 @@ use crate::kafka::questions::TopicId;
 /// The transactions of this consumer.
 pub(super) struct Transacting {
     transactor: TransactorHandle,
-    /// The last commit that was requested, and the last that has ended.
-    asked: u64,
-    ended: u64,
+    /// The last commit that this consumer has requested, until it ends. The transactor outlives a consumer, so those
+    /// of an earlier one may end meanwhile.
+    in_flight: Option<u64>,
 }
 
 impl Transacting {
     pub(super) fn new(transactor: TransactorHandle) -> Self {
         Self {
             transactor,
-            asked: 0,
-            ended: 0,
+            in_flight: None,
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.asked == self.ended
+        self.in_flight.is_none()
+    }
+
+    fn ask(&mut self, metadata: Option<ConsumerGroupMetadata>) {
+        self.in_flight = Some(self.transactor.commit(metadata));
+    }
+
+    fn ended(&mut self, number: u64) {
+        self.in_flight.take_if(|in_flight| *in_flight == number);
     }
 }
 
@@ -92,11 +99,7 @@ impl Poller {
     fn ask_for_commit(&mut self) {
         let metadata = self.as_member();
         if let Some(transacting) = &mut self.transacting {
-            transacting.asked += 1;
-            transacting.transactor.send(Word::Commit {
-                number: transacting.asked,
-                metadata,
-            });
+            transacting.ask(metadata);
         }
     }
 
@@ -123,7 +126,7 @@ impl Poller {
 
     pub(super) fn transacted(&mut self, number: u64) {
         if let Some(transacting) = &mut self.transacting {
-            transacting.ended = transacting.ended.max(number);
+            transacting.ended(number);
         }
     }
 
@@ -183,5 +186,28 @@ impl Poller {
         self.starting.remove(&names);
         self.group.set_assigned(self.shared());
         self.find_starts(&again);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_earlier_consumers_commit_is_not_that_of_this_ones() {
+        let (words, _heard) = std::sync::mpsc::channel();
+        let transactor = TransactorHandle::new(words);
+        let mut earlier = Transacting::new(transactor.clone());
+        earlier.ask(None);
+        let of_earlier = earlier.in_flight.expect("asked");
+        let mut transacting = Transacting::new(transactor);
+        transacting.ended(of_earlier);
+        assert!(transacting.is_idle());
+        transacting.ask(None);
+        transacting.ended(of_earlier);
+        assert!(!transacting.is_idle());
+        let own = transacting.in_flight.expect("asked");
+        transacting.ended(own);
+        assert!(transacting.is_idle());
     }
 }

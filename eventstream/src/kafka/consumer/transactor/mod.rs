@@ -6,6 +6,7 @@ mod producer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -56,12 +57,28 @@ pub(super) enum Word {
 
 /// Sends messages to the thread.
 #[derive(Clone)]
-pub(super) struct TransactorHandle(Sender<Word>);
+pub(super) struct TransactorHandle {
+    words: Sender<Word>,
+    /// How many commits were requested, by all consumers of the group.
+    commits: Arc<AtomicU64>,
+}
 
 impl TransactorHandle {
+    pub(super) fn new(words: Sender<Word>) -> Self {
+        let commits = Arc::default();
+        Self { words, commits }
+    }
+
     /// A thread that has ended has nothing open.
     pub(super) fn send(&self, word: Word) {
-        let _ = self.0.send(word);
+        let _ = self.words.send(word);
+    }
+
+    /// Requests a commit; returns the number that its end is told with.
+    pub(super) fn commit(&self, metadata: Option<ConsumerGroupMetadata>) -> u64 {
+        let number = self.commits.fetch_add(1, Ordering::Relaxed);
+        self.send(Word::Commit { number, metadata });
+        number
     }
 }
 
@@ -106,7 +123,7 @@ impl Owner {
                 Error::new(ErrorKind::Fatal, "start the thread of transactions").with_source(e)
             })?;
         Ok(Self {
-            handle: TransactorHandle(sender),
+            handle: TransactorHandle::new(sender),
             done,
             thread,
         })
@@ -214,13 +231,16 @@ impl Transactor {
                 self.left(part, records, bytes);
             }
             Word::Gone(parts) => {
-                for part in &parts {
-                    self.parts.remove(part);
-                }
+                let had = |part| self.parts.remove(part).is_some();
+                let had = parts.iter().map(had).fold(false, |any, had| any | had);
                 if let Some((_, again)) = &mut self.again {
                     again.retain(|part| !parts.contains(part));
                 }
                 self.machine.handle(Input::Gone(parts));
+                // What failed is for others to do again. What is read again here has gone before.
+                if had && self.parts.is_empty() && self.producer.is_some() {
+                    self.all_is_well();
+                }
             }
             Word::Commit { number, metadata } => {
                 self.metadata = metadata;
@@ -306,9 +326,7 @@ impl Transactor {
         match producer.commit(&list, metadata) {
             Ok(()) => {
                 self.backoff = AGAIN_MIN;
-                if std::mem::take(&mut self.is_told) {
-                    self.group.set_problem(None);
-                }
+                self.all_is_well();
                 self.machine.handle(Input::Committed);
             }
             Err(error) => self.failed(&error),
@@ -329,8 +347,14 @@ impl Transactor {
 
     fn tell(&mut self, error: &Error) {
         self.is_told = true;
-        self.group.set_problem(Some(error.clone()));
+        self.group.set_transacting(Some(error.clone()));
         self.group.tell_all(error);
+    }
+
+    fn all_is_well(&mut self) {
+        if std::mem::take(&mut self.is_told) {
+            self.group.set_transacting(None);
+        }
     }
 
     /// Aborts. A producer that cannot abort is replaced by one of the same name, which ends the open
@@ -355,6 +379,9 @@ impl Transactor {
             let error = match TransactionalProducer::new(&self.group.env) {
                 Ok(producer) => {
                     self.producer = Some(producer);
+                    if last.is_some() {
+                        self.all_is_well();
+                    }
                     return;
                 }
                 Err(error) => error,
