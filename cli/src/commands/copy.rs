@@ -11,7 +11,7 @@ use eventstream::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::subscribe::{Bounds, QUIET, start, watermarks};
+use crate::commands::subscribe::{Bounds, start, watermarks};
 use crate::connection::Connection;
 use crate::exit::{Exit, Usage};
 use crate::output;
@@ -60,8 +60,9 @@ With --exactly-once, the writes and offsets of each second are one transaction, 
 (isolation.level=read_committed) sees each record once, even if the copy is killed and started again, or runs in several
 processes. It requires the rights to write and describe transactional ids that start with the group's name.
 
-Without --until-end, the copy runs until it is interrupted, and then exits with code 0. If a partition's end
-has no record (compacted, or a transaction marker), it counts as reached after 10 s without a record.
+With --until-end, the copy is done once the group has committed the ends that the partitions had when it started,
+whichever process read up to them; an outage is waited out. Without it, the copy runs until it is interrupted, and then
+exits with code 0.
 
 Examples:
   eventstream copy --topic player --to player-v2 --until-end
@@ -73,9 +74,25 @@ const STOP: Duration = Duration::from_secs(30);
 /// The maximum number of records in flight for each partition.
 const BATCH: usize = 1000;
 const GATHERED: Duration = Duration::from_millis(20);
-/// How often the committed offsets are read at the end.
+/// How often the committed offsets are read once this process has read to the ends.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
-const TICK: Duration = Duration::from_millis(20);
+/// Before that, they are read in one round of so many: each request has its own connection.
+const SELDOM: u32 = 10;
+
+/// Where a partition ended when the copy started.
+struct End {
+    at: i64,
+    /// What the group had committed of an earlier topic of this name, or of records that were lost.
+    outdated: Option<i64>,
+}
+
+impl End {
+    fn is_reached(&mut self, committed: Option<i64>) -> bool {
+        // Once it has moved, whatever comes is of this topic.
+        self.outdated = self.outdated.filter(|_| committed == self.outdated);
+        committed >= Some(self.at) && self.outdated.is_none()
+    }
+}
 
 struct Copying {
     to: Client,
@@ -83,11 +100,10 @@ struct Copying {
     keep_partitions: bool,
     rate: Option<Rate>,
     progress: Progress,
+    /// What this process has left to read.
     bounds: Bounds,
     /// Exactly once: the progress in each partition, as records handled again count once.
     come: Mutex<BTreeMap<i32, i64>>,
-    /// When a record was last written.
-    latest: Mutex<Option<Instant>>,
     fatal: Mutex<Option<Error>>,
     ended: CancellationToken,
 }
@@ -123,16 +139,16 @@ pub(crate) async fn run(
         return Ok(Exit::Interrupted);
     };
     let (ends, total) = bounds?;
-    let bounds = ends.clone().map_or_else(Bounds::default, Bounds::at);
+    let at = |ends: &BTreeMap<_, End>| ends.iter().map(|(id, end)| (*id, end.at)).collect();
+    let bounds = ends.as_ref().map(at);
     let copying = Arc::new(Copying {
         to: to.clone(),
         topic: args.to.clone(),
         keep_partitions: args.keep_partitions,
         rate: args.rate.map(Rate::new),
         progress: Progress::new(total, false),
-        bounds,
+        bounds: bounds.map_or_else(Bounds::default, Bounds::at),
         come: Mutex::default(),
-        latest: Mutex::new(None),
         fatal: Mutex::new(None),
         ended: CancellationToken::new(),
     });
@@ -150,21 +166,18 @@ pub(crate) async fn run(
     };
     let started = std::time::Instant::now();
     let subscription = from.register(subscribe).await?;
-    let mut exit = copying.until_end(interrupt).await;
-    if let (true, Exit::Done, Some(mut ends)) = (args.exactly_once, exit, ends) {
-        let left = copying.bounds.left().unwrap_or_default();
-        ends.retain(|partition, _| !left.contains(partition));
-        let committed = committed(&from, &args.topic, &group, &ends);
-        exit = match interrupt.or(copying.unless_ended(committed)).await {
-            Some(exit) => exit?,
-            None => Exit::Interrupted,
-        };
-    }
+    let exit = tokio::select! {
+        biased;
+        () = interrupt.asked() => Ok(Exit::Interrupted),
+        () = copying.ended.cancelled() => Ok(Exit::Failed),
+        done = copying.committed(&from, &args.topic, &group, ends) => done.map(|()| Exit::Done),
+    };
     let stopped = subscription.stop(STOP).await;
     from.shutdown(STOP).await;
     to.shutdown(STOP).await;
-    copying.progress.end();
+    // A bar that has ended is full.
     let copied = copying.progress.position();
+    copying.progress.end();
     let rate = copied as f64 / started.elapsed().as_secs_f64().max(0.001);
     output::say(&format!("copied {copied} records, {rate:.0}/s"));
     let fatal = copying
@@ -175,6 +188,7 @@ pub(crate) async fn run(
     if let Some(error) = fatal {
         return Err(error.into());
     }
+    let exit = exit?;
     stopped?;
     Ok(if exit == Exit::Interrupted && !args.until_end {
         Exit::Done
@@ -189,7 +203,7 @@ async fn ends(
     client: &Client,
     group: &str,
     patience: Duration,
-) -> anyhow::Result<(Option<BTreeMap<i32, i64>>, Option<u64>)> {
+) -> anyhow::Result<(Option<BTreeMap<i32, End>>, Option<u64>)> {
     let mut query = MetadataQuery::new().topic(args.topic.as_str()).watermarks();
     if let StartOffset::Time(time) = args.from {
         query = query.at(time);
@@ -224,32 +238,12 @@ async fn ends(
             low
         };
         if start < end {
-            open.insert(partition.id, end);
+            let outdated = partition.committed.filter(|committed| *committed > end);
+            open.insert(partition.id, End { at: end, outdated });
             total += u64::try_from(end - start).unwrap_or(0);
         }
     }
     Ok((Some(open), Some(total)))
-}
-
-/// Waits until the group has committed these ends: until then a transaction may still be aborted.
-async fn committed(
-    client: &Client,
-    topic: &Topic,
-    group: &str,
-    ends: &BTreeMap<i32, i64>,
-) -> anyhow::Result<()> {
-    loop {
-        let query = MetadataQuery::new().topic(topic.as_str()).group(group);
-        let found = client.query_metadata(query, STOP).await?;
-        let partitions = found.topics.into_iter().flat_map(|topic| topic.partitions);
-        let committed: BTreeMap<_, _> = partitions.map(|p| (p.id, p.committed)).collect();
-        let has_come =
-            |(partition, end): (&i32, &i64)| committed.get(partition) >= Some(&Some(*end));
-        if ends.iter().all(has_come) {
-            return Ok(());
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
-    }
 }
 
 /// Stages a record for the transaction.
@@ -302,7 +296,6 @@ async fn write(
             }
         }
     }
-    copying.is_alive();
     result
 }
 
@@ -316,29 +309,13 @@ impl Copying {
         }
     }
 
-    fn is_alive(&self) {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        *latest = Some(Instant::now());
-    }
-
     /// Counts a record, unless it was counted before.
     fn come_to(&self, context: &Context) {
-        self.is_alive();
         let mut come = self.come.lock().unwrap_or_else(PoisonError::into_inner);
         let come = come.entry(context.partition()).or_insert(-1);
         if context.offset() > *come {
             *come = context.offset();
             self.progress.inc();
-        }
-    }
-
-    async fn unless_ended(
-        &self,
-        done: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<Exit> {
-        tokio::select! {
-            done = done => done.map(|()| Exit::Done),
-            () = self.ended.cancelled() => Ok(Exit::Failed),
         }
     }
 
@@ -353,28 +330,52 @@ impl Copying {
         }
     }
 
-    async fn until_end(&self, interrupt: &Interrupt) -> Exit {
-        let started = Instant::now();
-        loop {
-            if self.bounds.is_over() {
-                return Exit::Done;
+    /// Completes once the group has committed the ends, whichever of its members read up to them. Past transaction
+    /// markers and compacted records at an end, its offsets move without a record. Exactly once, a transaction may be
+    /// aborted until then.
+    async fn committed(
+        &self,
+        client: &Client,
+        topic: &Topic,
+        group: &str,
+        ends: Option<BTreeMap<i32, End>>,
+    ) -> anyhow::Result<()> {
+        let Some(mut ends) = ends else {
+            return std::future::pending().await;
+        };
+        for round in 0.. {
+            if self.bounds.is_over() || round % SELDOM == 0 {
+                let query = MetadataQuery::new().topic(topic.as_str()).watermarks();
+                match client.query_metadata(query.group(group), STOP).await {
+                    Ok(found) => {
+                        let partitions = found.topics.iter().flat_map(|topic| &topic.partitions);
+                        let mut left = ends.len();
+                        for partition in partitions {
+                            let Some(end) = ends.get_mut(&partition.id) else {
+                                continue;
+                            };
+                            if let Some(high) = partition.high.filter(|high| *high < end.at) {
+                                anyhow::bail!(
+                                    "partition {} of {topic} ended at offset {} when the copy started and ends at {high} \
+                                     now: the topic was recreated or truncated; start the copy again",
+                                    partition.id,
+                                    end.at
+                                );
+                            }
+                            left -= usize::from(end.is_reached(partition.committed));
+                        }
+                        if left == 0 {
+                            break;
+                        }
+                    }
+                    Err(error) if error.is_final() => return Err(error.into()),
+                    // An outage, which the subscription reports.
+                    Err(_) => {}
+                }
             }
-            let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            if let (Some(left), Some(latest)) = (self.bounds.left(), latest)
-                && latest.max(started).elapsed() >= QUIET
-            {
-                self.progress.say(&format!(
-                    "no record for {} s: partitions {left:?} count as read, since their last offsets have no records",
-                    QUIET.as_secs()
-                ));
-                return Exit::Done;
-            }
-            tokio::select! {
-                () = interrupt.asked() => return Exit::Interrupted,
-                () = self.ended.cancelled() => return Exit::Failed,
-                () = tokio::time::sleep(TICK) => {}
-            }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
+        Ok(())
     }
 }
 
@@ -408,5 +409,24 @@ impl Rate {
             at
         };
         tokio::time::sleep_until(at).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_reached_when_it_is_committed_of_this_topic() {
+        let end = |outdated| End { at: 10, outdated };
+        for (committed, is_reached) in [(None, false), (Some(9), false), (Some(10), true)] {
+            assert_eq!(end(None).is_reached(committed), is_reached, "{committed:?}");
+        }
+        // Committed of a topic that had more records.
+        let mut end = end(Some(25));
+        assert!(!end.is_reached(Some(25)));
+        assert!(!end.is_reached(Some(0)));
+        assert!(end.is_reached(Some(10)));
+        assert!(end.is_reached(Some(25)), "there are more by now");
     }
 }

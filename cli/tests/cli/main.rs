@@ -4,6 +4,7 @@
 
 mod audit;
 mod bench;
+mod copy;
 mod demo;
 mod dlq;
 mod doctor;

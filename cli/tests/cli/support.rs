@@ -67,7 +67,11 @@ pub(crate) fn run(args: &[&str], input: &str) -> Ended {
 }
 
 /// Waits for a process whose outputs are piped.
-pub(crate) fn end(mut child: Child) -> Ended {
+pub(crate) fn end(child: Child) -> Ended {
+    end_within(child, SOON)
+}
+
+pub(crate) fn end_within(mut child: Child, time: Duration) -> Ended {
     fn reader(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -78,7 +82,7 @@ pub(crate) fn end(mut child: Child) -> Ended {
         })
     }
     let (out, err) = (reader(child.stdout.take()), reader(child.stderr.take()));
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + time;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -86,7 +90,7 @@ pub(crate) fn end(mut child: Child) -> Ended {
         if Instant::now() > deadline {
             child.kill().unwrap();
             let (out, err) = (out.join().unwrap(), err.join().unwrap());
-            panic!("still running after {SOON:?}:\n{out}\n{err}");
+            panic!("still running after {time:?}:\n{out}\n{err}");
         }
         std::thread::sleep(Duration::from_millis(5));
     };
@@ -165,6 +169,10 @@ impl Broker {
             &count,
         ];
         self.run(&args, "").expect(0).lines()
+    }
+
+    pub(crate) fn signal(&self, what: Signal) {
+        signal(&self.child, what);
     }
 
     /// Stops it with SIGTERM.

@@ -42,6 +42,74 @@ fn a_long_copy_that_is_killed_writes_each_record_once() {
 }
 
 #[test]
+fn an_end_without_records_is_reached() {
+    let topic = unique_topic("markers");
+    for name in [&topic, &format!("{topic}-copy"), &format!("{topic}-once")] {
+        shared().admin().create_topic(name, 2, 1, &[]).unwrap();
+    }
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", shared().bootstrap())
+        .set("transactional.id", &topic)
+        .create()
+        .unwrap();
+    producer.init_transactions(MINUTE).unwrap();
+    let write = |partition, records| {
+        producer.begin_transaction().unwrap();
+        for _ in 0..records {
+            let record = BaseRecord::<[u8], str>::to(&topic).partition(partition);
+            producer.send(record.payload("value")).unwrap();
+        }
+        producer.flush(MINUTE).unwrap();
+    };
+    let copied = |target: &str, more: &[&str]| {
+        let target = format!("{topic}-{target}");
+        let args = ["--brokers", shared().bootstrap(), "copy", "--topic", &topic];
+        let mut copy = start(&[&args[..], &["--to", &target, "--until-end"], more].concat());
+        let ended = eventually("a copy to end", MINUTE, || copy.exit_status());
+        assert!(ended.unwrap().success());
+        shared().admin().read_all(&target).unwrap().len()
+    };
+    // No record can be read.
+    for partition in [0, 1] {
+        write(partition, 3);
+        producer.abort_transaction(MINUTE).unwrap();
+    }
+    assert_eq!(copied("copy", &[]), 0);
+    assert_eq!(copied("once", &["--exactly-once"]), 0);
+    // The last ones cannot.
+    write(1, 5);
+    producer.commit_transaction(MINUTE).unwrap();
+    write(1, 3);
+    producer.abort_transaction(MINUTE).unwrap();
+    assert_eq!(copied("copy", &[]), 5);
+    assert_eq!(copied("once", &["--exactly-once"]), 5);
+}
+
+/// The ends that it had can never be reached.
+#[test]
+fn a_source_that_is_recreated_ends_a_copy_with_an_error() {
+    let topic = unique_topic("recreated");
+    let target = format!("{topic}-copy");
+    let admin = shared().admin();
+    for name in [&topic, &target] {
+        admin.create_topic(name, PARTITIONS, 1, &[]).unwrap();
+    }
+    fill(&topic, 3_000);
+    let args = ["--brokers", shared().bootstrap(), "copy", "--until-end"];
+    let slowly = ["--topic", &topic, "--to", &target, "--rate", "20"];
+    let mut copy = start(&[&args[..], &slowly].concat());
+    eventually("a part to be copied", MINUTE, || {
+        Ok((written(&target) > 0).then_some(()))
+    })
+    .unwrap();
+    admin.delete_topic(&topic).unwrap();
+    // Whoever asks for it on this broker creates it, too.
+    drop(admin.create_topic(&topic, PARTITIONS, 1, &[]));
+    let ended = eventually("the copy to end", MINUTE, || copy.exit_status());
+    assert_eq!(ended.unwrap().code(), Some(1));
+}
+
+#[test]
 fn what_cannot_be_exactly_once_is_refused_by_name() {
     let run = |args: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_eventstream"))

@@ -23,7 +23,7 @@ mod select;
 mod watch;
 
 use problems::Problems;
-pub(crate) use select::{Bounds, QUIET, watermarks};
+pub(crate) use select::{Bounds, watermarks};
 use select::{Last, Select};
 use watch::{Activity, End, Watch};
 
