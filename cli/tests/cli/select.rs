@@ -1,8 +1,13 @@
 //! `subscribe` with a selection.
 
+use std::io::{BufRead, BufReader};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Ended};
+use crate::support::{Broker, Ended, end, numbered};
 
 /// Ten levels of two players; `t` has one partition, so the order is known.
 fn levels() -> Broker {
@@ -139,4 +144,75 @@ fn fields_are_members_or_columns() {
         let refused = broker.run(&[&args[..], more].concat(), "").expect(2);
         assert!(refused.err.contains(said), "{}", refused.err);
     }
+}
+
+#[test]
+fn a_time_that_has_passed_bounds_what_was_there() {
+    let broker = levels();
+    let args = ["subscribe", "--topic", "t", "--until", "0s"];
+    // Only what was there can be before that.
+    let shown = levels_of(&broker.run(&args, "").expect(0));
+    assert_eq!(shown, (0..10).collect::<Vec<_>>());
+    let from = [&args[..], &["--from", "7"]].concat();
+    assert_eq!(levels_of(&broker.run(&from, "").expect(0)), [7, 8, 9]);
+    let tail = [&args[..], &["--from", "tail"]].concat();
+    assert_eq!(levels_of(&broker.run(&tail, "").expect(0)), [0_u64; 0]);
+}
+
+#[test]
+fn a_partition_that_is_not_there_is_wrong_usage() {
+    let broker = levels();
+    for more in [&["--last", "3"][..], &[]] {
+        let args = ["subscribe", "--topic", "u", "--partition", "99"];
+        let refused = broker.run(&[&args[..], more].concat(), "").expect(2);
+        let told = "--partition 99: must be from 0 to 2";
+        assert!(refused.err.contains(told), "{}", refused.err);
+    }
+}
+
+/// More than the tool and the pipe hold while nobody reads the lines, and less than the broker keeps.
+const BACKLOG: usize = 20_000;
+/// Little is read ahead.
+const AHEAD: [&str; 4] = [
+    "-X",
+    "queued.min.messages=1",
+    "-X",
+    "fetch.message.max.bytes=100000",
+];
+
+#[test]
+fn a_time_to_come_ends_it_behind_what_is_there_then() {
+    let broker = Broker::start(&["t:1"]);
+    broker.publish("t", &numbered(BACKLOG));
+    let until = jiff::Timestamp::try_from(SystemTime::now() + Duration::from_secs(2)).unwrap();
+    let until = until.to_string();
+    let args = ["subscribe", "--topic", "t", "--until", &until];
+    // At the tail there is nothing to wait for.
+    let at_tail = broker.spawn(&args);
+    let args = [&args[..], &["--from", "head", "--output", "json"], &AHEAD].concat();
+    let mut reads = broker.spawn(&args);
+    let lines = BufReader::new(reads.stdout.take().unwrap()).lines();
+    // It has long passed when the lines are read.
+    sleep(Duration::from_secs(5));
+    assert_eq!(lines.count(), BACKLOG);
+    end(reads).expect(0);
+    assert_eq!(end(at_tail).expect(0).out, "");
+}
+
+#[test]
+fn an_outage_is_not_the_end_of_a_selection() {
+    let broker = Broker::start(&["t:1"]);
+    broker.publish("t", &numbered(BACKLOG));
+    let args = ["subscribe", "--topic", "t", "--until", "0s"];
+    let args = [&args[..], &["--from", "head", "--output", "json"], &AHEAD].concat();
+    let mut reads = broker.spawn(&args);
+    let mut lines = BufReader::new(reads.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    broker.signal(Signal::SIGSTOP);
+    let counting = std::thread::spawn(move || lines.count());
+    // Longer than the silence that counts as the end.
+    sleep(Duration::from_secs(13));
+    broker.signal(Signal::SIGCONT);
+    let ended = end(reads).expect(0);
+    assert_eq!(counting.join().unwrap() + 1, BACKLOG, "{}", ended.err);
 }

@@ -308,6 +308,35 @@ fn a_time_bounds_what_is_shown() {
     );
 }
 
+#[test]
+fn the_last_records_are_found_among_markers() {
+    let topic = unique_topic("last");
+    shared().admin().create_topic(&topic, 1, 1, &[]).unwrap();
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", shared().bootstrap())
+        .set("transactional.id", &topic)
+        .create()
+        .unwrap();
+    producer.init_transactions(MINUTE).unwrap();
+    for n in 0..6 {
+        producer.begin_transaction().unwrap();
+        let value = format!("{{\"id\":\"{n}\",\"name\":\"n\"}}");
+        let record = BaseRecord::<[u8], str>::to(&topic).payload(&value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.commit_transaction(MINUTE).unwrap();
+    }
+    for (count, first) in [("1", 5), ("4", 2), ("9", 0)] {
+        let args = ["subscribe", "--topic", &topic, "--output", "json"];
+        let shown = run(&[&args[..], &["--last", count]].concat()).expect(0);
+        let ids = shown
+            .lines()
+            .into_iter()
+            .map(|line| line["event"]["id"].clone());
+        let expected = (first..6).map(|n| Value::from(n.to_string()));
+        assert!(ids.eq(expected), "{}", shown.out);
+    }
+}
+
 const COPIED: usize = 3000;
 
 /// Events, tombstones, bytes that are not text, duplicate headers and headers without a value, records without a key.

@@ -1,7 +1,7 @@
 //! `subscribe`: prints events, one line each.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use eventstream::{
@@ -17,14 +17,19 @@ use crate::exit::{Exit, Usage};
 use crate::output::{Lines, NotWritten};
 use crate::signals::Interrupt;
 
+mod bounds;
 mod expression;
+mod last;
 mod problems;
 mod select;
 mod watch;
 
+pub(crate) use bounds::{Bounds, watermarks};
+use last::Last;
 use problems::Problems;
-pub(crate) use select::{Bounds, watermarks};
-use select::{Last, Select};
+pub(crate) use select::start;
+use select::{Range, Select};
+
 use watch::{Activity, End, Watch};
 
 #[derive(clap::Args)]
@@ -42,9 +47,9 @@ pub(crate) struct Args {
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<EventName>,
     /// Where to start if the group has no committed offset: tail, head, an offset, or an
-    /// RFC 3339 time
-    #[arg(long, value_name = "WHERE", default_value = "tail", allow_hyphen_values = true, value_parser = start)]
-    from: StartOffset,
+    /// RFC 3339 time [default: tail; with an --until that has passed, head]
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true, value_parser = start)]
+    from: Option<StartOffset>,
     /// Exit after this many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -90,8 +95,9 @@ On the broker, a --group starts with the prefix and a dot; without a prefix, wit
 the Go SDK. --exact-group takes the full name.
 
 --since, --until, --last and --partition read without a group. With --until and --last, the command exits with code 0
-at the ends of the partitions. If an end has no record (compacted, or a transaction marker), it counts as reached
-after 10 s without a record. With a group, records that --key, --grep, --where and --name filter out count as handled.
+at the ends of the partitions; with an --until to come, at the ends that they have then. If an end has no record
+(compacted, or a transaction marker), it counts as reached after 10 s without a record, unless brokers are out of
+reach. With a group, records that --key, --grep, --where and --name filter out count as handled.
 
 --where compares fields with `=`, `!=`, `<`, `<=`, `>`, `>=`, and `~` (contains). A name alone matches if the field
 exists and is neither null nor false. `&&`, `||`, `!` and parentheses combine conditions. Values with spaces or
@@ -128,13 +134,20 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let format = format(&args)?;
     let client = connection.client()?;
-    let asked = args
-        .select
-        .range(&client, &args.topic, &args.from, connection.patience());
+    let asked = args.select.range(
+        &client,
+        &args.topic,
+        args.from.as_ref(),
+        connection.patience(),
+    );
     let Some(range) = interrupt.or(asked).await else {
         return Ok(end_of(&args, End::Interrupted, 0));
     };
-    let (from, bounds) = range?;
+    let Range {
+        mut from,
+        bounds,
+        last,
+    } = range?;
     if format == Format::Table {
         // Printed ahead of the lines, which are counted.
         let head = table::head(&table::columns(&args.select.fields));
@@ -149,13 +162,13 @@ pub(crate) async fn run(
         at_once: at_once(&args)?.map(Semaphore::new),
         // A read that ends by itself also needs the records with other names, to know how far it is, so
         // the printer filters by name, not the handlers.
-        names: match bounds.left() {
-            Some(_) => args.names.clone(),
-            None => Vec::new(),
+        names: match bounds.has_end() {
+            true => args.names.clone(),
+            false => Vec::new(),
         },
         select: args.select.clone(),
         bounds,
-        last: args.select.last().map(Last::new),
+        last,
         given_up: CancellationToken::new(),
     });
     let asked = watch::reach(&client, &args.topic, connection.patience());
@@ -169,20 +182,31 @@ pub(crate) async fn run(
     }
     let ended = lines.ended().clone();
     let problems = Arc::new(Problems::default());
-    let subscription = client
-        .register(subscribe(&args, from, &printer, &problems))
-        .await?;
-    let watch = Watch {
-        client: &client,
-        subscription: &subscription,
-        activity: &activity,
-        bounds: &printer.bounds,
-        problems: &problems,
-        written: &ended,
-        idle: args.idle,
-        interrupt,
+    let (end, subscription) = loop {
+        let subscribe = subscribe(&args, from, &printer, &problems);
+        let subscription = client.register(subscribe).await?;
+        let watch = Watch {
+            client: &client,
+            topic: &args.topic,
+            select: &args.select,
+            patience: connection.patience(),
+            subscription: &subscription,
+            activity: &activity,
+            bounds: &printer.bounds,
+            problems: &problems,
+            written: &ended,
+            idle: args.idle,
+            interrupt,
+        };
+        let end = watch.until_end().await;
+        let last = printer.last.as_ref().filter(|last| last.lacks_some());
+        let Some(last) = last.filter(|_| matches!(end, Ok(End::Reached))) else {
+            break (end, subscription);
+        };
+        // First, as its records are not to be taken for those of the next one.
+        subscription.stop(STOP).await?;
+        from = last.further_back(&printer.bounds);
     };
-    let end = watch.until_end().await;
     if let (Ok(_), Some(last)) = (&end, &printer.last) {
         for line in last.take() {
             // The reader is gone.
@@ -395,24 +419,4 @@ impl Printer {
         self.activity.line();
         Ok(())
     }
-}
-
-/// clap's parser for a start.
-pub(crate) fn start(text: &str) -> Result<StartOffset, String> {
-    match text {
-        "tail" => return Ok(StartOffset::Tail),
-        "head" => return Ok(StartOffset::Head),
-        _ => {}
-    }
-    if let Ok(offset) = text.parse::<u64>() {
-        return i64::try_from(offset)
-            .map(StartOffset::At)
-            .map_err(|_| "is too large for an offset".to_owned());
-    }
-    text.parse::<jiff::Timestamp>()
-        .map(|time| StartOffset::Time(SystemTime::from(time)))
-        .map_err(|_| {
-            "must be tail, head, an offset from 0, or a time such as 2026-01-31T08:00:00Z"
-                .to_owned()
-        })
 }

@@ -1,22 +1,18 @@
 //! Which records of which part of the topic are shown.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use eventstream::{
-    Client, Context, MetadataQuery, PartitionMetadata, RawRecord, StartOffset, Topic,
+    Client, Context, ErrorKind, MetadataQuery, PartitionMetadata, RawRecord, StartOffset, Topic,
 };
 
+use super::bounds::{Bounds, watermarks};
 use super::expression::Expression;
+use super::last::{Last, Span};
 use crate::commands::record::fields::{Fields, Path};
+use crate::exit::Usage;
 use crate::time::time_or_age;
-
-/// A partition's end may have no record: it was compacted away, or is a transaction marker. After this
-/// long without a record, the end counts as reached.
-pub(crate) const QUIET: Duration = Duration::from_secs(10);
-/// How long after `--until` to wait for earlier records.
-const LATE: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Selection")]
@@ -52,17 +48,13 @@ fn path(text: &str) -> Result<Path, String> {
 }
 
 impl Select {
-    pub(super) fn last(&self) -> Option<usize> {
-        self.last.map(|last| last as usize)
-    }
-
     /// Whether a record is selected.
     pub(super) fn wants(&self, context: &Context, record: &RawRecord) -> bool {
         let late = |until| context.timestamp().is_some_and(|time| time > until);
         if self.until.is_some_and(late) {
             return false;
         }
-        if !self.partitions.is_empty() && !self.partitions.contains(&context.partition()) {
+        if !self.chooses(context.partition()) {
             return false;
         }
         if let Some(key) = &self.key
@@ -82,38 +74,50 @@ impl Select {
         })
     }
 
-    /// Where to start, and where to end.
+    /// Where to start, and where to end. If it is not said where to start, that is the tail, but the head if only
+    /// records of the past are wanted.
     pub(super) async fn range(
         &self,
         client: &Client,
         topic: &Topic,
-        from: &StartOffset,
+        from: Option<&StartOffset>,
         timeout: Duration,
-    ) -> anyhow::Result<(StartOffset, Bounds)> {
-        let from = self.since.map_or_else(|| from.clone(), StartOffset::Time);
-        let is_over = self.until.is_some_and(|until| until <= SystemTime::now());
-        let mut bounds = Bounds {
-            until: self.until,
-            ..Bounds::default()
+    ) -> anyhow::Result<Range> {
+        let is_past = self.until.is_some_and(|until| until <= SystemTime::now());
+        let from = match (self.since, from) {
+            (Some(since), _) => StartOffset::Time(since),
+            (None, Some(from)) => from.clone(),
+            (None, None) if is_past => StartOffset::Head,
+            (None, None) => StartOffset::Tail,
         };
-        if self.last.is_none() && !is_over && self.partitions.is_empty() {
-            return Ok((from, bounds));
+        if self.last.is_none() && self.until.is_none() && self.partitions.is_empty() {
+            return Ok(Range::new(from, Bounds::default()));
         }
+        let has_ends = self.last.is_some() || is_past;
         let mut query = MetadataQuery::new().topic(topic.as_str()).watermarks();
         if let StartOffset::Time(time) = from {
             query = query.at(time);
         }
         let found = client.query_metadata(query, timeout).await?;
         let mut starts = BTreeMap::new();
-        let mut open = BTreeMap::new();
+        let mut ends = BTreeMap::new();
+        let mut spans = BTreeMap::new();
         for topic in found.topics {
-            if let Some(error) = topic.error {
-                return Err(error.into());
+            match topic.error {
+                // It may be created before the time has come.
+                Some(error)
+                    if error.kind() == ErrorKind::UnknownTopic
+                        && !has_ends
+                        && self.partitions.is_empty() =>
+                {
+                    return Ok(Range::new(from, Bounds::until(self.until, starts)));
+                }
+                Some(error) => return Err(error.into()),
+                None => self.check(&topic.partitions)?,
             }
             for partition in topic.partitions {
                 let (low, end) = watermarks(&partition)?;
-                let is_chosen =
-                    self.partitions.is_empty() || self.partitions.contains(&partition.id);
+                let is_chosen = self.chooses(partition.id);
                 let start = match (&from, self.last) {
                     _ if !is_chosen => end,
                     (_, Some(last)) => low.max(end.saturating_sub(last.into())),
@@ -124,66 +128,51 @@ impl Select {
                 };
                 starts.insert(partition.id, start);
                 if is_chosen && start < end {
-                    open.insert(partition.id, end);
+                    ends.insert(partition.id, end);
                 }
+                let low = if is_chosen { low } else { end };
+                spans.insert(partition.id, Span::new(low, start, end));
             }
         }
-        if self.last.is_some() || is_over {
-            bounds.open = Mutex::new(Some(open));
-        }
-        Ok((StartOffset::Each(starts), bounds))
-    }
-}
-
-/// The partitions whose ends are not reached yet.
-#[derive(Default)]
-pub(crate) struct Bounds {
-    until: Option<SystemTime>,
-    open: Mutex<Option<BTreeMap<i32, i64>>>,
-}
-
-impl Bounds {
-    /// These ends, each the offset after the last record.
-    pub(crate) fn at(ends: BTreeMap<i32, i64>) -> Self {
-        Self {
-            until: None,
-            open: Mutex::new(Some(ends)),
-        }
-    }
-
-    /// Notes a record's position, whether it is shown or not.
-    pub(crate) fn seen(&self, context: &Context) {
-        let mut open = self.open();
-        let Some(open) = open.as_mut() else {
-            return;
+        let bounds = match has_ends {
+            true => Bounds::at(ends),
+            false => Bounds::until(self.until, starts.clone()),
         };
-        let partition = context.partition();
-        if open
-            .get(&partition)
-            .is_some_and(|end| context.offset() + 1 >= *end)
-        {
-            open.remove(&partition);
+        let last = self.last.map(|count| Last::new(count as usize, spans));
+        let from = StartOffset::Each(starts);
+        Ok(Range { from, bounds, last })
+    }
+
+    /// Whether records of this partition are wanted.
+    pub(super) fn chooses(&self, partition: i32) -> bool {
+        self.partitions.is_empty() || self.partitions.contains(&partition)
+    }
+
+    /// Fails if the topic lacks a wanted partition.
+    fn check(&self, has: &[PartitionMetadata]) -> Result<(), Usage> {
+        let missing = |wanted: &&i32| has.iter().all(|partition| partition.id != **wanted);
+        match self.partitions.iter().find(missing) {
+            Some(missing) => {
+                let last = has.len().saturating_sub(1);
+                let text = format!("--partition {missing}: must be from 0 to {last}");
+                Err(Usage(text))
+            }
+            None => Ok(()),
         }
     }
+}
 
-    /// Whether everything was read.
-    pub(crate) fn is_over(&self) -> bool {
-        match &*self.open() {
-            Some(open) => open.is_empty(),
-            None => self
-                .until
-                .is_some_and(|until| SystemTime::now() > until + LATE),
-        }
-    }
+/// Where to start and to end.
+pub(super) struct Range {
+    pub(super) from: StartOffset,
+    pub(super) bounds: Bounds,
+    pub(super) last: Option<Last>,
+}
 
-    /// The partitions whose ends are not reached yet; `None` if there are no ends.
-    pub(crate) fn left(&self) -> Option<Vec<i32>> {
-        let open = self.open();
-        open.as_ref().map(|open| open.keys().copied().collect())
-    }
-
-    fn open(&self) -> MutexGuard<'_, Option<BTreeMap<i32, i64>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+impl Range {
+    fn new(from: StartOffset, bounds: Bounds) -> Self {
+        let last = None;
+        Self { from, bounds, last }
     }
 }
 
@@ -191,46 +180,22 @@ fn contains(value: &[u8], text: &[u8]) -> bool {
     text.is_empty() || value.windows(text.len()).any(|part| part == text)
 }
 
-/// A record's time, partition and offset: the order in which `--last` shows records.
-type Place = (Option<SystemTime>, i32, i64);
-
-/// The last records of a topic, kept until everything is read.
-pub(super) struct Last {
-    count: usize,
-    kept: Mutex<BTreeMap<Place, Vec<u8>>>,
-}
-
-impl Last {
-    pub(super) fn new(count: usize) -> Self {
-        Self {
-            count,
-            kept: Mutex::default(),
-        }
+/// clap's parser for a start.
+pub(crate) fn start(text: &str) -> Result<StartOffset, String> {
+    match text {
+        "tail" => return Ok(StartOffset::Tail),
+        "head" => return Ok(StartOffset::Head),
+        _ => {}
     }
-
-    /// Keeps a line if it is among the last so far. A record that is not shown counts as an empty line.
-    pub(super) fn keep(&self, context: &Context, text: Vec<u8>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (context.timestamp(), context.partition(), context.offset());
-        kept.insert(place, text);
-        if kept.len() > self.count {
-            kept.pop_first();
-        }
+    if let Ok(offset) = text.parse::<u64>() {
+        return i64::try_from(offset)
+            .map(StartOffset::At)
+            .map_err(|_| "is too large for an offset".to_owned());
     }
-
-    /// The lines, in order.
-    pub(super) fn take(&self) -> Vec<Vec<u8>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = std::mem::take(&mut *kept).into_values();
-        lines.filter(|line| !line.is_empty()).collect()
-    }
-}
-
-/// Where a partition begins and ends.
-pub(crate) fn watermarks(partition: &PartitionMetadata) -> anyhow::Result<(i64, i64)> {
-    match (partition.low, partition.high, &partition.error) {
-        (Some(low), Some(high), _) => Ok((low, high)),
-        (_, _, Some(error)) => Err(error.clone().into()),
-        _ => anyhow::bail!("the watermarks of partition {} are unknown", partition.id),
-    }
+    text.parse::<jiff::Timestamp>()
+        .map(|time| StartOffset::Time(SystemTime::from(time)))
+        .map_err(|_| {
+            "must be tail, head, an offset from 0, or a time such as 2026-01-31T08:00:00Z"
+                .to_owned()
+        })
 }

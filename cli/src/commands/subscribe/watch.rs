@@ -5,11 +5,12 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use eventstream::{Client, ErrorKind, MetadataQuery, Problem, Subscription, Topic};
+use eventstream::{Client, Error, ErrorKind, MetadataQuery, Problem, Subscription, Topic};
 use tokio_util::sync::CancellationToken;
 
+use super::bounds::{Bounds, ends};
 use super::problems::Problems;
-use super::select::{Bounds, QUIET};
+use super::select::Select;
 use crate::output;
 use crate::signals::Interrupt;
 
@@ -105,6 +106,9 @@ pub(super) async fn reach(
 /// What decides when the subscription ends.
 pub(super) struct Watch<'a> {
     pub(super) client: &'a Client,
+    pub(super) topic: &'a Topic,
+    pub(super) select: &'a Select,
+    pub(super) patience: Duration,
     pub(super) subscription: &'a Subscription,
     pub(super) activity: &'a Activity,
     pub(super) bounds: &'a Bounds,
@@ -116,6 +120,11 @@ pub(super) struct Watch<'a> {
 }
 
 const TICK: Duration = Duration::from_millis(20);
+/// A partition's end may have no record: it was compacted away, or is a transaction marker. After this
+/// long without a record, the end counts as reached, if the leaders answered half-way: then what there is
+/// would have come.
+const QUIET: Duration = Duration::from_secs(10);
+const HALF: Duration = Duration::from_secs(5);
 
 impl Watch<'_> {
     pub(super) async fn until_end(self) -> anyhow::Result<End> {
@@ -123,6 +132,9 @@ impl Watch<'_> {
         tokio::pin!(ended);
         let mut assigned = false;
         let mut seen = (0, 0);
+        // When a record could not have come.
+        let mut troubled = Instant::now();
+        let mut answered = None;
         loop {
             tokio::select! {
                 () = self.written.cancelled() => return Ok(End::Written),
@@ -132,6 +144,9 @@ impl Watch<'_> {
                 () = tokio::time::sleep(TICK) => {}
             }
             let health = self.subscription.health();
+            if !health.connected || !health.problems.is_empty() {
+                troubled = Instant::now();
+            }
             let mut problems = health.problems.into_iter();
             let fatal =
                 problems.find(|problem| problem.error().is_final() || self.subscription.is_ended());
@@ -141,6 +156,12 @@ impl Watch<'_> {
             }
             if self.subscription.is_ended() {
                 anyhow::bail!("the subscription has ended");
+            }
+            if self.bounds.is_due() {
+                match self.interrupt.or(self.find_ends()).await {
+                    Some(found) => found?,
+                    None => return Ok(End::Interrupted),
+                }
             }
             if self.bounds.is_over() {
                 return Ok(End::Reached);
@@ -154,14 +175,26 @@ impl Watch<'_> {
             seen = now;
             assigned |= health.assigned;
             let silent = self.activity.latest().map(|latest| latest.elapsed());
-            if let (Some(left), Some(silent)) = (self.bounds.left(), silent)
-                && silent >= QUIET
+            let quiet = silent.map(|silent| silent.min(troubled.elapsed()));
+            if let (Some(left), Some(quiet)) = (self.bounds.left(), quiet)
+                && quiet >= HALF
             {
-                output::say(&format!(
-                    "no record for {} s: partitions {left:?} count as read, since their last offsets have no records",
-                    QUIET.as_secs()
-                ));
-                return Ok(End::Reached);
+                let since = answered.map(|answered: Instant| answered.elapsed());
+                match since.filter(|since| *since < quiet) {
+                    Some(since) if since >= QUIET - HALF => {
+                        output::say(&format!(
+                            "no record for {} s: partitions {left:?} count as read, since their last offsets have no records",
+                            QUIET.as_secs()
+                        ));
+                        return Ok(End::Reached);
+                    }
+                    Some(_) => {}
+                    None => match self.interrupt.or(self.do_answer(&left)).await {
+                        Some(true) => answered = Some(Instant::now()),
+                        Some(false) => troubled = Instant::now(),
+                        None => return Ok(End::Interrupted),
+                    },
+                }
             }
             if let (Some(idle), Some(silent)) = (self.idle, silent)
                 && silent >= idle
@@ -170,4 +203,26 @@ impl Watch<'_> {
             }
         }
     }
+
+    /// Finds out where to end, now that the time has come; an outage is waited for.
+    async fn find_ends(&self) -> anyhow::Result<()> {
+        let wanted = |partition| self.select.chooses(partition);
+        match ends(self.client, self.topic, self.patience, wanted).await {
+            Ok(ends) => self.bounds.end_at(ends),
+            Err(error) if is_final(&error) => return Err(error),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the leaders of these partitions answer.
+    async fn do_answer(&self, left: &[i32]) -> bool {
+        let wanted = |partition| left.contains(&partition);
+        let ends = ends(self.client, self.topic, HALF, wanted).await;
+        ends.is_ok_and(|ends| ends.len() == left.len())
+    }
+}
+
+fn is_final(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(Error::is_final)
 }
