@@ -26,10 +26,12 @@ pub(crate) struct Args {
     /// Topic to write, without the prefix
     #[arg(long, value_name = "TOPIC")]
     to: Topic,
-    /// Brokers of the topic to write; other connection options stay the same [default: --brokers]
+    /// Brokers of the topic to write, with a --group of the copy to them; other connection options stay the same
+    /// [default: --brokers]
     #[arg(long, value_name = "HOST:PORT,...")]
     to_brokers: Option<String>,
-    /// Group that keeps the copy's progress, without the prefix [default: copy-TOPIC-TO]
+    /// Group that keeps the copy's progress, without the prefix; one for each target
+    /// [default: copy-TOPIC-TO; required with --to-brokers]
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
     /// Where to start if the group has no committed offset: tail, head, an offset, or an
@@ -67,7 +69,7 @@ exits with code 0.
 Examples:
   eventstream copy --topic player --to player-v2 --until-end
   eventstream copy --topic player --to player-v2 --until-end --exactly-once
-  eventstream copy --topic player --to player --to-brokers kafka-b:9092 --keep-partitions
+  eventstream copy --topic player --to player --to-brokers kafka-b:9092 --group player-to-b --keep-partitions
   eventstream copy --topic player --to player-sample --from 2026-01-31T08:00:00Z --rate 500 --group sampling";
 
 const STOP: Duration = Duration::from_secs(30);
@@ -120,6 +122,16 @@ pub(crate) async fn run(
         );
         return Err(Usage(text).into());
     }
+    let group = match (&args.group, &args.to_brokers) {
+        (Some(group), _) => group.as_str().to_owned(),
+        (None, None) => format!("copy-{}-{}", args.topic, args.to),
+        (None, Some(brokers)) => {
+            let text = format!(
+                "--group: required with --to-brokers {brokers}, as it keeps the progress of the copy to these brokers"
+            );
+            return Err(Usage(text).into());
+        }
+    };
     let from = connection.client()?;
     if args.exactly_once && from.embedded_broker().is_some() {
         let text =
@@ -129,10 +141,6 @@ pub(crate) async fn run(
     let to = match &args.to_brokers {
         Some(brokers) => connection.clone().at(brokers).client()?,
         None => from.clone(),
-    };
-    let group = match &args.group {
-        Some(group) => group.as_str().to_owned(),
-        None => format!("copy-{}-{}", args.topic, args.to),
     };
     let patience = connection.patience();
     let Some(bounds) = interrupt.or(ends(args, &from, &group, patience)).await else {

@@ -27,6 +27,10 @@ fn wrong_usage_names_the_option_the_value_and_what_is_allowed() {
             "subscribe --topic t --ordering serial --concurrency 2",
             "must be 1",
         ),
+        (
+            "copy --topic t --to t --to-brokers b:9092",
+            "--group: required with --to-brokers b:9092",
+        ),
         ("metadata -X foo", "key=value"),
         (
             "metadata -X fetch.min.byte=1",

@@ -419,6 +419,8 @@ fn a_copy_to_another_cluster_goes_on_after_a_kill() {
         "target",
         "--to-brokers",
         address.trim(),
+        "--group",
+        &topic,
     ];
     let args = [
         &args[..],
@@ -432,7 +434,7 @@ fn a_copy_to_another_cluster_goes_on_after_a_kill() {
     eventually("a part to be copied", Duration::from_secs(60), || {
         let copied = target.count_records("target")?;
         // The group's coordinator may be new.
-        let group = format!(".copy-{topic}-target");
+        let group = format!(".{topic}");
         let Ok(committed) = shared().admin().committed(&group, &topic) else {
             return Ok(None);
         };
