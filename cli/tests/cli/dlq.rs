@@ -1,3 +1,5 @@
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -216,6 +218,48 @@ fn an_interrupt_ends_a_replay_in_order_and_says_how_to_go_on() {
     let rest = summary(&broker, &["replay"]);
     assert_eq!(rest["replayed"], 300 - replayed);
     assert_eq!(records(&broker, "player"), 300);
+}
+
+/// A replay that watches what comes back, once it does.
+fn watching(broker: &Broker) -> (Child, std::thread::JoinHandle<String>) {
+    let args = [
+        "dlq", "replay", "--topic", "player", "--yes", "--output", "json", "--follow", "60",
+    ];
+    let mut command = broker.tool(&args);
+    command.args(["--publish-timeout", "2"]);
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("watching for 60 s") {
+        assert!(err.read_line(&mut told).unwrap() > 0, "{told}");
+    }
+    let rest = std::thread::spawn(move || {
+        err.read_to_string(&mut told).unwrap();
+        told
+    });
+    (child, rest)
+}
+
+#[test]
+fn however_the_watching_ends_the_summary_is_there() {
+    let broker = broker();
+    write(&broker, (0..5).map(|n| Letter::new("player", n)));
+    let (child, told) = watching(&broker);
+    signal(&child, Signal::SIGINT);
+    let ended = end(child);
+    let told = told.join().unwrap();
+    assert_eq!(ended.code, 130, "{told}");
+    assert_eq!(ended.lines()[0]["replayed"], 5, "{told}");
+
+    write(&broker, (5..8).map(|n| Letter::new("player", n)));
+    let (child, told) = watching(&broker);
+    drop(broker);
+    let ended = end(child);
+    let told = told.join().unwrap();
+    assert_eq!(ended.code, 1, "{told}");
+    assert_eq!(ended.lines()[0]["replayed"], 3, "{told}");
+    assert!(told.contains("error: "), "{told}");
 }
 
 fn records(broker: &Broker, topic: &str) -> i64 {

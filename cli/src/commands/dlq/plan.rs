@@ -89,14 +89,20 @@ impl Work {
         }
         let report = carry_out(plan, total, &stop, interrupt).await?;
         let is_complete = matches!(report.end(), End::Complete);
-        let again = match self.follow.filter(|_| is_complete) {
-            Some(time) if report.replayed() > 0 => Some(follow(&report, time, interrupt).await?),
-            Some(_) => Some(0),
-            None => None,
+        let (again, followed) = match self.follow.filter(|_| is_complete) {
+            Some(time) if report.replayed() > 0 => {
+                let (again, followed) = follow(&report, time, interrupt).await;
+                (Some(again), followed)
+            }
+            Some(_) => (Some(0), Ok(Exit::Done)),
+            None => (None, Ok(Exit::Done)),
         };
+        // What was replayed is told whatever became of watching it.
         self.summary(&report, again)?;
         client.shutdown(Duration::from_secs(1)).await;
-        Ok(end(&report))
+        let exit = end(&report);
+        let followed = followed?;
+        Ok(if exit == Exit::Done { followed } else { exit })
     }
 
     /// Prints what will be done.
@@ -222,8 +228,12 @@ async fn carry_out(
     report.map_err(in_options)
 }
 
-/// How many were dead-lettered again.
-async fn follow(report: &Report, time: Duration, interrupt: &Interrupt) -> anyhow::Result<u64> {
+/// How many were dead-lettered again, and how the watching ended.
+async fn follow(
+    report: &Report,
+    time: Duration,
+    interrupt: &Interrupt,
+) -> (u64, eventstream::Result<Exit>) {
     let mut follow = report.follow();
     let until = Instant::now() + time;
     output::say(&format!(
@@ -234,16 +244,15 @@ async fn follow(report: &Report, time: Duration, interrupt: &Interrupt) -> anyho
         loop {
             follow.look().await?;
             if follow.is_over() || Instant::now() >= until {
-                return Ok::<_, eventstream::Error>(());
+                return Ok(Exit::Done);
             }
             tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;
         }
     };
-    if let Some(looked) = interrupt.or(look).await {
-        looked?;
-    }
+    let looked = interrupt.or(look).await;
     say_followed(&follow);
-    Ok(follow.dead_lettered_again().count())
+    let again = follow.dead_lettered_again().count();
+    (again, looked.unwrap_or(Ok(Exit::Interrupted)))
 }
 
 fn say_followed(follow: &Follow) {
