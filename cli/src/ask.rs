@@ -2,7 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use crate::exit::Usage;
+use crate::exit::{Exit, Usage};
+use crate::output;
 use crate::signals::Interrupt;
 
 #[derive(clap::Args, Clone, Copy)]
@@ -58,6 +59,12 @@ impl Consent {
             _ => Answer::Leave,
         })
     }
+}
+
+/// How a command ends that was not confirmed.
+pub(crate) fn declined() -> Exit {
+    output::say("not done: not confirmed");
+    Exit::Failed
 }
 
 /// A line typed at the terminal. `None` if a signal arrives first.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use eventstream::ErrorKind;
+use eventstream::{Error, ErrorKind};
 
 /// The result of a command that could run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     crate::output::say(&format!("error: {}", chain(error.as_ref())));
     let usage = error.is::<Usage>()
         || error
-            .downcast_ref::<eventstream::Error>()
+            .downcast_ref::<Error>()
             .is_some_and(|error| error.kind() == ErrorKind::Config);
     if usage {
         ExitCode::from(2)
@@ -67,6 +67,16 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })
+}
+
+/// Names rejected fields by their options.
+pub(crate) fn in_options(error: Error) -> anyhow::Error {
+    if error.kind() != ErrorKind::Validation || error.faults().is_empty() {
+        return error.into();
+    }
+    let faults = error.faults().iter();
+    let faults: Vec<_> = faults.map(|fault| format!("--{fault}")).collect();
+    Usage(faults.join("\n       ")).into()
 }
 
 /// An error and its causes in one line.

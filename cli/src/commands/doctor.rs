@@ -4,10 +4,10 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use eventstream::{CheckStatus, Doctor, Finding, GroupId, Report, Topic};
+use eventstream::{Backend, CheckStatus, Doctor, Finding, GroupId, Report, Topic};
 
 use crate::connection::{Connection, seconds};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::output;
 use crate::signals::Interrupt;
 
@@ -61,6 +61,12 @@ pub(crate) async fn run(
     connection: &Connection,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Exit> {
+    let stream = connection.stream()?;
+    if !matches!(stream, Backend::Kafka | Backend::Embedded) {
+        let text =
+            format!("--stream {stream}: must be kafka or embedded, as others have no brokers");
+        return Err(Usage(text).into());
+    }
     let mut doctor = Doctor::new(connection.builder()?).starts_at_tail(!args.from_head);
     for topic in &args.topics {
         doctor = doctor.topic(topic.as_str());

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::letters::{self, Letter};
-use crate::support::{Broker, Ended, SOON, end, run, run_command, signal};
+use crate::support::{Broker, Ended, SOON, end, run, run_command, signal, typed};
 
 /// With the topic for finished work; if it were missing, a command would wait a second for it.
 fn broker() -> Broker {
@@ -260,6 +260,18 @@ fn however_the_watching_ends_the_summary_is_there() {
     assert_eq!(ended.code, 1, "{told}");
     assert_eq!(ended.lines()[0]["replayed"], 3, "{told}");
     assert!(told.contains("error: "), "{told}");
+}
+
+#[test]
+fn what_nobody_confirms_is_not_done() {
+    let broker = broker();
+    write(&broker, (0..2).map(|n| Letter::new("player", n)));
+    for command in [&["replay"][..], &["park", "--because", "old"]] {
+        let args = [&["dlq"], command, &["--topic", "player"]].concat();
+        let told = typed(broker.tool(&args), "no\n").expect(1).err;
+        assert!(told.contains("not done: "), "{told}");
+    }
+    assert_eq!(records(&broker, "player"), 0);
 }
 
 fn records(broker: &Broker, topic: &str) -> i64 {

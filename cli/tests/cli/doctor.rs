@@ -38,8 +38,11 @@ fn streams_without_brokers_have_no_doctor() {
         .output()
         .expect("it runs");
     let err = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{err}");
-    assert!(err.contains("kafka or embedded"), "{err}");
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(
+        err.contains("--stream none: must be kafka or embedded"),
+        "{err}"
+    );
 }
 
 #[test]

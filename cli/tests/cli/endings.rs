@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Broker, SOON, end, numbered, run, signal, tool};
+use crate::support::{Broker, SOON, end, end_within, numbered, run, signal, tool};
 
 #[test]
 fn sigterm_amid_publishing_delivers_what_was_accepted_and_tells_all_of_it() {
@@ -103,6 +103,25 @@ fn a_reader_that_does_not_read_does_not_hold_up_the_end() {
         committed <= written,
         "{committed} committed, {written} written"
     );
+}
+
+#[test]
+fn a_subscription_that_cannot_leave_its_group_in_time_fails() {
+    let broker = Broker::start(&["t:1"]);
+    broker.publish("t", &numbered(3));
+    let args = ["subscribe", "--topic", "t", "--from", "head"];
+    let mut child = broker.spawn(&[&args[..], &["--group", "g"]].concat());
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..3 {
+        stdout.read_line(&mut String::new()).unwrap();
+    }
+    broker.signal(Signal::SIGSTOP);
+    signal(&child, Signal::SIGINT);
+    // It waits for the group, and then for all that the client still has.
+    let ended = end_within(child, 2 * SOON);
+    broker.signal(Signal::SIGCONT);
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert!(ended.err.contains("error: stop: "), "{}", ended.err);
 }
 
 #[test]

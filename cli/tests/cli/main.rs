@@ -9,6 +9,7 @@ mod demo;
 mod dlq;
 mod doctor;
 mod endings;
+mod group;
 #[path = "../letters/mod.rs"]
 mod letters;
 mod metadata;

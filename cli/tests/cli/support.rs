@@ -1,9 +1,11 @@
 //! Running the tool, and the broker it uses.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -99,6 +101,26 @@ pub(crate) fn end_within(mut child: Child, time: Duration) -> Ended {
         out: out.join().unwrap(),
         err: err.join().unwrap(),
     }
+}
+
+/// Runs a command to completion at a terminal where this is typed. Only its standard output is not the terminal.
+pub(crate) fn typed(mut command: Command, text: &str) -> Ended {
+    let pty = openpty(None, None).unwrap();
+    let slave = || Stdio::from(pty.slave.try_clone().unwrap());
+    let child = command.stdin(slave()).stderr(slave());
+    let child = child.stdout(Stdio::piped()).spawn().unwrap();
+    drop((command, pty.slave));
+    let mut terminal = File::from(pty.master);
+    terminal.write_all(text.as_bytes()).unwrap();
+    let shown = std::thread::spawn(move || {
+        let mut shown = Vec::new();
+        // It fails once the other side is closed.
+        let _ = terminal.read_to_end(&mut shown);
+        String::from_utf8(shown).unwrap()
+    });
+    let mut ended = end(child);
+    ended.err = shown.join().unwrap();
+    ended
 }
 
 pub(crate) fn signal(child: &Child, signal: Signal) {

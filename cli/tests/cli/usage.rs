@@ -31,6 +31,10 @@ fn wrong_usage_names_the_option_the_value_and_what_is_allowed() {
             "copy --topic t --to t --to-brokers b:9092",
             "--group: required with --to-brokers b:9092",
         ),
+        (
+            "doctor --stream stdout",
+            "--stream stdout: must be kafka or embedded",
+        ),
         ("metadata -X foo", "key=value"),
         (
             "metadata -X fetch.min.byte=1",

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use eventstream::CancellationToken;
 use eventstream::Client;
 use eventstream::dead_letters::{By, DeadLetters, End, Follow, Plan, Replay, Report};
-use eventstream::{CancellationToken, ErrorKind};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::confirm::Consent;
 use super::table::{self, Look, grouped};
-use crate::exit::{self, Exit, Usage};
+use crate::ask;
+use crate::exit::{self, Exit, in_options};
 use crate::output;
 use crate::progress::Progress;
 use crate::signals::Interrupt;
@@ -80,10 +81,7 @@ impl Work {
         if total > 0 {
             match self.consent.given(self.word, interrupt).await {
                 Some(true) => {}
-                Some(false) => {
-                    output::say("nothing was done");
-                    return Ok(Exit::Done);
-                }
+                Some(false) => return Ok(ask::declined()),
                 None => return Ok(Exit::Interrupted),
             }
         }
@@ -293,14 +291,4 @@ fn end(report: &Report) -> Exit {
         _ if report.failed() > 0 => Exit::Failed,
         _ => Exit::Done,
     }
-}
-
-/// Names rejected fields by their options.
-fn in_options(error: eventstream::Error) -> anyhow::Error {
-    if error.kind() != ErrorKind::Validation || error.faults().is_empty() {
-        return error.into();
-    }
-    let faults = error.faults().iter();
-    let faults: Vec<_> = faults.map(|fault| format!("--{fault}")).collect();
-    Usage(faults.join("\n       ")).into()
 }

@@ -48,7 +48,8 @@ Progress is recorded (in player-dlq-replayed), so the same command continues whe
 ended. If a run is killed, at most the 500 records in flight are repeated.
 
 --output json ends with {\"selected\":10,\"replayed\":8,\"parked\":1,\"already_replayed\":1,\"failed\":0}, and with --follow
-also dead_lettered_again. The exit code is 1 if something failed, and 130 after an interrupt, which stops cleanly.
+also dead_lettered_again. The exit code is 1 if something failed or was not confirmed, and 130 after an interrupt,
+which stops cleanly.
 
 Examples:
   eventstream dlq replay --topic player --dry-run

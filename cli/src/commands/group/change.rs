@@ -4,7 +4,7 @@ use eventstream::{Client, ConsumerGroup, GroupId, GroupOffset, Topic};
 use serde_json::json;
 
 use super::{Common, Named, Output};
-use crate::ask::{Answer, Consent};
+use crate::ask::{Answer, Consent, declined};
 use crate::exit::Exit;
 use crate::output;
 use crate::signals::Interrupt;
@@ -168,10 +168,7 @@ async fn left(
         Answer::Go => None,
         Answer::Interrupted => Some(Exit::Interrupted),
         Answer::Leave if consent.is_dry_run() => Some(Exit::Done),
-        Answer::Leave => {
-            output::say("nothing was changed");
-            Some(Exit::Failed)
-        }
+        Answer::Leave => Some(declined()),
     })
 }
 

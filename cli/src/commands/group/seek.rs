@@ -2,8 +2,8 @@ use eventstream::{Client, Seek, SeekMove, SeekPlan, SeekTo, Topic};
 use serde_json::json;
 
 use super::{Common, Named, Output};
-use crate::ask::{Answer, Consent};
-use crate::exit::Exit;
+use crate::ask::{Answer, Consent, declined};
+use crate::exit::{Exit, in_options};
 use crate::output;
 use crate::signals::Interrupt;
 use crate::table::{aligned, row, shown};
@@ -58,7 +58,7 @@ pub(super) async fn run(
     let Some(plan) = interrupt.or(group.plan_seek(&seek)).await else {
         return Ok(Exit::Interrupted);
     };
-    let plan = plan?;
+    let plan = plan.map_err(in_options)?;
     output::print(&match args.common.output {
         Output::Json => as_json(&plan),
         Output::Table => as_table(group.name(), &plan),
@@ -75,10 +75,7 @@ pub(super) async fn run(
     match args.consent.ask(&question, interrupt).await? {
         Answer::Interrupted => return Ok(Exit::Interrupted),
         Answer::Leave if args.consent.is_dry_run() => return Ok(Exit::Done),
-        Answer::Leave => {
-            output::say("nothing was moved");
-            return Ok(Exit::Failed);
-        }
+        Answer::Leave => return Ok(declined()),
         Answer::Go => {}
     }
     // Not interruptible: it is a single request.

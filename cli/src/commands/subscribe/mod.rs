@@ -229,9 +229,7 @@ pub(crate) async fn run(
     problems.say_repeated();
     let end = end?;
     written?;
-    if let Err(error) = stopped {
-        crate::output::say(&error.to_string());
-    }
+    stopped?;
     Ok(end_of(&args, end, activity.lines()))
 }
 
