@@ -48,11 +48,13 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return Exit::Done.code();
     }
-    crate::output::say(&format!("error: {}", chain(error.as_ref())));
-    let usage = error.is::<Usage>()
-        || error
-            .downcast_ref::<Error>()
-            .is_some_and(|error| error.kind() == ErrorKind::Config);
+    let ours = error.downcast_ref::<Error>();
+    let mut text = chain(error.as_ref());
+    if let Some(ours) = ours {
+        push_remedy(&mut text, ours);
+    }
+    crate::output::say(&format!("error: {text}"));
+    let usage = error.is::<Usage>() || ours.is_some_and(|error| error.kind() == ErrorKind::Config);
     if usage {
         ExitCode::from(2)
     } else {
@@ -77,6 +79,16 @@ pub(crate) fn in_options(error: Error) -> anyhow::Error {
     let faults = error.faults().iter();
     let faults: Vec<_> = faults.map(|fault| format!("--{fault}")).collect();
     Usage(faults.join("\n       ")).into()
+}
+
+/// Appends what to do, unless the text says so already, as it does of wrong settings and fields.
+pub(crate) fn push_remedy(text: &mut String, error: &Error) {
+    let remedy = error.remedy();
+    let says_so = matches!(error.kind(), ErrorKind::Config | ErrorKind::Validation);
+    if !says_so && !text.contains(remedy) {
+        text.push_str("; ");
+        text.push_str(remedy);
+    }
 }
 
 /// An error and its causes in one line.

@@ -220,6 +220,17 @@ fn a_broker_that_is_not_there_is_told_after_the_publish_timeout() {
 }
 
 #[test]
+fn an_error_says_what_to_do_and_once() {
+    let nowhere = ["--brokers", "127.0.0.1:1", "--log", "off"];
+    let args = [&["metadata", "--timeout", "1"], &nowhere[..]].concat();
+    let told = run(&args, "").expect(1).err;
+    assert!(told.contains("; check that the brokers run"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    let told = run(&["metadata", "--config", "/no/such"], "").expect(2).err;
+    assert!(!told.contains("correct the fields"), "{told}");
+}
+
+#[test]
 fn a_signal_says_what_is_waited_for_and_a_second_one_ends_with_the_summary() {
     let mut command = tool(&[
         "publish",
