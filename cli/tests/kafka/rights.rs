@@ -1,5 +1,6 @@
 //! The tool with a Kafka that checks rights: a missing right ends a command with one message.
 
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -31,23 +32,27 @@ fn topic(test: &str) -> String {
     publish.args(["publish", "--topic", &topic, "--name", "n"]);
     let mut child = publish.stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut input, "{}\n".repeat(10).as_bytes()).unwrap();
+    input.write_all(&b"{}\n".repeat(10)).unwrap();
     drop(input);
     assert!(child.wait().unwrap().success());
     topic
 }
 
 fn run(user: &str, arguments: &[&str]) -> Output {
+    let mut command = tool(user, arguments);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn tool(user: &str, arguments: &[&str]) -> Command {
     let secured = kafka().secured().unwrap();
     let user = secured.user(user).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_eventstream"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eventstream"));
+    command
         .args(["--brokers", &secured.sasl_plaintext, "--sasl-without-tls"])
         .args(["--sasl-mechanism", "plain", "--sasl-username", &user.name])
         .env("EVENTSTREAM_SASL_PASSWORD", &user.password)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+        .args(arguments);
+    command
 }
 
 #[test]
@@ -59,6 +64,29 @@ fn reading_without_a_group_wants_no_right_on_one() {
     assert_eq!(output.status.code(), Some(0), "{err}");
     assert_eq!(output.stdout.iter().filter(|b| **b == b'\n').count(), 10);
     assert!(!err.contains("error: "), "{err}");
+}
+
+#[test]
+fn publishing_ends_at_a_missing_right_though_there_is_more_to_read() {
+    let topic = topic("no_write");
+    let mut command = tool("reader", &["publish", "--topic", &topic, "--name", "n"]);
+    let piped = command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&b"{}\n".repeat(10)).unwrap();
+    let started = Instant::now();
+    // The input stays open.
+    std::thread::spawn(move || {
+        std::thread::sleep(TOLD);
+        drop(input);
+    });
+    let output = child.wait_with_output().unwrap();
+    let took = started.elapsed();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(took < TOLD, "{took:?}: {err}");
+    assert!(err.contains("no right to Write"), "{err}");
+    assert!(err.contains("; refused: the remaining lines"), "{err}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::is_bad_line;
+use crate::exit::{chain, push_remedy};
 use crate::ndjson::BadLine;
 use crate::output::{self, Lines};
 use crate::progress::Progress;
@@ -42,10 +44,16 @@ struct Failure {
 
 impl Failure {
     fn new(error: &Error) -> Self {
+        // A line that is at fault says nothing about the others.
+        let refused = error.is_final() && !is_bad_line(error.kind());
+        let mut message = chain(error);
+        if refused {
+            push_remedy(&mut message, error);
+        }
         Self {
             kind: error.kind().as_str(),
-            message: crate::exit::chain(error),
-            refused: error.kind() == ErrorKind::Authentication,
+            message,
+            refused,
             is_its_own: false,
         }
     }

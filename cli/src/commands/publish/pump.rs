@@ -103,7 +103,11 @@ impl Pump<'_> {
         if interrupted {
             ending += "; interrupted";
         }
-        if (closed || interrupted) && !whole {
+        let refused = refused.is_cancelled() && !closed && !interrupted;
+        if refused {
+            ending = "; refused".to_owned();
+        }
+        if (closed || interrupted || refused) && !whole {
             ending += ": the remaining lines were not published";
         }
         summary.say(read, started.elapsed(), &ending);
