@@ -30,35 +30,55 @@ pub(super) fn check(facts: &Facts, out: &mut Vec<Tally>) {
                 Ok(described) => {
                     judge_state(group, described, state);
                     judge_assignor(facts.setup.config.assignment, described, assignor);
-                    judge_topics(cluster, described, topics);
                 }
                 Err(why) => {
-                    for check in [state, assignor, topics] {
+                    for check in [state, assignor] {
                         check.not_run(why.clone());
                     }
                 }
             }
-            if let Some(why) = &group.no_offsets {
-                for check in [offsets, expiry, lag, stuck, start] {
-                    check.not_run(why.clone());
-                }
-            } else {
-                judge_offsets(cluster, offsets);
-                judge_expiry(cluster, group, expiry);
-                judge_lag(cluster, lag);
-                judge_stuck(cluster, stuck);
-                judge_start(facts, cluster, start);
-            }
+            let of_topics = [topics, offsets, expiry, lag, stuck, start];
+            judge_of_topics(facts, cluster, group, of_topics);
         }
     }
     out.extend(checks);
 }
 
-/// The partitions of the topics that the group reads.
-fn partitions(cluster: &Cluster) -> impl Iterator<Item = (&Topic, &Partition)> {
+/// The checks of the group in the named topics.
+fn judge_of_topics(facts: &Facts, cluster: &Cluster, group: &Group, checks: [&mut Tally; 6]) {
+    if sources(cluster).next().is_none() {
+        for check in checks {
+            check.not_run("no topic was given");
+        }
+        return;
+    }
+    let [topics, offsets, expiry, lag, stuck, start] = checks;
+    match &group.described {
+        Ok(described) => judge_topics(cluster, described, topics),
+        Err(why) => topics.not_run(why.clone()),
+    }
+    if let Some(why) = &group.no_offsets {
+        for check in [offsets, expiry, lag, stuck, start] {
+            check.not_run(why.clone());
+        }
+    } else {
+        judge_offsets(cluster, offsets);
+        judge_expiry(cluster, group, expiry);
+        judge_lag(cluster, lag);
+        judge_stuck(cluster, stuck);
+        judge_start(facts, cluster, start);
+    }
+}
+
+/// The topics that the group reads.
+fn sources(cluster: &Cluster) -> impl Iterator<Item = &Topic> {
     let topics = cluster.topics.iter();
-    let topics = topics.filter(|topic| topic.role == TopicRole::Source);
-    topics.flat_map(|topic| topic.partitions.iter().flatten().map(move |p| (topic, p)))
+    topics.filter(|topic| topic.role == TopicRole::Source)
+}
+
+/// Their partitions.
+fn partitions(cluster: &Cluster) -> impl Iterator<Item = (&Topic, &Partition)> {
+    sources(cluster).flat_map(|topic| topic.partitions.iter().flatten().map(move |p| (topic, p)))
 }
 
 /// The matching partitions, as text.
@@ -122,20 +142,14 @@ fn judge_assignor(own: Assignment, described: &Described, tally: &mut Tally) {
 }
 
 fn judge_topics(cluster: &Cluster, described: &Described, tally: &mut Tally) {
-    let sources = || {
-        cluster
-            .topics
-            .iter()
-            .filter(|t| t.role == TopicRole::Source)
-    };
-    let named = |name: &str| sources().any(|topic| topic.name == name);
+    let named = |name: &str| sources(cluster).any(|topic| topic.name == name);
     let others: Vec<_> = described
         .assigned
         .iter()
         .filter(|name| !named(name))
         .cloned()
         .collect();
-    let missing = sources().filter(|topic| !described.assigned.contains(&topic.name));
+    let missing = sources(cluster).filter(|topic| !described.assigned.contains(&topic.name));
     let missing: Vec<_> = missing.map(|topic| topic.name.clone()).collect();
     if described.assigned.is_empty() {
         tally.ok("no member has partitions");
@@ -250,11 +264,7 @@ fn judge_stuck(cluster: &Cluster, tally: &mut Tally) {
 }
 
 fn judge_start(facts: &Facts, cluster: &Cluster, tally: &mut Tally) {
-    for topic in cluster
-        .topics
-        .iter()
-        .filter(|t| t.role == TopicRole::Source)
-    {
+    for topic in sources(cluster) {
         let all = || topic.partitions.iter().flatten();
         let records: i64 = all()
             .filter_map(|p| p.ends)

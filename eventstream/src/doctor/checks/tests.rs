@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::config::BrokerConfig;
-use crate::doctor::facts::{Age, Configs, Partition, Rights, Setup};
+use crate::doctor::facts::{Age, Configs, Described, Group, Partition, Rights, Setup};
 use crate::doctor::report::CheckStatus;
 use crate::error::{Error, ErrorKind};
 
@@ -155,4 +155,36 @@ fn what_is_refused_leaves_nothing_to_look_at() {
             .all(|f| f.status != CheckStatus::Failure)
     );
     assert_eq!(status(&report, "brokers.answer"), CheckStatus::NotRun);
+}
+
+#[test]
+fn a_group_without_a_named_topic_is_judged_by_what_is_known_of_it() {
+    use CheckStatus::{NotRun, Ok as Well, Warning};
+    let judged = |topics| {
+        let mut facts = facts(topics);
+        let Some(Ok(cluster)) = &mut facts.cluster else {
+            unreachable!("they are known");
+        };
+        cluster.group = Some(Group {
+            name: ".g".to_owned(),
+            described: Ok(Described {
+                state: "Stable".to_owned(),
+                members: 1,
+                assigned: ["other".to_owned()].into(),
+                ..Described::default()
+            }),
+            no_offsets: None,
+        });
+        judge(&facts)
+    };
+    let report = judged(Vec::new());
+    assert_eq!(status(&report, "group.state"), Well);
+    for check in ["topics", "offsets", "expiry", "lag", "stuck", "start"] {
+        let check = format!("group.{check}");
+        let finding = report.finding(&check).expect("it is one of all");
+        assert_eq!(finding.status, NotRun, "{check}");
+        assert_eq!(finding.found, "no topic was given", "{check}");
+    }
+    let report = judged(vec![topic(replicated(1, 1, Some(1)), &[])]);
+    assert_eq!(status(&report, "group.topics"), Warning);
 }
