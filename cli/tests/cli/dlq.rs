@@ -274,6 +274,20 @@ fn what_nobody_confirms_is_not_done() {
     assert_eq!(records(&broker, "player"), 0);
 }
 
+#[test]
+fn causes_that_are_not_listed_are_counted() {
+    let broker = broker();
+    let letters = (0..10_005).map(|n| Letter {
+        name: format!("n{n}"),
+        ..Letter::new("player", n)
+    });
+    write(&broker, letters);
+    let listed = dlq(&broker, &["list", "--output", "json"]).expect(0);
+    assert_eq!(listed.lines().len(), 10_000);
+    let told = "not listed: 5 dead letters";
+    assert!(listed.err.contains(told), "{}", listed.err);
+}
+
 fn records(broker: &Broker, topic: &str) -> i64 {
     let ended = broker
         .run(&["metadata", "--topic", topic, "--json"], "")

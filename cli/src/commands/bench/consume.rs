@@ -64,7 +64,7 @@ pub(super) async fn run(
     let (events, progress) = (*events, Progress::new(Some(*events), false));
     let count = Arc::new(Count::default());
     let counted = Arc::clone(&count);
-    // Without a group id, a new group is used.
+    // Without a group id, all partitions are read, and nothing is committed.
     let subscribe = Subscribe::new(topic.as_str())
         .offset(StartOffset::Head)
         .on_any(move |_: Context, event: Event| {

@@ -24,7 +24,7 @@ pub(crate) enum Bench {
     /// Publish events and await every receipt
     #[command(after_help = publish::EXAMPLES)]
     Publish(publish::Args),
-    /// Read, decode and count events from the head with a new group
+    /// Read, decode and count events from the head, without a group
     #[command(after_help = consume::EXAMPLES)]
     Consume(consume::Args),
     /// Time each event from publish to receipt

@@ -80,6 +80,14 @@ pub(super) async fn run(
                 .iter()
                 .map(|cause| format!("{}\n", line(cause, by)));
             output::print(&lines.collect::<String>())?;
+            if causes.others() > 0 {
+                let (others, listed) = (causes.others(), causes.list().len());
+                output::say(&format!(
+                    "not listed: {} dead letters, of causes beyond the first {}",
+                    table::grouped(others),
+                    table::grouped(listed as u64)
+                ));
+            }
         }
         Format::Table if causes.count() > 0 => {
             output::print(&table::table(&causes, by, Look::of(&std::io::stdout())))?;

@@ -37,7 +37,8 @@ pub(crate) struct Args {
     /// Topic to read, without the prefix
     #[arg(long, value_name = "TOPIC")]
     topic: Topic,
-    /// Group whose members share the partitions, without the prefix [default: a new one]
+    /// Group whose members share the partitions, without the prefix [default: none:
+    /// all partitions are read, and nothing is committed]
     #[arg(long, value_name = "GROUP")]
     group: Option<GroupId>,
     /// The same for a group given by its full name on the broker
