@@ -57,10 +57,11 @@ defaults: a new id, the current time, version 1. Any other field is an error tha
 a field of the envelope; the event goes to --topic. The additional fields of a consumed event that was serialized
 again are accepted: `Key` is the key if there is no `key`; `Partition` and `Offset` are ignored.
 
-Blank lines are skipped. A bad line is reported with its number, and the others are published. The exit code is 0
-only if every line is stored. Refused credentials or a missing right on the topic end the command. It is 1 if the reader of the receipts (or, with --stream stdout, of the events) closes
-the pipe early; the summary says how many lines were read. After an interrupt, no more lines are read, and accepted
-events are waited for until they are stored or have failed; a second interrupt ends the wait with the summary.
+Blank lines are skipped. A bad line is reported with its number, and the others are published. Refused credentials or
+a missing right on the topic end the command. The exit code is 0 only if every line is stored. It is 1 if the reader of
+the receipts (or, with --stream stdout, of the events) closes the pipe early; the summary says how many lines were read.
+After an interrupt, no more lines are read, and accepted events are waited for until they are stored or have failed; a
+second interrupt ends the wait with the summary.
 
 Examples:
   eventstream publish --topic player --name levelUp --payload-only payloads.ndjson

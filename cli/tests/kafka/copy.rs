@@ -10,8 +10,9 @@ use harness::{Guarded, RawRecord, eventually, shared, unique_topic};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
+use super::support::{MINUTE, transactional};
+
 const PARTITIONS: i32 = 3;
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// How much is copied, how fast, and how often the copy is killed.
 struct Plan {
@@ -47,12 +48,7 @@ fn an_end_without_records_is_reached() {
     for name in [&topic, &format!("{topic}-copy"), &format!("{topic}-once")] {
         shared().admin().create_topic(name, 2, 1, &[]).unwrap();
     }
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", shared().bootstrap())
-        .set("transactional.id", &topic)
-        .create()
-        .unwrap();
-    producer.init_transactions(MINUTE).unwrap();
+    let producer = transactional(&topic);
     let write = |partition, records| {
         producer.begin_transaction().unwrap();
         for _ in 0..records {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::support::{
     MINUTE, Member, PARTITIONS, RECORDS, all_from, committed, fill, marked, run, screen, tool,
+    transactional,
 };
 
 /// Where each partition is after `group seek`, according to the tool and to the broker.
@@ -312,12 +313,7 @@ fn a_time_bounds_what_is_shown() {
 fn the_last_records_are_found_among_markers() {
     let topic = unique_topic("last");
     shared().admin().create_topic(&topic, 1, 1, &[]).unwrap();
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", shared().bootstrap())
-        .set("transactional.id", &topic)
-        .create()
-        .unwrap();
-    producer.init_transactions(MINUTE).unwrap();
+    let producer = transactional(&topic);
     for n in 0..6 {
         producer.begin_transaction().unwrap();
         let value = format!("{{\"id\":\"{n}\",\"name\":\"n\"}}");

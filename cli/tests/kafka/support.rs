@@ -122,6 +122,17 @@ pub(crate) fn fill(topic: &str) -> SystemTime {
     first
 }
 
+/// A producer of transactions, under the topic's name.
+pub(crate) fn transactional(topic: &str) -> BaseProducer {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", shared().bootstrap())
+        .set("transactional.id", topic)
+        .create()
+        .unwrap();
+    producer.init_transactions(MINUTE).unwrap();
+    producer
+}
+
 /// The committed offsets of a group of a client without a prefix.
 pub(crate) fn committed(topic: &str, group: &str) -> Vec<i64> {
     let found = shared().admin().committed(&format!(".{group}"), topic);
